@@ -1,0 +1,1 @@
+"""Who must know: the life of an alert, mail, outbox."""

@@ -1,0 +1,75 @@
+"""The tree of errors: what failed, whose fault it is, what to do next, which exit code it gives."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, ClassVar
+
+
+class FailureClass(StrEnum):
+    """Whose fault a failure is; it decides who gets the mail."""
+
+    PRODUCT = "product"
+    """The code under test."""
+    TEST = "test"
+    """The scenario, the job file or its arguments."""
+    LAB = "lab"
+    """Machine, BMC, network, disk, services around the cloud, or perfci itself."""
+    UNKNOWN = "unknown"
+    """Nothing above could be shown."""
+
+
+class PerfciError(Exception):
+    """An error that a person can meet.
+
+    Subclasses set `template` (filled in with the keyword arguments given), `help` (what to do next,
+    filled in likewise), `failure_class` and `exit_code`. Every subclass has an entry in
+    docs/errors.md under its class name.
+
+    Exit codes: 1 the night failed or found something to act on, 2 wrong input from the person,
+    3 the lab can't do it now, 4 an outside service did not answer.
+    """
+
+    template: ClassVar[str] = "{message}"
+    help: ClassVar[str] = ""
+    failure_class: ClassVar[FailureClass] = FailureClass.UNKNOWN
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, **fields: Any) -> None:
+        self.fields = fields
+        super().__init__(self.template.format(**fields))
+
+    @property
+    def advice(self) -> str:
+        """What the reader can do about it; empty where nothing sensible can be said."""
+        return self.help.format(**self.fields)
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the error for `--json` and for run.json."""
+        return {
+            "error": type(self).__name__,
+            "class": str(self.failure_class),
+            "message": str(self),
+            "help": self.advice,
+        }
+
+
+class UsageError(PerfciError):
+    """What the person typed or wrote is not of the form needed."""
+
+    failure_class = FailureClass.TEST
+    exit_code = 2
+
+
+class LabError(PerfciError):
+    """The lab can't do it now."""
+
+    failure_class = FailureClass.LAB
+    exit_code = 3
+
+
+class ServiceError(PerfciError):
+    """A service beside the lab (InfluxDB, SMTP, Grafana) did not answer or refused."""
+
+    failure_class = FailureClass.LAB
+    exit_code = 4

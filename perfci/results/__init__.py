@@ -1,0 +1,1 @@
+"""What was measured: Rally, counters, canaries; the series model; the stores."""

@@ -1,0 +1,135 @@
+"""The words of the results: series, measurements, the record of a run.
+
+Everything here is immutable and plain, so that `analysis`, `alerts` and `report` can read it
+without knowing where it was stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+TOTAL = "total"
+"""The action name of a whole iteration, beside its atomic actions."""
+
+
+class Metric(StrEnum):
+    """What a series counts. Lower is better for every one of them."""
+
+    SECONDS = "seconds"
+    """Seconds of one iteration, or of one atomic action inside it (repeated ones added up)."""
+    FAILURE_RATE = "failure_rate"
+    """Failed iterations / attempted iterations of a run, 0..1; one value a run."""
+    CPU_SECONDS = "cpu_seconds"
+    """CPU seconds per iteration of one service (the action), over the whole task; one value a run."""
+    SQL_STATEMENTS = "sql_statements"
+    """SQL statements per iteration of one service (the action), over the whole task; one value a run."""
+    PEAK_RSS_BYTES = "peak_rss_bytes"
+    """Largest resident set of one service (the action) during the task; one value a run."""
+
+
+COUNTERS = frozenset({Metric.CPU_SECONDS, Metric.SQL_STATEMENTS, Metric.PEAK_RSS_BYTES})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SeriesKey:
+    """The name of one measured quantity through time.
+
+    `scenario` is Rally's name; `arguments` a digest (8 hex digits) of the scenario's arguments,
+    runner and contexts, so that a changed scenario is a new series. `action` is `total`, the name of
+    an atomic action, or for counters the name of a service.
+    """
+
+    lab: str
+    job: str
+    scenario: str
+    arguments: str
+    action: str
+    metric: Metric
+
+    @property
+    def label(self) -> str:
+        """A short name for people: `NeutronNetworks.create_and_list_ports · neutron.create_port · seconds`."""
+        return f"{self.scenario} · {self.action} · {self.metric}"
+
+    @property
+    def slug(self) -> str:
+        """A file name: unique, stable, only letters, digits, `.`, `_` and `-`."""
+        raw = "--".join((self.lab, self.job, self.scenario, self.arguments, self.action, str(self.metric)))
+        return "".join(c if c.isalnum() or c in "._-" else "_" for c in raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One series in one run.
+
+    `values` are in the order in which the iterations started; warm-up and failed iterations are not
+    among them, so it can be empty. `timestamps` (seconds since the epoch, UTC) are as long as
+    `values`. A counter has one value. `attempts` and `failures` count measured iterations only.
+    """
+
+    key: SeriesKey
+    run_id: str
+    values: tuple[float, ...]
+    timestamps: tuple[float, ...]
+    attempts: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRevision:
+    """Which code of one service ran: its version, and where it came from.
+
+    `source` is `wheel` or a git URL; `revision` the full commit for git, else the version.
+    `changes` names what was put on top (patches, filters) with a digest of each: `slow.patch@1f2e3d4c`.
+    """
+
+    service: str
+    version: str
+    source: str
+    revision: str
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CodeUnderTest:
+    """All code under test, with one digest (12 hex digits) over it."""
+
+    digest: str
+    services: tuple[ServiceRevision, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """Whether the lab was fit to measure during the run; `reasons` are sentences for people."""
+
+    valid: bool
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What an index needs to know of one archived run. Times are aware datetimes in UTC.
+
+    `run_id` sorts by time. `environment` is the digest (12 hex digits) over everything that is not
+    the code under test.
+    """
+
+    run_id: str
+    lab: str
+    job: str
+    cloud: str
+    started_at: datetime
+    finished_at: datetime
+    environment: str
+    code: CodeUnderTest
+    validity: Validity
+
+
+@dataclass(frozen=True, slots=True)
+class RunResults:
+    """One run with everything that was measured in it."""
+
+    record: RunRecord
+    measurements: tuple[Measurement, ...] = field(default=())
