@@ -7,8 +7,11 @@ without knowing where it was stored.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 TOTAL = "total"
 """The action name of a whole iteration, beside its atomic actions."""
@@ -50,7 +53,7 @@ class SeriesKey:
 
     @property
     def label(self) -> str:
-        """A short name for people: `NeutronNetworks.create_and_list_ports · neutron.create_port · seconds`."""
+        """A short name for people: `NeutronNetworks.create_and_list_ports · total · seconds`."""
         return f"{self.scenario} · {self.action} · {self.metric}"
 
     @property
