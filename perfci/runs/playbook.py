@@ -1,0 +1,170 @@
+"""Running one Ansible playbook: progress, a time limit, and an error that says what failed where."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import ansible_runner
+
+from perfci.errors import FailureClass, PerfciError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_FAILED_EVENTS = frozenset({"runner_on_failed", "runner_on_unreachable", "runner_item_on_failed"})
+
+
+class PlaybookFailed(PerfciError):
+    """A task of a playbook failed, or a host could not be reached."""
+
+    template = "{playbook}: {where}: {detail}"
+    help = "The whole output is in {log}."
+
+    def __init__(self, *, role: str = "", **fields: Any) -> None:
+        self.role = role
+        super().__init__(**fields)
+
+
+class PlaybookTimeout(PerfciError):
+    """A playbook did not end within its time limit."""
+
+    template = "{playbook} did not end within {seconds:.0f} s; it was at: {where}"
+    help = "See {log} for what it waited for. The job's `limits` set how long a stage may take."
+
+    def __init__(self, *, role: str = "", **fields: Any) -> None:
+        self.role = role
+        super().__init__(**fields)
+
+
+class Interrupted(PerfciError):
+    """A person or the system asked perfci to stop."""
+
+    template = "stopped by a signal"
+    help = "Nothing is left running. Start the job again when it suits."
+    failure_class: ClassVar[FailureClass] = FailureClass.LAB
+
+
+@dataclass(slots=True)
+class _Watcher:
+    """Follows the events of one playbook."""
+
+    on_step: Callable[[str], None]
+    task: str = "start"
+    role: str = ""
+    failures: list[tuple[str, str, str]] = field(default_factory=list)
+    """(role, task on host, message) in the order in which they happened."""
+
+    def __call__(self, event: dict[str, Any]) -> bool:
+        data = event.get("event_data", {})
+        if event.get("event") == "playbook_on_task_start":
+            self.task, self.role = str(data.get("task", "")), str(data.get("role", "") or "")
+            self.on_step(self.task)
+        elif event.get("event") in _FAILED_EVENTS and not data.get("ignore_errors"):
+            where = f"{data.get('task', self.task)} on {data.get('host', '?')}"
+            self.failures.append((str(data.get("role") or self.role), where, _message(data.get("res", {}))))
+        return False
+
+
+def _message(result: Mapping[str, Any]) -> str:
+    """Return what a failed task said, as short as it can be told."""
+    if "results" in result:
+        failed = [item for item in result["results"] if item.get("failed")]
+        if failed:
+            return _message(failed[0])
+    parts = [str(result.get(name, "")).strip() for name in ("msg", "stderr", "module_stderr")]
+    text = "\n".join(part for part in dict.fromkeys(parts) if part)
+    return text or json.dumps({k: v for k, v in result.items() if not k.startswith("_")})[:2000]
+
+
+@dataclass(frozen=True, slots=True)
+class Playbooks:
+    """The playbooks of one checkout, run against one inventory.
+
+    `variables` go to every playbook, through a file, so that they never stand on a command line.
+    """
+
+    root: Path
+    inventory: Path
+    variables: Mapping[str, Any]
+    environment: Mapping[str, str]
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(
+        self,
+        name: str,
+        *,
+        log: Path,
+        limit_seconds: float,
+        variables: Mapping[str, Any] | None = None,
+        on_step: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Run playbooks/NAME.yml to its end; its output goes to `log`.
+
+        Raises PlaybookFailed, PlaybookTimeout, or Interrupted when `stop` is set meanwhile.
+        """
+        watcher = _Watcher(on_step)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        private = log.parent / f".{log.stem}"
+        result = ansible_runner.run(
+            private_data_dir=str(private),
+            project_dir=str(self.root),
+            playbook=f"playbooks/{name}.yml",
+            inventory=str(self.inventory),
+            extravars={**self.variables, **(variables or {})},
+            envvars=self._environment(),
+            event_handler=watcher,
+            cancel_callback=self.stop.is_set,
+            settings={"job_timeout": limit_seconds, "pexpect_timeout": 1},
+            quiet=True,
+            rotate_artifacts=1,
+        )
+        _keep_output(result, log)
+        _remove(private)
+        if self.stop.is_set():
+            raise Interrupted
+        self._raise_for(result.status, name, log, limit_seconds, watcher)
+
+    def _environment(self) -> dict[str, str]:
+        bin_dir = str(Path(sys.executable).parent)
+        return {
+            **self.environment,
+            "PATH": f"{bin_dir}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "ANSIBLE_CONFIG": str(self.root / "ansible.cfg"),
+            "ANSIBLE_HOME": str(Path(self.environment["PERFCI_STATE_DIR"]) / "ansible"),
+            "ANSIBLE_FORCE_COLOR": "0",
+            "ANSIBLE_NOCOLOR": "1",
+        }
+
+    def _raise_for(self, status: str, name: str, log: Path, limit_seconds: float, seen: _Watcher) -> None:
+        if status == "timeout":
+            where = f"{seen.role} : {seen.task}" if seen.role else seen.task
+            raise PlaybookTimeout(
+                playbook=f"playbooks/{name}.yml", seconds=limit_seconds, where=where, log=log, role=seen.role
+            )
+        if status == "successful":
+            return
+        role, where, detail = seen.failures[0] if seen.failures else ("", seen.task, _tail(log))
+        raise PlaybookFailed(
+            playbook=f"playbooks/{name}.yml", where=where, detail=detail, log=log, role=role or seen.role
+        )
+
+
+def _keep_output(result: Any, log: Path) -> None:
+    with log.open("a", encoding="utf-8", errors="replace") as target:
+        target.writelines(result.stdout)
+
+
+def _tail(log: Path, lines: int = 20) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _remove(private: Path) -> None:
+    """Remove the runner's scratch folder: it holds the variables."""
+    shutil.rmtree(private, ignore_errors=True)

@@ -1,0 +1,80 @@
+"""Which processes belong to a state folder, and how they are ended.
+
+Everything that perfci starts carries `PERFCI_STATE_DIR` in its environment, so that what a killed
+run left behind is found without pid files: by the mark in `/proc/PID/environ`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+MARK = "PERFCI_STATE_DIR"
+SERVICE = "PERFCI_SERVICE"
+TERM_SECONDS = 10.0
+
+
+def processes_of(state_dir: Path) -> list[psutil.Process]:
+    """Return the live processes marked with this state folder, without the caller and its ancestors."""
+    me = psutil.Process()
+    spared = {me.pid, *(parent.pid for parent in me.parents())}
+    wanted = os.path.realpath(state_dir)
+    found = []
+    for process in psutil.process_iter():
+        if process.pid in spared:
+            continue
+        try:
+            mark = process.environ().get(MARK)
+        except (psutil.Error, OSError):
+            continue  # gone meanwhile, or another user's
+        if mark and os.path.realpath(mark) == wanted:
+            found.append(process)
+    return found
+
+
+def service_of(process: psutil.Process) -> str:
+    """Return the service that a process belongs to, or its own name where it carries none."""
+    try:
+        return process.environ().get(SERVICE) or process.name()
+    except (psutil.Error, OSError):
+        return "?"
+
+
+def end(processes: Collection[psutil.Process], *, grace_seconds: float = TERM_SECONDS) -> list[str]:
+    """End these processes, TERM first and KILL after the grace; return what they were, sorted."""
+    names = sorted({service_of(process) for process in processes})
+    for process in processes:
+        _signal(process, kill=False)
+    _, alive = psutil.wait_procs(list(processes), timeout=grace_seconds)
+    for process in alive:
+        _signal(process, kill=True)
+    psutil.wait_procs(alive, timeout=grace_seconds)
+    return names
+
+
+def reap(state_dir: Path, *, keep: Collection[str] = (), grace_seconds: float = TERM_SECONDS) -> list[str]:
+    """End everything of this state folder but the services in `keep`; return what was ended.
+
+    A supervisor would start its children again, so it goes first; one that runs a service to keep
+    is left alone, and so are its other children: they must be stopped through it.
+    """
+    found = processes_of(state_dir)
+    kept = {process.pid for process in found if service_of(process) in keep}
+    spared = kept | {parent.pid for process in found if process.pid in kept for parent in process.parents()}
+    targets = [process for process in found if process.pid not in spared]
+    ended = end(targets, grace_seconds=grace_seconds)
+    # What was forked while we looked.
+    late = [process for process in processes_of(state_dir) if process.pid not in spared]
+    return sorted({*ended, *end(late, grace_seconds=grace_seconds)}) if late else ended
+
+
+def _signal(process: psutil.Process, *, kill: bool) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.kill() if kill else process.terminate()
