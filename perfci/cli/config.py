@@ -1,0 +1,82 @@
+"""`perfci config`: which settings hold, and which there are."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+from pydantic import BaseModel
+
+from perfci import config
+from perfci.cli.output import Json, errors_reported, print_json, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+app = typer.Typer(no_args_is_help=True, help="Settings: which hold, and which there are.")
+
+HEADER = """\
+# Every setting of perfci with its default. Copy to perfci.toml and keep what you change.
+# The environment wins over this file: PERFCI_MAIL__TRANSPORT=smtp, PERFCI_MAIL__SMTP__HOST=mx.example.org.
+# Relative paths start at this file's folder. Secrets never stand here: name a file that holds one,
+# or set it in the environment.
+
+"""
+
+
+@app.command()
+def show(as_json: Json = False) -> None:
+    """Show the settings that hold now; secrets are shown as ********."""
+    with errors_reported(as_json=as_json):
+        shown = config.load().shown()
+        if as_json:
+            print_json(shown)
+        else:
+            print_table(("setting", "value"), _rows(shown), empty="")
+
+
+@app.command()
+def example() -> None:
+    """Print a settings file with every setting, its meaning and its default."""
+    sys.stdout.write(example_text())
+
+
+def example_text() -> str:
+    """Return the text of docs/perfci.example.toml, made from the settings themselves."""
+    return HEADER + "".join(_section(config.Settings, ()))
+
+
+def _section(model: type[BaseModel], names: tuple[str, ...]) -> Iterator[str]:
+    """Write the settings of a section, then its sections; a default that means `left out` is a comment."""
+    if names:
+        yield f"\n# {(model.__doc__ or '').strip()}\n[{'.'.join(names)}]\n"
+    inner = []
+    for key, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            inner.append((key, info.annotation))
+            continue
+        yield "".join(f"# {line.strip()}\n" for line in (info.description or "").splitlines())
+        if "SecretStr" in str(info.annotation):
+            yield f"# {config.PREFIX}{'__'.join((*names, key)).upper()}\n"
+        elif info.is_required() or info.default is None:
+            yield f"# {key} =\n"
+        else:
+            yield f"{key} = {json.dumps(info.default)}\n"
+    for key, section in inner:
+        yield from _section(section, (*names, key))
+
+
+def _rows(shown: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in shown.items():
+        if isinstance(value, dict):
+            yield from _rows(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _text(value)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    return ", ".join(value) if isinstance(value, list) else str(value)
