@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
+import tempfile
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,25 +111,28 @@ class Playbooks:
         """
         watcher = _Watcher(on_step)
         log.parent.mkdir(parents=True, exist_ok=True)
-        private = log.parent / f".{log.stem}"
-        result = ansible_runner.run(
-            private_data_dir=str(private),
-            project_dir=str(self.root),
-            playbook=f"playbooks/{name}.yml",
-            inventory=str(self.inventory),
-            extravars={**self.variables, **(variables or {})},
-            envvars=self._environment(),
-            event_handler=watcher,
-            cancel_callback=self.stop.is_set,
-            settings={"job_timeout": limit_seconds, "pexpect_timeout": 1},
-            quiet=True,
-            rotate_artifacts=1,
-        )
-        _keep_output(result, log)
-        _remove(private)
+        scratch = self._home()
+        scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="play-", dir=scratch) as private:
+            result = ansible_runner.run(
+                private_data_dir=private,
+                project_dir=str(self.root),
+                playbook=f"playbooks/{name}.yml",
+                inventory=str(self.inventory),
+                extravars={**self.variables, **(variables or {})},
+                envvars=self._environment(),
+                event_handler=watcher,
+                cancel_callback=self.stop.is_set,
+                settings={"job_timeout": limit_seconds, "pexpect_timeout": 1},
+                quiet=True,
+            )
+            _keep_output(result, log)
         if self.stop.is_set():
             raise Interrupted
         self._raise_for(result.status, name, log, limit_seconds, watcher)
+
+    def _home(self) -> Path:
+        return Path(self.environment["PERFCI_STATE_DIR"]) / "ansible"
 
     def _environment(self) -> dict[str, str]:
         bin_dir = str(Path(sys.executable).parent)
@@ -137,7 +140,7 @@ class Playbooks:
             **self.environment,
             "PATH": f"{bin_dir}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
             "ANSIBLE_CONFIG": str(self.root / "ansible.cfg"),
-            "ANSIBLE_HOME": str(Path(self.environment["PERFCI_STATE_DIR"]) / "ansible"),
+            "ANSIBLE_HOME": str(self._home()),
             "ANSIBLE_FORCE_COLOR": "0",
             "ANSIBLE_NOCOLOR": "1",
         }
@@ -157,14 +160,9 @@ class Playbooks:
 
 
 def _keep_output(result: Any, log: Path) -> None:
-    with log.open("a", encoding="utf-8", errors="replace") as target:
-        target.writelines(result.stdout)
+    with result.stdout as source, log.open("a", encoding="utf-8", errors="replace") as target:
+        target.writelines(source)
 
 
 def _tail(log: Path, lines: int = 20) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
-
-
-def _remove(private: Path) -> None:
-    """Remove the runner's scratch folder: it holds the variables."""
-    shutil.rmtree(private, ignore_errors=True)

@@ -1,0 +1,62 @@
+# What a developer types. `make help` lists it.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+export PERFCI_STATE_DIR ?= $(CURDIR)/state
+# Nothing of ours goes into the user's own caches.
+export UV_CACHE_DIR := $(PERFCI_STATE_DIR)/cache/uv
+export PIP_CACHE_DIR := $(PERFCI_STATE_DIR)/cache/pip
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+PYTHON ?= python3
+UV := $(shell sed -n 's/^uv==/uv==/p' constraints.txt)
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+READY := .venv/.ready
+
+.PHONY: help setup nightly demo test test-fast lint doctor status clean
+
+help:  ## Say what there is
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(READY)  ## Make the virtual environment from exact pins
+
+$(READY): constraints.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "python3 is missing: apt-get install python3 python3-venv"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11, which perfci needs: say PYTHON=/path/to/a/newer/one"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(SUDO) apt-get install -y -q --no-install-recommends python3-venv
+	@[ -x .venv/bin/uv ] || { rm -rf .venv && $(PYTHON) -m venv .venv && .venv/bin/python -m pip install -q "$(UV)"; }
+	@.venv/bin/uv pip sync -q --python .venv/bin/python constraints.txt
+	@.venv/bin/uv pip install -q --python .venv/bin/python --no-deps --editable .
+	@touch $@
+
+nightly: setup  ## Set up this machine and run one night of jobs/nightly.yml on it
+	@perfci run nightly
+
+demo: setup  ## Put a slow-down into neutron, and see it found and closed
+	@perfci demo
+
+test: setup  ## Set up, then lint and run all tests that this kind of machine can run
+	@perfci setup
+	@$(MAKE) --no-print-directory lint
+	@python -m pytest
+
+test-fast: setup  ## The tests that start no services
+	@python -m pytest -m "not slow" -q
+
+lint: setup  ## Formatter, linter, types, floors, roles
+	@ruff format --check --quiet .
+	@ruff check --quiet .
+	@mypy --no-error-summary
+	@lint-imports --no-logo >/dev/null || lint-imports --no-logo
+	@ansible-lint --offline --profile production --quiet
+
+doctor: setup  ## Say what is missing
+	@perfci doctor
+
+status: setup  ## Say what runs, what is reserved, what waits
+	@perfci status
+
+clean:  ## Stop everything of this checkout and remove its state
+	@if [ -x .venv/bin/perfci ]; then .venv/bin/perfci clean --yes; fi
+	@rm -rf "$(PERFCI_STATE_DIR)" .venv
