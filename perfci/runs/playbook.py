@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -130,6 +130,10 @@ class Playbooks:
         if self.stop.is_set():
             raise Interrupted
         self._raise_for(result.status, name, log, limit_seconds, watcher)
+
+    def uninterrupted(self) -> Playbooks:
+        """Return the same playbooks for cleaning up, which must not be interrupted any more."""
+        return replace(self, stop=threading.Event())
 
     def _home(self) -> Path:
         return Path(self.environment["PERFCI_STATE_DIR"]) / "ansible"

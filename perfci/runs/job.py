@@ -1,0 +1,270 @@
+"""The job file: which cloud on how many nodes, which Rally tasks, who is told.
+
+A job is `jobs/<name>.yml`; the tasks it names are templates, `jobs/tasks/<task>.yml.j2`. Everything that
+is wrong with a file is told at once, with file, line, field and what was expected.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from perfci.errors import UsageError
+from perfci.runs.digests import digest
+from perfci.runs.marked_yaml import Document, NotYamlError, parse
+from perfci.validation import Fault, faults, nearest
+
+TASKS = "tasks"
+TASK_SUFFIX = ".yml.j2"
+_SUFFIXES = (".yml", ".yaml")
+
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)]
+Count = Annotated[int, Field(strict=True, ge=1, le=100_000)]
+Seconds = Annotated[int, Field(strict=True, ge=1, le=86_400)]
+Address = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
+Variable = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
+
+
+class JobNotFound(UsageError):
+    """There is no job file of that name."""
+
+    template = "no job {name!r} in {folder}; {suggestion}"
+    help = (
+        "`perfci run JOB` takes the name of a file in {folder} without its ending, or a path to a job file."
+    )
+
+
+class JobFileInvalid(UsageError):
+    """A job file that can't be used; `problems` has one line for each thing that is wrong."""
+
+    template = "{problems}"
+    help = "Correct the job file; docs/errors.md has an example of each field."
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Cloud(_Part):
+    """The OpenStack to deploy."""
+
+    kind: Literal["embedded"] = "embedded"
+    """`embedded`: all services on the lab's one machine."""
+    computes: Annotated[int, Field(strict=True, ge=1, le=1000)] = 10
+    """How many nova-compute services with the fake driver."""
+    variables: dict[Variable, JsonValue] = {}
+    """Ansible variables for the deploy, such as neutron_api_workers."""
+
+
+class Source(_Part):
+    """Where the code of one service comes from: a release, or a git revision with patches on top."""
+
+    version: Text | None = None
+    """Version of the release on PyPI."""
+    git: Text | None = None
+    """URL or path of a git repository."""
+    ref: Text | None = None
+    """Branch, tag, Gerrit ref or commit in that repository."""
+    patches: tuple[Text, ...] = ()
+    """Patch files to apply on top, in this order."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.version is None) == (self.git is None):
+            msg = "expected either version, or git with ref"
+            raise ValueError(msg)
+        if (self.git is None) != (self.ref is None) or (self.patches and self.git is None):
+            msg = "git and ref belong together, and patches need both"
+            raise ValueError(msg)
+        return self
+
+
+class Sources(_Part):
+    """Code under test by service; a service left out is the release in the constraints."""
+
+    keystone: Source | None = None
+    placement: Source | None = None
+    glance: Source | None = None
+    nova: Source | None = None
+    neutron: Source | None = None
+
+
+class Limits(_Part):
+    """How many seconds a stage may take before it is ended and the run has failed."""
+
+    deploy: Seconds = 1200
+    hammer: Seconds = 3600
+    collect: Seconds = 300
+
+
+class Scenario(_Part):
+    """One Rally task."""
+
+    task: Name
+    """Name of the template in jobs/tasks."""
+    times: Count
+    """How many iterations are measured."""
+    concurrency: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
+    """How many iterations run at a time."""
+    warmup: Annotated[int, Field(strict=True, ge=0, le=100_000)] = 0
+    """How many iterations run before and are left out."""
+    args: dict[Variable, JsonValue] = {}
+    """Variables of the template."""
+    timeout_seconds: Seconds = 600
+    """How long the whole task may take, in seconds."""
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What makes two measurements of this task comparable."""
+        return self.model_dump(mode="json", exclude={"timeout_seconds"})
+
+
+class Analysis(_Part):
+    """How the results are judged."""
+
+    baseline_runs: Annotated[int, Field(strict=True, ge=3, le=100)] = 8
+    """How many runs a baseline needs."""
+    minimum_effect: Annotated[float, Field(strict=True, ge=0, le=10)] = 0.05
+    """The smallest relative change that is worth a mail: 0.05 is 5 %."""
+
+
+class JobMail(_Part):
+    """Who is told about this job, in place of `mail.to` of the settings."""
+
+    to: Annotated[tuple[Address, ...], Field(min_length=1)]
+
+
+class Job(_Part):
+    """A job file."""
+
+    name: Name
+    """The file's name without its ending."""
+    description: str = ""
+    """One sentence for people."""
+    cloud: Cloud = Cloud()
+    sources: Sources = Sources()
+    nodes: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
+    """How many nodes the run takes."""
+    limits: Limits = Limits()
+    scenarios: Annotated[tuple[Scenario, ...], Field(min_length=1)]
+    """In the order in which they run."""
+    analysis: Analysis = Analysis()
+    mail: JobMail | None = None
+
+    @field_validator("scenarios")
+    @classmethod
+    def _different(cls, scenarios: tuple[Scenario, ...]) -> tuple[Scenario, ...]:
+        """Two that are the same would write into one series."""
+        for index, scenario in enumerate(scenarios):
+            first = next(i for i, other in enumerate(scenarios) if other.shape == scenario.shape)
+            if first != index:
+                msg = f"item {index} ({scenario.task}) is the same as item {first}: change its args, or raise times there"
+                raise ValueError(msg)
+        return scenarios
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the whole job with its defaults, as the archive's job.yml has it; loads as a job again."""
+        resolved: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
+        return resolved
+
+    @property
+    def job_digest(self) -> str:
+        """12 hex digits over what the job measures and on which cloud, for the environment digest.
+
+        The code under test (sources), descriptions, limits, analysis and mail are not part of it.
+        """
+        return digest(
+            {
+                "cloud": self.cloud.model_dump(mode="json"),
+                "nodes": self.nodes,
+                "scenarios": [scenario.shape for scenario in self.scenarios],
+            }
+        )
+
+
+def jobs(jobs_dir: Path) -> tuple[str, ...]:
+    """Return the names of the job files there are, sorted."""
+    return tuple(
+        sorted(file.stem for file in jobs_dir.glob("*") if file.suffix in _SUFFIXES and file.is_file())
+    )
+
+
+def tasks(jobs_dir: Path) -> tuple[str, ...]:
+    """Return the names of the task templates there are, sorted."""
+    return tuple(
+        sorted(file.name.removesuffix(TASK_SUFFIX) for file in (jobs_dir / TASKS).glob(f"*{TASK_SUFFIX}"))
+    )
+
+
+def load_job(name_or_path: str | Path, jobs_dir: Path) -> Job:
+    """Read a job by its name in `jobs_dir`, or by the path of its file; templates are in `jobs_dir`/tasks.
+
+    Raises JobNotFound and JobFileInvalid.
+    """
+    file = _find(str(name_or_path), jobs_dir)
+    try:
+        document = parse(file.read_text(encoding="utf-8"))
+    except NotYamlError as error:
+        raise JobFileInvalid(problems=f"{file}:{error.line}: not YAML: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise JobFileInvalid(problems=f"{file}: can't be read: {reason}") from error
+    job, wrong = _validated(document)
+    wrong += _beside(document, file, tasks(jobs_dir))
+    if job is None or wrong:
+        raise JobFileInvalid(problems=_problems(file, document, wrong))
+    return job
+
+
+def _find(name: str, jobs_dir: Path) -> Path:
+    if name.endswith(_SUFFIXES) or "/" in name:
+        if Path(name).is_file():
+            return Path(name)
+    else:
+        for suffix in _SUFFIXES:
+            if (jobs_dir / f"{name}{suffix}").is_file():
+                return jobs_dir / f"{name}{suffix}"
+    raise JobNotFound(name=name, folder=jobs_dir, suggestion=nearest(Path(name).stem, jobs(jobs_dir)))
+
+
+def _validated(document: Document) -> tuple[Job | None, list[Fault]]:
+    try:
+        return Job.model_validate(document.data), list(document.repeated)
+    except ValidationError as error:
+        return None, [*document.repeated, *faults(error, Job)]
+
+
+def _beside(document: Document, file: Path, templates: tuple[str, ...]) -> list[Fault]:
+    """Find what only the files beside the job file can tell: its own name, and its tasks' templates."""
+    data = document.data if isinstance(document.data, dict) else {}
+    found = []
+    name = data.get("name")
+    if isinstance(name, str) and name != file.stem:
+        found.append(Fault(("name",), f"expected {file.stem!r}, the file's name, got {name!r}"))
+    scenarios = data.get("scenarios")
+    for index, scenario in enumerate(scenarios if isinstance(scenarios, list) else ()):
+        task = scenario.get("task") if isinstance(scenario, dict) else None
+        if isinstance(task, str) and task not in templates:
+            message = f"no template {TASKS}/{task}{TASK_SUFFIX}; {nearest(task, templates)}"
+            found.append(Fault(("scenarios", index, "task"), message))
+    return found
+
+
+def _problems(file: Path, document: Document, wrong: list[Fault]) -> str:
+    """One line for each fault, in the order of the file."""
+    lines = sorted({(document.line(fault.path), fault.place, fault.message) for fault in wrong})
+    return "\n".join(
+        f"{file}:{line}: {place}: {message}" if place else f"{file}:{line}: {message}"
+        for line, place, message in lines
+    )

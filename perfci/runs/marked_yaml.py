@@ -1,0 +1,75 @@
+"""YAML whose every value knows its line, so that an error can name it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from perfci.validation import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from perfci.validation import Path
+
+
+class NotYamlError(ValueError):
+    """The text is not YAML; `line` counts from 1."""
+
+    def __init__(self, reason: str, line: int) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A parsed document: its plain data, the lines of its keys and items, and keys that stand twice."""
+
+    data: Any
+    lines: dict[Path, int]
+    repeated: tuple[Fault, ...]
+
+    def line(self, path: Path) -> int:
+        """Return the line (from 1) of a path, or of the nearest part above it that has one."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+def parse(text: str) -> Document:
+    """Parse one YAML document. Raises NotYamlError."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        lines: dict[Path, int] = {}
+        repeated = tuple(_walk(node, (), lines, ())) if node is not None else ()
+        data = loader.construct_document(node) if node is not None else None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise NotYamlError(error.problem or "can't be parsed", mark.line + 1 if mark else 1) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise NotYamlError(str(error).splitlines()[0], 1) from error
+    finally:
+        loader.dispose()
+    return Document(data, lines, repeated)
+
+
+def _walk(
+    node: yaml.Node, path: Path, lines: dict[Path, int], above: tuple[yaml.Node, ...]
+) -> Iterator[Fault]:
+    """Note the line of each path below a node and yield the keys that stand twice in one mapping."""
+    lines.setdefault(path, node.start_mark.line + 1)
+    if node in above:
+        raise NotYamlError("a value contains itself", node.start_mark.line + 1)
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _walk(item, (*path, index), lines, (*above, node))
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = (*path, str(key.value))
+            if inner in lines:
+                yield Fault(inner, f"stands twice; first in line {lines[inner]}")
+            lines[inner] = key.start_mark.line + 1
+            yield from _walk(value, inner, lines, (*above, node))

@@ -1,0 +1,133 @@
+"""The part of a night that touches nodes: provision, deploy, hammer, collect, release.
+
+Whatever fails, the cloud is taken down again; the first error is the run's, later ones stand beside it.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from perfci.errors import PerfciError
+from perfci.runs.classify import diagnose
+from perfci.runs.playbook import PlaybookFailed, PlaybookTimeout
+from perfci.runs.processes import reap
+from perfci.runs.stages import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from perfci.runs.folders import StateFolder
+    from perfci.runs.playbook import Playbooks
+    from perfci.runs.stages import Stages
+    from perfci.runs.work import WorkFolder
+
+KEEP_RUNNING = ("influxdb",)
+"""Services of the controller, which outlive the cloud."""
+_LOG_BYTES = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds that each stage may take."""
+
+    provision: float
+    deploy: float
+    hammer: float
+    collect: float = 120.0
+    release: float = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How the part on the nodes went: the first failure, and what went wrong while cleaning up."""
+
+    failure: Failure | None
+    cleanup_errors: list[str]
+
+
+def measure(
+    *,
+    playbooks: Playbooks,
+    stages: Stages,
+    work: WorkFolder,
+    state: StateFolder,
+    limits: Limits,
+    cloud_variables: Mapping[str, Any],
+    plan: Path,
+) -> Measured:
+    """Deploy a cloud, hammer it, collect what it left, and take it down again."""
+    logs = work.path / "logs"
+    variables = {**cloud_variables, "perfci_run_dir": str(work.path)}
+    errors: list[str] = []
+
+    def stage(books: Playbooks, name: str, playbook: str, limit: float, **extra: Any) -> None:
+        with stages.stage(name):
+            books.run(
+                playbook,
+                log=logs / f"{name}.log",
+                limit_seconds=limit,
+                variables={**variables, **extra},
+                on_step=stages.progress.step,
+            )
+
+    first: PerfciError | None = None
+    try:
+        stage(playbooks, "provision", "setup", limits.provision)
+        stage(playbooks, "deploy", "deploy", limits.deploy)
+        stage(playbooks, "hammer", "hammer", limits.hammer, hammer_plan=str(plan))
+    except PerfciError as error:
+        first = error
+    failed = stages.done[-1].name if first else ""
+    # From here on a second signal changes nothing: giving the nodes back comes first.
+    calm = playbooks.uninterrupted()
+    try:
+        stage(calm, "collect", "collect", limits.collect)
+    except PerfciError as error:
+        errors.append(f"collect: {error}")
+    errors += release(playbooks=calm, stages=stages, logs=logs, state=state, limit_seconds=limits.release)
+    return Measured(_explain(failed, first, service_logs(logs)) if first else None, errors)
+
+
+def release(
+    *, playbooks: Playbooks, stages: Stages, logs: Path, state: StateFolder, limit_seconds: float
+) -> list[str]:
+    """Take the cloud down, and end what the playbook left running; return what went wrong."""
+    errors = []
+    try:
+        with stages.stage("release"):
+            playbooks.run(
+                "teardown",
+                log=logs / "release.log",
+                limit_seconds=limit_seconds,
+                variables={"teardown_keep": list(KEEP_RUNNING)},
+                on_step=stages.progress.step,
+            )
+    except PerfciError as error:
+        errors.append(f"release: {error}")
+    if left := reap(state.root, keep=KEEP_RUNNING):
+        errors.append(f"release: these still ran and were ended: {', '.join(left)}")
+    return errors
+
+
+def _explain(stage: str, error: PerfciError, logs: Mapping[str, str]) -> Failure:
+    """Say whose fault an error is, with the services' logs as evidence."""
+    if not isinstance(error, PlaybookFailed | PlaybookTimeout):
+        return Failure(stage, error.failure_class, str(error), error.advice)
+    found = diagnose(stage=stage, role=error.role, message=str(error), logs=logs)
+    return Failure(stage, found.failure_class, str(error), error.advice, found.source, found.excerpt)
+
+
+def service_logs(logs: Path) -> dict[str, str]:
+    """Return the last part of each service's log, out of the archives that `collect` made per node."""
+    found: dict[str, str] = {}
+    for path in sorted(logs.glob("*.tar.gz")):
+        with tarfile.open(path) as archive:
+            for member in archive:
+                source = archive.extractfile(member) if member.isfile() else None
+                if source is not None:
+                    text = source.read()[-_LOG_BYTES:].decode(errors="replace")
+                    found[f"{path.name.removesuffix('.tar.gz')}/{member.name}"] = text
+    return found
