@@ -169,7 +169,8 @@ class Job(_Part):
         for index, scenario in enumerate(scenarios):
             first = next(i for i, other in enumerate(scenarios) if other.shape == scenario.shape)
             if first != index:
-                msg = f"item {index} ({scenario.task}) is the same as item {first}: change its args, or raise times there"
+                same = f"item {index} ({scenario.task}) is the same as item {first}"
+                msg = f"{same}: change its args, or raise times there"
                 raise ValueError(msg)
         return scenarios
 

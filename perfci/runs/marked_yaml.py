@@ -40,19 +40,28 @@ class Document:
 
 def parse(text: str) -> Document:
     """Parse one YAML document. Raises NotYamlError."""
-    loader = yaml.SafeLoader(text)
     try:
-        node = loader.get_single_node()
-        lines: dict[Path, int] = {}
-        repeated = tuple(_walk(node, (), lines, ())) if node is not None else ()
-        data = loader.construct_document(node) if node is not None else None
+        return _parsed(yaml.SafeLoader(text))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise NotYamlError(error.problem or "can't be parsed", mark.line + 1 if mark else 1) from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise NotYamlError(str(error).splitlines()[0], 1) from error
-    finally:
-        loader.dispose()
+    except RecursionError as error:
+        raise NotYamlError("nested too deeply", 1) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise NotYamlError(f"a character that YAML does not allow: {chr(error.character)!a}", line) from error
+
+
+def _parsed(loader: yaml.SafeLoader) -> Document:
+    node = loader.get_single_node()
+    if node is None:
+        return Document(None, {}, ())
+    lines: dict[Path, int] = {}
+    repeated = tuple(_walk(node, (), lines, ()))
+    try:
+        data = loader.construct_document(node)
+    except ValueError as error:  # PyYAML lets it through: a date such as 2026-13-45
+        raise NotYamlError(str(error), lines[()]) from error
     return Document(data, lines, repeated)
 
 

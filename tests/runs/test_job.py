@@ -1,0 +1,232 @@
+"""Job files: what is read, what is refused and in which words, what the digest covers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perfci.runs.job import Job, JobFileInvalid, JobNotFound, jobs, load_job, tasks
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+GOOD = """\
+name: night
+description: Everything, every night.
+cloud:
+  kind: embedded
+  computes: 10
+  variables: {neutron_api_workers: 2}
+sources:
+  neutron: {git: "https://opendev.org/openstack/neutron", ref: master, patches: [slow.patch]}
+  nova: {version: 34.0.0}
+nodes: 1
+limits:
+  deploy: 900
+scenarios:
+  - task: ports
+    times: 40
+    concurrency: 2
+    warmup: 4
+    args: {ports_per_network: 5}
+  - task: networks
+    times: 20
+analysis: {baseline_runs: 8, minimum_effect: 0.05}
+mail: {to: [team@example.org]}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tasks").mkdir()
+    for task in ("ports", "networks"):
+        (tmp_path / "tasks" / f"{task}.yml.j2").write_text("---\n")
+    return tmp_path
+
+
+def problems(folder: Path, text: str, name: str = "night") -> list[str]:
+    """Load a job that must fail; return its lines without the folder."""
+    (folder / f"{name}.yml").write_text(text)
+    with pytest.raises(JobFileInvalid) as caught:
+        load_job(name, folder)
+    return [line.removeprefix(f"{folder}/") for line in str(caught.value).splitlines()]
+
+
+def changed(old: str, new: str) -> str:
+    assert old in GOOD
+    return GOOD.replace(old, new, 1)
+
+
+def test_a_job_is_read_by_name_and_by_path(folder: Path) -> None:
+    (folder / "night.yml").write_text(GOOD)
+    job = load_job("night", folder)
+    assert job == load_job(folder / "night.yml", folder)
+    assert job.scenarios[0].args == {"ports_per_network": 5}
+    assert job.scenarios[1].concurrency == 1
+    assert job.limits.deploy == 900
+    assert job.limits.hammer == 3600
+    assert job.sources.neutron is not None
+    assert job.sources.neutron.patches == ("slow.patch",)
+    assert job.mail is not None
+    assert job.mail.to == ("team@example.org",)
+
+
+def test_what_is_archived_is_the_same_job(folder: Path) -> None:
+    (folder / "night.yml").write_text(GOOD)
+    job = load_job("night", folder)
+    again = Job.model_validate(yaml.safe_load(yaml.safe_dump(job.resolved())))
+    assert again == job
+
+
+def test_an_unknown_job_lists_those_there_are(folder: Path) -> None:
+    (folder / "night.yml").write_text(GOOD)
+    (folder / "storm.yaml").write_text(GOOD)
+    assert jobs(folder) == ("night", "storm")
+    with pytest.raises(JobNotFound, match="did you mean 'night'"):
+        load_job("nihgt", folder)
+    with pytest.raises(JobNotFound, match="known: night, storm"):
+        load_job("zzz", folder)
+    with pytest.raises(JobNotFound):
+        load_job(str(folder / "none.yml"), folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("times: 40", "times: forty", "night.yml:15: scenarios[0].times: expected a whole number from 1 to 100000, got 'forty'"),
+        ("times: 40", "times: 0", "night.yml:15: scenarios[0].times: expected a whole number from 1 to 100000, got 0"),
+        ("times: 40", "times: yes", "night.yml:15: scenarios[0].times: expected a whole number from 1 to 100000, got True"),
+        ("times: 40", "times:", "night.yml:15: scenarios[0].times: expected a whole number from 1 to 100000, got nothing"),
+        ("    times: 20\n", "", "night.yml:19: scenarios[1].times: missing: expected a whole number from 1 to 100000"),
+        ("warmup: 4", "warmpu: 4", "night.yml:17: scenarios[0].warmpu: unknown key; did you mean 'warmup'?"),
+        ("kind: embedded", "kind: devstack", "night.yml:4: cloud.kind: expected 'embedded', got 'devstack'"),
+        ("deploy: 900", "deplyo: 900", "night.yml:12: limits.deplyo: unknown key; did you mean 'deploy'?"),
+        ("nova: {", "nove: {", "night.yml:9: sources.nove: unknown key; did you mean 'nova'?"),
+        ("version: 34.0.0", "version: 34.0", "night.yml:9: sources.nova.version: expected text that is not empty, got 34.0"),
+        (", ref: master", "", "night.yml:8: sources.neutron: git and ref belong together, and patches need both"),
+        ("{version: 34.0.0}", "{}", "night.yml:9: sources.nova: expected either version, or git with ref"),
+        ("0.05", "small", "night.yml:21: analysis.minimum_effect: expected a number from 0 to 10, got 'small'"),
+        ("name: night", "name: day", "night.yml:1: name: expected 'night', the file's name, got 'day'"),
+        ("task: networks", "task: netwroks", "night.yml:19: scenarios[1].task: no template tasks/netwroks.yml.j2; did you mean 'networks'?"),
+        ("[team@example.org]", "team@example.org", "night.yml:22: mail.to: expected a list of at least 1, each text of the form ^[^@\\s]+@[^@\\s]+$, got 'team@example.org'"),
+        ("nodes: 1", "nodes: 1\nnodes: 2", "night.yml:11: nodes: stands twice; first in line 10"),
+        ("{ports_per_network: 5}", "[5]", "night.yml:18: scenarios[0].args: expected a mapping (key: value), got [5]"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_with_file_line_field_and_expectation(
+    folder: Path, old: str, new: str, problem: str
+) -> None:
+    assert problems(folder, changed(old, new)) == [problem]
+
+
+def test_two_scenarios_that_would_share_a_series(folder: Path) -> None:
+    text = changed("  - task: networks\n    times: 20\n", "  - {task: networks, times: 2}\n" * 2)
+    assert problems(folder, text) == [
+        "night.yml:13: scenarios: item 2 (networks) is the same as item 1: change its args, or raise times there"
+    ]
+
+
+def test_everything_wrong_is_told_at_once_in_the_files_order(folder: Path) -> None:
+    text = (
+        changed("nodes: 1", "nodes: none")
+        .replace("task: ports", "task: prts")
+        .replace("times: 20", "tims: 20")
+    )
+    assert [line.split(": ")[:2] for line in problems(folder, text)] == [
+        ["night.yml:10", "nodes"],
+        ["night.yml:14", "scenarios[0].task"],
+        ["night.yml:19", "scenarios[1].times"],
+        ["night.yml:20", "scenarios[1].tims"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("", "night.yml:1: expected a mapping"),
+        ("- a\n", "night.yml:1: expected a mapping"),
+        ("name: night\nscenarios: [\n", "night.yml:3: not YAML: "),
+        ("name: !!python/object:os.system x\n", "night.yml:1: not YAML: could not determine a constructor"),
+        ("name: &a [*a]\n", "night.yml:1: not YAML: a value contains itself"),
+        ("name: night\x07\n", "night.yml:1: not YAML: "),
+        ("name: night\ndescription: 2026-13-45\n", "night.yml:1: not YAML: month must be in 1..12"),
+        ("? [a]\n: b\n", "night.yml:1: not YAML: found unhashable key"),
+        ("[" * 5000, "night.yml:1: not YAML: nested too deeply"),
+        ("a: 1\n---\nb: 1\n", "night.yml:2: not YAML: "),
+    ],
+)
+def test_files_that_are_no_job_at_all(folder: Path, text: str, start: str) -> None:
+    assert problems(folder, text)[0].startswith(start)
+
+
+def test_a_file_that_is_not_text(folder: Path) -> None:
+    (folder / "night.yml").write_bytes(b"name: \xff\xfe\n")
+    with pytest.raises(JobFileInvalid, match="not text in UTF-8"):
+        load_job("night", folder)
+
+
+def load(folder: Path, text: str) -> Job:
+    (folder / "night.yml").write_text(text)
+    return load_job("night", folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("every night", "each night", True),
+        ("deploy: 900", "deploy: 901", True),
+        ("minimum_effect: 0.05", "minimum_effect: 0.1", True),
+        ("team@", "others@", True),
+        ("version: 34.0.0", "version: 34.0.1", True),
+        ("    times: 20", "    times: 20\n    timeout_seconds: 60", True),
+        ("times: 40", "times: 41", False),
+        ("concurrency: 2", "concurrency: 3", False),
+        ("warmup: 4", "warmup: 5", False),
+        ("ports_per_network: 5", "ports_per_network: 6", False),
+        ("computes: 10", "computes: 11", False),
+        ("neutron_api_workers: 2", "neutron_api_workers: 3", False),
+        ("nodes: 1", "nodes: 2", False),
+    ],
+)
+def test_the_digest_covers_what_is_measured_and_nothing_else(
+    folder: Path, old: str, new: str, *, same: bool
+) -> None:
+    assert (load(folder, GOOD).job_digest == load(folder, changed(old, new)).job_digest) is same
+
+
+@settings(max_examples=200)
+@given(
+    data=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.dates(),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["name", "scenarios", "task", "times", "cloud", "sources", "nova", "x"]),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_no_file_makes_anything_but_a_told_error(
+    tmp_path_factory: pytest.TempPathFactory, data: object
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "night.yml").write_text(yaml.safe_dump(data, allow_unicode=True))
+    with pytest.raises(JobFileInvalid, match=r"night\.yml:\d+: "):
+        load_job("night", folder)
+
+
+@pytest.mark.parametrize("name", jobs(REPOSITORY / "jobs"))
+def test_the_jobs_that_come_with_the_project_load(name: str) -> None:
+    job = load_job(name, REPOSITORY / "jobs")
+    assert job.description
+    assert set(tasks(REPOSITORY / "jobs")) >= {scenario.task for scenario in job.scenarios}
+
+
+def test_the_jobs_of_the_project_are_there() -> None:
+    assert {"nightly", "largeops", "smoke"} <= set(jobs(REPOSITORY / "jobs"))
