@@ -1,0 +1,111 @@
+"""The stages on the nodes: each one failing, hanging or leaving processes behind."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+import pytest
+
+from perfci.errors import FailureClass
+from perfci.runs import work
+from perfci.runs.folders import StateFolder
+from perfci.runs.measure import Limits, measure, service_logs
+from perfci.runs.processes import processes_of
+from perfci.runs.progress import Silent
+from perfci.runs.stages import Stages
+
+pytestmark = pytest.mark.slow
+LIMITS = Limits(provision=30, deploy=30, hammer=30, collect=30, release=30)
+
+
+@pytest.fixture
+def run(project):
+    def go(limits=LIMITS):
+        folder = work.create(project.state / "runs", "r1")
+        stages = Stages(Silent(), folder)
+        measured = measure(
+            playbooks=project.playbooks(),
+            stages=stages,
+            work=folder,
+            state=StateFolder(project.state),
+            limits=limits,
+            cloud_variables={},
+            plan=folder.path / "plan.json",
+        )
+        return measured, stages
+
+    return go
+
+
+def test_all_stages_in_order(run, project):
+    measured, stages = run()
+    assert measured.failure is None
+    assert measured.cleanup_errors == []
+    assert [stage.name for stage in stages.done] == ["provision", "deploy", "hammer", "collect", "release"]
+    assert project.trace() == ["setup", "deploy", "hammer", "collect", "teardown"]
+
+
+@pytest.mark.parametrize("broken", ["setup", "deploy", "hammer"])
+def test_whatever_fails_the_nodes_are_given_back(run, project, broken):
+    project.playbook(broken, "ansible.builtin.fail: {msg: out of luck}")
+    measured, _ = run()
+    assert "out of luck" in measured.failure.message
+    assert measured.failure.stage == {"setup": "provision"}.get(broken, broken)
+    assert project.trace()[-2:] == ["collect", "teardown"]
+
+
+def test_the_first_error_is_reported_and_later_ones_stand_beside_it(run, project):
+    project.playbook("deploy", "ansible.builtin.fail: {msg: the first}")
+    project.playbook("collect", "ansible.builtin.fail: {msg: the second}")
+    project.playbook("teardown", "ansible.builtin.fail: {msg: the third}")
+    measured, _ = run()
+    assert "the first" in measured.failure.message
+    assert ["second" in measured.cleanup_errors[0], "third" in measured.cleanup_errors[1]] == [True, True]
+
+
+def test_a_hanging_stage_ends_at_its_limit_and_nothing_is_left(run, project):
+    project.playbook("hammer", "ansible.builtin.command: sleep 600")
+    measured, _ = run(Limits(provision=30, deploy=30, hammer=4))
+    assert measured.failure.stage == "hammer"
+    assert "did not end within 4 s" in measured.failure.message
+    assert project.trace()[-1] == "teardown"
+    assert processes_of(project.state) == []
+
+
+def test_a_service_that_teardown_forgot_is_ended_and_told(run, project):
+    project.playbook(
+        "deploy", "ansible.builtin.shell: PERFCI_SERVICE=nova-api setsid sleep 600 >/dev/null 2>&1 &"
+    )
+    measured, _ = run()
+    assert measured.cleanup_errors == ["release: these still ran and were ended: nova-api"]
+    assert processes_of(project.state) == []
+
+
+def test_the_services_logs_say_whose_fault_it_was(run, project):
+    project.playbook("deploy", "ansible.builtin.fail: {msg: neutron-api did not answer}")
+    log = project.root / "neutron-api.log"
+    log.write_text(
+        "Traceback (most recent call last):\n"
+        '  File "/x/site-packages/neutron/api.py", line 3, in f\nValueError: broken\n'
+    )
+    project.playbook(
+        "collect",
+        f"ansible.builtin.command: tar -C {project.root} -czf {{{{ perfci_run_dir }}}}/logs/node-0.tar.gz {log.name}",
+    )
+    measured, _ = run()
+    assert measured.failure.failure_class is FailureClass.PRODUCT
+    assert measured.failure.source == "node-0/neutron-api.log"
+    assert "ValueError: broken" in measured.failure.excerpt
+
+
+def test_only_the_end_of_a_long_log_is_read(tmp_path):
+    with tarfile.open(tmp_path / "node-0.tar.gz", "w:gz") as archive:
+        entry = tarfile.TarInfo("nova-api.log")
+        text = b"x" * 300_000 + b"the end"
+        entry.size = len(text)
+        archive.addfile(entry, io.BytesIO(text))
+    logs = service_logs(tmp_path)
+    assert list(logs) == ["node-0/nova-api.log"]
+    assert logs["node-0/nova-api.log"].endswith("the end")
+    assert len(logs["node-0/nova-api.log"]) == 200_000
