@@ -13,11 +13,12 @@ import os
 import secrets
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import psutil
+from perfci.lab import owners
+from perfci.lab.model import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,33 +27,7 @@ if TYPE_CHECKING:
 PROGRESS = "progress.json"
 RUN = "run.json"
 MANIFEST = "manifest.json"
-_STARTED_TOLERANCE_SECONDS = 1.0
 _SCRATCH = ".new-"
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """The process that owns a run. A pid alone is not enough: pids are used again."""
-
-    pid: int
-    started: float
-
-    @classmethod
-    def me(cls) -> Owner:
-        """Return the calling process."""
-        return cls(os.getpid(), psutil.Process().create_time())
-
-    def alive(self) -> bool:
-        """Tell whether that very process still runs."""
-        try:
-            process = psutil.Process(self.pid)
-            started = process.create_time()
-            return (
-                abs(started - self.started) < _STARTED_TOLERANCE_SECONDS
-                and process.status() != psutil.STATUS_ZOMBIE
-            )
-        except psutil.NoSuchProcess:
-            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +53,10 @@ class WorkFolder:
     def alive(self) -> bool:
         """Tell whether the process that owns the run still runs."""
         try:
-            owner = self.notes()["owner"]
-            return Owner(int(owner["pid"]), float(owner["started"])).alive()
-        except (KeyError, TypeError, ValueError):
+            owner = Owner(**self.notes()["owner"])
+        except (KeyError, TypeError):
             return False  # who can't be named can't be asked
+        return not owners.dead([owner])
 
     def read(self, name: str) -> Any:
         """Return a JSON file that a stage left, or None where it left none or half of one."""
@@ -100,9 +75,7 @@ def create(runs: Path, run_id: str, **notes: Any) -> WorkFolder:
     """Make a run's working folder, owned by the calling process; it appears with its notes or not at all."""
     scratch = runs / f"{_SCRATCH}{run_id}"
     scratch.mkdir(parents=True)
-    owner = Owner.me()
-    owned = {"pid": owner.pid, "started": owner.started}
-    WorkFolder(scratch).note(owner=owned, run_id=run_id, **notes)
+    WorkFolder(scratch).note(owner=asdict(owners.me()), run_id=run_id, **notes)
     return WorkFolder(scratch.rename(runs / run_id))
 
 

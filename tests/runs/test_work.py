@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -36,11 +35,6 @@ def test_a_run_whose_process_was_killed_is_not_alive(tmp_path) -> None:
     (folder,) = work.unfinished(tmp_path)
     assert not folder.alive()
     assert folder.notes()["stage"] == "deploy"
-
-
-def test_a_pid_that_was_used_again_is_not_the_owner() -> None:
-    assert not work.Owner(os.getpid(), 1.0).alive()
-    assert work.Owner.me().alive()
 
 
 def test_damaged_notes_make_a_dead_run_not_a_crash(tmp_path) -> None:
