@@ -1,4 +1,4 @@
-"""From a job's list of scenarios to the plan that the hammer carries out."""
+"""From a job's scenarios to the plan that the hammer carries out (roles/rally/files/hammer.py)."""
 
 from __future__ import annotations
 
@@ -6,66 +6,41 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, TemplateSyntaxError, meta
-from pydantic import BaseModel, ConfigDict, Field
 
 from perfci.errors import UsageError
+from perfci.runs.job import TASK_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-SUFFIX = ".yml.j2"
-_GIVEN = frozenset(
-    {"times", "concurrency", "warmup", "tenants", "users_per_tenant", "flavor", "image", "image_file"}
-)
-"""Variables that every template gets without the job naming them under `args`."""
-
-
-class UnknownTask(UsageError):
-    """A job names a Rally task that has no template."""
-
-    template = "scenario {position}: there is no task template {task!r} in {folder}"
-    help = "Known tasks: {known}. Correct the name, or add {folder}/{task}.yml.j2."
+_ISOLATION: dict[str, Any] = {"tenants": 2, "users_per_tenant": 1}
+"""Tenants and users that Rally makes for a task; a job may set others under `args`."""
+_GIVEN = frozenset({"times", "concurrency", "warmup", "flavor", "image", "image_file"})
+"""Variables that every template gets and that a job can't set under `args`."""
 
 
 class BadTaskTemplate(UsageError):
-    """A Rally task template is not valid Jinja."""
+    """A Rally task template can't be read or is not valid Jinja."""
 
-    template = "{path}, line {line}: {detail}"
-    help = "Correct the template; docs: https://jinja.palletsprojects.com/templates/."
+    template = "{path}:{line}: {detail}"
+    help = "Correct the template; jobs/tasks/keystone-authenticate.yml.j2 is a small one to compare with."
 
 
 class UnknownTaskArgument(UsageError):
     """A job gives a task an argument that its template does not use."""
 
-    template = "scenario {position}: the task {task} does not know the argument {argument!r}"
+    template = "scenarios[{index}].args: the task {task} does not know {argument!r}"
     help = "It knows: {known}."
 
 
-class Scenario(BaseModel):
-    """One entry of a job's `scenarios`: which Rally task, how often, how many at a time.
-
-    `times` counts measured iterations; `warmup` more are run before them and left out of the results.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    task: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
-    times: int = Field(default=10, ge=1)
-    concurrency: int = Field(default=1, ge=1)
-    warmup: int = Field(default=0, ge=0)
-    tenants: int = Field(default=2, ge=1)
-    users_per_tenant: int = Field(default=1, ge=1)
-    timeout_seconds: int = Field(default=300, ge=10)
-    args: dict[str, Any] = Field(default_factory=dict)
-
-
 @dataclass(frozen=True, slots=True)
-class Cloud:
-    """How the hammer reaches the cloud, and what it may use there.
+class CloudAccess:
+    """How the hammer reaches the cloud, and what it uses there.
 
     `clouds_file` is a clouds.yaml with an administrator's access under `name`. `flavor` and `image`
-    are the names that the deployment's smoke test created; `image_file` is what the image tasks upload.
+    are the names that the deployment made; `image_file` is what the image tasks upload (the role
+    writes it).
     """
 
     clouds_file: Path
@@ -76,76 +51,65 @@ class Cloud:
 
 
 def make_plan(
-    scenarios: Iterable[Scenario], *, templates: Path, output: Path, cloud: Cloud
+    scenarios: Iterable[Mapping[str, Any]], *, templates: Path, output: Path, cloud: CloudAccess
 ) -> dict[str, Any]:
-    """Return the plan as roles/rally reads it (JSON), in the order of the job.
+    """Return the plan, ready for JSON, with the tasks in the order given.
 
-    `templates` is the folder of the task templates, `output` the run's working folder.
-    Raises UnknownTask, UnknownTaskArgument and BadTaskTemplate.
+    `scenarios` are the entries of a checked job: task, times, and where they differ from their
+    defaults concurrency, warmup, timeout_seconds and args. `templates` is the folder of the task
+    templates, `output` the run's working folder. Raises UnknownTaskArgument and BadTaskTemplate.
     """
     return {
         "output": str(output),
         "cloud": {"clouds_file": str(cloud.clouds_file), "name": cloud.name},
-        "tasks": [_task(n, scenario, templates, cloud) for n, scenario in enumerate(scenarios, 1)],
+        "tasks": [_task(index, scenario, templates, cloud) for index, scenario in enumerate(scenarios)],
     }
 
 
-def _task(position: int, scenario: Scenario, templates: Path, cloud: Cloud) -> dict[str, Any]:
-    path = templates / f"{scenario.task}{SUFFIX}"
-    if not path.is_file():
-        known = ", ".join(sorted(p.name.removesuffix(SUFFIX) for p in templates.glob(f"*{SUFFIX}")))
-        raise UnknownTask(position=position, task=scenario.task, folder=templates, known=known or "none")
-    _check_arguments(position, scenario, path)
+def _task(index: int, scenario: Mapping[str, Any], templates: Path, cloud: CloudAccess) -> dict[str, Any]:
+    name = scenario["task"]
+    path = templates / f"{name}{TASK_SUFFIX}"
+    arguments = dict(scenario.get("args", {}))
+    _check_arguments(index, name, arguments, path)
+    times, warmup = scenario["times"], scenario.get("warmup", 0)
+    # Rally refuses a concurrency above the number of iterations.
+    concurrency = min(scenario.get("concurrency", 1), warmup + times)
     return {
-        "slug": f"{position:02d}-{scenario.task}",
-        "task": scenario.task,
+        "slug": f"{index + 1:02d}-{name}",
+        "task": name,
         "template": str(path),
-        "times": scenario.times,
-        "warmup": scenario.warmup,
-        "concurrency": scenario.concurrency,
-        "timeout_seconds": scenario.timeout_seconds,
-        "variables": _variables(scenario, cloud),
+        "times": times,
+        "warmup": warmup,
+        "concurrency": concurrency,
+        "timeout_seconds": scenario.get("timeout_seconds", 600),
+        "variables": {
+            **_ISOLATION,
+            **arguments,
+            # Rally knows no warm-up: it runs all of them, and the reader of its report drops the first ones.
+            "times": warmup + times,
+            "warmup": warmup,
+            "concurrency": concurrency,
+            "flavor": cloud.flavor,
+            "image": cloud.image,
+            "image_file": str(cloud.image_file),
+        },
     }
 
 
-def _variables(scenario: Scenario, cloud: Cloud) -> dict[str, Any]:
-    return {
-        **scenario.args,
-        # Rally knows no warm-up: it runs all of them, and the reader of its report drops the first ones.
-        "times": scenario.warmup + scenario.times,
-        "warmup": scenario.warmup,
-        # Rally refuses a concurrency above the number of iterations.
-        "concurrency": min(scenario.concurrency, scenario.warmup + scenario.times),
-        "tenants": scenario.tenants,
-        "users_per_tenant": scenario.users_per_tenant,
-        "flavor": cloud.flavor,
-        "image": cloud.image,
-        "image_file": str(cloud.image_file),
-    }
-
-
-def _check_arguments(position: int, scenario: Scenario, path: Path) -> None:
-    known = _template_variables(path) - _GIVEN
-    for argument in scenario.args:
+def _check_arguments(index: int, task: str, arguments: Iterable[str], path: Path) -> None:
+    known = _variables_of(path) - _GIVEN
+    for argument in arguments:
         if argument not in known:
-            raise UnknownTaskArgument(
-                position=position,
-                task=scenario.task,
-                argument=argument,
-                known=", ".join(sorted(known)) or "no arguments",
-            )
+            choices = ", ".join(sorted(known)) or "no arguments"
+            raise UnknownTaskArgument(index=index, task=task, argument=argument, known=choices)
 
 
-def _template_variables(path: Path) -> set[str]:
+def _variables_of(path: Path) -> set[str]:
     # Only parsed, never rendered here, so nothing has to be escaped.
     environment = Environment(autoescape=False)  # noqa: S701
     try:
-        tree = environment.parse(path.read_text(encoding="utf-8"))
+        return meta.find_undeclared_variables(environment.parse(path.read_text(encoding="utf-8")))
     except TemplateSyntaxError as error:
         raise BadTaskTemplate(path=path, line=error.lineno, detail=error.message) from error
-    return meta.find_undeclared_variables(tree)
-
-
-def read_scenarios(entries: Iterable[Mapping[str, Any]]) -> list[Scenario]:
-    """Return checked scenarios from the entries of a job file; raises pydantic's ValidationError."""
-    return [Scenario.model_validate(dict(entry)) for entry in entries]
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadTaskTemplate(path=path, line=1, detail=f"can't be read: {error}") from error
