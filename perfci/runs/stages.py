@@ -87,4 +87,6 @@ class Stages:
             raise
         finally:
             stage.seconds = time.monotonic() - since
+            if self.folder is not None:
+                self.folder.note(stages=[done.as_dict() for done in self.done])
             self.progress.end(name, stage.note, stage.seconds, ok=stage.ok)

@@ -1,0 +1,160 @@
+"""`perfci run`: one night of a job, and what nights left."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from perfci import config
+from perfci.cli.groups import DefaultGroup
+from perfci.cli.output import Json, errors_reported, print_json, print_table
+from perfci.runs import listing
+from perfci.runs.assemble import night
+from perfci.runs.folders import StateFolder
+from perfci.runs.job import load_job
+from perfci.runs.progress import Silent, Terminal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+app = typer.Typer(
+    cls=DefaultGroup,
+    no_args_is_help=True,
+    help="Run a job (`perfci run nightly`), or look at runs (`perfci run list`).",
+)
+
+Lab = Annotated[
+    str | None, typer.Option(help="Lab to run on: a folder of inventory/. Default: the settings'.")
+]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, the beginning of one, or `last`.")]
+
+
+@app.command("start", hidden=True)
+def start(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="Name of a job in jobs/, or path of a job file.")],
+    lab: Lab = None,
+    as_json: Json = False,
+) -> None:
+    """Run a job once: reserve, deploy, hammer, archive, store, analyse, alert, publish.
+
+    Exit codes: 0 the night ended well, 1 it failed or found a regression, 2 the job or a setting is
+    wrong, 3 the lab can't do it now (somebody holds the nodes, say).
+    """
+    with errors_reported(as_json=as_json):
+        settings = settings_for(lab)
+        loaded = load_job(job, settings.jobs_dir)
+        if as_json:
+            outcome = night(loaded, settings, holder=holder(), progress=Silent()).run()
+            print_json(outcome.as_dict())
+        else:
+            with Terminal() as progress:
+                outcome = night(loaded, settings, holder=holder(), progress=progress).run()
+            for line in outcome.lines():
+                typer.echo(line)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command("list")
+def list_runs(
+    job: Annotated[str | None, typer.Option(help="Only runs of this job.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List archived runs, newest first."""
+    with errors_reported(as_json=as_json):
+        folders = reversed(listing.run_folders(StateFolder(config.load().state_dir).archive))
+        documents = (listing.read_document(folder) for folder in folders)
+        wanted = [found for found in documents if job in (None, found["job"])][:limit]
+        if as_json:
+            print_json(wanted)
+        else:
+            columns = ("run", "lab", "job", "status", "lab fit", "code", "environment")
+            print_table(columns, map(_row, wanted), empty="No runs yet. Start one: perfci run nightly")
+
+
+@app.command()
+def show(run_id: RunId = "last", as_json: Json = False) -> None:
+    """Show one run: what ran, how long each stage took, how it failed."""
+    with errors_reported(as_json=as_json):
+        folder = listing.find_run(StateFolder(config.load().state_dir).archive, run_id)
+        document = listing.read_document(folder)
+        if as_json:
+            print_json({**document, "folder": folder})
+        else:
+            for line in _described(document, folder):
+                typer.echo(line)
+
+
+@app.command()
+def reproduce(run_id: RunId = "last", lab: Lab = None, as_json: Json = False) -> None:
+    """Run the same job with the same code again, and compare the two runs series by series.
+
+    The new run is archived under the job `<job>-reproduce`, so that it never enters a baseline.
+    """
+    from perfci.runs.reproduce import reproduce as again  # noqa: PLC0415
+
+    with errors_reported(as_json=as_json):
+        settings = settings_for(lab)
+        folder = listing.find_run(StateFolder(settings.state_dir).archive, run_id)
+        if as_json:
+            comparison = again(folder, settings, holder=holder(), progress=Silent())
+            print_json(comparison.as_dict())
+        else:
+            with Terminal() as progress:
+                comparison = again(folder, settings, holder=holder(), progress=progress)
+            print_table(comparison.COLUMNS, comparison.rows(), empty="Nothing was measured in both runs.")
+    raise typer.Exit(comparison.exit_code)
+
+
+def settings_for(lab: str | None) -> config.Settings:
+    """Return the settings, for another lab where one is named."""
+    settings = config.load()
+    return settings if lab is None else settings.model_copy(update={"lab": lab})
+
+
+def holder() -> str:
+    """Return who holds the nodes of a run: `user@host`."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def _row(document: dict[str, Any]) -> tuple[str, ...]:
+    failure = document.get("failure")
+    return (
+        document["run_id"],
+        document["lab"],
+        document["job"],
+        f"failed ({failure['class']})" if failure else document["status"],
+        "yes" if document["validity"]["valid"] else "no",
+        document["code"]["digest"],
+        document["environment"]["digest"],
+    )
+
+
+def _described(document: dict[str, Any], folder: Path) -> list[str]:
+    lines = [
+        f"run          {document['run_id']}",
+        f"job          {document['job']} on {document['lab']} ({', '.join(document.get('nodes', []))})",
+        f"status       {document['status']}",
+        f"started      {document['started_at']}",
+        f"environment  {document['environment']['digest']}",
+        f"code         {document['code']['digest']}",
+    ]
+    for service in document["code"]["services"]:
+        changes = f" + {', '.join(service['changes'])}" if service["changes"] else ""
+        lines.append(f"             {service['service']} {service['version']} ({service['source']}){changes}")
+    lines += [
+        f"stage        {stage['name']:<10} {stage['seconds']:7.1f} s{'' if stage['ok'] else '  failed'}"
+        for stage in document.get("stages", [])
+    ]
+    lines += [f"lab          not fit: {reason}" for reason in document["validity"]["reasons"]]
+    lines += [f"cleaning up  {error}" for error in document.get("cleanup_errors", [])]
+    if failure := document.get("failure"):
+        lines += [
+            f"failure      {failure['stage']} ({failure['class']}): {failure['message']}",
+            failure["help"],
+        ]
+        lines += [f"  {line}" for line in failure["excerpt"].splitlines()]
+    return [*lines, f"folder       {folder}"]

@@ -1,0 +1,200 @@
+"""One night: reserve nodes, measure on them, archive, then let the controller tell what it means.
+
+The nodes are given back whatever happens. The archive is written before anything is stored or sent,
+so that a broken InfluxDB or mail server costs nothing but time.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from perfci import __version__
+from perfci.results.archive import earlier_runs, load_shares
+from perfci.results.canaries import read_canaries
+from perfci.results.errors import ResultFileError
+from perfci.results.model import Validity
+from perfci.results.validity import ValidityLimits, validity
+from perfci.runs.job import TASKS
+from perfci.runs.measure import Limits, Measured, measure
+from perfci.runs.plan import Cloud, make_plan
+from perfci.runs.playbook import Playbooks
+from perfci.runs.processes import MARK, reap
+from perfci.runs.progress import Silent
+from perfci.runs.record import Ended, document, run_record
+from perfci.runs.recover import recover
+from perfci.runs.stages import Stages
+from perfci.runs.work import create, new_run_id, seal, utc_now, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from perfci.config import Settings
+    from perfci.lab.ledger import Ledger
+    from perfci.runs.aftermath import Aftermath, Outcome
+    from perfci.runs.folders import StateFolder
+    from perfci.runs.job import Job
+    from perfci.runs.progress import Progress
+    from perfci.runs.work import WorkFolder
+
+PLAN = "plan.json"
+_PROVISION_SECONDS = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """What a run of a job needs: the job, where things are, who holds the nodes, who is told."""
+
+    job: Job
+    settings: Settings
+    state: StateFolder
+    ledger: Ledger
+    aftermath: Aftermath
+    holder: str
+    progress: Progress
+
+    def run(self) -> Outcome:
+        """Run the job once, to its archive and its mail.
+
+        Raises NodesBusy where somebody holds the nodes; a run that failed is an outcome, not an error.
+        """
+        self.ledger.sweep()
+        stages = Stages(self.progress)
+        until = utc_now() + timedelta(hours=self.settings.limits.run_hours)
+        run_id = new_run_id(self.job.name, utc_now())
+        with self.ledger.lease(
+            nodes=self.job.nodes, holder=self.holder, purpose=f"run {run_id}", until=until
+        ) as lease:
+            with stages.stage("reserve") as stage:
+                stage.note = ", ".join(lease.nodes)
+                left = recover(self.state)
+            for folder in left:
+                self.progress.say(f"The run {folder.name} was killed; it is archived as failed.")
+                self.aftermath.of(folder, Stages(Silent()))
+            folder = self._measured(run_id, lease.nodes, stages)
+            return self.aftermath.of(folder, stages)
+
+    def _measured(self, run_id: str, nodes: tuple[str, ...], stages: Stages) -> Path:
+        """Measure, and return the folder in the archive."""
+        plan = self._plan(
+            self.state.runs / run_id
+        )  # what is wrong with the job shows before anything is made
+        work = create(
+            self.state.runs,
+            run_id,
+            lab=self.settings.lab,
+            job=self.job.name,
+            cloud=self.job.cloud.kind,
+            job_digest=self.job.job_digest,
+            nodes=list(nodes),
+            started_at=utc_now().isoformat(),
+            perfci=__version__,
+        )
+        stages.folder = work
+        (work.path / "job.yml").write_text(yaml.safe_dump(self.job.resolved(), sort_keys=False))
+        write_json(work.path / PLAN, plan)
+        stop = threading.Event()
+        try:
+            with _stopping(stop):
+                measured = self._measure(work, stages, stop)
+        except BaseException:
+            # A bug of ours must not leave a cloud running; the next start archives the run as failed.
+            reap(self.state.root)
+            raise
+        with stages.stage("archive") as stage:
+            ended = Ended(measured.failure, tuple(measured.cleanup_errors), self._validity(work, measured))
+            folder = seal(work, self.state.archive, document(work, ended))
+            stages.folder = None
+            stage.note = str(folder)
+        return folder
+
+    def _plan(self, output: Path) -> dict[str, Any]:
+        root = self.state.root
+        return make_plan(
+            self.job.scenarios,
+            templates=self.settings.jobs_dir / TASKS,
+            output=output,
+            cloud=Cloud(clouds_file=root / "clouds.yaml", image_file=root / "rally" / "image.img"),
+        )
+
+    def _measure(self, work: WorkFolder, stages: Stages, stop: threading.Event) -> Measured:
+        limits = self.job.limits
+        return measure(
+            playbooks=playbooks(self.settings, stop),
+            stages=stages,
+            work=work,
+            state=self.state,
+            limits=Limits(
+                provision=_PROVISION_SECONDS,
+                deploy=limits.deploy,
+                hammer=limits.hammer,
+                collect=limits.collect,
+            ),
+            cloud_variables=cloud_variables(self.job),
+            plan=work.path / PLAN,
+        )
+
+    def _validity(self, work: WorkFolder, measured: Measured) -> Validity:
+        """Say whether the lab was fit to measure; a run that failed is not asked."""
+        if measured.failure is not None:
+            return Validity(valid=True)
+        record = run_record(work, Ended())
+        limits = self.settings.limits
+        try:
+            return validity(
+                environment=record.environment,
+                canaries=read_canaries(work.path / "canaries"),
+                shares=load_shares(work.path),
+                earlier=earlier_runs(self.state.archive, record),
+                limits=ValidityLimits(
+                    foreign_cpu_share=limits.foreign_cpu_share,
+                    steal_share=limits.steal_share,
+                    canary_change=limits.canary_change,
+                ),
+            )
+        except ResultFileError as error:
+            return Validity(valid=False, reasons=(f"the lab's own measurements can't be read: {error}",))
+
+
+def playbooks(settings: Settings, stop: threading.Event | None = None) -> Playbooks:
+    """Return the project's playbooks for this lab."""
+    return Playbooks(
+        root=settings.root_dir,
+        inventory=settings.inventory_dir,
+        variables={"perfci_state_dir": str(settings.state_dir)},
+        environment={MARK: str(settings.state_dir)},
+        stop=stop or threading.Event(),
+    )
+
+
+def cloud_variables(job: Job) -> dict[str, Any]:
+    """Return the Ansible variables that deploy a job's cloud."""
+    sources: dict[str, Any] = json.loads(job.sources.model_dump_json(exclude_none=True))
+    return {
+        **job.cloud.variables,
+        "fake_compute_count": job.cloud.computes,
+        "openstack_sources": sources,
+    }
+
+
+@contextmanager
+def _stopping(stop: threading.Event) -> Iterator[None]:
+    """Turn SIGTERM, SIGINT and SIGHUP into a request to stop; a second one changes nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
