@@ -1,0 +1,57 @@
+"""Errors of the alerts and their mail."""
+
+from __future__ import annotations
+
+from perfci.errors import LabError, ServiceError, UsageError
+
+
+class UnknownAlert(UsageError):
+    """No alert, or more than one, has the id that was given."""
+
+    template = "there is no single alert {alert!r}"
+    help = "Open alerts: {known}. `perfci alerts list` shows all of them."
+
+
+class AlertClosed(UsageError):
+    """An alert that is closed can't be acknowledged or accepted."""
+
+    template = "alert {alert} is closed already ({closing}, run {run})"
+    help = "Nothing needs to be done. A new change opens a new alert."
+
+
+class AlertsUnreadable(LabError):
+    """The file with the alerts can't be read or is damaged."""
+
+    template = "{file}: {reason}"
+    help = (
+        "Put back a copy of the file, or move it away: perfci then starts without alerts, and reports "
+        "what is slower now as new."
+    )
+
+
+class LetterUnreadable(LabError):
+    """A queued mail can't be read."""
+
+    template = "{file}: {reason}"
+    help = "Move the file out of the outbox; the run's page tells what the mail was about."
+
+
+class MailServerUnavailable(ServiceError):
+    """The mail server does not answer, or does not let us in."""
+
+    template = "mail server {server}: {reason}"
+    help = "Mail stays in the outbox. Check [mail.smtp] in perfci.toml, then run `perfci alerts deliver`."
+
+
+class MailRefusedForNow(ServiceError):
+    """The mail server did not take a mail now (4xx); it is tried again."""
+
+    template = "mail server {server} did not take the mail for now: {reason}"
+    help = "Mail stays in the outbox and is sent by the next `perfci alerts deliver` or the next night."
+
+
+class MailRefused(ServiceError):
+    """The mail server refused a mail for good (5xx)."""
+
+    template = "mail server {server} refused the mail: {reason}"
+    help = "The mail is in {folder}. Correct the addresses, then `perfci alerts deliver --retry-failed`."

@@ -1,0 +1,348 @@
+"""The life of an alert: from what a night's run says to new states and to what is told. Pure.
+
+Every id is a digest of what it stands for, so working something out twice gives the same ids, and
+whoever delivers can tell that it has been delivered. Runs are looked at in time order: a run that is
+not newer than the last one looked at changes nothing and tells nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from perfci.alerts.causes import blamed, last_good, project, revision_changes, same_change
+from perfci.alerts.errors import AlertClosed, UnknownAlert
+from perfci.alerts.model import (
+    Alert,
+    AlertState,
+    Audience,
+    Closing,
+    Kind,
+    MovedSeries,
+    Night,
+    Notification,
+    RunFailure,
+    Status,
+)
+from perfci.analysis.types import Judgement, Outcome
+from perfci.errors import FailureClass
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from perfci.results.model import RunRecord, SeriesKey
+
+_BACK = frozenset({Outcome.NO_CHANGE, Outcome.IMPROVEMENT})
+_AUDIENCES = {
+    FailureClass.PRODUCT: Audience.JOB,
+    FailureClass.TEST: Audience.JOB,
+    FailureClass.LAB: Audience.ADMINS,
+    FailureClass.UNKNOWN: Audience.ADMINS,
+}
+
+
+def process(
+    state: AlertState, night: Night, *, quiet_nights: int = 1
+) -> tuple[AlertState, tuple[Notification, ...]]:
+    """Return the new state and what is to be told after one run.
+
+    A run in which the lab was not fit to measure says nothing about series, whatever its judgements
+    are. An alert closes after `quiet_nights` nights in a row in which its leading series and at least
+    half of all its series are back and none is a regression; nights that can't tell do not count.
+    The order of the judgements does not matter.
+    """
+    run = night.record
+    place = f"{run.lab}/{run.job}"
+    if run.run_id <= state.processed.get(place, ""):
+        return state, ()
+    night = replace(night, records={**night.records, run.run_id: run})
+    state, told = _lab(state, run)
+    state = replace(state, processed={**state.processed, place: run.run_id})
+    if not run.validity.valid:
+        return state, told
+    regressions = sorted(_regressions(night), key=lambda judgement: judgement.key)
+    state, closed = _follow(state, night, quiet_nights)
+    state, opened = _open(state, night, regressions)
+    return state, (*told, *opened, *closed, *_improvements(state, night))
+
+
+def run_failed(failure: RunFailure) -> Notification:
+    """Return what is told when a run failed; its class decides to whom."""
+    return Notification(
+        id=f"failed-{_digest(failure.lab, failure.job, failure.run_id)}",
+        kind=Kind.RUN_FAILED,
+        audience=_AUDIENCES[failure.failure_class],
+        lab=failure.lab,
+        job=failure.job,
+        run_id=failure.run_id,
+        failure=failure,
+    )
+
+
+def acknowledge(state: AlertState, alert_id: str) -> AlertState:
+    """Note that somebody looks at an alert. Raises UnknownAlert and AlertClosed."""
+    alert = find(state, alert_id)
+    if alert.status is Status.CLOSED:
+        raise AlertClosed(alert=alert.id, closing=alert.closing, run=alert.closed)
+    return _with(state, replace(alert, status=Status.ACKNOWLEDGED))
+
+
+def accept(state: AlertState, alert_id: str, run_id: str) -> tuple[AlertState, Notification]:
+    """Close an alert because this is the new normal as of a run. Raises UnknownAlert and AlertClosed."""
+    alert = find(state, alert_id)
+    if alert.status is Status.CLOSED:
+        raise AlertClosed(alert=alert.id, closing=alert.closing, run=alert.closed)
+    alert = replace(alert, status=Status.CLOSED, closing=Closing.ACCEPTED, closed=run_id)
+    return _with(state, alert), _closed(alert, run_id)
+
+
+def accepted_changes(state: AlertState) -> Mapping[SeriesKey, str]:
+    """Return the first run of the newest accepted change of each series: baselines start there."""
+    changes: dict[SeriesKey, str] = {}
+    for alert in state.alerts:
+        if alert.closing is Closing.ACCEPTED:
+            for series in alert.series:
+                changes[series.key] = max(alert.since, changes.get(series.key, ""))
+    return changes
+
+
+def find(state: AlertState, alert_id: str) -> Alert:
+    """Return an alert by its id, or by a beginning of it that only one has. Raises UnknownAlert."""
+    found = [alert for alert in state.alerts if alert_id and alert.id.startswith(alert_id)]
+    if len(found) != 1:
+        known = ", ".join(alert.id for alert in state.alerts if alert.status is not Status.CLOSED)
+        raise UnknownAlert(alert=alert_id, known=known or "none")
+    return found[0]
+
+
+def _lab(state: AlertState, run: RunRecord) -> tuple[AlertState, tuple[Notification, ...]]:
+    """Tell the admins when the lab becomes unfit to measure, and when that is over."""
+    since = state.invalid_since.get(run.lab)
+    if run.validity.valid == (since is None) or (since is not None and run.run_id < since):
+        return state, ()
+    invalid = dict(state.invalid_since)
+    if run.validity.valid:
+        began = invalid.pop(run.lab)
+        kind, name = Kind.LAB_VALID, f"lab-valid-{_digest(run.lab, began)}"
+    else:
+        began = invalid[run.lab] = run.run_id
+        kind, name = Kind.LAB_INVALID, f"lab-invalid-{_digest(run.lab, began)}"
+    note = Notification(
+        id=name,
+        kind=kind,
+        audience=Audience.ADMINS,
+        lab=run.lab,
+        job=run.job,
+        run_id=run.run_id,
+        reasons=run.validity.reasons if not run.validity.valid else (f"unfit since {began}",),
+    )
+    return replace(state, invalid_since=invalid), (note,)
+
+
+def _follow(
+    state: AlertState, night: Night, quiet_nights: int
+) -> tuple[AlertState, tuple[Notification, ...]]:
+    """Count the quiet nights of the open alerts, and close those that have enough."""
+    outcomes = {judgement.key: judgement.outcome for judgement in night.judgements}
+    alerts, told = [], []
+    for alert in state.alerts:
+        followed = alert
+        if _is_open(alert, night.record):
+            followed = _counted(alert, outcomes)
+            if followed.quiet >= quiet_nights:
+                followed = replace(
+                    followed, status=Status.CLOSED, closing=Closing.FIXED, closed=night.record.run_id
+                )
+                told.append(_closed(followed, night.record.run_id))
+        alerts.append(followed)
+    return replace(state, alerts=tuple(alerts)), tuple(told)
+
+
+def _counted(alert: Alert, outcomes: Mapping[SeriesKey, Outcome]) -> Alert:
+    tonight = [outcomes.get(series.key, Outcome.NO_DATA) for series in alert.series]
+    if Outcome.REGRESSION in tonight:
+        return replace(alert, quiet=0)
+    back = sum(outcome in _BACK for outcome in tonight)
+    if outcomes.get(alert.leading.key) in _BACK and 2 * back >= len(tonight):
+        return replace(alert, quiet=alert.quiet + 1)
+    return alert
+
+
+def _open(
+    state: AlertState, night: Night, regressions: list[Judgement]
+) -> tuple[AlertState, tuple[Notification, ...]]:
+    """Let new regressions join the alert of their change, or open one for each new change."""
+    fresh = [judgement for judgement in regressions if not _known(state, night, judgement)]
+    alerts = list(state.alerts)
+    told = []
+    for since, members in _changes(fresh, night.records):
+        good = max(filter(None, (last_good(one, since, night.records) for one in members)), default=None)
+        changed = _changed_projects(good, since, night.records)
+        for service in sorted({blamed(member, members, changed) for member in members}):
+            group = [member for member in members if blamed(member, members, changed) == service]
+            joined = _alert_of_change(alerts, night, since, service)
+            if joined is None:
+                alert = _new_alert(night, since, good, service, group)
+                alerts.append(alert)
+                told.append(_notification(Kind.REGRESSION, alert, night.record.run_id))
+            else:
+                at = alerts.index(joined)
+                alerts[at] = replace(joined, series=(*joined.series, *(_moved(m, night) for m in group)))
+    return replace(state, alerts=tuple(alerts)), tuple(told)
+
+
+def _known(state: AlertState, night: Night, judgement: Judgement) -> bool:
+    """Tell whether an alert speaks of this already.
+
+    While it is open, its series are known unless they became clearly worse through a later change.
+    Once it is closed, they are known unless the change began after the closing.
+    """
+    since = _since(judgement)
+    for alert in state.alerts:
+        held = next((series for series in alert.series if series.key == judgement.key), None)
+        if held is None or (alert.lab, alert.job) != (night.record.lab, night.record.job):
+            continue
+        if alert.closed is not None:
+            if since <= alert.closed:
+                return True
+        elif not _worse(held, judgement, since, night.records):
+            return True
+    return False
+
+
+def _worse(held: MovedSeries, judgement: Judgement, since: str, records: Mapping[str, RunRecord]) -> bool:
+    """Tell a second change on top of the first: later, with other code, above all that was seen."""
+    if judgement.low is None or held.high is None or since <= held.since:
+        return False
+    before, after = records.get(held.since), records.get(since)
+    return (
+        judgement.low > held.high
+        and before is not None
+        and after is not None
+        and before.code.digest != after.code.digest
+    )
+
+
+def _changes(
+    judgements: Iterable[Judgement], records: Mapping[str, RunRecord]
+) -> list[tuple[str, list[Judgement]]]:
+    """Group judgements by the change they speak of; its first run is the earliest of the group."""
+    groups: list[tuple[str, list[Judgement]]] = []
+    for judgement in sorted(judgements, key=lambda one: (_since(one), one.key)):
+        if groups and same_change(groups[-1][0], _since(judgement), records):
+            groups[-1][1].append(judgement)
+        else:
+            groups.append((_since(judgement), [judgement]))
+    return groups
+
+
+def _alert_of_change(alerts: list[Alert], night: Night, since: str, service: str) -> Alert | None:
+    """Return the open or accepted alert that speaks of the same change of the same service."""
+    for alert in alerts:
+        current = alert.status is not Status.CLOSED or alert.closing is Closing.ACCEPTED
+        if (
+            current
+            and (alert.lab, alert.job, alert.service) == (night.record.lab, night.record.job, service)
+            and same_change(alert.since, since, night.records)
+        ):
+            return alert
+    return None
+
+
+def _new_alert(night: Night, since: str, good: str | None, service: str, group: list[Judgement]) -> Alert:
+    run = night.record
+    before = night.records.get(good) if good else None
+    after = night.records.get(since)
+    return Alert(
+        id=_digest(run.lab, run.job, since, service, run.run_id),
+        lab=run.lab,
+        job=run.job,
+        service=service,
+        since=since,
+        last_good=good,
+        opened=run.run_id,
+        series=tuple(_moved(judgement, night) for judgement in group),
+        changes=revision_changes(before, after) if before is not None and after is not None else (),
+        code_known=before is not None and after is not None,
+    )
+
+
+def _moved(judgement: Judgement, night: Night) -> MovedSeries:
+    return MovedSeries(
+        key=judgement.key,
+        joined=night.record.run_id,
+        since=_since(judgement),
+        effect=judgement.effect,
+        low=judgement.low,
+        high=judgement.high,
+        q_value=judgement.q_value,
+        mde=judgement.mde,
+        baseline_location=judgement.baseline_location,
+        location=judgement.location,
+        kind=judgement.kind,
+    )
+
+
+def _changed_projects(good: str | None, since: str, records: Mapping[str, RunRecord]) -> frozenset[str]:
+    if good is None or since not in records:
+        return frozenset()
+    return frozenset(project(change.service) for change in revision_changes(records[good], records[since]))
+
+
+def _regressions(night: Night) -> Iterable[Judgement]:
+    return (one for one in night.judgements if one.outcome is Outcome.REGRESSION)
+
+
+def _improvements(state: AlertState, night: Night) -> tuple[Notification, ...]:
+    """Tell of improvements that are not the end of an alert, once for each change."""
+    held = {series.key for alert in state.alerts for series in alert.series}
+    better = sorted(
+        (one for one in night.judgements if one.outcome is Outcome.IMPROVEMENT and one.key not in held),
+        key=lambda one: one.key,
+    )
+    run = night.record
+    return tuple(
+        Notification(
+            id=f"improvement-{_digest(run.lab, run.job, since)}",
+            kind=Kind.IMPROVEMENT,
+            audience=Audience.JOB,
+            lab=run.lab,
+            job=run.job,
+            run_id=run.run_id,
+            judgements=tuple(members),
+        )
+        for since, members in _changes(better, night.records)
+    )
+
+
+def _closed(alert: Alert, run_id: str) -> Notification:
+    return _notification(Kind.CLOSED, alert, run_id)
+
+
+def _notification(kind: Kind, alert: Alert, run_id: str) -> Notification:
+    return Notification(
+        id=f"{kind}-{alert.id}",
+        kind=kind,
+        audience=Audience.JOB,
+        lab=alert.lab,
+        job=alert.job,
+        run_id=run_id,
+        alert=alert,
+    )
+
+
+def _is_open(alert: Alert, run: RunRecord) -> bool:
+    return alert.status is not Status.CLOSED and (alert.lab, alert.job) == (run.lab, run.job)
+
+
+def _since(judgement: Judgement) -> str:
+    return judgement.since or judgement.run_id
+
+
+def _with(state: AlertState, alert: Alert) -> AlertState:
+    return replace(state, alerts=tuple(alert if old.id == alert.id else old for old in state.alerts))
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]

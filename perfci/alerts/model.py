@@ -1,0 +1,187 @@
+"""The words of the alerts: what an alert is, and what is told to whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+# These three are needed at run time: the state file is checked against the types below.
+from perfci.analysis.types import ChangeKind  # noqa: TC001
+from perfci.results.model import SeriesKey, ServiceRevision  # noqa: TC001
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from perfci.analysis.types import Judgement
+    from perfci.errors import FailureClass
+    from perfci.results.model import RunRecord
+
+
+class Status(StrEnum):
+    """Where an alert stands."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    CLOSED = "closed"
+
+
+class Closing(StrEnum):
+    """Why an alert was closed."""
+
+    FIXED = "fixed"
+    """Its series were back at their baseline for long enough."""
+    ACCEPTED = "accepted"
+    """A person said that this is the new normal."""
+
+
+class Audience(StrEnum):
+    """Who is told."""
+
+    JOB = "job"
+    """The people whom the job names."""
+    ADMINS = "admins"
+    """The people who look after the lab."""
+
+
+class Kind(StrEnum):
+    """What a notification is about."""
+
+    REGRESSION = "regression"
+    CLOSED = "closed"
+    IMPROVEMENT = "improvement"
+    RUN_FAILED = "run failed"
+    LAB_INVALID = "lab invalid"
+    LAB_VALID = "lab valid"
+
+
+@dataclass(frozen=True, slots=True)
+class MovedSeries:
+    """A series of an alert, with the evidence of the run in which it was first seen (`joined`).
+
+    The numbers mean what they mean in `Judgement`.
+    """
+
+    key: SeriesKey
+    joined: str
+    since: str
+    effect: float | None
+    low: float | None
+    high: float | None
+    q_value: float | None
+    mde: float | None
+    baseline_location: float | None
+    location: float | None
+    kind: ChangeKind | None
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionChange:
+    """Code of one service that differs between the last good and the first bad run."""
+
+    service: str
+    before: ServiceRevision | None
+    after: ServiceRevision | None
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One regression, from first sight to closed: the series that moved together.
+
+    `since` is the first bad run and `last_good` the run before it (None: not known); `opened` is the
+    run in which it was found. `service` is the one to blame as far as can be told, `leading` its
+    clearest series. `code_known` is False where the revisions of one of the two runs are not known.
+    `quiet` counts the nights in a row in which it was back to normal.
+    """
+
+    id: str
+    lab: str
+    job: str
+    service: str
+    since: str
+    last_good: str | None
+    opened: str
+    series: tuple[MovedSeries, ...]
+    changes: tuple[RevisionChange, ...]
+    code_known: bool
+    status: Status = Status.OPEN
+    quiet: int = 0
+    closed: str | None = None
+    closing: Closing | None = None
+
+    @property
+    def leading(self) -> MovedSeries:
+        """The series to name first: the clearest effect (its interval's end next to zero)."""
+        return min(self.series, key=interest)
+
+
+def interest(series: MovedSeries) -> tuple[float, SeriesKey]:
+    """Sort key: the change that is largest even in its cautious reading comes first."""
+    cautious = series.low if series.low is not None else series.effect
+    return (-(cautious if cautious is not None else 0.0), series.key)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertState:
+    """All alerts, and how far the runs were looked at.
+
+    `processed` is the last run that was looked at for each `lab/job`; `invalid_since` the run in which
+    a lab became unfit to measure.
+    """
+
+    alerts: tuple[Alert, ...] = ()
+    processed: dict[str, str] = field(default_factory=dict)
+    invalid_since: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """One run as the alerts see it: its record, its judgements, and the records of earlier runs by id."""
+
+    record: RunRecord
+    judgements: tuple[Judgement, ...]
+    records: Mapping[str, RunRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailure:
+    """A run that failed: at which stage, whose fault, what it said.
+
+    `error` is the first error; `excerpt` the part of the log (named `source`) that says why; `advice`
+    what perfci itself suggests.
+    """
+
+    run_id: str
+    lab: str
+    job: str
+    stage: str
+    failure_class: FailureClass
+    error: str
+    source: str = ""
+    excerpt: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """Something to tell. `id` is the same whenever it is worked out again.
+
+    Exactly the fields that belong to `kind` are filled: `alert` (regression, closed), `judgements`
+    (improvement), `failure` (run failed), `reasons` (lab invalid).
+    """
+
+    id: str
+    kind: Kind
+    audience: Audience
+    lab: str
+    job: str
+    run_id: str
+    alert: Alert | None = None
+    judgements: tuple[Judgement, ...] = ()
+    failure: RunFailure | None = None
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def by_mail(self) -> bool:
+        """Whether a mail is sent; improvements stand in the night's overview only."""
+        return self.kind is not Kind.IMPROVEMENT

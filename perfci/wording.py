@@ -1,0 +1,144 @@
+"""How quantities, series and runs are written for people: one wording for mails, pages and tables.
+
+A number and its unit are joined by a no-break space, so that a line never ends between them.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from perfci.results.model import COUNTERS, TOTAL, Metric
+
+if TYPE_CHECKING:
+    from perfci.results.model import SeriesKey, ServiceRevision
+
+NBSP = "\u00a0"
+MISSING = "\u2013"
+MINUS = "\u2212"
+_STAMP = "%Y%m%dT%H%M%SZ"
+_DIGITS = 3
+_COMMIT_LENGTH = 40
+_SHORT_COMMIT = 12
+_KIB = 1024.0
+_SMALLEST_Q = 0.0001
+_COUNTER_NAMES = {
+    Metric.CPU_SECONDS: "CPU seconds",
+    Metric.SQL_STATEMENTS: "SQL statements",
+    Metric.PEAK_RSS_BYTES: "peak memory",
+}
+
+
+def quantity(value: float | None, metric: Metric) -> str:
+    """Return a value in the unit of its metric, three significant digits: `0.388 s`, `42.1 MiB`."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if metric is Metric.PEAK_RSS_BYTES:
+        return _bytes(value)
+    if metric is Metric.FAILURE_RATE:
+        return f"{significant(100 * value)}{NBSP}%"
+    if metric is Metric.SQL_STATEMENTS:
+        return significant(value)
+    if 0 < abs(value) < 0.1:  # noqa: PLR2004  (below a tenth of a second milliseconds read better)
+        return f"{significant(1000 * value)}{NBSP}ms"
+    return f"{significant(value)}{NBSP}s"
+
+
+def significant(value: float) -> str:
+    """Return a number with three significant digits, never in exponents: `0.388`, `12.4`, `1840`."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else MISSING
+    decimals = max(0, _DIGITS - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:.{min(decimals, 6)}f}"
+
+
+def _bytes(value: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if abs(value) < _KIB:
+            return f"{significant(value)}{NBSP}{unit}"
+        value /= _KIB
+    return f"{significant(value)}{NBSP}GiB"
+
+
+def percent(share: float | None) -> str:
+    """Return a relative change with its sign: `+31 %`."""
+    if share is None or not math.isfinite(share):
+        return MISSING
+    return f"{_signed(share)}{NBSP}%"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """Return a confidence interval of a relative change: `+27 … +35 %`."""
+    if low is None or high is None:
+        return MISSING
+    return f"{_signed(low)}{NBSP}…{NBSP}{_signed(high)}{NBSP}%"
+
+
+def _signed(share: float) -> str:
+    if not math.isfinite(share):
+        return f"{MINUS}∞" if share < 0 else "+∞"
+    value = 100 * share
+    text = f"{abs(value):.0f}" if abs(value) >= 10 else f"{abs(value):.1f}"  # noqa: PLR2004
+    return f"{MINUS if value < 0 else '+'}{text}"
+
+
+def probability(value: float | None) -> str:
+    """Return a p or q value: `0.0312`, `< 0.0001`."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"<{NBSP}{_SMALLEST_Q}" if value < _SMALLEST_Q else f"{value:.2g}" if value < 1 else "1"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 run`, `3 runs`; `series` keeps its form."""
+    plural = noun if noun.endswith("s") else f"{noun}s"
+    return f"{number}{NBSP}{noun if number == 1 else plural}"
+
+
+def elapsed(seconds: float) -> str:
+    """Return how long something took: `48 s`, `7 min 12 s`, `1 h 05 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}{NBSP}h {minutes:02d}{NBSP}min"
+    return f"{minutes}{NBSP}min {rest:02d}{NBSP}s" if minutes else f"{rest}{NBSP}s"
+
+
+def action_name(key: SeriesKey) -> str:
+    """Return what was measured, without the scenario: `SQL statements of neutron-api`."""
+    if key.metric in COUNTERS:
+        return f"{_COUNTER_NAMES[key.metric]} of {key.action}"
+    if key.metric is Metric.FAILURE_RATE:
+        return "failure rate"
+    return "whole iteration" if key.action == TOTAL else key.action
+
+
+def run_time(run_id: str) -> datetime | None:
+    """Return when a run started, as its id says (`20261121T041500Z-nightly-1f2e`); None for another form."""
+    try:
+        return datetime.strptime(run_id.partition("-")[0], _STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def run_day(run_id: str) -> str:
+    """Return the day of a run: `2026-11-21`; the id itself where it does not say."""
+    when = run_time(run_id)
+    return f"{when:%Y-%m-%d}" if when else run_id
+
+
+def run_moment(run_id: str) -> str:
+    """Return day and time of a run, in UTC: `2026-11-21 04:15`; the id itself where it does not say."""
+    when = run_time(run_id)
+    return f"{when:%Y-%m-%d %H:%M}" if when else run_id
+
+
+def revision_name(revision: ServiceRevision) -> str:
+    """Return which code ran, short: `28.0.1.dev4 (1f2e3d4c5b6a) with slow.patch@1f2e3d4c`."""
+    short = revision.revision
+    if len(short) == _COMMIT_LENGTH:
+        short = short[:_SHORT_COMMIT]
+    where = short if short != revision.version else revision.source
+    on_top = f" with {', '.join(revision.changes)}" if revision.changes else ""
+    return f"{revision.version} ({where}){on_top}"
