@@ -65,7 +65,9 @@ class Judgement:
     slower. `mde` is the smallest relative change that this series could show tonight. `p_value` is
     for "nothing changed", `q_value` the same after correction for the night's other series. `since`
     is the first run of the change. `baseline` names the runs compared with. `location` and
-    `baseline_location` are in the unit of the metric. What does not apply is None.
+    `baseline_location` are in the unit of the metric. What does not apply is None. Effects of a failure
+    rate are differences in points of the rate, because a baseline without failures has no ratio.
+    `suspect` says that the latest run alone stands out, which proves nothing yet but is worth a re-run.
     """
 
     key: SeriesKey
@@ -83,3 +85,4 @@ class Judgement:
     q_value: float | None = None
     since: str | None = None
     kind: ChangeKind | None = None
+    suspect: bool = False

@@ -1,0 +1,179 @@
+"""What one series shows tonight, before the night's other series are considered."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import special
+
+from perfci.analysis.robust import level_and_scale
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from perfci.analysis.settings import AnalysisSettings
+    from perfci.analysis.variance import VariancePrior
+
+
+@dataclass(frozen=True, slots=True)
+class RunValue:
+    """One run of one series as a single number: `log` of its location, with the standard error of that."""
+
+    run_id: str
+    log: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Tonight's runs against the baseline; effects as in `Judgement`.
+
+    `window` is the number of latest runs that were held against the baseline, the first of which is
+    `since`. `proves` says whether so few runs may prove a change at all. `suspect` says that the latest
+    run alone stands out.
+    """
+
+    p_value: float
+    effect: float
+    low: float
+    high: float
+    mde: float
+    location: float
+    baseline_location: float
+    baseline: tuple[str, ...]
+    since: str
+    window: int
+    proves: bool
+    suspect: bool
+
+
+LARGEST = 50.0
+"""Differences of logarithms beyond this (a factor of 5e21) are not told apart."""
+AGREEMENT = 0.5
+"""Runs prove a change together if they agree on at least this share of it."""
+PULL = 1.5
+"""Of two runs the farther one counts at most as this many deviations beyond the nearer one."""
+
+
+def relative(difference: float) -> float:
+    """Return a difference of logarithms as a relative change: log 1.05 -> 0.05."""
+    return math.expm1(min(difference, LARGEST))
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """Latest runs minus baseline, in logarithms, with its standard error and degrees of freedom.
+
+    `difference` is the median of the latest runs', the best estimate; `agreed` the part of it that
+    the runs agree on (`agreed_shift`), which is what is tested.
+    """
+
+    baseline: tuple[RunValue, ...]
+    latest: tuple[RunValue, ...]
+    level: float
+    difference: float
+    agreed: float
+    error: float
+    df: float
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided p-value of Student's t."""
+        return float(2 * special.stdtr(self.df, -abs(self.agreed) / self.error))
+
+
+def baseline_scale(baseline: Sequence[RunValue], scale_floor: float) -> tuple[float, float]:
+    """Return level and run-to-run standard deviation of a baseline, in logarithms.
+
+    The run-to-run deviation is the unit of evidence. It can't be smaller than what the iterations
+    of a run leave open, which is the typical standard error of a run's location, nor than
+    `scale_floor`: eight equal numbers don't mean that the ninth must be equal.
+    """
+    level, scale = level_and_scale(np.array([run.log for run in baseline]))
+    within = float(np.median([run.error for run in baseline]))
+    return level, max(scale, within, scale_floor)
+
+
+def agreed_shift(shifts: Sequence[float], scale: float) -> float:
+    """Return the shift of the latest runs of which no single outlier night can be the cause.
+
+    Of two runs the mean, with the farther one pulled to within 1.5 deviations of the nearer; of more
+    the median. 0 if they disagree in sign.
+    """
+    ordered = np.sort(np.asarray(shifts, dtype=np.float64))
+    low, high = float(ordered[(ordered.size - 1) // 2]), float(ordered[ordered.size // 2])
+    if low * high <= 0:
+        return 0.0
+    near, far = sorted((low, high), key=abs)
+    return (near + math.copysign(min(abs(far), abs(near) + PULL * scale), near)) / 2
+
+
+def contrast(
+    baseline: Sequence[RunValue],
+    latest: Sequence[RunValue],
+    *,
+    scale_floor: float,
+    wander: float,
+    prior: VariancePrior,
+) -> Contrast:
+    """Hold the latest runs against the baseline.
+
+    The variance of the difference is s^2 (w + (1 - w) c / k + 1 / n) for k latest and n baseline runs
+    with run-to-run deviation s: w is the share of the variance that neighbouring nights have in
+    common, c = pi/2 the price of a median of three and more. s^2 is moderated by the night's other
+    series, and the test is Student's t with the n - 1 degrees of freedom of the baseline and those of
+    the prior.
+    """
+    level, scale = baseline_scale(baseline, scale_floor)
+    k, n = len(latest), len(baseline)
+    variance, df = prior.moderate(scale**2, n - 1.0)
+    scale = math.sqrt(variance)
+    shifts = [run.log - level for run in latest]
+    price = math.pi / 2 if k > 2 else 1.0  # noqa: PLR2004
+    error = scale * math.sqrt(wander + (1 - wander) * price / k + 1 / n)
+    return Contrast(
+        baseline=tuple(baseline),
+        latest=tuple(latest),
+        level=level,
+        difference=float(np.median(shifts)),
+        agreed=agreed_shift(shifts, scale),
+        error=error,
+        df=df,
+    )
+
+
+def describe(
+    candidates: Sequence[Contrast],
+    settings: AnalysisSettings,
+    *,
+    floor: float,
+    needed: int,
+    suspect: bool,
+) -> Evidence:
+    """Turn the contrasts of several windows, shortest first, into what is published.
+
+    The strongest window speaks, and pays for the choice (Bonferroni). The MDE is that of the
+    shortest: what tonight shows of a change that has just come. `needed` runs may prove.
+    """
+    tests = len(candidates)
+    found, shortest = min(candidates, key=lambda c: c.p_value), candidates[0]
+    half = float(special.stdtrit(found.df, 0.5 + settings.confidence / 2)) * found.error
+    critical = float(special.stdtrit(shortest.df, 1 - settings.largest_p / tests / 2))
+    reach = (critical + float(special.stdtrit(shortest.df, settings.power))) * shortest.error
+    return Evidence(
+        p_value=min(1.0, found.p_value * tests),
+        effect=relative(found.difference),
+        low=relative(found.difference - half),
+        high=relative(found.difference + half),
+        mde=max(relative(reach), floor),
+        location=float(np.exp(found.latest[-1].log)),
+        baseline_location=float(np.exp(found.level)),
+        baseline=tuple(run.run_id for run in found.baseline),
+        since=found.latest[0].run_id,
+        window=len(found.latest),
+        proves=len(found.latest) >= needed and abs(found.agreed) >= AGREEMENT * abs(found.difference),
+        suspect=suspect,
+    )

@@ -1,0 +1,193 @@
+"""Timings and counters through the nights: one series, its baseline, and the change that is open.
+
+A `LevelTrack` is fed run by run, oldest first, and knows at each point which runs are the baseline.
+The baseline of an open change is what came before it, for as long as the change lasts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from perfci.analysis.evidence import (
+    Contrast,
+    Evidence,
+    RunValue,
+    baseline_scale,
+    contrast,
+    describe,
+    relative,
+)
+from perfci.analysis.robust import run_location
+from perfci.results.model import Metric
+
+if TYPE_CHECKING:
+    from perfci.analysis.settings import AnalysisSettings
+    from perfci.analysis.types import RunPoint
+    from perfci.analysis.variance import VariancePrior
+
+SUSPICION = 0.01
+BACK_AGAIN = 2
+"""Runs at the baseline's level that close a change, as many as open one."""
+
+
+@dataclass(frozen=True, slots=True)
+class LevelRule:
+    """What differs between timings and the counters.
+
+    `floor` is the smallest relative change worth a report. Values below `unit` (in the metric's
+    unit) count as `unit`, so that 0 statements against 1 is not an infinite change. `scale_floor` is
+    the smallest run-to-run deviation that is believed. `may_be_steady`: one run proves if the series
+    is nearly deterministic.
+    """
+
+    floor: float
+    unit: float
+    scale_floor: float
+    may_be_steady: bool
+
+
+def rule_of(metric: Metric, settings: AnalysisSettings) -> LevelRule:
+    """Return the rule of a metric that has a level (every one but the failure rate)."""
+    rules = {
+        Metric.SECONDS: LevelRule(settings.latency_floor, 0.0, 0.002, may_be_steady=False),
+        Metric.SQL_STATEMENTS: LevelRule(settings.sql_floor, 1.0, 0.002, may_be_steady=True),
+        Metric.CPU_SECONDS: LevelRule(settings.cpu_floor, 0.001, 0.005, may_be_steady=True),
+        Metric.PEAK_RSS_BYTES: LevelRule(settings.memory_floor, 2.0**20, 0.005, may_be_steady=True),
+    }
+    return rules[metric]
+
+
+@dataclass(slots=True)
+class OpenChange:
+    """A change that was proven and is neither accepted nor gone. `after` are the runs since."""
+
+    worse: bool
+    after: list[RunValue]
+
+
+@dataclass(slots=True)
+class LevelTrack:
+    """State of one series in one environment."""
+
+    rule: LevelRule
+    settings: AnalysisSettings
+    runs: list[RunValue] = field(default_factory=list)
+    change: OpenChange | None = None
+    settled: bool = False
+    """True on the night on which an improvement became the baseline."""
+
+    def value_of(self, point: RunPoint) -> RunValue | None:
+        """Return a run's location, or None where nothing usable was measured."""
+        usable = [max(v, self.rule.unit) for v in point.values if v >= 0]
+        location = run_location(usable)
+        return None if location is None else RunValue(point.run_id, location.log, location.error)
+
+    def add(self, run: RunValue) -> None:
+        """Add the latest run."""
+        (self.runs if self.change is None else self.change.after).append(run)
+
+    def variance(self) -> tuple[float, float] | None:
+        """Return the baseline's run-to-run variance and its degrees of freedom; None without a baseline."""
+        baseline = self._kept(1) if self.change is None else self._kept()
+        if len(baseline) < self.settings.min_baseline:
+            return None
+        return baseline_scale(baseline, self.rule.scale_floor)[1] ** 2, len(baseline) - 1.0
+
+    def look(self, prior: VariancePrior) -> Evidence | None:
+        """Return what the latest runs show; None while there is no baseline."""
+        longest = max(self.settings.windows)
+        if self.change is not None:
+            candidates = [self._contrast(self._kept(), self.change.after[-longest:], prior)]
+        else:
+            fitting = [k for k in self._windows() if len(self.runs) - k >= self.settings.min_baseline]
+            candidates = [
+                self._contrast(self._kept(k), self.runs[-k:], prior) for k in fitting or self._first()
+            ]
+        if not candidates:
+            return None
+        return describe(
+            candidates,
+            self.settings,
+            floor=self.rule.floor,
+            needed=self._needed(),
+            suspect=self._suspect(prior),
+        )
+
+    def decide(self, evidence: Evidence, *, rejected: bool) -> None:
+        """Follow the night's decision: `rejected` says that "nothing changed" was given up."""
+        self.settled = False
+        if self.change is None:
+            if rejected and evidence.proves and abs(evidence.effect) >= self.rule.floor:
+                start = self._start(evidence.window)
+                self.change = OpenChange(evidence.effect > 0, self.runs[start:])
+                self.runs = self.runs[:start]
+        elif self._is_back(self.change):
+            self.runs = [*self.runs, *self.change.after[-self._needed() :]]
+            self.change = None
+        elif not self.change.worse and len(self.change.after) >= self.settings.settle:
+            self.runs, self.change, self.settled = self.change.after, None, True
+
+    def _kept(self, latest: int = 0) -> list[RunValue]:
+        """Return the baseline without the latest runs."""
+        return self.runs[: len(self.runs) - latest][-self.settings.max_baseline :]
+
+    def _steady(self) -> bool:
+        baseline = self.runs[:-1][-self.settings.max_baseline :] if self.change is None else self._kept()
+        if not self.rule.may_be_steady or len(baseline) < self.settings.min_baseline:
+            return False
+        return baseline_scale(baseline, 0.0)[1] <= self.settings.steady_scale
+
+    def _first(self) -> tuple[int, ...]:
+        """Return the window of the first run after a young baseline, which can't prove yet."""
+        return (1,) if len(self.runs) > self.settings.min_baseline else ()
+
+    def _needed(self) -> int:
+        return 1 if self._steady() else BACK_AGAIN
+
+    def _windows(self) -> tuple[int, ...]:
+        return (1, *self.settings.windows) if self._steady() else self.settings.windows
+
+    def _suspect(self, prior: VariancePrior) -> bool:
+        """Say whether the latest run alone stands out from all before it."""
+        if self.change is not None:
+            return False
+        alone = self._contrast(self._kept(1), self.runs[-1:], prior)
+        return alone.p_value <= SUSPICION and abs(relative(alone.difference)) >= self.rule.floor
+
+    def _start(self, window: int) -> int:
+        """Return the index of the first changed run: where the contrast near the window is largest."""
+        least = min(window, self._needed())
+        longest = min(max(self.settings.windows) + window, len(self.runs) - self.settings.min_baseline)
+        sizes = range(least, max(longest, least) + 1)
+        logs = np.array([run.log for run in self.runs])
+        gains = [
+            abs(logs[-k:].mean() - np.median(logs[:-k])) * np.sqrt(k * (1 - k / logs.size)) for k in sizes
+        ]
+        return logs.size - sizes[int(np.argmax(gains))]
+
+    def _is_back(self, change: OpenChange) -> bool:
+        """Say whether the latest runs are nearer to the baseline than to the changed level.
+
+        Their mean decides, each run counting at most half a step beyond either level.
+        """
+        needed = self._needed()
+        if len(change.after) <= needed:
+            return False
+        level, _ = baseline_scale(self._kept(), self.rule.scale_floor)
+        step = float(np.median([run.log for run in change.after[:-needed]])) - level
+        if (step > 0) != change.worse:
+            return True
+        steps = np.array([run.log - level for run in change.after[-needed:]]) / step if step else np.zeros(1)
+        return bool(np.clip(steps, -0.5, 1.5).mean() < 0.5)  # noqa: PLR2004
+
+    def _contrast(self, baseline: list[RunValue], latest: list[RunValue], prior: VariancePrior) -> Contrast:
+        return contrast(
+            baseline,
+            latest,
+            scale_floor=self.rule.scale_floor,
+            wander=self.settings.wander,
+            prior=prior,
+        )

@@ -1,0 +1,176 @@
+"""The nightly verdict on histories whose truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import Histories, point, run_id, series_key, until
+
+from perfci.analysis.settings import AnalysisSettings
+from perfci.analysis.types import ChangeKind, Outcome, SeriesHistory
+from perfci.analysis.verdict import judge
+from perfci.results.model import Metric
+
+SLOW = [1.0] * 8 + [1.3] * 3 + [1.0] * 3
+
+
+def outcomes(history: SeriesHistory, **arguments: object) -> list[Outcome]:
+    """The answers night by night."""
+    return [judge([until(history, n)], **arguments)[0].outcome for n in range(len(history.points))]
+
+
+def test_a_slow_down_is_found_named_and_closed(histories: Histories) -> None:
+    history = histories.timings(SLOW, between=0.02)
+    told = outcomes(history)
+    assert told[:8] == [Outcome.NO_BASELINE] * 8
+    assert told[9:11] == [Outcome.REGRESSION] * 2
+    assert told[13] == Outcome.NO_CHANGE
+    slow = judge([until(history, 10)])[0]
+    assert slow.since == run_id(8)
+    assert slow.kind == ChangeKind.SHIFT
+    assert slow.low < 0.3 < slow.high
+    assert slow.baseline == tuple(run_id(n) for n in range(8))
+
+
+def test_one_night_alone_is_suspect_but_proves_nothing(histories: Histories) -> None:
+    history = histories.timings([1.0] * 12 + [1.6, 1.0], between=0.02)
+    first = judge([until(history, 12)])[0]
+    assert first.outcome == Outcome.NO_CHANGE
+    assert first.suspect
+    assert judge([history])[0].outcome == Outcome.NO_CHANGE
+
+
+def test_a_regression_does_not_become_the_baseline_by_lasting(histories: Histories) -> None:
+    judgement = judge([histories.timings([1.0] * 10 + [1.2] * 40, between=0.02)])[0]
+    assert judgement.outcome == Outcome.REGRESSION
+    assert judgement.since == run_id(10)
+    assert judgement.baseline == tuple(run_id(n) for n in range(10))
+
+
+def test_an_accepted_regression_is_the_baseline(histories: Histories) -> None:
+    history = histories.timings([1.0] * 10 + [1.2] * 12, between=0.02)
+    judgement = judge([history], accepted={history.key: run_id(10)})[0]
+    assert judgement.outcome == Outcome.NO_CHANGE
+    assert set(judgement.baseline) <= {run_id(n) for n in range(10, 22)}
+
+
+def test_an_improvement_becomes_the_baseline_and_can_be_lost_again(histories: Histories) -> None:
+    history = histories.timings([1.0] * 10 + [0.8] * 12 + [1.0] * 3, between=0.02)
+    assert judge([until(history, 12)])[0].outcome == Outcome.IMPROVEMENT
+    assert judge([until(history, 21)])[0].outcome == Outcome.NO_CHANGE
+    lost = judge([history])[0]
+    assert lost.outcome == Outcome.REGRESSION
+    assert lost.since == run_id(22)
+
+
+def test_a_change_below_the_floor_is_not_reported(histories: Histories) -> None:
+    history = histories.timings([1.0] * 20 + [1.03] * 20, between=0.002, within=0.01)
+    assert set(outcomes(history)[8:]) == {Outcome.NO_CHANGE}
+
+
+def test_a_noisy_series_says_what_it_could_show(histories: Histories) -> None:
+    judgement = judge([histories.timings([1.0] * 20, between=0.25)])[0]
+    assert judgement.outcome == Outcome.TOO_NOISY
+    assert judgement.mde > 0.15
+
+
+def test_the_published_spread_of_a_shared_cloud_gives_no_alert() -> None:
+    """Job 60 to 83 minutes, one flow 4.58 to 5.29 s, with nothing changed; as four runs and as many."""
+    job = [60.0, 83.0, 71.0, 65.0] * 6
+    flow = [4.58, 5.29, 4.9, 5.1] * 6
+    for values in (job, flow):
+        for order in (values, values[::-1], sorted(values[:4]) * 6):
+            history = SeriesHistory(series_key(), tuple(point(n, [v]) for n, v in enumerate(order)))
+            told = outcomes(history)
+            assert set(told[:8]) == {Outcome.NO_BASELINE}
+            assert set(told[9:]) <= {Outcome.TOO_NOISY}, told
+
+
+def test_a_new_environment_starts_without_a_baseline(histories: Histories) -> None:
+    history = histories.timings([1.0] * 10 + [1.5] * 12, between=0.02)
+    points = tuple(replace(p, environment="e1") if n >= 10 else p for n, p in enumerate(history.points))
+    told = outcomes(SeriesHistory(history.key, points))
+    assert told[10:18] == [Outcome.NO_BASELINE] * 8
+    assert set(told[18:]) <= {Outcome.NO_CHANGE, Outcome.TOO_NOISY}
+
+
+def test_an_invalid_night_is_invalid_for_all_and_never_compared_with(histories: Histories) -> None:
+    series = [histories.timings([1.0] * 9 + [3.0, 1.0], action=a, between=0.02) for a in "ab"]
+    bad = [
+        SeriesHistory(h.key, tuple(replace(p, valid=p.run_id != run_id(9)) for p in h.points)) for h in series
+    ]
+    assert [j.outcome for j in judge([until(h, 9) for h in bad])] == [Outcome.INVALID] * 2
+    for judgement in judge(bad):
+        assert judgement.outcome == Outcome.NO_CHANGE
+        assert run_id(9) not in judgement.baseline
+
+
+def test_a_counter_proves_in_one_run(histories: Histories) -> None:
+    history = histories.counters([20.0] * 9 + [22.0, 20.0])
+    told = outcomes(history)
+    assert told[8:] == [Outcome.NO_CHANGE, Outcome.REGRESSION, Outcome.NO_CHANGE]
+    judgement = judge([until(history, 9)])[0]
+    assert judgement.kind == ChangeKind.COUNTER
+    assert judgement.effect == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_constant_counter_that_starts_counting_is_a_finite_change() -> None:
+    history = SeriesHistory(
+        series_key("glance", Metric.SQL_STATEMENTS), tuple(point(n, [0.0]) for n in range(9))
+    )
+    history = SeriesHistory(history.key, (*history.points, point(9, [4.0])))
+    judgement = judge([history])[0]
+    assert judgement.outcome == Outcome.REGRESSION
+    assert judgement.effect == pytest.approx(3.0)
+
+
+def test_a_noisy_counter_needs_two_runs(histories: Histories) -> None:
+    history = histories.counters([0.5] * 12 + [0.8] * 2, metric=Metric.CPU_SECONDS, noise=0.04)
+    assert outcomes(history)[12:] == [Outcome.TOO_NOISY, Outcome.REGRESSION]
+
+
+def test_failures_prove_in_one_run_and_close() -> None:
+    told = outcomes(Histories.failures([0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 12, 12, 0]))
+    assert told[8:] == [
+        Outcome.NO_CHANGE, Outcome.NO_CHANGE, Outcome.REGRESSION, Outcome.REGRESSION, Outcome.NO_CHANGE,
+    ]  # fmt: skip
+    judgement = judge([Histories.failures([0] * 9 + [12])])[0]
+    assert judgement.kind == ChangeKind.FAILURES
+    assert judgement.low < 0.3 < judgement.high
+
+
+def test_failures_that_come_in_clusters_are_known() -> None:
+    told = outcomes(Histories.failures([0, 0, 15, 0, 0, 0, 0, 0, 0, 14]))
+    assert told[-1] == Outcome.NO_CHANGE
+
+
+def test_a_run_without_a_single_success_gives_no_timing(histories: Histories) -> None:
+    history = histories.timings([1.0] * 9)
+    failed = point(9, [], attempts=40, failures=40)
+    judgement = judge([SeriesHistory(history.key, (*history.points, failed))])[0]
+    assert judgement.outcome == Outcome.NO_DATA
+    assert "40 of 40" in judgement.reason
+
+
+def test_an_empty_history_has_no_data() -> None:
+    assert judge([SeriesHistory(series_key(), ())])[0].outcome == Outcome.NO_DATA
+    assert judge([]) == ()
+
+
+def test_a_quiet_night_of_many_series_is_silent() -> None:
+    """60 unchanged series over 30 nights: at most the nominal share of nights says anything."""
+    made = Histories(np.random.default_rng(5))
+    series = [made.timings([0.5] * 30, action=f"a{i}", between=0.04) for i in range(50)]
+    reported = 0
+    for night in range(9, 30, 5):
+        told = judge([until(h, night) for h in series])
+        reported += any(j.outcome in (Outcome.REGRESSION, Outcome.IMPROVEMENT) for j in told)
+    assert reported <= 1
+
+
+def test_settings_are_respected(histories: Histories) -> None:
+    history = histories.timings([1.0] * 10 + [1.2] * 4, between=0.02)
+    assert judge([history], AnalysisSettings(latency_floor=0.5))[0].outcome != Outcome.REGRESSION
+    assert judge([history], AnalysisSettings(min_baseline=20))[0].outcome == Outcome.NO_BASELINE
