@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 TOTAL = "total"
 """The action name of a whole iteration, beside its atomic actions."""
 
+FINISHED = "finished"
+"""The status of a run that came to the end of its load; any other one failed."""
+
 
 class Metric(StrEnum):
     """What a series counts. Lower is better for every one of them."""
@@ -116,7 +119,7 @@ class RunRecord:
     """What an index needs to know of one archived run. Times are aware datetimes in UTC.
 
     `run_id` sorts by time. `environment` is the digest (12 hex digits) over everything that is not
-    the code under test.
+    the code under test. Only a run whose `status` is `finished` has measurements.
     """
 
     run_id: str
@@ -128,6 +131,7 @@ class RunRecord:
     environment: str
     code: CodeUnderTest
     validity: Validity
+    status: str = FINISHED
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,162 @@
+"""An archive folder as results: the record of the run, and everything that was measured in it."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from perfci.results.canaries import read_canaries
+from perfci.results.counters import measurements as counter_measurements
+from perfci.results.counters import read_counters, usage
+from perfci.results.errors import ArchiveError, ResultFileError
+from perfci.results.model import FINISHED, TOTAL, Measurement, Metric, RunResults
+from perfci.results.rally import read_report
+from perfci.results.record import read_record, record_from_dict, record_to_dict
+from perfci.results.tasks import read_tasks
+from perfci.results.validity import EarlierRun
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from perfci.results.counters import NodeShares, Sample
+    from perfci.results.model import RunRecord
+    from perfci.results.rally import Load
+    from perfci.results.tasks import Task
+
+__all__ = [
+    "earlier_runs",
+    "load_shares",
+    "read_archive",
+    "read_measurements",
+    "record_from_dict",
+    "record_to_dict",
+    "run_folders",
+]
+
+RUN = "run.json"
+TASKS = "tasks.json"
+COUNTERS = "counters"
+CANARIES = "canaries"
+
+
+def run_folders(archive: Path) -> list[Path]:
+    """Return the folders of all archived runs, oldest first; empty where there is no archive yet."""
+    return sorted(path.parent for path in archive.glob(f"*/{RUN}"))
+
+
+def read_archive(path: Path) -> RunResults:
+    """Read one archive folder. Only a run that finished has measurements, and only from tasks that did.
+
+    Raises ArchiveError (run.json, tasks.json), ReportError or CountersError.
+    """
+    record = read_record(path / RUN)
+    if record.run_id != path.name:
+        raise ArchiveError(
+            path=path / RUN,
+            place="run_id",
+            found=f"got {record.run_id!r}",
+            expected=f"{path.name!r}, its folder",
+        )
+    if record.status != FINISHED:
+        return RunResults(record)
+    return RunResults(record, read_measurements(path, record))
+
+
+def read_measurements(path: Path, record: RunRecord) -> tuple[Measurement, ...]:
+    """Read what was measured in a run's folder, archived or not; raises ReportError and CountersError."""
+    nodes = read_counters(path / COUNTERS)
+    found = [
+        measurement
+        for task in read_tasks(path / TASKS)
+        if task.status == FINISHED
+        for measurement in _task(path, task, record, nodes)
+    ]
+    found.sort(key=lambda measurement: measurement.key)
+    return tuple(_joined(list(same)) for _, same in groupby(found, key=lambda measurement: measurement.key))
+
+
+def load_shares(path: Path) -> tuple[NodeShares, ...]:
+    """Return each node's foreign and stolen CPU time over the whole load, from the first task to the last.
+
+    A node whose counters do not cover the load is not in it.
+    """
+    tasks = read_tasks(path / TASKS)
+    if not tasks:
+        return ()
+    nodes = read_counters(path / COUNTERS)
+    return usage(nodes, min(t.started_at for t in tasks), max(t.finished_at for t in tasks)).shares
+
+
+def earlier_runs(archive: Path, record: RunRecord, limit: int = 100) -> tuple[EarlierRun, ...]:
+    """Return what `validity` compares a run with: the last `limit` finished runs of this lab before it.
+
+    Runs of all jobs count: canaries do not depend on the job. A run that can't be read is passed over.
+    """
+    found: list[EarlierRun] = []
+    for path in reversed(run_folders(archive)):
+        if len(found) == limit:
+            break
+        if path.name < record.run_id and (run := _earlier(path, record.lab)):
+            found.append(run)
+    return tuple(reversed(found))
+
+
+def _earlier(path: Path, lab: str) -> EarlierRun | None:
+    try:
+        record = read_record(path / RUN)
+        if record.lab != lab or record.status != FINISHED:
+            return None
+        return EarlierRun(record.environment, record.validity.valid, read_canaries(path / CANARIES))
+    except ResultFileError:
+        return None
+
+
+def _task(
+    path: Path, task: Task, record: RunRecord, nodes: Mapping[str, Sequence[Sample]]
+) -> Iterator[Measurement]:
+    loads = read_report(
+        path / "rally" / f"{task.slug}.json",
+        lab=record.lab,
+        job=record.job,
+        run_id=record.run_id,
+        warmup=task.warmup,
+    )
+    for load in loads:
+        yield from load.measurements
+    if len(loads) == 1:  # what several loads used together can't be told apart
+        used = usage(nodes, task.started_at, task.finished_at)
+        yield from counter_measurements(
+            used, like=_total(loads[0]), iterations=loads[0].iterations, at=task.started_at
+        )
+
+
+def _total(load: Load) -> Measurement:
+    return next(m for m in load.measurements if (m.key.action, m.key.metric) == (TOTAL, Metric.SECONDS))
+
+
+def _joined(same: Sequence[Measurement]) -> Measurement:
+    """Make one measurement of several tasks with the same scenario and arguments, in the order of time."""
+    if len(same) == 1:
+        return same[0]
+    attempts = sum(m.attempts for m in same)
+    failures = sum(m.failures for m in same)
+    points = sorted((time, value) for m in same for time, value in zip(m.timestamps, m.values, strict=True))
+    key = same[0].key
+    if key.metric is not Metric.SECONDS and points:
+        # One value a run: the rate over all attempts, the largest peak, the mean of what one iteration used.
+        points = [(points[0][0], _one_value(key.metric, [value for _, value in points], failures / attempts))]
+    return Measurement(
+        key=key,
+        run_id=same[0].run_id,
+        values=tuple(value for _, value in points),
+        timestamps=tuple(time for time, _ in points),
+        attempts=attempts,
+        failures=failures,
+    )
+
+
+def _one_value(metric: Metric, values: Sequence[float], failure_rate: float) -> float:
+    if metric is Metric.FAILURE_RATE:
+        return failure_rate
+    return max(values) if metric is Metric.PEAK_RSS_BYTES else sum(values) / len(values)

@@ -1,0 +1,204 @@
+"""What the services and the machines used during the load: `counters/<node>.jsonl`.
+
+One line a second and node. CPU seconds and SQL statements are counters that only grow; a task's use is
+the difference between the last sample before it starts and the first one after it ends. Tasks are more
+than a second apart, so these two hold this task alone. Several nodes add up.
+
+What can't be known is left out, never guessed and never negative:
+
+- A counter that falls between two samples belongs to a service that was restarted: it is unknown for
+  that task. So is a service that is missing from one of the task's samples, as Rally itself is, which
+  starts with the task.
+- A node without a sample within `EDGE_SECONDS` before the start and after the end of a task makes all
+  counters of that task unknown: part of the load would be missing, or another task's load inside.
+- With a gap of more than `EDGE_SECONDS` inside the task, the peak of memory is unknown.
+- A last line that has no end was being written when the night ended: it is passed over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from perfci.results.errors import CountersError
+from perfci.results.files import Amount, FromFile, Moment, Name, parse, read_bytes
+from perfci.results.model import Measurement, Metric, SeriesKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+EDGE_SECONDS = 5.0
+"""How far from a task's start and end, and from each other, samples may be, in seconds."""
+NOT_OF_THE_CLOUD = frozenset({"counters", "influxdb", "perfci"})
+"""Services and SQL users of the measuring itself: they say nothing about the code under test."""
+
+
+class Service(FromFile):
+    """One service on one node: CPU seconds since it started, resident bytes of all its processes."""
+
+    cpu_seconds: Amount
+    rss_bytes: Amount
+
+
+class Machine(FromFile):
+    """One node: CPU seconds since it booted, busy and stolen by the hypervisor, and its CPUs."""
+
+    busy_seconds: Amount
+    steal_seconds: Amount
+    cpus: Annotated[int, Field(ge=1)]
+
+
+class Sample(FromFile):
+    """All counters of one node at one moment; `sql` counts statements by database user."""
+
+    t: Moment
+    services: dict[Name, Service]
+    sql: dict[Name, Amount]
+    machine: Machine
+    foreign_seconds: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class NodeShares:
+    """Shares of one node's CPU time (0..1) over a window: not the lab's processes; the hypervisor."""
+
+    node: str
+    foreign: float
+    steal: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one window of time used; services and users that are not known are not in it."""
+
+    cpu_seconds: Mapping[str, float] = field(default_factory=dict)
+    sql_statements: Mapping[str, float] = field(default_factory=dict)
+    peak_rss_bytes: Mapping[str, float] = field(default_factory=dict)
+    shares: tuple[NodeShares, ...] = ()
+
+
+def read_counters(folder: Path) -> dict[str, tuple[Sample, ...]]:
+    """Read all nodes' counters, by the node's name; empty where the folder is missing.
+
+    Raises CountersError with file and line where a line is not a sample, or earlier than the one before.
+    """
+    return {path.stem: read_samples(path) for path in sorted(folder.glob("*.jsonl"))}
+
+
+def read_samples(path: Path) -> tuple[Sample, ...]:
+    """Read one node's counters, in the order of time; raises CountersError."""
+    lines = read_bytes(path, CountersError).split(b"\n")
+    whole = lines[:-1]  # behind the last newline stands nothing, or a line that was never finished
+    samples = [
+        parse(line, Sample, path=path, error=CountersError, inside=f"line {number}")
+        for number, line in enumerate(whole, 1)
+        if line.strip()
+    ]
+    for number, (before, after) in enumerate(pairwise(samples), 2):
+        if after.t < before.t:
+            raise CountersError(
+                path=path,
+                place=f"sample {number}, t",
+                found=f"{before.t - after.t:.3f} s before the sample above it",
+                expected="time that only goes forward (was the clock set?)",
+            )
+    return tuple(samples)
+
+
+def usage(nodes: Mapping[str, Sequence[Sample]], started_at: float, finished_at: float) -> Usage:
+    """Return what was used from `started_at` to `finished_at` (seconds since the epoch) on all nodes."""
+    windows = {node: _window(samples, started_at, finished_at) for node, samples in nodes.items()}
+    known = {node: window for node, window in windows.items() if window}
+    shares = tuple(_shares(node, window) for node, window in sorted(known.items()))
+    if len(known) < len(nodes):
+        return Usage(shares=shares)
+    each = list(known.values())
+    gaps = any(b.t - a.t > EDGE_SECONDS for window in each for a, b in pairwise(window))
+    return Usage(
+        cpu_seconds=_sum(each, lambda s: {n: v.cpu_seconds for n, v in s.services.items()}, _growth),
+        sql_statements=_sum(each, lambda s: s.sql, _growth),
+        peak_rss_bytes={}
+        if gaps
+        else _sum(each, lambda s: {n: v.rss_bytes for n, v in s.services.items()}, _peak),
+        shares=shares,
+    )
+
+
+def measurements(used: Usage, *, like: Measurement, iterations: int, at: float) -> tuple[Measurement, ...]:
+    """Return a task's use as measurements, per iteration (all that ran, warm-up too) where it adds up.
+
+    `like` is the task's `total`: key, run and counts are taken from it. `at` is when the task started.
+    """
+    per_iteration = [(Metric.CPU_SECONDS, used.cpu_seconds), (Metric.SQL_STATEMENTS, used.sql_statements)]
+    values = [
+        *(
+            (metric, name, value / iterations)
+            for metric, all_ in per_iteration
+            for name, value in all_.items()
+        ),
+        *((Metric.PEAK_RSS_BYTES, name, value) for name, value in used.peak_rss_bytes.items()),
+    ]
+    return tuple(
+        Measurement(
+            key=SeriesKey(like.key.lab, like.key.job, like.key.scenario, like.key.arguments, name, metric),
+            run_id=like.run_id,
+            values=(value,),
+            timestamps=(at,),
+            attempts=like.attempts,
+            failures=like.failures,
+        )
+        for metric, name, value in values
+        if name not in NOT_OF_THE_CLOUD
+    )
+
+
+def _window(samples: Sequence[Sample], started_at: float, finished_at: float) -> Sequence[Sample]:
+    """Return the samples from the last before the start to the first after the end; empty if unknown."""
+    first = max((i for i, s in enumerate(samples) if s.t <= started_at), default=None)
+    last = min((i for i, s in enumerate(samples) if s.t >= finished_at), default=None)
+    if first is None or last is None or last <= first:
+        return ()
+    late = started_at - samples[first].t > EDGE_SECONDS or samples[last].t - finished_at > EDGE_SECONDS
+    return () if late else samples[first : last + 1]
+
+
+def _sum(
+    windows: Iterable[Sequence[Sample]],
+    pick: Callable[[Sample], Mapping[str, float]],
+    measure: Callable[[Sequence[float]], float | None],
+) -> dict[str, float]:
+    """Add up one kind of counter over the nodes; a name that is unknown on one of them is left out."""
+    sums: dict[str, float | None] = {}
+    for window in windows:
+        picked = [pick(sample) for sample in window]
+        for name in sorted(set().union(*picked)):
+            whole = all(name in one for one in picked)
+            value = measure([one[name] for one in picked]) if whole else None
+            before = sums.get(name, 0.0)
+            sums[name] = None if value is None or before is None else before + value
+    return {name: value for name, value in sums.items() if value is not None}
+
+
+def _growth(values: Sequence[float]) -> float | None:
+    if any(after < before for before, after in pairwise(values)):
+        return None
+    return values[-1] - values[0]
+
+
+def _peak(values: Sequence[float]) -> float:
+    return max(values)
+
+
+def _shares(node: str, window: Sequence[Sample]) -> NodeShares:
+    first, last = window[0], window[-1]
+    capacity = (last.t - first.t) * last.machine.cpus
+
+    def share(pick: Callable[[Sample], float]) -> float:
+        # These two are sums over processes and over CPUs: a process that ends can make them fall a bit.
+        return min(1.0, max(0.0, pick(last) - pick(first)) / capacity) if capacity > 0 else 0.0
+
+    return NodeShares(node, share(lambda s: s.foreign_seconds), share(lambda s: s.machine.steal_seconds))

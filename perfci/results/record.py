@@ -1,0 +1,141 @@
+"""run.json: the record of a run as JSON, written and read.
+
+```json
+{"schema": 1, "run_id": "20261121T041500Z-nightly-1f2e", "lab": "embedded", "job": "nightly",
+ "cloud": "embedded", "started_at": "2026-11-21T04:15:00.000000+00:00", "finished_at": "...",
+ "environment": {"digest": "0123456789ab"},
+ "code": {"digest": "ba9876543210", "services": [{"service": "nova", "version": "34.0.0",
+          "source": "wheel", "revision": "34.0.0", "changes": ["slow.patch@1f2e3d4c"]}]},
+ "validity": {"valid": true, "reasons": []}, "status": "finished"}
+```
+Other keys may stand beside these, on every level; they are passed over here.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import AwareDatetime, Field
+
+from perfci.results.errors import ArchiveError
+from perfci.results.files import FromFile, Name, parse, read_bytes
+from perfci.results.model import FINISHED, CodeUnderTest, RunRecord, ServiceRevision, Validity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SCHEMA = 1
+"""Version of run.json; a change that older readers would misread gets a new number."""
+
+
+class _Environment(FromFile):
+    digest: Name
+
+
+class _Service(FromFile):
+    service: Name
+    version: str
+    source: str
+    revision: str
+    changes: list[str] = Field(default_factory=list)
+
+
+class _Code(FromFile):
+    digest: Name
+    services: list[_Service]
+
+
+class _Validity(FromFile):
+    valid: bool
+    reasons: list[str] = Field(default_factory=list)
+
+
+class _Record(FromFile):
+    version: Literal[1] = Field(alias="schema")
+    run_id: Name
+    lab: Name
+    job: Name
+    cloud: Name
+    started_at: AwareDatetime
+    finished_at: AwareDatetime
+    environment: _Environment
+    code: _Code
+    validity: _Validity
+    status: Name = FINISHED
+
+
+def record_to_dict(record: RunRecord) -> dict[str, Any]:
+    """Return a record as it stands in run.json."""
+    return {
+        "schema": SCHEMA,
+        "run_id": record.run_id,
+        "lab": record.lab,
+        "job": record.job,
+        "cloud": record.cloud,
+        "started_at": _iso(record.started_at),
+        "finished_at": _iso(record.finished_at),
+        "environment": {"digest": record.environment},
+        "code": {
+            "digest": record.code.digest,
+            "services": [
+                {
+                    "service": service.service,
+                    "version": service.version,
+                    "source": service.source,
+                    "revision": service.revision,
+                    "changes": list(service.changes),
+                }
+                for service in record.code.services
+            ],
+        },
+        "validity": {"valid": record.validity.valid, "reasons": list(record.validity.reasons)},
+        "status": record.status,
+    }
+
+
+def record_from_dict(value: Mapping[str, Any], where: str = "run.json") -> RunRecord:
+    """Return the record that JSON holds; `where` names its place in errors. Raises ArchiveError."""
+    return _record(json.dumps(value).encode(), where)
+
+
+def record_from_json(text: str, where: str) -> RunRecord:
+    """Return the record in a JSON text; raises ArchiveError."""
+    return _record(text.encode(), where)
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read run.json; raises ArchiveError."""
+    return _record(read_bytes(path, ArchiveError), path)
+
+
+def _record(content: bytes, where: Path | str) -> RunRecord:
+    found = parse(content, _Record, path=where, error=ArchiveError)
+    return RunRecord(
+        run_id=found.run_id,
+        lab=found.lab,
+        job=found.job,
+        cloud=found.cloud,
+        started_at=_utc(found.started_at),
+        finished_at=_utc(found.finished_at),
+        environment=found.environment.digest,
+        code=CodeUnderTest(
+            found.code.digest,
+            tuple(
+                ServiceRevision(s.service, s.version, s.source, s.revision, tuple(s.changes))
+                for s in found.code.services
+            ),
+        ),
+        validity=Validity(found.validity.valid, tuple(found.validity.reasons)),
+        status=found.status,
+    )
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
