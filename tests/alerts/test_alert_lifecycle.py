@@ -306,7 +306,6 @@ def play(story, shuffle=None, repeat=1):
     records = {run_id(number): record(number) for number in range(9)} | {run.run_id: run for run, _ in story}
     state, told = AlertState(), []
     for run, judged in story:
-        if shuffle is not None:
         answers = tuple(shuffle.sample(judged, len(judged))) if shuffle else judged
         for _ in range(repeat):
             state, new = process(
@@ -333,4 +332,3 @@ def test_no_notification_comes_twice_and_each_closing_had_an_opening(story):
     assert closed <= opened_alerts
     assert opened_alerts == {alert.id for alert in state.alerts}
     assert closed == {alert.id for alert in state.alerts if alert.status is Status.CLOSED}
-
