@@ -1,0 +1,59 @@
+"""Carry out a plan of Rally tasks: hammer.py --plan PLAN --config RALLY_CONF --database SQLITE_FILE.
+
+Reads the plan that perfci/runs/plan.py makes. Writes tasks.json and rally/SLUG.json into the plan's
+output folder, Rally's log and a copy of the progress lines into logs/ there.
+Exit codes: 0 all tasks were tried, 2 bad plan, 3 the cloud can't be reached, 143 stopped by SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hammer_loop import Hammer
+from hammer_rally import RallyEngine
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--plan", type=Path, required=True)
+    parser.add_argument("--config", type=Path, required=True, help="rally.conf")
+    parser.add_argument("--database", type=Path, required=True, help="made anew; holds the cloud's password")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Return the exit code."""
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, _stop)
+    plan = json.loads(arguments.plan.read_text(encoding="utf-8"))
+    logs = Path(plan["output"]) / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    with (logs / "hammer.log").open("a", encoding="utf-8", buffering=1) as log:
+
+        def say(text: str) -> None:
+            print(text, end="", flush=True)
+            log.write(text)
+            log.flush()
+
+        engine = RallyEngine(
+            plan["cloud"], config=arguments.config, database=arguments.database, log=logs / "rally.log"
+        )
+        return Hammer(plan, engine, say=say).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

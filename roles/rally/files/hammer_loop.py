@@ -1,0 +1,152 @@
+"""The loop over a plan's tasks: what happens when one fails, and the record that is kept of it.
+
+It knows nothing of Rally: an Engine runs a task. So it is tested without a cloud.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FINISHED = "finished"
+CRASHED = "crashed"
+EXIT_UNREACHABLE = 3
+
+
+class TaskCrashed(Exception):
+    """A task gave no usable result; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a task that ran to its end. `report` is Rally's export of type `json`."""
+
+    iterations: int
+    failed: int
+    report: str
+
+
+class Engine(Protocol):
+    """What carries out one task."""
+
+    def scenario_of(self, task: dict[str, Any]) -> str:
+        """Return the name of the Rally scenario; raises TaskCrashed if the template is not usable."""
+        ...
+
+    def run(self, task: dict[str, Any]) -> Outcome:
+        """Run the task within its time limit; raises TaskCrashed."""
+        ...
+
+    def unreachable(self) -> str | None:
+        """Return why no further task can run, None if the cloud answers."""
+        ...
+
+
+@dataclass(slots=True)
+class Record:
+    """One entry of tasks.json. Times are seconds since the epoch, None for a task that did not start."""
+
+    slug: str
+    task: str
+    scenario: str
+    warmup: int
+    times: int
+    concurrency: int
+    started_at: float | None = None
+    finished_at: float | None = None
+    status: str = CRASHED
+    error: str | None = None
+
+
+class Hammer:
+    """Runs the tasks of a plan one after the other and keeps tasks.json up to date.
+
+    Between two tasks, before the first and after the last one nothing happens for `idle_seconds`, so
+    that samples taken once a second separate the tasks.
+    """
+
+    def __init__(
+        self,
+        plan: dict[str, Any],
+        engine: Engine,
+        *,
+        say: Callable[[str], None],
+        idle_seconds: float = 1.2,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.plan = plan
+        self.engine = engine
+        self.say = say
+        self.idle_seconds = idle_seconds
+        self.clock = clock
+        self.sleep = sleep
+        self.output = Path(plan["output"])
+        self.records: list[Record] = []
+
+    def run(self) -> int:
+        """Return 0, or 3 when the cloud went away before all tasks had run."""
+        unreachable = self.engine.unreachable()
+        for position, task in enumerate(self.plan["tasks"], 1):
+            if unreachable:
+                self._skip(task, unreachable)
+                continue
+            record = self._run_one(position, task)
+            if record.status == CRASHED:
+                unreachable = self.engine.unreachable()
+        self.sleep(self.idle_seconds)
+        return EXIT_UNREACHABLE if unreachable else 0
+
+    def _run_one(self, position: int, task: dict[str, Any]) -> Record:
+        record = self._new_record(task)
+        self.sleep(self.idle_seconds)
+        total = len(self.plan["tasks"])
+        record.started_at = self.clock()
+        # Should this process be killed meanwhile, tasks.json says which task was running.
+        record.error = "did not end: the hammer was stopped"
+        self._keep()
+        try:
+            record.scenario = self.engine.scenario_of(task)
+            count = task["warmup"] + task["times"]
+            self.say(f"[{position}/{total}] {record.scenario} {count} iterations ... ")
+            outcome = self.engine.run(task)
+        except TaskCrashed as error:
+            record.finished_at, record.error = self.clock(), str(error)
+            self.say(f"crashed: {error}\n")
+        else:
+            record.finished_at, record.status, record.error = self.clock(), FINISHED, None
+            write(self.output / "rally" / f"{record.slug}.json", outcome.report)
+            seconds = record.finished_at - record.started_at
+            self.say(f"{seconds:.0f} s, {outcome.failed} failed\n")
+        self._keep()
+        return record
+
+    def _skip(self, task: dict[str, Any], reason: str) -> None:
+        record = self._new_record(task)
+        record.error = f"not started: the cloud can't be reached: {reason}"
+        self._keep()
+
+    def _new_record(self, task: dict[str, Any]) -> Record:
+        # Until the template has been rendered, the task's own name has to do for the scenario.
+        names = ("slug", "task", "warmup", "times", "concurrency")
+        record = Record(scenario=task["task"], **{name: task[name] for name in names})
+        self.records.append(record)
+        return record
+
+    def _keep(self) -> None:
+        rows = [{name: getattr(record, name) for name in Record.__slots__} for record in self.records]
+        write(self.output / "tasks.json", json.dumps(rows, indent=1) + "\n")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a kill, never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,127 @@
+"""The loop over a plan's tasks, with an engine that needs neither Rally nor a cloud."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hammer_loop import EXIT_UNREACHABLE, Hammer, Outcome, TaskCrashed
+
+
+class Engine:
+    """Plays a part per task: an Outcome, or the text of a crash."""
+
+    def __init__(self, parts: dict[str, Outcome | str | BaseException], *, lost_after: str = "") -> None:
+        self.parts = parts
+        self.lost_after = lost_after
+        self.lost = False
+        self.ran: list[str] = []
+
+    def scenario_of(self, task: dict[str, Any]) -> str:
+        if task["task"] == "bad-template":
+            raise TaskCrashed("bad-template.yml.j2: 'times' is undefined")
+        return f"Scenario.{task['task']}"
+
+    def run(self, task: dict[str, Any]) -> Outcome:
+        self.ran.append(task["slug"])
+        self.lost = task["slug"] == self.lost_after
+        part = self.parts[task["slug"]]
+        if isinstance(part, BaseException):
+            raise part
+        if isinstance(part, str):
+            raise TaskCrashed(part)
+        return part
+
+    def unreachable(self) -> str | None:
+        return "connection refused" if self.lost else None
+
+
+class World:
+    """A clock that only sleeping moves, and what was said."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.said = ""
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def say(self, text: str) -> None:
+        self.said += text
+
+
+def task(slug: str, name: str = "ports") -> dict[str, Any]:
+    return {"slug": slug, "task": name, "times": 4, "warmup": 1, "concurrency": 2, "timeout_seconds": 60}
+
+
+def hammer(tmp_path: Path, engine: Engine, *tasks: dict[str, Any]) -> tuple[int, list[dict[str, Any]], World]:
+    world = World()
+    plan = {"output": str(tmp_path), "tasks": list(tasks)}
+    code = Hammer(plan, engine, say=world.say, clock=world.clock, sleep=world.sleep).run()
+    return code, json.loads((tmp_path / "tasks.json").read_text()), world
+
+
+GOOD = Outcome(iterations=5, failed=0, report='{"tasks": []}')
+
+
+def test_all_tasks_run_in_order_and_leave_their_reports(tmp_path: Path) -> None:
+    code, records, world = hammer(tmp_path, Engine({"01-a": GOOD, "02-b": GOOD}), task("01-a"), task("02-b"))
+    assert code == 0
+    assert [(r["slug"], r["status"], r["error"]) for r in records] == [
+        ("01-a", "finished", None),
+        ("02-b", "finished", None),
+    ]
+    assert records[0]["scenario"] == "Scenario.ports"
+    assert (records[0]["warmup"], records[0]["times"], records[0]["concurrency"]) == (1, 4, 2)
+    assert (tmp_path / "rally" / "01-a.json").read_text() == GOOD.report
+    assert "[2/2] Scenario.ports 5 iterations ... 0 s, 0 failed\n" in world.said
+
+
+def test_a_pause_separates_the_tasks(tmp_path: Path) -> None:
+    _, records, world = hammer(tmp_path, Engine({"01-a": GOOD, "02-b": GOOD}), task("01-a"), task("02-b"))
+    assert records[0]["started_at"] - 1000.0 >= 1.2
+    assert records[1]["started_at"] - records[0]["finished_at"] >= 1.2
+    assert world.now - records[1]["finished_at"] >= 1.2
+
+
+def test_a_crash_does_not_stop_the_others(tmp_path: Path) -> None:
+    engine = Engine({"01-a": "did not end within 60 s and was aborted", "03-c": GOOD})
+    tasks = (task("01-a"), task("02-b", "bad-template"), task("03-c"))
+    code, records, _ = hammer(tmp_path, engine, *tasks)
+    assert code == 0
+    assert [r["status"] for r in records] == ["crashed", "crashed", "finished"]
+    assert "did not end within 60 s" in records[0]["error"]
+    assert "'times' is undefined" in records[1]["error"]
+    assert sorted(p.name for p in (tmp_path / "rally").iterdir()) == ["03-c.json"]
+
+
+def test_failed_iterations_are_a_result(tmp_path: Path) -> None:
+    engine = Engine({"01-a": Outcome(iterations=5, failed=5, report="{}")})
+    code, records, world = hammer(tmp_path, engine, task("01-a"))
+    assert (code, records[0]["status"]) == (0, "finished")
+    assert "5 failed" in world.said
+
+
+def test_without_a_cloud_the_rest_is_not_tried(tmp_path: Path) -> None:
+    engine = Engine({"01-a": "boom", "02-b": GOOD}, lost_after="01-a")
+    code, records, _ = hammer(tmp_path, engine, task("01-a"), task("02-b"))
+    assert code == EXIT_UNREACHABLE
+    assert engine.ran == ["01-a"]
+    assert records[1]["status"] == "crashed"
+    assert records[1]["started_at"] is None
+    assert "connection refused" in records[1]["error"]
+
+
+def test_a_kill_loses_only_the_running_task(tmp_path: Path) -> None:
+    engine = Engine({"01-a": GOOD, "02-b": KeyboardInterrupt(), "03-c": GOOD})
+    with pytest.raises(KeyboardInterrupt):
+        hammer(tmp_path, engine, task("01-a"), task("02-b"), task("03-c"))
+    records = json.loads((tmp_path / "tasks.json").read_text())
+    assert [r["status"] for r in records] == ["finished", "crashed"]
+    assert records[1]["error"] == "did not end: the hammer was stopped"
+    assert records[1]["finished_at"] is None
