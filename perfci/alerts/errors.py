@@ -29,13 +29,6 @@ class AlertsUnreadable(LabError):
     )
 
 
-class LetterUnreadable(LabError):
-    """A queued mail can't be read."""
-
-    template = "{file}: {reason}"
-    help = "Move the file out of the outbox; the run's page tells what the mail was about."
-
-
 class MailServerUnavailable(ServiceError):
     """The mail server does not answer, or does not let us in."""
 

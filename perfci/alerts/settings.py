@@ -1,0 +1,34 @@
+"""What the mail needs to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpSettings:
+    """The mail server. `timeout_seconds` is for one answer of the server."""
+
+    host: str = "localhost"
+    port: int = 25
+    security: Literal["none", "starttls", "tls"] = "none"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    timeout_seconds: float = 30
+
+
+@dataclass(frozen=True, slots=True)
+class MailSettings:
+    """Who writes to whom.
+
+    `to` gets what concerns the code and the job, `admins` what concerns the lab; where there are no
+    admins, `to` gets that too. `base_url` is where the site is served; None: links are paths into `site`.
+    """
+
+    from_address: str
+    to: tuple[str, ...]
+    admins: tuple[str, ...] = ()
+    base_url: str | None = None
+    site: str = "state/site"
+    list_id: str | None = None
