@@ -51,11 +51,6 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty:
     console.print(table)
 
 
-def local_time(when: datetime) -> str:
-    """Return a time for people, in the zone of this machine: `2026-03-01 14:05 CET`."""
-    return when.astimezone().strftime("%Y-%m-%d %H:%M %Z")
-
-
 @contextmanager
 def errors_reported(*, as_json: bool) -> Iterator[None]:
     """Print an error that a person can meet, with what to do next, and leave with its exit code."""
@@ -74,7 +69,7 @@ def print_error(error: PerfciError, *, as_json: bool) -> None:
     lines = [f"error: {error}", *getattr(error, "__notes__", ())]
     if error.advice:
         lines.append(error.advice)
-    lines.append(f"See {ERRORS_DOCUMENT}, {type(error).__name__}.")
+    lines.append(f"See {ERRORS_DOCUMENT}#{type(error).__name__.lower()}")
     sys.stderr.write("\n".join(lines) + "\n")
 
 

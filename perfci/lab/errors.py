@@ -1,0 +1,86 @@
+"""What can be in the way of having nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perfci.errors import LabError, ServiceError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from perfci.lab.model import Reservation
+
+
+class NodesBusy(LabError):
+    """Somebody holds the nodes; `reservations` are those in the way."""
+
+    template = "not enough free nodes for {wanted}:\n{holders}"
+    help = "Wait until then, or ask the holder; `perfci lab nodes` shows who holds what now."
+
+    def __init__(self, *, wanted: str, reservations: Iterable[Reservation]) -> None:
+        self.reservations = tuple(reservations)
+        super().__init__(wanted=wanted, holders="\n".join(f"  {held(one)}" for one in self.reservations))
+
+
+class NodesUnknown(UsageError):
+    """More nodes are wanted than the lab has, or nodes that it does not have."""
+
+    template = "lab {lab} has {size} nodes ({known}); wanted: {wanted}"
+    help = "Ask for nodes of this lab; they come from its Ansible inventory."
+
+
+class ReservationInvalid(UsageError):
+    """What is wanted is not a reservation: without a purpose, or over before it begins."""
+
+    template = "can't reserve: {reason}"
+    help = "Give a purpose that others understand, in one line, and an end in the future."
+
+
+class ReservationNotFound(UsageError):
+    """No reservation of this lab has this id."""
+
+    template = "no reservation {id!r} in lab {lab}"
+    help = "`perfci lab nodes` shows the reservations that hold nodes, with their ids."
+
+
+class LeaseInUse(LabError):
+    """A run that is going on holds the nodes; taking them away would spoil it."""
+
+    template = "reservation {id} belongs to process {pid}, which is running: {purpose}"
+    help = "End that run (Ctrl-C, or `kill {pid}`): it gives its nodes back itself."
+
+
+class LedgerUnavailable(ServiceError):
+    """The database of the reservations does not answer, or is not one."""
+
+    template = "the reservations in {url} can't be used: {reason}"
+    help = "Check ledger.url in the settings, the database server, and that the folder can be written to."
+
+
+class LedgerTooNew(UsageError):
+    """A newer perfci has written this database."""
+
+    template = "the reservations in {url} have schema version {found}; this perfci knows up to {known}"
+    help = "Use the newer perfci that wrote them, or name another database in ledger.url."
+
+
+class InventoryInvalid(UsageError):
+    """The lab's Ansible inventory is missing, can't be parsed or names no node."""
+
+    template = "inventory {folder}: {reason}"
+    help = "Check it with `ansible-inventory -i {folder} --graph`; nodes are the hosts of group {group!r}."
+
+
+def held(reservation: Reservation) -> str:
+    """Return one line about who holds what, with times in this machine's zone."""
+    return (
+        f"{', '.join(reservation.nodes)}: held by {reservation.holder} ({reservation.purpose}) "
+        f"since {local_time(reservation.starts_at)} until {local_time(reservation.ends_at)}"
+    )
+
+
+def local_time(when: datetime) -> str:
+    """Return a time for people, in the zone of this machine: `2026-03-01 14:05 CET`."""
+    return when.astimezone().strftime("%Y-%m-%d %H:%M %Z")

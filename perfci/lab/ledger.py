@@ -1,0 +1,215 @@
+"""The book of reservations: what it promises, and the one in memory.
+
+All decisions are made by `scheduling` inside one transaction that excludes every other, so two
+processes can't be given one node.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from perfci.errors import PerfciError
+from perfci.lab import owners
+from perfci.lab.errors import LeaseInUse, NodesBusy, NodesUnknown, ReservationInvalid, ReservationNotFound
+from perfci.lab.model import Reservation
+from perfci.lab.scheduling import Granted, Impossible, Wish, decide, over
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
+
+    from perfci.lab.model import Node, Owner
+    from perfci.lab.scheduling import Ended
+
+Nodes = int | frozenset[str]
+"""How many nodes are wanted, or which."""
+
+
+class Book(Protocol):
+    """The reservations of one lab inside one transaction."""
+
+    def unreleased(self) -> list[Reservation]:
+        """Return those not released, in any order; their time may be over."""
+
+    def find(self, reservation_id: str) -> Reservation | None:
+        """Return the one with this id, released or not."""
+
+    def add(self, reservation: Reservation) -> None:
+        """Write down a new one."""
+
+    def mark_released(self, reservation_id: str, when: datetime) -> None:
+        """Write down that it is released."""
+
+
+class Ledger(ABC):
+    """Who holds which nodes of one lab. Processes and threads may use one book at the same time.
+
+    Every method raises LedgerUnavailable where the database does not answer.
+    """
+
+    def __init__(
+        self,
+        lab: str,
+        nodes: Iterable[Node],
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.lab = lab
+        self.nodes = tuple(sorted(nodes))
+        self._clock = clock
+
+    @abstractmethod
+    def _transaction(self) -> AbstractContextManager[Book]:
+        """Return the book, alone with it until the context ends; an error inside undoes what was written."""
+
+    def held(self) -> tuple[Reservation, ...]:
+        """Return the reservations that hold nodes now, the one that ends first first."""
+        now = self._clock()
+        with self._transaction() as book:
+            holding = [reservation for reservation in book.unreleased() if reservation.holds_at(now)]
+        return tuple(sorted(holding, key=lambda reservation: (reservation.ends_at, reservation.id)))
+
+    def reserve(
+        self, *, nodes: Nodes, holder: str, purpose: str, until: datetime, owner: Owner | None = None
+    ) -> Reservation:
+        """Take nodes from now until `until` (aware); with an `owner` they are held no longer than it lives.
+
+        Raises NodesBusy, NodesUnknown, ReservationInvalid.
+        """
+        with self._transaction() as book:
+            now = self._clock()
+            _check(holder, purpose, now, until)
+            wish = Wish(now, until, count=nodes) if isinstance(nodes, int) else Wish(now, until, names=nodes)
+            taken = self._granted(wish, book.unreleased())
+            reservation = Reservation(
+                id=secrets.token_hex(4),
+                lab=self.lab,
+                nodes=taken,
+                holder=holder,
+                purpose=purpose,
+                starts_at=now,
+                ends_at=until.astimezone(UTC),
+                owner=owner,
+            )
+            book.add(reservation)
+        return reservation
+
+    def release(self, reservation_id: str) -> Reservation:
+        """Give the nodes of a reservation back; one that is released already stays as it is.
+
+        Raises ReservationNotFound; LeaseInUse where it belongs to another process that runs.
+        """
+        with self._transaction() as book:
+            reservation = book.find(reservation_id)
+            if reservation is None:
+                raise ReservationNotFound(id=reservation_id, lab=self.lab)
+            if reservation.released_at is not None:
+                return reservation
+            if _in_use(reservation):
+                pid = reservation.owner.pid if reservation.owner else 0
+                raise LeaseInUse(id=reservation_id, pid=pid, purpose=reservation.purpose)
+            now = self._clock()
+            book.mark_released(reservation_id, now)
+        return replace(reservation, released_at=now)
+
+    def sweep(self) -> tuple[tuple[Reservation, Ended], ...]:
+        """Release what is over: its time, or its process on this host; return what was released and why."""
+        with self._transaction() as book:
+            now = self._clock()
+            open_ones = book.unreleased()
+            dead = owners.dead(one.owner for one in open_ones if one.owner is not None)
+            found = over(open_ones, dead=dead, now=now)
+            for reservation, _ in found:
+                book.mark_released(reservation.id, now)
+        return tuple((replace(reservation, released_at=now), reason) for reservation, reason in found)
+
+    @contextmanager
+    def lease(self, *, nodes: Nodes, holder: str, purpose: str, until: datetime) -> Iterator[Reservation]:
+        """Hold nodes for this process; they are given back whatever happens inside.
+
+        Raises what `reserve` raises. An error inside is raised as it is; where giving back fails as well,
+        a note on it says so, and the next sweep does it.
+        """
+        reservation = self.reserve(
+            nodes=nodes, holder=holder, purpose=purpose, until=until, owner=owners.me()
+        )
+        try:
+            yield reservation
+        except BaseException as first:
+            try:
+                self.release(reservation.id)
+            except PerfciError as second:
+                first.add_note(f"Beside it, the nodes could not be given back: {second}")
+            raise
+        self.release(reservation.id)
+
+    def _granted(self, wish: Wish, reservations: Iterable[Reservation]) -> tuple[str, ...]:
+        names = [node.name for node in self.nodes]
+        decision = decide(wish, names, reservations)
+        wanted = ", ".join(sorted(wish.names)) or f"{wish.count} of lab {self.lab}"
+        if isinstance(decision, Granted):
+            return decision.nodes
+        if isinstance(decision, Impossible):
+            raise NodesUnknown(lab=self.lab, size=len(names), known=", ".join(names), wanted=wanted)
+        raise NodesBusy(wanted=wanted, reservations=decision.by)
+
+
+class MemoryLedger(Ledger):
+    """A book that lives as long as its object: for trying things out, and for tests."""
+
+    def __init__(
+        self,
+        lab: str,
+        nodes: Iterable[Node],
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        super().__init__(lab, nodes, clock=clock)
+        self._lock = threading.Lock()
+        self._book = _MemoryBook({})
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Book]:
+        with self._lock:
+            draft = _MemoryBook(dict(self._book.entries))
+            yield draft
+            self._book = draft
+
+
+class _MemoryBook:
+    def __init__(self, entries: dict[str, Reservation]) -> None:
+        self.entries = entries
+
+    def unreleased(self) -> list[Reservation]:
+        return [one for one in self.entries.values() if one.released_at is None]
+
+    def find(self, reservation_id: str) -> Reservation | None:
+        return self.entries.get(reservation_id)
+
+    def add(self, reservation: Reservation) -> None:
+        self.entries[reservation.id] = reservation
+
+    def mark_released(self, reservation_id: str, when: datetime) -> None:
+        self.entries[reservation_id] = replace(self.entries[reservation_id], released_at=when)
+
+
+def _in_use(reservation: Reservation) -> bool:
+    """Tell whether a lease belongs to another process of this host that runs."""
+    owner, myself = reservation.owner, owners.me()
+    if owner is None or owner == myself or owner.host != myself.host:
+        return False
+    return not owners.dead([owner])
+
+
+def _check(holder: str, purpose: str, now: datetime, until: datetime) -> None:
+    for name, text in (("holder", holder), ("purpose", purpose)):
+        if not text.strip() or not text.isprintable():
+            raise ReservationInvalid(reason=f"the {name} must be one line of text, got {text!r}")
+    if until <= now:
+        raise ReservationInvalid(reason=f"its end {until.isoformat()} is not in the future")

@@ -1,0 +1,54 @@
+"""Which processes live, as the kernel tells it through /proc."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perfci.lab.model import Owner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PROC = Path("/proc")
+_STATE, _STARTED = 0, 19
+"""Places in /proc/PID/stat after the command's closing bracket; proc(5) counts them as 3 and 22."""
+
+
+def me(proc: Path = PROC) -> Owner:
+    """Return the calling process."""
+    status = _status(os.getpid(), proc)
+    return Owner(socket.gethostname(), _boot(proc), os.getpid(), status[1] if status else 0)
+
+
+def dead(owners: Iterable[Owner], proc: Path = PROC) -> frozenset[Owner]:
+    """Return those of the owners that ran on this host and do not run any more."""
+    host, boot = socket.gethostname(), _boot(proc)
+    return frozenset(owner for owner in owners if owner.host == host and not _runs(owner, boot, proc))
+
+
+def _runs(owner: Owner, boot: str, proc: Path) -> bool:
+    status = _status(owner.pid, proc)
+    # A killed process that nobody waited for is a zombie: its pid is there, it does nothing.
+    return (
+        status is not None
+        and owner.boot == boot
+        and status[1] == owner.started_ticks
+        and status[0] not in "ZX"
+    )
+
+
+def _boot(proc: Path) -> str:
+    return (proc / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def _status(pid: int, proc: Path) -> tuple[str, int] | None:
+    """Return a process's state letter and its start in ticks since boot; None where there is none."""
+    try:
+        text = (proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = text.rpartition(")")[2].split()
+    return fields[_STATE], int(fields[_STARTED])

@@ -1,0 +1,117 @@
+"""Who may have which nodes, and whose lease is over: pure decisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from perfci.lab.model import Owner, Reservation
+
+
+class Ended(StrEnum):
+    """Why a reservation is over though nobody released it."""
+
+    TIME = "its time is over"
+    OWNER = "its process is gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Nodes wanted from `starts_at` to `ends_at`: these names, or any `count` where there are none."""
+
+    starts_at: datetime
+    ends_at: datetime
+    count: int = 1
+    names: frozenset[str] = frozenset()
+
+    @property
+    def size(self) -> int:
+        """How many nodes are wanted."""
+        return len(self.names) or self.count
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The nodes to take, sorted by name."""
+
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The reservations that stand in the way, the one that ends first first."""
+
+    by: tuple[Reservation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Impossible:
+    """No release can help: unknown nodes, or more than the lab has."""
+
+    unknown: tuple[str, ...]
+    size: int
+
+
+def decide(
+    wish: Wish, nodes: Iterable[str], reservations: Iterable[Reservation]
+) -> Granted | Refused | Impossible:
+    """Say which nodes a wish gets.
+
+    Of the free nodes the first by name are taken, so that a job meets the same machines every night.
+    The order of the inputs makes no difference.
+    """
+    all_nodes = frozenset(nodes)
+    unknown = wish.names - all_nodes
+    if unknown or wish.size > len(all_nodes):
+        return Impossible(tuple(sorted(unknown)), len(all_nodes))
+    wanted = wish.names or all_nodes
+    against = conflicts(wish, wanted, reservations)
+    free = wanted - {node for reservation in against for node in reservation.nodes}
+    if len(free) < wish.size:
+        return Refused(against)
+    return Granted(tuple(sorted(free)[: wish.size]))
+
+
+def conflicts(
+    wish: Wish, wanted: frozenset[str], reservations: Iterable[Reservation]
+) -> tuple[Reservation, ...]:
+    """Return the reservations that hold one of the nodes during the wished time, soonest end first.
+
+    A reservation that ends when the wish starts is not in its way.
+    """
+    return tuple(
+        sorted(
+            (
+                reservation
+                for reservation in reservations
+                if reservation.released_at is None
+                and reservation.starts_at < wish.ends_at
+                and wish.starts_at < reservation.ends_at
+                and not wanted.isdisjoint(reservation.nodes)
+            ),
+            key=lambda reservation: (reservation.ends_at, reservation.id),
+        )
+    )
+
+
+def over(
+    reservations: Iterable[Reservation], *, dead: frozenset[Owner], now: datetime
+) -> tuple[tuple[Reservation, Ended], ...]:
+    """Return the unreleased reservations that are over, each with the reason, sorted by id.
+
+    `dead` are the owners that are known not to run any more; one on another host can't be known here.
+    """
+    found = []
+    for reservation in sorted(reservations, key=lambda reservation: reservation.id):
+        if reservation.released_at is not None:
+            continue
+        if reservation.owner is not None and reservation.owner in dead:
+            found.append((reservation, Ended.OWNER))
+        elif reservation.ends_at <= now:
+            found.append((reservation, Ended.TIME))
+    return tuple(found)

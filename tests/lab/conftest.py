@@ -1,0 +1,50 @@
+"""A real PostgreSQL, where the machine has its programs."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROGRAMS = Path("/usr/lib/postgresql/15/bin")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """Start PostgreSQL on a socket of its own; give SQLAlchemy's URL. It does not run as root."""
+    pytest.importorskip("psycopg", reason="the PostgreSQL driver psycopg is not installed")
+    if not (PROGRAMS / "initdb").exists():
+        pytest.skip(f"no PostgreSQL in {PROGRAMS}")
+    folder = Path(tempfile.mkdtemp(prefix="perfci-pg-"))
+    user: list[str] = []
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+        user = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
+    data = folder / "data"
+
+    def run(*command: str | Path) -> None:
+        subprocess.run([*user, *command], cwd=folder, check=True, capture_output=True)
+
+    try:
+        run(PROGRAMS / "initdb", "-D", data, "-U", "perfci", "-A", "trust", "--no-sync")
+        settings = (
+            f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off -c max_connections=50"
+        )
+        control = [PROGRAMS / "pg_ctl", "-D", data, "-l", folder / "log", "-w"]
+        run(*control, "-o", settings, "start")
+        try:
+            yield f"postgresql+psycopg://perfci@/postgres?host={folder}"
+        finally:
+            run(*control, "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder)

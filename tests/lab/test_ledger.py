@@ -1,0 +1,221 @@
+"""What every book of reservations promises: in memory, in SQLite, in PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+import pytest
+
+from perfci.lab import owners
+from perfci.lab.errors import (
+    LeaseInUse,
+    LedgerUnavailable,
+    NodesBusy,
+    NodesUnknown,
+    ReservationInvalid,
+    ReservationNotFound,
+)
+from perfci.lab.ledger import Ledger, MemoryLedger
+from perfci.lab.model import Node
+from perfci.lab.scheduling import Ended
+from perfci.lab.sql import SqlLedger
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NODES = (Node("b"), Node("a"))
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def in_hours(self, hours: float) -> datetime:
+        return self.now + timedelta(hours=hours)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def ledger(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> Ledger:
+    if request.param == "memory":
+        return MemoryLedger("lab", NODES, clock=clock)
+    if request.param == "sqlite":
+        return SqlLedger(f"sqlite:///{tmp_path}/state/lab.db", "lab", NODES, clock=clock)
+    # One server for all tests: each has a lab of its own in it.
+    lab = f"lab-{tmp_path.name}"
+    return SqlLedger(request.getfixturevalue("postgresql"), lab, NODES, clock=clock)
+
+
+def test_a_reservation_holds_until_it_is_released(ledger: Ledger, clock: Clock) -> None:
+    made = ledger.reserve(nodes=1, holder="ann", purpose="a look", until=clock.in_hours(4))
+    assert (made.nodes, made.holder, made.purpose, made.owner) == (("a",), "ann", "a look", None)
+    assert (made.starts_at, made.ends_at, made.released_at) == (START, START + timedelta(hours=4), None)
+    assert ledger.held() == (made,)
+    clock.now = clock.in_hours(1)
+    released = ledger.release(made.id)
+    assert released == replace(made, released_at=clock.now)
+    assert ledger.held() == ()
+    clock.now = clock.in_hours(1)
+    assert ledger.release(made.id) == released, "the first release counts"
+
+
+def test_times_of_any_zone_are_kept_in_utc(ledger: Ledger, clock: Clock) -> None:
+    until = clock.in_hours(4).astimezone(timezone(timedelta(hours=9))) + timedelta(microseconds=1)
+    ledger.reserve(nodes=1, holder="ann", purpose="a look", until=until)
+    (kept,) = ledger.held()
+    assert kept.ends_at == until
+    assert kept.ends_at.utcoffset() == timedelta(0)
+
+
+def test_a_name_can_be_asked_for(ledger: Ledger, clock: Clock) -> None:
+    named = frozenset({"b"})
+    assert ledger.reserve(nodes=named, holder="ann", purpose="x", until=clock.in_hours(1)).nodes == ("b",)
+    assert ledger.reserve(nodes=1, holder="bob", purpose="x", until=clock.in_hours(1)).nodes == ("a",)
+
+
+def test_who_is_in_the_way_is_named(ledger: Ledger, clock: Clock) -> None:
+    ledger.reserve(nodes=2, holder="ann", purpose="tuning neutron", until=clock.in_hours(4))
+    with pytest.raises(NodesBusy) as caught:
+        ledger.reserve(nodes=frozenset({"b"}), holder="bob", purpose="x", until=clock.in_hours(1))
+    text = str(caught.value)
+    assert "a, b: held by ann (tuning neutron) since 2026-03-01" in text
+    assert "until" in text
+    assert "perfci lab nodes" in caught.value.advice
+    assert [one.holder for one in caught.value.reservations] == ["ann"]
+    assert len(ledger.held()) == 1
+
+
+def test_what_the_lab_does_not_have(ledger: Ledger, clock: Clock) -> None:
+    with pytest.raises(NodesUnknown, match="2 nodes"):
+        ledger.reserve(nodes=3, holder="ann", purpose="x", until=clock.in_hours(1))
+    with pytest.raises(NodesUnknown, match="wanted: c"):
+        ledger.reserve(nodes=frozenset({"c"}), holder="ann", purpose="x", until=clock.in_hours(1))
+
+
+@pytest.mark.parametrize(
+    ("purpose", "hours"), [("", 1), ("  ", 1), ("two\nlines", 1), ("\x1b[2J", 1), ("x", 0), ("x", -1)]
+)
+def test_what_is_no_reservation(ledger: Ledger, clock: Clock, purpose: str, hours: float) -> None:
+    with pytest.raises(ReservationInvalid):
+        ledger.reserve(nodes=1, holder="ann", purpose=purpose, until=clock.in_hours(hours))
+    assert ledger.held() == ()
+
+
+def test_a_reservation_whose_time_is_over_is_in_nobodys_way(ledger: Ledger, clock: Clock) -> None:
+    old = ledger.reserve(nodes=2, holder="ann", purpose="x", until=clock.in_hours(1))
+    clock.now = clock.in_hours(1)
+    assert ledger.held() == ()
+    assert ledger.reserve(nodes=2, holder="bob", purpose="x", until=clock.in_hours(1)).holder == "bob"
+    assert ledger.sweep() == ((replace(old, released_at=clock.now), Ended.TIME),)
+    assert ledger.sweep() == ()
+
+
+def test_an_unknown_reservation(ledger: Ledger) -> None:
+    with pytest.raises(ReservationNotFound, match="nosuch"):
+        ledger.release("nosuch")
+
+
+def test_a_lease_is_this_processs_and_ends_with_its_context(ledger: Ledger, clock: Clock) -> None:
+    with ledger.lease(nodes=1, holder="run", purpose="nightly", until=clock.in_hours(1)) as lease:
+        assert ledger.held() == (lease,)
+        assert lease.owner == owners.me()
+        assert ledger.sweep() == ()
+    assert ledger.held() == ()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), KeyboardInterrupt(), SystemExit(3)])
+def test_a_lease_is_given_back_whatever_happens(ledger: Ledger, clock: Clock, error: BaseException) -> None:
+    with (
+        pytest.raises(type(error)) as caught,
+        ledger.lease(nodes=2, holder="run", purpose="nightly", until=clock.in_hours(1)),
+    ):
+        raise error
+    assert caught.value is error
+    assert ledger.held() == ()
+
+
+def test_the_first_error_is_told_when_giving_back_fails_too(
+    ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: str) -> None:
+        raise LedgerUnavailable(url="x", reason="the disk is full")
+
+    monkeypatch.setattr(ledger, "release", fails)
+    with (
+        pytest.raises(RuntimeError, match="first") as caught,
+        ledger.lease(nodes=1, holder="run", purpose="nightly", until=clock.in_hours(1)),
+    ):
+        raise RuntimeError("first")
+    assert "the disk is full" in caught.value.__notes__[0]
+
+
+def test_a_lease_taken_over_after_its_end_is_not_released_by_its_first_holder(
+    ledger: Ledger, clock: Clock
+) -> None:
+    with ledger.lease(nodes=2, holder="run", purpose="nightly", until=clock.in_hours(1)):
+        clock.now = clock.in_hours(2)
+        ledger.sweep()
+        other = ledger.reserve(nodes=2, holder="bob", purpose="x", until=clock.in_hours(1))
+    assert ledger.held() == (other,)
+
+
+def test_a_dead_owners_lease_is_swept_and_others_are_not(ledger: Ledger, clock: Clock) -> None:
+    gone = replace(owners.me(), started_ticks=1)
+    far = replace(owners.me(), host="another")
+    lost = ledger.reserve(nodes=1, holder="run", purpose="x", until=clock.in_hours(1), owner=gone)
+    kept = ledger.reserve(nodes=1, holder="run", purpose="x", until=clock.in_hours(1), owner=far)
+    assert ledger.sweep() == ((replace(lost, released_at=START), Ended.OWNER),)
+    assert ledger.held() == (kept,)
+
+
+def test_a_running_lease_is_not_released_by_others(ledger: Ledger, clock: Clock) -> None:
+    parent = os.getppid()
+    with open(f"/proc/{parent}/stat") as stat:  # noqa: PTH123
+        ticks = int(stat.read().rpartition(")")[2].split()[19])
+    owner = replace(owners.me(), pid=parent, started_ticks=ticks)
+    lease = ledger.reserve(nodes=1, holder="run", purpose="nightly", until=clock.in_hours(1), owner=owner)
+    with pytest.raises(LeaseInUse, match=f"process {parent}, which is running: nightly"):
+        ledger.release(lease.id)
+    assert ledger.held() == (lease,)
+
+
+def test_an_error_inside_a_transaction_writes_nothing(ledger: Ledger, clock: Clock) -> None:
+    made = ledger.reserve(nodes=1, holder="ann", purpose="x", until=clock.in_hours(1))
+
+    def interrupted() -> None:
+        with ledger._transaction() as book:
+            book.mark_released(made.id, clock.now)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    assert ledger.held() == (made,)
+
+
+def test_labs_do_not_see_each_other(tmp_path: Path, clock: Clock) -> None:
+    url = f"sqlite:///{tmp_path}/lab.db"
+    here, there = (SqlLedger(url, name, NODES, clock=clock) for name in ("here", "there"))
+    made = here.reserve(nodes=2, holder="ann", purpose="x", until=clock.in_hours(1))
+    assert there.held() == ()
+    there.reserve(nodes=2, holder="bob", purpose="x", until=clock.in_hours(1))
+    with pytest.raises(ReservationNotFound):
+        there.release(made.id)
+
+
+def test_what_is_written_is_there_for_the_next_process(tmp_path: Path, clock: Clock) -> None:
+    def book() -> Ledger:
+        return SqlLedger(f"sqlite:///{tmp_path}/lab.db", "lab", NODES, clock=clock)
+
+    made = book().reserve(nodes=2, holder="ann", purpose="x", until=clock.in_hours(1), owner=owners.me())
+    assert book().held() == (made,)

@@ -1,0 +1,136 @@
+"""Decisions about nodes, with the inputs in any order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perfci.lab.model import Owner, Reservation
+from perfci.lab.scheduling import Ended, Granted, Impossible, Refused, Wish, decide, over
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+OWNERS = tuple(Owner("controller", "boot", pid, 5) for pid in (10, 11, 12))
+
+
+def reservation(
+    nodes: tuple[str, ...], start: float = -1, end: float = 1, *, name: str = "r", **fields: object
+) -> Reservation:
+    """Hours are counted from NOW."""
+    plain = Reservation(name, "lab", nodes, "ann", "a look", NOW + start * HOUR, NOW + end * HOUR)
+    return replace(plain, **fields)
+
+
+def wish(*names: str, count: int = 1, hours: float = 2) -> Wish:
+    return Wish(NOW, NOW + hours * HOUR, count, frozenset(names))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reservations", "nodes"),
+    [
+        (wish(), [], ("a",)),
+        (wish(count=2), [], ("a", "b")),
+        (wish(count=2), [reservation(("a",))], ("b", "c")),
+        (wish("c"), [reservation(("a",))], ("c",)),
+        (wish("a", "c"), [], ("a", "c")),
+        (wish(), [reservation(("a",), released_at=NOW)], ("a",)),
+        (wish(), [reservation(("a",), -2, 0)], ("a",)),
+        (wish(), [reservation(("a",), 2, 3)], ("a",)),
+        (wish(), [reservation(("a",), 1, 3)], ("b",)),
+    ],
+)
+def test_what_is_granted(wanted: Wish, reservations: list[Reservation], nodes: tuple[str, ...]) -> None:
+    for all_nodes in (["a", "b", "c"], ["c", "b", "a"]):
+        assert decide(wanted, all_nodes, reservations) == Granted(nodes)
+        assert decide(wanted, all_nodes, reservations[::-1]) == Granted(nodes)
+
+
+def test_a_refusal_names_who_is_in_the_way_the_soonest_end_first() -> None:
+    late, soon = reservation(("a",), end=5, name="late"), reservation(("b", "c"), end=1, name="soon")
+    other = reservation(("c",), -5, -1, name="past")
+    for reservations in ([late, soon, other], [other, soon, late]):
+        assert decide(wish(count=2), ["a", "b", "c"], reservations) == Refused((soon, late))
+    assert decide(wish("a"), ["a", "b", "c"], [late, soon]) == Refused((late,))
+
+
+def test_what_no_waiting_can_give() -> None:
+    assert decide(wish(count=4), ["a", "b", "c"], []) == Impossible((), 3)
+    assert decide(wish("a", "x"), ["a", "b", "c"], []) == Impossible(("x",), 3)
+
+
+def test_what_is_over() -> None:
+    dead, alive = OWNERS[0], OWNERS[1]
+    killed = reservation(("a",), name="1", owner=dead)
+    late = reservation(("b",), -2, 0, name="2", owner=alive)
+    running = reservation(("c",), name="3", owner=alive)
+    person = reservation(("d",), name="4")
+    gone = reservation(("e",), name="5", owner=dead, released_at=NOW)
+    for reservations in ([killed, late, running, person, gone], [gone, person, running, late, killed]):
+        assert over(reservations, dead=frozenset({dead}), now=NOW) == (
+            (killed, Ended.OWNER),
+            (late, Ended.TIME),
+        )
+
+
+NODES = ("a", "b", "c", "d")
+reservations = st.lists(
+    st.builds(
+        lambda nodes, start, length, owner, released: reservation(
+            tuple(sorted(nodes)), start, start + length, owner=owner, released_at=NOW if released else None
+        ),
+        st.sets(st.sampled_from(NODES), min_size=1),
+        st.integers(-5, 5),
+        st.integers(1, 5),
+        st.none() | st.sampled_from(OWNERS),
+        st.booleans(),
+    ),
+    max_size=6,
+).map(lambda some: [replace(one, id=str(index)) for index, one in enumerate(some)])
+wishes = st.builds(
+    lambda count, names, hours: Wish(NOW, NOW + hours * HOUR, count, frozenset(names)),
+    st.integers(1, 5),
+    st.sets(st.sampled_from((*NODES, "x")), max_size=3),
+    st.integers(1, 4),
+)
+
+
+@given(wanted=wishes, there=reservations, shuffle=st.randoms())
+def test_a_decision_holds_its_promises_in_any_order(
+    wanted: Wish, there: list[Reservation], shuffle: object
+) -> None:
+    decision = decide(wanted, NODES, there)
+    mixed, nodes = list(there), list(NODES)
+    shuffle.shuffle(mixed)
+    shuffle.shuffle(nodes)
+    assert decide(wanted, nodes, mixed) == decision
+    if isinstance(decision, Granted):
+        assert len(set(decision.nodes)) == wanted.size
+        assert not wanted.names or set(decision.nodes) == wanted.names
+        for minute in range(0, int((wanted.ends_at - NOW) / HOUR) * 60, 30):
+            when = NOW + timedelta(minutes=minute)
+            assert not any(one.holds_at(when) and set(one.nodes) & set(decision.nodes) for one in there)
+    elif isinstance(decision, Refused):
+        # Without those named it would have been granted: nobody is blamed in vain, nobody is left out.
+        rest = [one for one in there if one not in decision.by]
+        assert decision.by
+        assert isinstance(decide(wanted, NODES, rest), Granted)
+    else:
+        assert wanted.names - set(NODES) or wanted.size > len(NODES)
+
+
+@given(there=reservations, dead=st.frozensets(st.sampled_from(OWNERS)), shuffle=st.randoms())
+def test_over_is_never_said_of_who_still_holds(
+    there: list[Reservation], dead: frozenset[Owner], shuffle: object
+) -> None:
+    found = over(there, dead=dead, now=NOW)
+    mixed = list(there)
+    shuffle.shuffle(mixed)
+    assert over(mixed, dead=dead, now=NOW) == found
+    ended = {one.id for one, _ in found}
+    for one in there:
+        still = one.ends_at > NOW and (one.owner is None or one.owner not in dead)
+        assert (one.id in ended) == (one.released_at is None and not still)
