@@ -52,8 +52,8 @@ class Evidence:
 
 LARGEST = 50.0
 """Differences of logarithms beyond this (a factor of 5e21) are not told apart."""
-AGREEMENT = 0.5
-"""Runs prove a change together if they agree on at least this share of it."""
+AGREEMENT = 0.4
+"""Nearly every run of a change shows at least this share of the whole."""
 PULL = 1.5
 """Of two runs the farther one counts at most as this many deviations beyond the nearer one."""
 
@@ -109,6 +109,37 @@ def agreed_shift(shifts: Sequence[float], scale: float) -> float:
         return 0.0
     near, far = sorted((low, high), key=abs)
     return (near + math.copysign(min(abs(far), abs(near) + PULL * scale), near)) / 2
+
+
+def common_shift(found: Contrast) -> float:
+    """Return the shift that nearly every one of the latest runs shows, 0 if they disagree in sign.
+
+    Of up to three runs the smallest, of five the second smallest, of eight the third.
+    """
+    shifts = np.array([run.log - found.level for run in found.latest])
+    signed = np.sort(shifts * (1 if found.difference > 0 else -1))
+    return max(float(signed[len(signed) // 4]), 0.0) * (1 if found.difference > 0 else -1)
+
+
+def seen_before(found: Contrast) -> float:
+    """Return how far single runs of the baseline strayed in the direction of the contrast.
+
+    One run in twenty is allowed to have been an outlier.
+    """
+    sign = 1 if found.difference > 0 else -1
+    strays = np.sort([(run.log - found.level) * sign for run in found.baseline])
+    return max(float(strays[-1 - len(strays) // 20]), 0.0)
+
+
+def proves(found: Contrast, floor: float, needed: int) -> bool:
+    """Say whether so few runs may prove a change at all, whatever their p-value.
+
+    They are `needed` or more; nearly every one shows at least the floor, more than what single runs
+    of the baseline have shown before, and a good part of what they show together.
+    """
+    common = abs(common_shift(found))
+    least = max(seen_before(found), abs(found.difference) * AGREEMENT)
+    return len(found.latest) >= needed and relative(common) >= floor and common > least
 
 
 def contrast(
@@ -174,6 +205,6 @@ def describe(
         baseline=tuple(run.run_id for run in found.baseline),
         since=found.latest[0].run_id,
         window=len(found.latest),
-        proves=len(found.latest) >= needed and abs(found.agreed) >= AGREEMENT * abs(found.difference),
+        proves=proves(found, floor, needed),
         suspect=suspect,
     )

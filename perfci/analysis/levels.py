@@ -60,6 +60,9 @@ def rule_of(metric: Metric, settings: AnalysisSettings) -> LevelRule:
     return rules[metric]
 
 
+CANARY_RULE = LevelRule(floor=0.01, unit=0.0, scale_floor=0.002, may_be_steady=False)
+
+
 @dataclass(slots=True)
 class OpenChange:
     """A change that was proven and is neither accepted nor gone. `after` are the runs since."""
@@ -129,6 +132,11 @@ class LevelTrack:
             self.change = None
         elif not self.change.worse and len(self.change.after) >= self.settings.settle:
             self.runs, self.change, self.settled = self.change.after, None, True
+
+    def restart(self, latest: int) -> None:
+        """Forget all but the latest runs: the lab has changed under the series."""
+        known = self.runs if self.change is None else [*self.runs, *self.change.after]
+        self.runs, self.change = known[-latest:], None
 
     def _kept(self, latest: int = 0) -> list[RunValue]:
         """Return the baseline without the latest runs."""

@@ -7,12 +7,13 @@ open, since when) follows from the histories and from what people accepted; no s
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from perfci.analysis.failures import FailureTrack
-from perfci.analysis.levels import LevelTrack, rule_of
+from perfci.analysis.levels import CANARY_RULE, LevelTrack, rule_of
 from perfci.analysis.multiple import q_values
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.types import ChangeKind, Judgement, Outcome
@@ -27,28 +28,85 @@ if TYPE_CHECKING:
     from perfci.results.model import SeriesKey
 
 
-class _Replay:
-    """One series on its way through the nights: a track per environment."""
+Track = LevelTrack | FailureTrack
 
-    def __init__(self, history: SeriesHistory, settings: AnalysisSettings, accepted: str | None) -> None:
-        self.key = history.key
-        self.settings = settings
-        self.points = [p for p in history.points if accepted is None or p.run_id >= accepted]
-        self.last = history.points[-1] if history.points else None
-        self.tracks: dict[str, LevelTrack | FailureTrack] = {}
 
-    def track(self, environment: str) -> LevelTrack | FailureTrack:
-        if environment not in self.tracks:
-            self.tracks[environment] = (
+@dataclass(slots=True)
+class Replay:
+    """The nights of a lab, fed one by one, oldest first; `judge` is this on whole histories."""
+
+    settings: AnalysisSettings
+    tracks: dict[tuple[SeriesKey, str], Track] = field(default_factory=dict)
+    """By series and environment digest."""
+    canaries: dict[tuple[SeriesKey, str], LevelTrack] = field(default_factory=dict)
+    """The lab's own series, likewise."""
+
+    def track(self, key: SeriesKey, environment: str) -> Track:
+        """Return the state of a series in an environment."""
+        place = (key, environment)
+        if place not in self.tracks:
+            self.tracks[place] = (
                 FailureTrack(self.settings)
-                if self.key.metric is Metric.FAILURE_RATE
-                else LevelTrack(rule_of(self.key.metric, self.settings), self.settings)
+                if key.metric is Metric.FAILURE_RATE
+                else LevelTrack(rule_of(key.metric, self.settings), self.settings)
             )
-        return self.tracks[environment]
+        return self.tracks[place]
 
-    def add(self, point: RunPoint) -> bool:
+    def night(
+        self, points: Mapping[SeriesKey, RunPoint], canaries: Mapping[SeriesKey, RunPoint] | None = None
+    ) -> dict[SeriesKey, Judgement]:
+        """Add a night of valid runs and judge it; what can't be held against a baseline is left out.
+
+        Looks at every series first, then decides for all of them together. When the canaries show
+        that the lab itself has changed, every series starts anew: such a night never alarms.
+        """
+        moved = self._lab_moved(canaries or {})
+        tracks = {key: self.track(key, p.environment) for key, p in points.items() if self._add(key, p)}
+        if moved:
+            for track in tracks.values():
+                if isinstance(track, LevelTrack):
+                    track.restart(moved)
+        priors = _priors(tracks)
+        seen = {
+            key: evidence
+            for key, track in tracks.items()
+            if (evidence := _look(track, priors.get(key.metric, VariancePrior()))) is not None
+        }
+        fresh = [key for key in seen if not _is_open(tracks[key])]
+        adjusted = {key: evidence.p_value for key, evidence in seen.items()}
+        fresh_p = np.array([adjusted[key] for key in fresh])
+        adjusted |= dict(zip(fresh, q_values(fresh_p).tolist(), strict=True))
+        for key, evidence in seen.items():
+            enough = adjusted[key] <= self.settings.false_discovery_rate
+            tracks[key].decide(evidence, rejected=enough and evidence.p_value <= self.settings.largest_p)
+        return {
+            key: _judgement(key, tracks[key], points[key], evidence, adjusted[key])
+            for key, evidence in seen.items()
+        }
+
+    def _lab_moved(self, canaries: Mapping[SeriesKey, RunPoint]) -> int:
+        """Return how many nights ago half of the canaries or more moved and stayed; 0 if they did not."""
+        tracks = []
+        for key, point in canaries.items():
+            track = self.canaries.setdefault((key, point.environment), LevelTrack(CANARY_RULE, self.settings))
+            value = track.value_of(point)
+            if value is not None:
+                track.add(value)
+                tracks.append(track)
+        windows = []
+        for track in tracks:
+            evidence = track.look(VariancePrior())
+            if evidence is not None and evidence.proves and evidence.p_value <= self.settings.largest_p:
+                windows.append(evidence.window)
+        if 2 * len(windows) < len(canaries) or not windows:
+            return 0
+        for track in tracks:
+            track.restart(min(windows))
+        return min(windows)
+
+    def _add(self, key: SeriesKey, point: RunPoint) -> bool:
         """Add a run to its track; False where it gave nothing usable."""
-        track = self.track(point.environment)
+        track = self.track(key, point.environment)
         if isinstance(track, FailureTrack):
             tally = track.value_of(point)
             if tally is not None:
@@ -64,86 +122,79 @@ def judge(
     histories: Sequence[SeriesHistory],
     settings: AnalysisSettings = AnalysisSettings(),  # noqa: B008 - immutable
     accepted: Mapping[SeriesKey, str] | None = None,
+    canaries: Sequence[SeriesHistory] = (),
 ) -> tuple[Judgement, ...]:
     """Judge the last run of every series; the answers are in the order of the histories.
 
     `histories` are all series of the night, so that false discoveries can be controlled over them:
     a series judged alone may get another answer than among its night. Run ids must sort by time.
     `accepted` names, per series, the first run of a change that somebody accepted: the runs before
-    it are no longer part of the baseline.
+    it are no longer part of the baseline. `canaries` are the histories of the lab's own fixed
+    workloads (a node and a workload each, metric seconds): a lasting step in half of them starts every
+    baseline anew, as a new environment digest does.
 
     The order of the series does not matter, nor does the unit of a timing. Invalid runs, runs in
     another environment and failed iterations are never compared with.
     """
     accepted = accepted or {}
-    replays = [_Replay(h, settings, accepted.get(h.key)) for h in histories]
-    nights: dict[str, list[tuple[int, RunPoint]]] = {}
-    for index, replay in enumerate(replays):
-        for point in replay.points:
+    replay = Replay(settings)
+    nights: dict[str, dict[SeriesKey, RunPoint]] = {}
+    for history in histories:
+        for point in _kept_points(history, accepted):
             if point.valid:
-                nights.setdefault(point.run_id, []).append((index, point))
-    answers: dict[tuple[int, str], Judgement] = {}
+                nights.setdefault(point.run_id, {})[history.key] = point
+    lab: dict[str, dict[SeriesKey, RunPoint]] = {}
+    for history in canaries:
+        for point in history.points:
+            lab.setdefault(point.run_id, {})[history.key] = point
+    answers: dict[tuple[SeriesKey, str], Judgement] = {}
     for run_id in sorted(nights):
-        for index, judgement in _night(replays, nights[run_id], settings):
-            answers[index, run_id] = judgement
+        answers |= {(key, run_id): j for key, j in replay.night(nights[run_id], lab.get(run_id)).items()}
     return tuple(
-        answers.get((i, r.last.run_id if r.last else "")) or _without_evidence(r)
-        for i, r in enumerate(replays)
+        (h.points and answers.get((h.key, h.points[-1].run_id)))
+        or _without_evidence(h, _kept_points(h, accepted), replay)
+        for h in histories
     )
 
 
-def _night(
-    replays: list[_Replay], points: list[tuple[int, RunPoint]], settings: AnalysisSettings
-) -> list[tuple[int, Judgement]]:
-    """Look at every series of one night, then decide for all of them together."""
-    added = [(replays[i], i, p) for i, p in points if replays[i].add(p)]
-    priors = _priors([(r.key.metric, r.track(p.environment)) for r, _, p in added])
-    seen = []
-    for replay, index, point in added:
-        track = replay.track(point.environment)
-        evidence = track.look() if isinstance(track, FailureTrack) else track.look(priors[replay.key.metric])
-        if evidence is not None:
-            seen.append((index, point, track, evidence))
-    fresh = [n for n, (_, _, track, _) in enumerate(seen) if not _is_open(track)]
-    adjusted = np.array([evidence.p_value for *_, evidence in seen])
-    if fresh:
-        adjusted[fresh] = q_values(adjusted[fresh])
-    out = []
-    for (index, point, track, evidence), q_value in zip(seen, adjusted, strict=True):
-        rejected = q_value <= settings.false_discovery_rate and evidence.p_value <= settings.largest_p
-        track.decide(evidence, rejected=bool(rejected))
-        out.append((index, _judgement(replays[index], point, evidence, float(q_value))))
-    return out
+def _kept_points(history: SeriesHistory, accepted: Mapping[SeriesKey, str]) -> list[RunPoint]:
+    first = accepted.get(history.key, "")
+    return [p for p in history.points if p.run_id >= first]
 
 
-def _priors(tracks: list[tuple[Metric, LevelTrack | FailureTrack]]) -> dict[Metric, VariancePrior]:
+def _look(track: Track, prior: VariancePrior) -> Evidence | None:
+    return track.look() if isinstance(track, FailureTrack) else track.look(prior)
+
+
+def _priors(tracks: Mapping[SeriesKey, Track]) -> dict[Metric, VariancePrior]:
     """Learn from the night's series of a metric how much runs of such a series differ."""
     priors = {}
-    for metric in {m for m, _ in tracks}:
-        alike = [t for m, t in tracks if m is metric and isinstance(t, LevelTrack)]
+    for metric in {key.metric for key in tracks}:
+        alike = [t for key, t in tracks.items() if key.metric is metric and isinstance(t, LevelTrack)]
         known = np.array([v for t in alike if (v := t.variance()) is not None]).reshape(-1, 2)
         priors[metric] = fit_prior(known[:, 0], known[:, 1])
     return priors
 
 
-def _is_open(track: LevelTrack | FailureTrack) -> bool:
+def _is_open(track: Track) -> bool:
     """Say whether a change was open before tonight; such a series is not a new discovery."""
     if isinstance(track, FailureTrack):
         return len(track.after) > 1
     return track.change is not None
 
 
-def _judgement(replay: _Replay, point: RunPoint, evidence: Evidence, q_value: float) -> Judgement:
-    track = replay.track(point.environment)
-    worse, since, kind = _open_change(track, replay.key.metric)
+def _judgement(
+    key: SeriesKey, track: Track, point: RunPoint, evidence: Evidence, q_value: float
+) -> Judgement:
+    worse, since, kind = _open_change(track, key.metric)
     if worse is not None:
         outcome = Outcome.REGRESSION if worse else Outcome.IMPROVEMENT
-    elif isinstance(track, LevelTrack) and evidence.mde > replay.settings.useful_mde and not track.settled:
+    elif isinstance(track, LevelTrack) and evidence.mde > track.settings.useful_mde and not track.settled:
         outcome = Outcome.TOO_NOISY
     else:
         outcome = Outcome.NO_CHANGE
     return Judgement(
-        key=replay.key,
+        key=key,
         run_id=point.run_id,
         outcome=outcome,
         reason=_reason(outcome, evidence, since, settled=track.settled),
@@ -162,9 +213,7 @@ def _judgement(replay: _Replay, point: RunPoint, evidence: Evidence, q_value: fl
     )
 
 
-def _open_change(
-    track: LevelTrack | FailureTrack, metric: Metric
-) -> tuple[bool | None, str | None, ChangeKind | None]:
+def _open_change(track: Track, metric: Metric) -> tuple[bool | None, str | None, ChangeKind | None]:
     """Return (worse, first run, kind) of the change that is open after tonight's decision."""
     if isinstance(track, FailureTrack):
         return (
@@ -191,18 +240,17 @@ def _reason(outcome: Outcome, evidence: Evidence, since: str | None, *, settled:
     return f"{interval} {against}; changes above {evidence.mde:.1%} would have been shown"
 
 
-def _without_evidence(replay: _Replay) -> Judgement:
+def _without_evidence(history: SeriesHistory, kept: Sequence[RunPoint], replay: Replay) -> Judgement:
     """Answer for a series whose last run could not be held against anything."""
-    last = replay.last
-    if last is None:
-        return Judgement(replay.key, "", Outcome.NO_DATA, "the series has no runs")
+    if not history.points:
+        return Judgement(history.key, "", Outcome.NO_DATA, "the series has no runs")
+    last = history.points[-1]
     if not last.valid:
-        return Judgement(replay.key, last.run_id, Outcome.INVALID, "the lab was not fit to measure")
-    if replay.track(last.environment).value_of(last) is None:
+        return Judgement(history.key, last.run_id, Outcome.INVALID, "the lab was not fit to measure")
+    if replay.track(history.key, last.environment).value_of(last) is None:
         reason = f"{last.failures} of {last.attempts} iterations failed; none gave a value"
-        return Judgement(replay.key, last.run_id, Outcome.NO_DATA, reason)
-    same = sum(p.valid and p.environment == last.environment for p in replay.points)
-    others = any(p.environment != last.environment for p in replay.points)
-    start = "the environment is new: " if others else ""
+        return Judgement(history.key, last.run_id, Outcome.NO_DATA, reason)
+    same = sum(p.valid and p.environment == last.environment for p in kept)
+    start = "the environment is new: " if any(p.environment != last.environment for p in kept) else ""
     reason = f"{start}run {same} of the {replay.settings.min_baseline} that a baseline needs"
-    return Judgement(replay.key, last.run_id, Outcome.NO_BASELINE, reason)
+    return Judgement(history.key, last.run_id, Outcome.NO_BASELINE, reason)
