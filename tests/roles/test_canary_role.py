@@ -73,8 +73,7 @@ def test_the_script_writes_its_report(tmp_path: Path) -> None:
 def test_the_script_fails_without_its_database(tmp_path: Path) -> None:
     output = tmp_path / "out.json"
     command = [sys.executable, str(SCRIPT), "--node", "n", "--folder", str(tmp_path), "--output", str(output)]
-    done = subprocess.run(
-        [*command, "--mariadb", str(tmp_path / "none.cnf")], capture_output=True, timeout=60, check=False
-    )
+    access = ["--mariadb", "127.0.0.1:1", "--mariadb-password-file", str(tmp_path / "none")]
+    done = subprocess.run([*command, *access], capture_output=True, timeout=60, check=False)
     assert done.returncode != 0
     assert not output.exists()

@@ -316,3 +316,38 @@ def test_it_ends_by_itself_when_nobody_stops_it(tmp_path: Path) -> None:
     sampler = counters.Sampler(str(tmp_path), NoDatabase())
     counters.run(sampler, output, threading.Event(), period=0.01, limit=0.1)
     assert output.read_text().count("\n") >= 2
+
+
+def test_the_sampler_outlives_its_starter_and_is_stopped_by_its_pid_file(tmp_path: Path) -> None:
+    control, output, pid_file = SCRIPT.with_name("control.py"), tmp_path / "n.jsonl", tmp_path / "run" / "pid"
+    command = [sys.executable, str(SCRIPT), "--state-dir", str(tmp_path), "--output", str(output)]
+    start = [sys.executable, str(control), "start", str(pid_file), str(tmp_path / "log"), str(output), "--"]
+    subprocess.run([*start, *command], check=True, timeout=60)
+    pid = int(pid_file.read_text().split()[0])
+    assert Path(f"/proc/{pid}").exists()
+    before = output.read_text().count("\n")
+    stop = [sys.executable, str(control), "stop", str(pid_file)]
+    for _ in range(2):  # stopping twice is no error
+        subprocess.run(stop, check=True, timeout=60)
+    assert not pid_file.exists()
+    stat = Path(f"/proc/{pid}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    assert output.read_text().count("\n") > before
+
+
+def test_a_sampler_that_does_not_start_says_why(tmp_path: Path) -> None:
+    control, pid_file = SCRIPT.with_name("control.py"), tmp_path / "pid"
+    command = [sys.executable, str(SCRIPT), "--state-dir", "x"]
+    start = [
+        sys.executable,
+        str(control),
+        "start",
+        str(pid_file),
+        str(tmp_path / "log"),
+        str(tmp_path / "n"),
+        "--",
+    ]
+    done = subprocess.run([*start, *command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "--output" in done.stderr
+    assert not pid_file.exists()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hammer_loop import EXIT_UNREACHABLE, Hammer, Outcome, TaskCrashed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Engine:

@@ -17,7 +17,6 @@ import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,9 +69,12 @@ class Disk:
 class MariaDb:
     """Round trips of the smallest statement over one connection."""
 
-    def __init__(self, option_file: Path, trips: int = 800) -> None:
-        pymysql = importlib.import_module("pymysql")  # only a node with a database has it
-        self._connection: Any = pymysql.connect(read_default_file=str(option_file), autocommit=True)
+    def __init__(self, address: str, user: str, password: str, trips: int = 800) -> None:
+        pymysql = importlib.import_module("pymysql")  # only who can reach a database has it
+        host, _, port = address.rpartition(":")
+        self._connection: Any = pymysql.connect(
+            host=host, port=int(port), user=user, password=password, autocommit=True
+        )
         self._trips = trips
 
     def __call__(self) -> None:
@@ -90,15 +92,10 @@ class MariaDb:
 class RabbitMq:
     """Messages published (and confirmed) and fetched one by one, through one queue."""
 
-    def __init__(self, url: str, trips: int = 150) -> None:
-        amqp = importlib.import_module("amqp")  # only a node with a message broker has it
-        parts = urlsplit(url)
+    def __init__(self, address: str, user: str, password: str, trips: int = 150) -> None:
+        amqp = importlib.import_module("amqp")  # only who can reach a message broker has it
         self._connection: Any = amqp.Connection(
-            host=f"{parts.hostname}:{parts.port}",
-            userid=unquote(parts.username or "guest"),
-            password=unquote(parts.password or "guest"),
-            virtual_host=unquote(parts.path.removeprefix("/")) or "/",
-            confirm_publish=True,
+            host=address, userid=user, password=password, confirm_publish=True
         )
         self._connection.connect()
         self._channel = self._connection.channel()
@@ -142,6 +139,10 @@ def report(node: str, taken_at: float, values: dict[str, list[float]]) -> dict[s
     }
 
 
+def _secret(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip()
+
+
 def main() -> int:
     """Measure and write the report."""
     parser = argparse.ArgumentParser(
@@ -150,8 +151,10 @@ def main() -> int:
     parser.add_argument("--node", required=True)
     parser.add_argument("--folder", type=Path, required=True, help="where the disk canary writes")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--mariadb", type=Path, help="option file with the access to the database")
-    parser.add_argument("--rabbitmq", type=Path, help="file with the broker's amqp:// URL")
+    for service in ("mariadb", "rabbitmq"):
+        parser.add_argument(f"--{service}", help="HOST:PORT; leave out where it can't be reached")
+        parser.add_argument(f"--{service}-user", default="")
+        parser.add_argument(f"--{service}-password-file", type=Path)
     arguments = parser.parse_args()
     taken_at = time.time()
     with ExitStack() as stack:
@@ -161,10 +164,11 @@ def main() -> int:
             "disk": Disk(arguments.folder),
         }
         if arguments.mariadb:
-            canaries["mariadb"] = stack.enter_context(closing(MariaDb(arguments.mariadb)))
+            access = (arguments.mariadb, arguments.mariadb_user, _secret(arguments.mariadb_password_file))
+            canaries["mariadb"] = stack.enter_context(closing(MariaDb(*access)))
         if arguments.rabbitmq:
-            url = arguments.rabbitmq.read_text(encoding="utf-8").strip()
-            canaries["rabbitmq"] = stack.enter_context(closing(RabbitMq(url)))
+            access = (arguments.rabbitmq, arguments.rabbitmq_user, _secret(arguments.rabbitmq_password_file))
+            canaries["rabbitmq"] = stack.enter_context(closing(RabbitMq(*access)))
         values = measure(canaries)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report(arguments.node, taken_at, values), indent=1) + "\n"

@@ -84,10 +84,13 @@ def run(sampler: Sampler, output: Path, stop: threading.Event, *, period: float,
         target.write(json.dumps(sampler.sample(), separators=(",", ":")) + "\n")
 
 
-def _source(option_file: str) -> Source:
-    if not option_file:
+def _source(arguments: argparse.Namespace) -> Source:
+    if not arguments.mariadb:
         return NoDatabase()
-    source: Source = importlib.import_module("mariadb_statements").MariaDb(option_file)
+    module = importlib.import_module("mariadb_statements")  # needs PyMySQL
+    source: Source = module.MariaDb(
+        arguments.mariadb, arguments.mariadb_user, arguments.mariadb_password_file
+    )
     return source
 
 
@@ -98,7 +101,9 @@ def main() -> int:
     )
     parser.add_argument("--state-dir", required=True, help="value of PERFCI_STATE_DIR of the lab's processes")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--database", default="", help="MariaDB option file; none on a node without database")
+    parser.add_argument("--mariadb", default="", help="HOST:PORT; leave out on a node without a database")
+    parser.add_argument("--mariadb-user", default="perfci")
+    parser.add_argument("--mariadb-password-file", default="")
     parser.add_argument("--period-seconds", type=float, default=1.0)
     parser.add_argument("--limit-seconds", type=float, default=14400.0, help="end by itself after that time")
     arguments = parser.parse_args()
@@ -109,7 +114,7 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    sampler = Sampler(arguments.state_dir, _source(arguments.database))
+    sampler = Sampler(arguments.state_dir, _source(arguments))
     run(sampler, arguments.output, stop, period=arguments.period_seconds, limit=arguments.limit_seconds)
     return 0
 

@@ -5,6 +5,7 @@ Apart from sql_statements, because it needs PyMySQL: a node without a database h
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -18,9 +19,11 @@ _QUERY = (
 class MariaDb:
     """Asks MariaDB; connects again after the connection was lost."""
 
-    def __init__(self, option_file: str) -> None:
-        """Read access from the `[client]` section of an option file, so that no password is in argv."""
-        self._option_file = option_file
+    def __init__(self, address: str, user: str, password_file: str) -> None:
+        """Take HOST:PORT; the password comes from a file, so that it is not in argv."""
+        host, _, port = address.rpartition(":")
+        password = Path(password_file).read_text(encoding="utf-8").strip()
+        self._access: dict[str, Any] = {"host": host, "port": int(port), "user": user, "password": password}
         self._connection: Any = None
 
     def statements(self) -> dict[str, int]:
@@ -28,7 +31,7 @@ class MariaDb:
         try:
             if self._connection is None:
                 self._connection = pymysql.connect(
-                    read_default_file=self._option_file, connect_timeout=2, read_timeout=2, autocommit=True
+                    **self._access, connect_timeout=2, read_timeout=2, autocommit=True
                 )
             with self._connection.cursor() as cursor:
                 cursor.execute(_QUERY)

@@ -42,7 +42,7 @@ def main() -> int:
     plan = json.loads(arguments.plan.read_text(encoding="utf-8"))
     logs = Path(plan["output"]) / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    with (logs / "hammer.log").open("a", encoding="utf-8", buffering=1) as log:
+    with (logs / "rally-progress.log").open("a", encoding="utf-8", buffering=1) as log:
 
         def say(text: str) -> None:
             print(text, end="", flush=True)

@@ -101,7 +101,10 @@ class Hammer:
             if record.status == CRASHED:
                 unreachable = self.engine.unreachable()
         self.sleep(self.idle_seconds)
-        return EXIT_UNREACHABLE if unreachable else 0
+        if unreachable:
+            self.say(f"the cloud can't be reached: {unreachable}\n")
+            return EXIT_UNREACHABLE
+        return 0
 
     def _run_one(self, position: int, task: dict[str, Any]) -> Record:
         record = self._new_record(task)

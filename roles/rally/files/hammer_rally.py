@@ -22,6 +22,7 @@ from rally.common import objects
 from rally.common.db import api as rally_database
 from rally.common.db import schema
 from rally.env import env_mgr
+from rally.exceptions import RallyException
 from rally.task import engine as rally_engine
 from rally.task import task_cfg
 
@@ -112,7 +113,7 @@ class RallyEngine:
     def _abort(self, uuid: str) -> None:
         try:
             self._api.task.abort(task_uuid=uuid)
-        except rally_api.exceptions.RallyException as error:
+        except RallyException as error:
             # It ended in this very moment, or has not begun: then the kill that follows is enough.
             print(f"abort: {error} ", end="", flush=True)
 
@@ -142,7 +143,8 @@ class RallyEngine:
         try:
             text = Path(task["template"]).read_text(encoding="utf-8")
             return task_cfg.TaskConfig(render(text, task["variables"]))
-        except (OSError, jinja2.TemplateError, yaml.YAMLError, rally_api.exceptions.RallyException) as error:
+        except (OSError, TypeError, jinja2.TemplateError, yaml.YAMLError, RallyException) as error:
+            # TypeError: an undefined variable given to the filter tojson.
             raise TaskCrashed(f"{task['template']}: {error}") from error
 
 
