@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from perfci.errors import UsageError
@@ -36,7 +36,17 @@ Hours = Annotated[float, Field(gt=0, le=720)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Address = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
-Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
+
+
+def _without_password(url: str) -> str:
+    """Refuse a password in a URL, where it would be shown; the message does not repeat it."""
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        msg = "a user name or password does not belong in this URL: use the settings beside it"
+        raise ValueError(msg)
+    return url
+
+
+Url = Annotated[str, Field(pattern=r"^https?://\S+$"), AfterValidator(_without_password)]
 
 
 class SettingsInvalid(UsageError):
@@ -286,7 +296,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     _absolute(given, Path.cwd())
     merged = _merged(written, given)
     merged.setdefault("root_dir", root)
-    merged.setdefault("state_dir", Path(merged["root_dir"]) / "state")
+    merged.setdefault("state_dir", Path(str(merged["root_dir"])) / "state")
     try:
         settings = Settings(**merged)
     except ValidationError as error:

@@ -139,6 +139,23 @@ def test_a_password_in_the_database_url_is_refused_and_not_repeated() -> None:
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("setting", ["INFLUX__URL", "GRAFANA__URL", "MAIL__BASE_URL"])
+def test_a_password_in_another_url_is_refused_and_not_repeated(setting: str) -> None:
+    with pytest.raises(SettingsInvalid, match="does not belong in this URL") as caught:
+        load(environ={f"PERFCI_{setting}": "https://perfci:s3cret@example.org/x"})
+    assert "s3cret" not in str(caught.value)
+    load(environ={f"PERFCI_{setting}": "https://example.org/a@b"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["root_dir = {}", "mail = 3", "mail.smtp = []", "state_dir = 5", "influx.token_file = {}", "lab = 1"],
+)
+def test_a_value_of_another_kind_is_told(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsInvalid, match=r"perfci\.toml:1: .*expected"):
+        load(write(tmp_path, text), environ={})
+
+
 def test_secrets_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("from-file\n")
     assert load(environ={}).influx.secret_token() is None

@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from perfci.errors import PerfciError
+from perfci.lab import sql
 from perfci.lab.errors import LedgerTooNew, LedgerUnavailable
 from perfci.lab.model import Node
 from perfci.lab.scheduling import Ended
@@ -122,6 +123,14 @@ def test_a_database_that_breaks_later(tmp_path: Path) -> None:
         connection.execute(sa.text("DROP TABLE reservation"))
     with pytest.raises(LedgerUnavailable, match="no such table: reservation"):
         ledger.held()
+
+
+def test_a_book_that_somebody_keeps_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql, "BUSY_SECONDS", 0.05)
+    ledger = book(f"sqlite:///{tmp_path}/lab.db")
+    with ledger._transaction(), pytest.raises(LedgerUnavailable, match="database is locked"):
+        ledger.held()
+    assert ledger.held() == ()
 
 
 @pytest.mark.parametrize(

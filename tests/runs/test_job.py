@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perfci.runs.job import Job, JobFileInvalid, JobNotFound, jobs, load_job, tasks
+from perfci.runs.job import Job, JobFileInvalid, JobNotFound, Scenario, jobs, load_job, tasks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -219,6 +219,16 @@ def test_no_file_makes_anything_but_a_told_error(
     (folder / "night.yml").write_text(yaml.safe_dump(data, allow_unicode=True))
     with pytest.raises(JobFileInvalid, match=r"night\.yml:\d+: "):
         load_job("night", folder)
+
+
+def test_the_example_in_the_document_is_a_job_with_every_field(folder: Path) -> None:
+    document = (REPOSITORY / "docs" / "errors.md").read_text()
+    example = document.partition("## JobFileInvalid")[2].partition("```yaml\n")[2].partition("```")[0]
+    (folder / "tasks" / "neutron-create-and-list-ports.yml.j2").write_text("---\n")
+    (folder / "ports.yml").write_text(example)
+    job = load_job("ports", folder)
+    assert job.model_fields_set == set(Job.model_fields)
+    assert job.scenarios[0].model_fields_set == set(Scenario.model_fields)
 
 
 @pytest.mark.parametrize("name", jobs(REPOSITORY / "jobs"))
