@@ -30,14 +30,24 @@ def dead(owners: Iterable[Owner], proc: Path = PROC) -> frozenset[Owner]:
 
 
 def _runs(owner: Owner, boot: str, proc: Path) -> bool:
+    if owner.boot != boot:
+        return False
     status = _status(owner.pid, proc)
+    if status is None:
+        return _hidden(owner.pid)
     # A killed process that nobody waited for is a zombie: its pid is there, it does nothing.
-    return (
-        status is not None
-        and owner.boot == boot
-        and status[1] == owner.started_ticks
-        and status[0] not in "ZX"
-    )
+    return status[1] == owner.started_ticks and status[0] not in "ZX"
+
+
+def _hidden(pid: int) -> bool:
+    """Tell whether a process exists that /proc does not show: mounted with hidepid, it hides other users'."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is there, and another user's
+    return True
 
 
 def _boot(proc: Path) -> str:

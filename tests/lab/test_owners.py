@@ -34,3 +34,13 @@ def test_a_killed_process_is_dead_before_and_after_it_is_waited_for() -> None:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert dead([owner]) == {owner}  # a zombie
     assert dead([owner]) == {owner}
+
+
+def test_a_process_that_proc_hides_is_not_taken_for_dead(tmp_path: Path) -> None:
+    (tmp_path / "sys/kernel/random").mkdir(parents=True)
+    (tmp_path / "sys/kernel/random/boot_id").write_text(f"{me().boot}\n")
+    with subprocess.Popen(["sleep", "60"]) as process:
+        hidden = replace(me(), pid=process.pid)
+        assert dead([hidden, replace(me(), pid=1)], tmp_path) == frozenset()
+        process.kill()
+    assert dead([hidden], tmp_path) == {hidden}

@@ -9,7 +9,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perfci.runs.job import Job, JobFileInvalid, JobNotFound, Scenario, jobs, load_job, tasks
+from perfci.runs.job import Job, JobFileInvalid, JobNotFound, Scenario, jobs, load_job
+from perfci.runs.plan import CloudAccess, make_plan
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -235,7 +236,11 @@ def test_the_example_in_the_document_is_a_job_with_every_field(folder: Path) -> 
 def test_the_jobs_that_come_with_the_project_load(name: str) -> None:
     job = load_job(name, REPOSITORY / "jobs")
     assert job.description
-    assert set(tasks(REPOSITORY / "jobs")) >= {scenario.task for scenario in job.scenarios}
+    # Each argument is known to its task's template.
+    access = CloudAccess(clouds_file=Path("clouds.yaml"), image_file=Path("image"))
+    scenarios = [scenario.model_dump() for scenario in job.scenarios]
+    plan = make_plan(scenarios, templates=REPOSITORY / "jobs" / "tasks", output=Path("run"), cloud=access)
+    assert [task["task"] for task in plan["tasks"]] == [scenario.task for scenario in job.scenarios]
 
 
 def test_the_jobs_of_the_project_are_there() -> None:
