@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from perfci.errors import FailureClass, PerfciError
+from perfci.errors import FailureClass, LabError, PerfciError, ServiceError, UsageError
 
 
 class ResultFileError(PerfciError):
@@ -55,3 +55,64 @@ class UnknownRun(PerfciError):
     template = "{store} does not have the run {run_id}"
     help = "`perfci run list` shows the runs; `perfci results sync` delivers archived ones."
     exit_code: ClassVar[int] = 2
+
+
+class IndexUnavailable(LabError):
+    """The local index can't be opened or written."""
+
+    template = "{path}: the index of the archive can't be used now: {reason}"
+    help = (
+        "Look for a full disk, missing rights, or another perfci that holds it. The archive is not touched."
+    )
+
+
+class InfluxSettingsInvalid(UsageError):
+    """What perfci was told about InfluxDB can't be used."""
+
+    template = "InfluxDB: {reason}"
+    help = "Correct influx.url; secrets go into influx.token_file or influx.password_file."
+
+
+class InfluxUnreachable(ServiceError):
+    """InfluxDB does not answer, or not in time."""
+
+    template = "InfluxDB at {url} does not answer: {reason}"
+    help = "Nothing is lost: the runs are in the archive. When it is back: `perfci results sync`."
+
+
+class InfluxUnauthorised(ServiceError):
+    """InfluxDB wants other credentials, or rights that these do not have."""
+
+    template = "InfluxDB at {url} does not allow this ({status}): {reason}"
+    help = "Check influx.token_file, or influx.username and influx.password_file, and their rights."
+
+
+class InfluxDatabaseMissing(ServiceError):
+    """The database or bucket is not there."""
+
+    template = "InfluxDB at {url} has no database {database}: {reason}"
+    help = (
+        "On 1.x `perfci results sync` creates it. On 2.x create the bucket and a DBRP mapping: "
+        "influx v1 dbrp create --db {database} --rp autogen --bucket-id ID --default"
+    )
+
+
+class InfluxRefused(ServiceError):
+    """InfluxDB does not take what was sent, or answers what can't be read."""
+
+    template = "InfluxDB at {url} refused ({status}): {reason}"
+    help = "Check that influx.url names an InfluxDB, and see its log. The runs stay in the archive."
+
+
+class InfluxFailing(ServiceError):
+    """InfluxDB answers, but fails inside: a full disk, too little memory, a restart."""
+
+    template = "InfluxDB at {url} failed ({status}): {reason}"
+    help = "See its log and its disk. Nothing is lost; when it is well again: `perfci results sync`."
+
+
+class InfluxRunIncomplete(ServiceError):
+    """A run in InfluxDB has another number of iterations than was written."""
+
+    template = "InfluxDB at {url}: {run_id} has {found} of {written} iterations of {series}"
+    help = "Points were deleted or expired. Deliver the run again: `perfci results sync --again {run_id}`."

@@ -1,9 +1,14 @@
 import json
+import os
 import shutil
+import socket
+import subprocess
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import requests
 
 from perfci.results.model import CodeUnderTest, RunRecord, ServiceRevision, Validity
 from perfci.results.record import record_to_dict
@@ -85,3 +90,82 @@ def archive_run(tmp_path):
         return folder
 
     return write
+
+
+INFLUX_CONFIG = """
+reporting-enabled = false
+bind-address = "127.0.0.1:{rpc}"
+[meta]
+  dir = "{root}/meta"
+[data]
+  dir = "{root}/data"
+  wal-dir = "{root}/wal"
+  query-log-enabled = false
+[http]
+  bind-address = "127.0.0.1:{http}"
+  log-enabled = false
+  auth-enabled = {auth}
+[monitor]
+  store-enabled = false
+"""
+
+
+def _free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+class Influxd:
+    """A real InfluxDB as a child process."""
+
+    def __init__(self, root, *, auth=False):
+        self.root = root
+        self.http, self.rpc = _free_ports(2)
+        self.url = f"http://127.0.0.1:{self.http}"
+        config = INFLUX_CONFIG.format(rpc=self.rpc, root=root, http=self.http, auth=str(auth).lower())
+        (root / "influxdb.conf").write_text(config)
+        self.process = None
+
+    def start(self):
+        log = (self.root / "log").open("ab")
+        with log:
+            self.process = subprocess.Popen(
+                ["influxd", "run", "-config", str(self.root / "influxdb.conf")],
+                stdout=log,
+                stderr=log,
+                env={"PATH": os.environ["PATH"], "HOME": str(self.root), "GOMAXPROCS": "2"},
+            )
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            assert self.process.poll() is None, (self.root / "log").read_text()
+            try:
+                if requests.get(f"{self.url}/ping", timeout=5).status_code == 204:
+                    return self
+            except requests.ConnectionError:
+                time.sleep(0.05)
+        self.stop()
+        raise TimeoutError((self.root / "log").read_text())
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def influxd(tmp_path_factory):
+    """The InfluxDB of Debian, shared by all tests of the session."""
+    if shutil.which("influxd") is None:
+        pytest.fail("influxd is missing: apt-get install influxdb")
+    server = Influxd(tmp_path_factory.mktemp("influxd")).start()
+    yield server
+    server.stop()

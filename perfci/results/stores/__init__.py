@@ -1,0 +1,1 @@
+"""Where results are kept so that they can be asked for: indexes of the archive."""

@@ -1,0 +1,256 @@
+"""Talking to InfluxDB: one way to write, one to ask, and what each failure means.
+
+Writes go through influxdb-client to `/api/v2/write` where the server has it (1.8 and later, 2.x, 3), else
+to `/write` of 1.x. Reads go to `/query` in InfluxQL, which all of them have (2.x with a DBRP mapping).
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from influxdb_client.client.influxdb_client import InfluxDBClient
+from influxdb_client.client.write_api import SYNCHRONOUS
+from influxdb_client.domain.write_precision import WritePrecision
+from influxdb_client.rest import ApiException
+
+from perfci.results.errors import (
+    InfluxDatabaseMissing,
+    InfluxFailing,
+    InfluxRefused,
+    InfluxSettingsInvalid,
+    InfluxUnauthorised,
+    InfluxUnreachable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from perfci.errors import ServiceError
+
+_BATCH_POINTS = 5_000
+_REASON_CHARACTERS = 300
+_MISSING = re.compile(r"(database|bucket)\b.*\bnot found|could not find bucket", re.IGNORECASE)
+_FIRST_V2_WRITE = (1, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class InfluxSettings:
+    """How to reach an InfluxDB. Secrets are never shown and never part of the URL.
+
+    `database` is what 1.x writes to and all read from; `bucket`, `org` and `token` are for 2.x and 3
+    (without a bucket: the database's name). Raises InfluxSettingsInvalid.
+    """
+
+    url: str
+    database: str = "perfci"
+    bucket: str = ""
+    org: str = ""
+    token: str = field(default="", repr=False)
+    username: str = ""
+    password: str = field(default="", repr=False)
+    timeout_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InfluxSettingsInvalid(reason="expected an address such as http://127.0.0.1:8086")
+        if parts.username is not None or parts.query:
+            raise InfluxSettingsInvalid(reason="credentials do not belong in the address")
+        if not self.database:
+            raise InfluxSettingsInvalid(reason="expected the name of a database")
+
+    @property
+    def credentials(self) -> str:
+        """What goes behind `Token` in the Authorization header; 1.8 takes `user:password` there."""
+        if self.token:
+            return self.token
+        return f"{self.username}:{self.password}" if self.username else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """One series of an answer: its tags, and its rows by column; `time` is in nanoseconds."""
+
+    tags: dict[str, str]
+    rows: tuple[dict[str, Any], ...]
+
+
+class InfluxServer:
+    """One InfluxDB. Every failure is an error of perfci.results.errors with `Influx` in its name."""
+
+    def __init__(self, settings: InfluxSettings) -> None:
+        self.settings = settings
+        self.url = settings.url.rstrip("/")
+        self._version: tuple[int, ...] | None = None
+
+    def write(self, lines: Iterable[str]) -> None:
+        """Write points (line protocol) in their order, in batches; 1.x gets the database if it lacks it."""
+        for batch in _batches(lines):
+            try:
+                self._write(batch)
+            except InfluxDatabaseMissing:
+                if self.version()[0] != 1:
+                    raise
+                self.create_database()
+                self._write(batch)
+
+    def create_database(self) -> None:
+        """Create the database; nothing happens where it is there already. Only for 1.x."""
+        self._ask("POST", f"CREATE DATABASE {identifier(self.settings.database)}")
+
+    def query(self, influxql: str) -> tuple[Rows, ...]:
+        """Ask in InfluxQL and return all series of the answer."""
+        answer = self._ask("GET", influxql)
+        try:
+            return tuple(
+                Rows(
+                    series.get("tags", {}),
+                    tuple(dict(zip(series["columns"], row, strict=True)) for row in series["values"]),
+                )
+                for result in answer["results"]
+                for series in result.get("series", ())
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._unreadable("rows that are not of the form of a query's answer") from error
+
+    def version(self) -> tuple[int, ...]:
+        """Return the server's version, from `/ping`; (2,) for servers that do not tell theirs."""
+        if self._version is None:
+            response = self._request("GET", "/ping")
+            if response.status_code >= requests.codes.server_error:
+                self._raise(response.status_code, response.text)
+            found = re.match(r"v?(\d+)\.(\d+)", response.headers.get("X-Influxdb-Version", ""))
+            self._version = (int(found[1]), int(found[2])) if found else (2,)
+        return self._version
+
+    def _write(self, batch: Sequence[str]) -> None:
+        if self.version() >= _FIRST_V2_WRITE:
+            self._write_v2(batch)
+        else:
+            self._write_v1(batch)
+
+    def _write_v1(self, batch: Sequence[str]) -> None:
+        response = self._request(
+            "POST",
+            "/write",
+            params={"db": self.settings.database, "precision": "ns"},
+            data=gzip.compress("\n".join(batch).encode(), mtime=0),
+            headers={"Content-Encoding": "gzip", "Content-Type": "text/plain; charset=utf-8"},
+        )
+        if not response.ok:
+            self._raise(response.status_code, response.text)
+
+    def _write_v2(self, batch: Sequence[str]) -> None:
+        settings = self.settings
+        with (
+            InfluxDBClient(
+                self.url,
+                token=settings.credentials or None,  # type: ignore[arg-type]  # then it sends no header
+                org=settings.org or "-",
+                timeout=int(settings.timeout_seconds * 1000),
+                enable_gzip=True,
+                retries=False,
+            ) as client,
+            client.write_api(write_options=SYNCHRONOUS) as api,
+        ):
+            try:
+                api.write(
+                    bucket=settings.bucket or settings.database,
+                    record=batch,
+                    write_precision=WritePrecision.NS,
+                )
+            except ApiException as error:
+                self._raise(error.status or 0, error.body or error.reason or "")
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                raise InfluxUnreachable(url=self.url, reason=_brief(error)) from error
+
+    def _ask(self, method: str, influxql: str) -> dict[str, Any]:
+        parameters = {"db": self.settings.database, "q": influxql, "epoch": "ns"}
+        response = self._request(method, "/query", params=parameters)
+        if not response.ok:
+            self._raise(response.status_code, response.text)
+        try:
+            answer = response.json()
+        except ValueError as error:
+            raise self._unreadable(
+                f"{response.headers.get('Content-Type', 'something')} instead of JSON"
+            ) from error
+        if not isinstance(answer, dict):
+            raise self._unreadable("JSON that is not an object")
+        for part in (answer, *(p for p in answer.get("results", ()) if isinstance(p, dict))):
+            if "error" in part:
+                self._raise(response.status_code, str(part["error"]))
+        return answer
+
+    def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        settings = self.settings
+        with requests.Session() as session:
+            session.trust_env = False  # no .netrc: credentials are those of the settings
+            if settings.token:
+                session.headers["Authorization"] = f"Token {settings.token}"
+            elif settings.username:
+                session.auth = (settings.username, settings.password)
+            try:
+                return session.request(
+                    method,
+                    f"{self.url}{path}",
+                    timeout=settings.timeout_seconds,
+                    allow_redirects=False,
+                    **arguments,
+                )
+            except requests.RequestException as error:
+                raise InfluxUnreachable(url=self.url, reason=_brief(error)) from error
+
+    def _raise(self, status: int, body: object) -> None:
+        """Raise the error that a refusal means; InfluxQL's errors come with status 200."""
+        text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
+        reason = " ".join(text.split())[:_REASON_CHARACTERS] or "it did not say why"
+        raise self._refusal(status, reason)
+
+    def _refusal(self, status: int, reason: str) -> ServiceError:
+        if _MISSING.search(reason):
+            return InfluxDatabaseMissing(url=self.url, database=self.settings.database, reason=reason)
+        if status in (requests.codes.unauthorized, requests.codes.forbidden):
+            return InfluxUnauthorised(url=self.url, status=status, reason=reason)
+        if status >= requests.codes.server_error:
+            return InfluxFailing(url=self.url, status=status, reason=reason)
+        return InfluxRefused(url=self.url, status=status, reason=reason)
+
+    def _unreadable(self, what: str) -> InfluxRefused:
+        return InfluxRefused(url=self.url, status="unreadable answer", reason=f"it sent {what}")
+
+
+def identifier(name: str) -> str:
+    r"""Return a name as InfluxQL writes one: in double quotes, with `\` before what would end it."""
+    return f'"{_escaped(name, chr(34))}"'
+
+
+def literal(value: str) -> str:
+    r"""Return a text as InfluxQL writes one: in single quotes, with `\` before what would end it."""
+    return f"'{_escaped(value, chr(39))}'"
+
+
+def _escaped(value: str, quote: str) -> str:
+    return value.replace("\\", "\\\\").replace(quote, f"\\{quote}").replace("\n", "\\n")
+
+
+def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
+    left = iter(lines)
+    while batch := list(islice(left, _BATCH_POINTS)):
+        yield batch
+
+
+def _brief(error: Exception) -> str:
+    """Return the innermost reason: requests and urllib3 wrap what happened several times."""
+    text = str(error)
+    found = re.findall(
+        r"(?:\[Errno \d+\] |: )?([A-Z][A-Za-z ]+(?:refused|timed out|reset by peer|out\.))", text
+    )
+    return found[-1] if found else text[:_REASON_CHARACTERS]

@@ -1,0 +1,285 @@
+"""A store in one SQLite file under the state folder.
+
+It is an index: everything in it comes from the archive and can be made anew from it (`rebuild`). The
+values of a measurement are 8-byte little-endian floats in a blob, so they come back to the last bit.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from array import array
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    URL,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    NullPool,
+    String,
+    Table,
+    UniqueConstraint,
+    create_engine,
+    delete,
+    event,
+    insert,
+    select,
+    text,
+)
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from perfci.results.archive import read_archive, run_folders
+from perfci.results.errors import ArchiveError, IndexDamaged, IndexUnavailable, ResultFileError, UnknownRun
+from perfci.results.model import Measurement, Metric, SeriesKey
+from perfci.results.record import record_from_json, record_to_dict
+from perfci.results.stores.base import Store, checked, last
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from sqlalchemy import Connection, Engine
+
+    from perfci.results.model import RunRecord, RunResults
+
+_VERSION = 1
+_BUSY_SECONDS = 30
+_DAMAGED = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR"})  # the last: a table is missing
+_KEY_FIELDS = ("lab", "job", "scenario", "arguments", "action", "metric")
+
+_METADATA = MetaData()
+_RUNS = Table(
+    "runs",
+    _METADATA,
+    Column("run_id", String, primary_key=True),
+    Column("lab", String, nullable=False),
+    Column("job", String, nullable=False),
+    Column("record", String, nullable=False),
+    Index("runs_of_job", "lab", "job", "run_id"),
+)
+_SERIES = Table(
+    "series",
+    _METADATA,
+    Column("id", Integer, primary_key=True),
+    *(Column(name, String, nullable=False) for name in _KEY_FIELDS),
+    UniqueConstraint(*_KEY_FIELDS),
+)
+_MEASUREMENTS = Table(
+    "measurements",
+    _METADATA,
+    Column("series_id", ForeignKey("series.id"), primary_key=True),
+    Column("run_id", ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("attempts", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("samples", LargeBinary, nullable=False),
+    Column("timestamps", LargeBinary, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What `rebuild` did: the runs that are in the index, and the errors of those that can't be read."""
+
+    runs: tuple[str, ...]
+    unreadable: tuple[ResultFileError, ...]
+
+
+class LocalStore(Store):
+    """Keeps runs in an SQLite file; several processes may use it at a time.
+
+    Raises IndexDamaged where the file is not an index of this version, IndexUnavailable where it can't
+    be opened, or stays locked, or its disk is full.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._engine = _engine(path)
+        self._ready = False
+
+    @property
+    def identity(self) -> str:
+        """The kind and the file."""
+        return f"local:{self.path}"
+
+    def write(self, results: RunResults) -> None:
+        """Keep a run in the place of an earlier one with its id, in one transaction."""
+        results = checked(results)
+        record = results.record
+        with self._transaction() as connection:
+            connection.execute(delete(_RUNS).where(_RUNS.c.run_id == record.run_id))
+            row = {"run_id": record.run_id, "lab": record.lab, "job": record.job}
+            connection.execute(insert(_RUNS), {**row, "record": json.dumps(record_to_dict(record))})
+            if results.measurements:
+                ids = _series_ids(connection, results)
+                rows = [_row(ids[m.key], m) for m in results.measurements]
+                connection.execute(insert(_MEASUREMENTS), rows)
+
+    def record(self, run_id: str) -> RunRecord:
+        """See Store."""
+        with self._transaction() as connection:
+            found = connection.scalar(select(_RUNS.c.record).where(_RUNS.c.run_id == run_id))
+        if found is None:
+            raise UnknownRun(store=self.identity, run_id=run_id)
+        return self._parsed(found)
+
+    def records(
+        self, lab: str, job: str, *, limit: int | None = None, until: str | None = None
+    ) -> tuple[RunRecord, ...]:
+        """See Store."""
+        query = select(_RUNS.c.record).where(_RUNS.c.lab == lab, _RUNS.c.job == job)
+        query = query.order_by(_RUNS.c.run_id.desc()).limit(limit)
+        if until is not None:
+            query = query.where(_RUNS.c.run_id <= until)
+        with self._transaction() as connection:
+            found = connection.scalars(query).all()
+        return last([self._parsed(record) for record in found], None, None)
+
+    def series(self, lab: str, job: str) -> tuple[SeriesKey, ...]:
+        """See Store."""
+        query = select(*(_SERIES.c[name] for name in _KEY_FIELDS)).where(
+            _SERIES.c.lab == lab,
+            _SERIES.c.job == job,
+            _SERIES.c.id.in_(select(_MEASUREMENTS.c.series_id)),
+        )
+        with self._transaction() as connection:
+            return tuple(sorted(_key(row) for row in connection.execute(query)))
+
+    def measurements(
+        self, records: Sequence[RunRecord], key: SeriesKey | None = None
+    ) -> tuple[Measurement, ...]:
+        """See Store."""
+        columns = [*(_SERIES.c[name] for name in _KEY_FIELDS), *_MEASUREMENTS.c]
+        query = select(*columns).join(_SERIES).where(_MEASUREMENTS.c.run_id.in_([r.run_id for r in records]))
+        if key is not None:
+            query = query.where(*(_SERIES.c[name] == getattr(key, name) for name in _KEY_FIELDS))
+        with self._transaction() as connection:
+            found = [self._measurement(row) for row in connection.execute(query)]
+        return tuple(sorted(found, key=lambda m: (m.key, m.run_id)))
+
+    def rebuild(self, archive: Path) -> Rebuilt:
+        """Make the index anew from the archive; a run that can't be read is left out and reported.
+
+        The new index takes the old one's place in one step.
+        """
+        scratch = self.path.with_name(f"{self.path.name}.new")
+        _remove(scratch)
+        store = LocalStore(scratch)
+        with store._transaction():  # an empty archive makes an empty index
+            pass
+        runs, unreadable = [], []
+        for folder in run_folders(archive):
+            try:
+                results = read_archive(folder)
+            except ResultFileError as error:
+                unreadable.append(error)
+            else:
+                store.write(results)
+                runs.append(results.record.run_id)
+        _remove(self.path)
+        scratch.replace(self.path)
+        return Rebuilt(tuple(runs), tuple(unreadable))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._engine.begin() as connection:
+                if not self._ready:
+                    self._prepare(connection)
+                yield connection
+                self._ready = True
+        except DatabaseError as error:
+            name = getattr(error.orig, "sqlite_errorname", "")
+            kind = IndexDamaged if name.startswith(tuple(_DAMAGED)) else IndexUnavailable
+            raise kind(path=self.path, reason=str(error.orig)) from error
+        except OSError as error:
+            raise IndexUnavailable(path=self.path, reason=error.strerror or str(error)) from error
+
+    def _prepare(self, connection: Connection) -> None:
+        version = connection.scalar(text("PRAGMA user_version"))
+        if version == 0:
+            for table in _METADATA.sorted_tables:  # another process may be doing the same
+                connection.execute(CreateTable(table, if_not_exists=True))
+                for index in table.indexes:
+                    connection.execute(CreateIndex(index, if_not_exists=True))
+            connection.execute(text(f"PRAGMA user_version = {_VERSION}"))
+        elif version != _VERSION:
+            raise IndexDamaged(path=self.path, reason=f"it is of version {version}, this is {_VERSION}")
+
+    def _parsed(self, record: str) -> RunRecord:
+        try:
+            return record_from_json(record, str(self.path))
+        except ArchiveError as error:
+            raise IndexDamaged(path=self.path, reason=str(error)) from error
+
+    def _measurement(self, row: Any) -> Measurement:
+        try:
+            values, timestamps = _floats(row.samples), _floats(row.timestamps)
+        except ValueError as error:
+            raise IndexDamaged(path=self.path, reason=f"{row.run_id}: {error}") from error
+        return Measurement(_key(row), row.run_id, values, timestamps, row.attempts, row.failures)
+
+
+def _engine(path: Path) -> Engine:
+    url = URL.create("sqlite", database=str(path))
+    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": _BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, _record: object) -> None:
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine
+
+
+def _series_ids(connection: Connection, results: RunResults) -> dict[SeriesKey, int]:
+    """Return the id of each measured series, new ones included."""
+    rows = [{name: str(getattr(m.key, name)) for name in _KEY_FIELDS} for m in results.measurements]
+    connection.execute(sqlite_insert(_SERIES).on_conflict_do_nothing(), rows)
+    record = results.record
+    mine = select(_SERIES).where(_SERIES.c.lab == record.lab, _SERIES.c.job == record.job)
+    return {_key(row): row.id for row in connection.execute(mine)}
+
+
+def _row(series_id: int, measurement: Measurement) -> dict[str, Any]:
+    return {
+        "series_id": series_id,
+        "run_id": measurement.run_id,
+        "attempts": measurement.attempts,
+        "failures": measurement.failures,
+        "samples": _blob(measurement.values),
+        "timestamps": _blob(measurement.timestamps),
+    }
+
+
+def _key(row: Any) -> SeriesKey:
+    return SeriesKey(row.lab, row.job, row.scenario, row.arguments, row.action, Metric(row.metric))
+
+
+def _blob(values: Sequence[float]) -> bytes:
+    floats = array("d", values)
+    if sys.byteorder == "big":
+        floats.byteswap()
+    return floats.tobytes()
+
+
+def _floats(blob: bytes) -> tuple[float, ...]:
+    floats = array("d")
+    floats.frombytes(blob)
+    if sys.byteorder == "big":
+        floats.byteswap()
+    return tuple(floats)
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
