@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROLES = Path(__file__).parents[2] / "roles"
 
 for role in ("rally", "counters", "canary"):
     sys.path.append(str(ROLES / role / "files"))
+
+
+@pytest.fixture(scope="session")
+def rally_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with Rally from the role's pins."""
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    assert uv, "uv is needed to make Rally's environment"
+    python = tmp_path_factory.mktemp("rally") / "venv" / "bin" / "python"
+    for arguments in (
+        ["venv", "--quiet", "--python", "3.11", str(python.parents[1])],
+        [
+            "pip",
+            "sync",
+            "--quiet",
+            "--python",
+            str(python),
+            str(ROLES / "rally" / "files" / "constraints.txt"),
+        ],
+    ):
+        subprocess.run([uv, *arguments], check=True, timeout=600)
+    return python

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,20 +76,6 @@ def test_arguments_arrive_in_the_scenario() -> None:
     (scenario,) = render(task)["subtasks"][0]["workloads"][0]["scenario"].values()
     assert scenario["servers"] == 200
     assert scenario["flavor"] == {"name": "m1.nano"}
-
-
-@pytest.fixture(scope="session")
-def rally_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with Rally from the role's pins."""
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    assert uv, "uv is needed to make Rally's environment"
-    python = tmp_path_factory.mktemp("rally") / "venv" / "bin" / "python"
-    for arguments in (
-        ["venv", "--quiet", "--python", "3.11", str(python.parents[1])],
-        ["pip", "sync", "--quiet", "--python", str(python), str(RALLY_FILES / "constraints.txt")],
-    ):
-        subprocess.run([uv, *arguments], check=True, timeout=600)
-    return python
 
 
 def ask_rally(python: Path, folder: Path, plan: dict[str, Any]) -> dict[str, str]:

@@ -1,0 +1,107 @@
+"""SQL statements per user, counted in a real MariaDB."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import counters
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SCRIPT = Path(counters.__file__)
+QUERY = """
+import pymysql, sys
+connection = pymysql.connect(host="127.0.0.1", port=int(sys.argv[1]), user="nova", password="nova-pw")
+for _ in range(int(sys.argv[2])):
+    connection.query("SELECT 1")
+connection.close()
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def mariadb(folder: Path) -> Iterator[int]:
+    """Run a server with a user `nova` and one that may see all statistics; yield its port."""
+    port, init = free_port(), folder / "init.sql"
+    init.write_text(
+        "CREATE USER nova@'127.0.0.1' IDENTIFIED BY 'nova-pw';\n"
+        "CREATE USER perfci@'127.0.0.1' IDENTIFIED BY 'perfci-pw';\n"
+        "GRANT PROCESS ON *.* TO perfci@'127.0.0.1';\n"
+    )
+    config = folder / "my.cnf"
+    config.write_text(
+        f"[mysqld]\ndatadir={folder}/data\nsocket={folder}/s\nport={port}\nbind-address=127.0.0.1\nuserstat=1\n"
+        f"pid-file={folder}/pid\nlog-error={folder}/error.log\ninit-file={init}\nskip-name-resolve\n"
+        f"{'user=root' if os.getuid() == 0 else ''}\n"
+    )
+    install = ["mariadb-install-db", f"--defaults-file={config}", "--auth-root-authentication-method=normal"]
+    subprocess.run(install, check=True, capture_output=True, timeout=60)
+    with subprocess.Popen(["mariadbd", f"--defaults-file={config}"], stderr=subprocess.DEVNULL) as server:
+        try:
+            yield port
+        finally:
+            server.terminate()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(shutil.which("mariadbd") is None, reason="MariaDB is not installed")
+def test_statements_are_counted_by_user(rally_python: Path, tmp_path: Path) -> None:
+    output, secret = tmp_path / "n.jsonl", tmp_path / "password"
+    secret.write_text("perfci-pw\n")
+
+    def samples() -> list[dict[str, int]]:
+        lines = output.read_text().splitlines() if output.exists() else []
+        return [{}, *(json.loads(line)["sql"] for line in lines)]
+
+    with mariadb(tmp_path) as port:
+        query = [str(rally_python), "-c", QUERY, str(port)]
+        quiet = {"stderr": subprocess.DEVNULL, "timeout": 60}
+        wait_until(lambda: subprocess.run([*query, "0"], check=False, **quiet).returncode == 0)
+        access = ["--mariadb", f"127.0.0.1:{port}", "--mariadb-password-file", str(secret)]
+        command = [
+            rally_python,
+            SCRIPT,
+            "--state-dir",
+            tmp_path,
+            "--output",
+            output,
+            "--period-seconds",
+            "0.1",
+        ]
+        with subprocess.Popen([*map(str, command), *access]) as sampler:
+            try:
+                wait_until(lambda: "nova" in samples()[-1])
+                before = samples()[-1]["nova"]
+                subprocess.run([*query, "40"], check=True, timeout=60)
+                count = len(samples())
+                wait_until(lambda: len(samples()) > count + 1)
+            finally:
+                sampler.send_signal(signal.SIGTERM)
+            assert sampler.wait(30) == 0
+        # Connecting takes a few statements of its own.
+        assert 40 <= samples()[-1]["nova"] - before <= 45
+        assert "perfci-pw" not in output.read_text()
