@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 NBSP = "\u00a0"
 MISSING = "\u2013"
 MINUS = "\u2212"
+TIMES = "\u00d7"
 _STAMP = "%Y%m%dT%H%M%SZ"
 _DIGITS = 3
 _COMMIT_LENGTH = 40
@@ -61,18 +62,22 @@ def _bytes(value: float) -> str:
     return f"{significant(value)}{NBSP}GiB"
 
 
-def percent(share: float | None) -> str:
-    """Return a relative change with its sign: `+31 %`."""
+def change(share: float | None, metric: Metric) -> str:
+    """Return a relative change with its sign: `+31 %`; of a failure rate, which is absolute: `+12 points`."""
     if share is None or not math.isfinite(share):
         return MISSING
-    return f"{_signed(share)}{NBSP}%"
+    return f"{_signed(share)}{NBSP}{_change_unit(metric)}"
 
 
-def interval(low: float | None, high: float | None) -> str:
-    """Return a confidence interval of a relative change: `+27 … +35 %`."""
+def interval(low: float | None, high: float | None, metric: Metric) -> str:
+    """Return a confidence interval of a change: `+27 … +35 %`."""
     if low is None or high is None:
         return MISSING
-    return f"{_signed(low)}{NBSP}…{NBSP}{_signed(high)}{NBSP}%"
+    return f"{_signed(low)}{NBSP}…{NBSP}{_signed(high)}{NBSP}{_change_unit(metric)}"
+
+
+def _change_unit(metric: Metric) -> str:
+    return "points" if metric is Metric.FAILURE_RATE else "%"
 
 
 def _signed(share: float) -> str:

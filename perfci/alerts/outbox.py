@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from email.message import EmailMessage
     from pathlib import Path
 
-_SEVEN_BIT = email.policy.default.clone(cte_type="7bit")
 _KEPT_SENT = 1000
 """So many letters that were sent are kept, to know them again."""
 
@@ -55,6 +54,15 @@ class Refusals:
 
     for_now: Mapping[str, str] = field(default_factory=dict)
     for_good: Mapping[str, str] = field(default_factory=dict)
+
+
+_WIRE = email.policy.default.clone(cte_type="7bit", max_line_length=200)
+"""Only ASCII. A subject stays on one line: folded, it may begin on the second, and readers see a gap."""
+
+
+def on_the_wire(message: EmailMessage) -> str:
+    """Return the whole mail as it is sent, in ASCII, with line feeds."""
+    return message.as_bytes(policy=_WIRE).decode("ascii")
 
 
 class Transport(Protocol):
@@ -109,7 +117,7 @@ class Outbox:
             letter_id,
             sender,
             recipients,
-            message.as_bytes(policy=_SEVEN_BIT).decode("ascii"),
+            on_the_wire(message),
             now.isoformat(),
         )
         with self._locked():

@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+import email
+import email.policy
+import re
+import struct
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nights import BOOT, PATCH, PORTS, SLOW, History, record, run_id, seconds_key, statements_key
+
+from perfci.alerts.lifecycle import accept, process, run_failed
+from perfci.alerts.mail import compose, one_line
+from perfci.alerts.model import AlertState, Kind, MovedSeries, Night, RunFailure
+from perfci.alerts.outbox import Outbox, on_the_wire
+from perfci.alerts.settings import MailSettings
+from perfci.alerts.stories import Evidence, link, recipients
+from perfci.errors import FailureClass
+from perfci.results.model import Metric
+from perfci.wording import TIMES
+
+NOW = datetime(2026, 11, 20, 4, 30, tzinfo=UTC)
+SETTINGS = MailSettings(
+    "perfci@lab.example.org",
+    ("neutron@example.org",),
+    ("admins@example.org",),
+    base_url="https://perf.example.org/site/",
+    list_id="perfci.lab.example.org",
+)
+
+
+@pytest.fixture(scope="module")
+def told():
+    """Every mail of a story: slower for three nights, then fixed."""
+    history, state, mails = History(), AlertState(), {}
+    for slowed in [None] * 10 + [SLOW] * 3 + [None]:
+        run = history.play(*((PATCH,) if slowed else ()), factors=slowed)
+        state, new = process(state, Night(run, history.judgements(), history.records))
+        for one in new:
+            mails[one.kind] = (one, Evidence(run, history.judgements(), history.histories()))
+    return mails
+
+
+def failure(**fields):
+    given_fields = {
+        "run_id": run_id(3),
+        "lab": "embedded",
+        "job": "nightly",
+        "stage": "deploy",
+        "failure_class": FailureClass.PRODUCT,
+        "error": "status 500 instead of 200\nsecond line",
+        "source": "neutron-api.log",
+        "excerpt": "Traceback (most recent call last):\n  url=mysql+pymysql://neutron:hunter22@127.0.0.1/neutron\nKeyError: 'mtu'",
+    }
+    return RunFailure(**{**given_fields, **fields})
+
+
+def parsed(notification, evidence=None, mail_settings=SETTINGS):
+    """Return the mail as a reader's program sees it: from its bytes as they are sent."""
+    message = compose(notification, evidence or Evidence(), mail_settings, now=NOW)
+    raw = on_the_wire(message).encode()
+    assert max(len(line) for line in raw.split(b"\n")) <= 998
+    assert raw.isascii()
+    return email.message_from_bytes(raw, policy=email.policy.default)
+
+
+def text_of(message):
+    return message.get_body(("plain",)).get_content()
+
+
+def html_of(message):
+    return message.get_body(("html",)).get_content()
+
+
+def png_size(content):
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    return struct.unpack(">II", content[16:24])
+
+
+def test_the_headers_of_a_regression(told):
+    message = parsed(*told[Kind.REGRESSION])
+    assert re.fullmatch(
+        r"\[perfci\] nightly: neutron create_port \+3\d % \(2 scenarios\) since 2026-11-10",
+        message["Subject"],
+    )
+    assert message["To"] == "neutron@example.org"
+    assert message["From"] == "perfci <perfci@lab.example.org>"
+    assert message["Date"].datetime == NOW
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert message["List-Id"] == "<perfci.lab.example.org>"
+    assert message["In-Reply-To"] is None
+    assert message["Message-ID"] == f"<{told[Kind.REGRESSION][0].id}@lab.example.org>"
+
+
+def test_a_mail_made_twice_is_the_same_but_for_its_boundaries(told):
+    def body(message):
+        return [part.get_content() for part in message.walk() if not part.is_multipart()]
+
+    first, second = (parsed(*told[Kind.REGRESSION]) for _ in range(2))
+    assert body(first) == body(second)
+    assert first["Message-ID"] == second["Message-ID"]
+
+
+def test_the_mail_of_the_fix_threads_under_the_first(told):
+    first, last = parsed(*told[Kind.REGRESSION]), parsed(*told[Kind.CLOSED])
+    assert last["In-Reply-To"] == last["References"] == first["Message-ID"]
+    assert last["Message-ID"] != first["Message-ID"]
+    assert "back to normal (was +3" in last["Subject"]
+    assert "Nothing has to be done." in text_of(last)
+
+
+def test_a_regression_answers_the_three_questions_in_order(told):
+    notification, evidence = told[Kind.REGRESSION]
+    text = text_of(parsed(notification, evidence))
+    heads = ["What is slower", "What changed", "How it was determined", "What you can do"]
+    places = [text.index(f"\n{head}\n---") for head in heads]
+    assert places == sorted(places)
+    first_sentence = " ".join(text[: places[0]].split())
+    assert first_sentence.startswith("neutron.create_port is 3")
+    assert "slower than its baseline since the run of 2026-11-10 04:15 UTC" in first_sentence
+    for key, _ in [((a, s), f) for (a, s), f in SLOW.items() if a != "total"]:
+        assert f"{key[0]}  ({key[1]})" in text
+    leading = notification.alert.leading
+    assert f"{leading.baseline_location:.3f} s → {leading.location:.2f} s" in text
+    assert PATCH in text
+    assert run_id(9) in text
+    assert "10 runs in the same environment, 2026-10-31 to 2026-11-09" in text
+    assert f"10 {TIMES} 20" in text
+    assert "0.0007" in text
+    for command in (
+        f"perfci run reproduce {run_id(10)}",
+        f"perfci run show {run_id(10)}",
+        f"perfci alerts accept {notification.alert.id}",
+        "https://perf.example.org/site/scenarios/embedded--nightly--NeutronNetworks.create_and_list_ports--",
+    ):
+        assert f"\n    {command}" in text
+    assert text.rstrip().endswith("neutron@example.org")
+
+
+def test_text_keeps_to_78_columns_except_for_what_must_not_break(told):
+    for notification, evidence in told.values():
+        for line in text_of(parsed(notification, evidence)).splitlines():
+            assert len(line) <= 78 or line.startswith("    http")
+            assert "\u00a0" not in line
+
+
+def test_the_picture_is_inside_and_described(told):
+    message = parsed(*told[Kind.REGRESSION])
+    (picture,) = [part for part in message.walk() if part.get_content_type() == "image/png"]
+    assert picture.get_content_disposition() == "inline"
+    html = html_of(message)
+    assert f'src="cid:{picture["Content-ID"].strip("<>")}"' in html
+    assert 'alt="Trend over the runs. neutron.create_port in NeutronNetworks.create_and_list_ports: ' in html
+    width, height = png_size(picture.get_content())
+    assert width > height > 200
+    structure = [part.get_content_type() for part in message.walk()]
+    assert structure == ["multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png"]
+
+
+class _Checker(HTMLParser):
+    VOID = frozenset({"meta", "br", "img", "wbr"})
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.links = [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_html_is_well_formed_and_loads_nothing_from_elsewhere(told):
+    for notification, evidence in told.values():
+        checker = _Checker()
+        checker.feed(html_of(parsed(notification, evidence)))
+        assert checker.open == []
+        assert all(one.startswith(("cid:", "https://perf.example.org/")) for one in checker.links)
+
+
+def test_without_histories_there_is_no_picture(told):
+    message = parsed(told[Kind.REGRESSION][0])
+    assert [p.get_content_type() for p in message.walk()] == [
+        "multipart/alternative",
+        "text/plain",
+        "text/html",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"changes": (), "code_known": True}, "Nothing changed in the code under test"),
+        ({"changes": (), "code_known": False}, "is not known, so it can't be compared"),
+        ({"service": "nova"}, "belong to nova, which did not change itself"),
+    ],
+)
+def test_what_is_known_of_the_code_is_said_plainly(told, fields, expected):
+    notification, evidence = told[Kind.REGRESSION]
+    notification = replace(notification, alert=replace(notification.alert, **fields))
+    assert expected in " ".join(text_of(parsed(notification, evidence)).split())
+
+
+def test_an_accepted_change_says_so(told):
+    alert = told[Kind.REGRESSION][0].alert
+    _, notification = accept(AlertState((alert,)), alert.id, run_id(12))
+    message = parsed(notification)
+    assert "accepted (was +3" in message["Subject"]
+    assert "accepted as the new normal" in " ".join(text_of(message).split())
+
+
+def series(key, **fields):
+    numbers = {
+        "effect": 0.2, "low": 0.1, "high": 0.3, "q_value": 1e-9, "mde": 0.02,
+        "baseline_location": 40.0, "location": 48.0, "kind": None,
+    }  # fmt: skip
+    return MovedSeries(key=key, joined=run_id(9), since=run_id(9), **{**numbers, **fields})
+
+
+def test_counters_and_failure_rates_are_higher_in_their_own_units(told):
+    notification, _ = told[Kind.REGRESSION]
+    rate = replace(seconds_key("total", BOOT), metric=Metric.FAILURE_RATE)
+    alert = replace(
+        notification.alert,
+        series=(
+            series(statements_key("neutron-api", PORTS)),
+            series(rate, effect=0.12, low=0.05, high=0.2, baseline_location=0.0, location=0.12),
+        ),
+    )
+    message = parsed(replace(notification, alert=alert))
+    text = text_of(message)
+    assert "SQL statements of neutron-api is 20 % higher" in " ".join(text.split())
+    assert "SQL statements of neutron-api +20 % (2 scenarios)" in message["Subject"]
+    assert "40.0 → 48.0" in text
+    assert "+12 points" in text
+    assert "< 0.0001" in text
+
+
+def test_a_long_list_of_series_is_cut(told):
+    notification, evidence = told[Kind.REGRESSION]
+    many = tuple(series(seconds_key(f"neutron.step_{n}", PORTS)) for n in range(60))
+    text = text_of(parsed(replace(notification, alert=replace(notification.alert, series=many)), evidence))
+    assert text.count("neutron.step_") < 30
+    assert "40 more series" in text
+
+
+@pytest.mark.parametrize(
+    ("failure_class", "to", "says"),
+    [
+        (FailureClass.PRODUCT, "neutron@example.org", "with the code under test"),
+        (FailureClass.TEST, "neutron@example.org", "with the job or its scenarios"),
+        (FailureClass.LAB, "admins@example.org", "with the lab"),
+        (FailureClass.UNKNOWN, "admins@example.org", "not known"),
+    ],
+)
+def test_a_failed_run(failure_class, to, says):
+    message = parsed(run_failed(failure(failure_class=failure_class, advice="Free some disk.")))
+    text = text_of(message)
+    assert message["To"] == to
+    assert message["Subject"].startswith(
+        f"[perfci] nightly: run failed in deploy ({failure_class}): status 500"
+    )
+    assert f"the fault is {says}" in " ".join(text.split())
+    assert "neutron-api.log:\n  Traceback (most recent call last):" in text
+    assert "Free some disk." in text
+    assert f"perfci run show {run_id(3)}" in text
+    assert "slower" not in text
+
+
+def test_no_secret_leaves_in_a_mail():
+    leaky = failure(
+        error="password=hunter22",
+        excerpt='X-Auth-Token: gAAAAABhunter22hunter22hunter22\n"admin_password": "hunter22"\n'
+        "Authorization: Basic hunter22\ncurl --os-password hunter22\nredis://:hunter22@host/",
+        advice="token: hunter22",
+    )
+    message = compose(run_failed(leaky), Evidence(), SETTINGS, now=NOW)
+    assert "hunter22" not in text_of(message) + html_of(message) + message["Subject"]
+    assert "token expired" in text_of(
+        compose(run_failed(failure(excerpt="token expired, password None")), Evidence(), SETTINGS, now=NOW)
+    )
+
+
+def test_a_lab_that_is_not_fit_goes_to_the_admins():
+    _, (begins,) = process(AlertState(), Night(record(1, invalid=("disk canary 81 ms",)), (), {}))
+    message = parsed(begins)
+    assert message["To"] == "admins@example.org"
+    assert "disk canary 81 ms" in text_of(message)
+    state, _ = process(AlertState(), Night(record(1, invalid=("disk canary 81 ms",)), (), {}))
+    _, (over,) = process(state, Night(record(2), (), {}))
+    assert parsed(over)["Subject"] == "[perfci] lab embedded: fit to measure again"
+
+
+def test_an_improvement_has_no_mail(told):
+    notification = replace(told[Kind.REGRESSION][0], kind=Kind.IMPROVEMENT)
+    with pytest.raises(ValueError, match="no mail"):
+        compose(notification, Evidence(), SETTINGS, now=NOW)
+
+
+def test_without_admins_their_mail_goes_to_the_others():
+    lonely = MailSettings("perfci@lab.example.org", ("one@example.org",))
+    assert recipients(run_failed(failure(failure_class=FailureClass.LAB)).audience, lonely) == (
+        "one@example.org",
+    )
+    assert parsed(run_failed(failure()), mail_settings=MailSettings("perfci@localhost", ()))["To"] is not None
+
+
+def test_links_are_addresses_or_paths():
+    assert link("runs/a b.html", SETTINGS) == "https://perf.example.org/site/runs/a%20b.html"
+    assert (
+        link("runs/a.html", replace(SETTINGS, base_url=None, site="/srv/site"), "x")
+        == "/srv/site/runs/a.html#x"
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=200), st.text(max_size=2000))
+def test_no_text_can_break_a_header_or_a_line(error, excerpt):
+    nasty = failure(
+        error=f"{error}\r\nBcc: victim@example.org",
+        excerpt=excerpt + "\r\n.\r\n" + "x" * 3000 + "é" * 1500,
+        job="a\r\nBcc: b@example.org",
+        stage=error or "x",
+    )
+    message = parsed(run_failed(nasty))
+    assert message["Bcc"] is None
+    assert message["X-Evil"] is None
+    assert {name.lower() for name in message} == {
+        "from", "to", "subject", "date", "message-id", "list-id", "auto-submitted", "mime-version", "content-type",
+    }  # fmt: skip
+    assert one_line(message["Subject"]) == message["Subject"]
+
+
+def test_a_mail_survives_the_outbox_byte_for_byte(told, tmp_path):
+    notification, evidence = told[Kind.REGRESSION]
+    message = compose(notification, evidence, SETTINGS, now=NOW)
+    outbox = Outbox(tmp_path)
+    outbox.put(notification.id, message, sender="a@b", recipients=("c@d",), now=NOW)
+    (letter,) = outbox.letters()
+    back = email.message_from_string(letter.message, policy=email.policy.default)
+    assert text_of(back) == text_of(message)
+    assert html_of(back) == html_of(message)
+    assert back["Subject"] == message["Subject"]
