@@ -11,7 +11,7 @@ from perfci.results.counters import read_counters, usage
 from perfci.results.errors import ArchiveError, ResultFileError
 from perfci.results.model import FINISHED, TOTAL, Measurement, Metric, RunResults
 from perfci.results.rally import read_report
-from perfci.results.record import read_record, record_from_dict, record_to_dict
+from perfci.results.record import read_record
 from perfci.results.tasks import read_tasks
 from perfci.results.validity import EarlierRun
 
@@ -23,16 +23,6 @@ if TYPE_CHECKING:
     from perfci.results.model import RunRecord
     from perfci.results.rally import Load
     from perfci.results.tasks import Task
-
-__all__ = [
-    "earlier_runs",
-    "load_shares",
-    "read_archive",
-    "read_measurements",
-    "record_from_dict",
-    "record_to_dict",
-    "run_folders",
-]
 
 RUN = "run.json"
 TASKS = "tasks.json"

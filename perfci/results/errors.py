@@ -116,3 +116,10 @@ class InfluxRunIncomplete(ServiceError):
 
     template = "InfluxDB at {url}: {run_id} has {found} of {written} iterations of {series}"
     help = "Points were deleted or expired. Deliver the run again: `perfci results sync --again {run_id}`."
+
+
+class LedgerUnavailable(LabError):
+    """The list of delivered runs can't be written, or another process is delivering."""
+
+    template = "{path}: {reason}"
+    help = "Wait for the other perfci, or look for a full disk or missing rights; then `perfci results sync`."

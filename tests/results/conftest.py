@@ -169,3 +169,19 @@ def influxd(tmp_path_factory):
     server = Influxd(tmp_path_factory.mktemp("influxd")).start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def own_influxd(tmp_path_factory):
+    """An InfluxDB that a test may stop and start."""
+    server = Influxd(tmp_path_factory.mktemp("own-influxd")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_auth_influxd(tmp_path_factory):
+    """An InfluxDB that wants a user and password, and has no user yet."""
+    server = Influxd(tmp_path_factory.mktemp("auth-influxd"), auth=True).start()
+    yield server
+    server.stop()

@@ -58,8 +58,12 @@ class InfluxSettings:
     timeout_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(self.url)
+            whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # a port or an IPv6 address that is none
+            whole = False
+        if not whole:
             raise InfluxSettingsInvalid(reason="expected an address such as http://127.0.0.1:8086")
         if parts.username is not None or parts.query:
             raise InfluxSettingsInvalid(reason="credentials do not belong in the address")
@@ -125,7 +129,7 @@ class InfluxServer:
         if self._version is None:
             response = self._request("GET", "/ping")
             if response.status_code >= requests.codes.server_error:
-                self._raise(response.status_code, response.text)
+                raise self._refusal(response.status_code, response.text)
             found = re.match(r"v?(\d+)\.(\d+)", response.headers.get("X-Influxdb-Version", ""))
             self._version = (int(found[1]), int(found[2])) if found else (2,)
         return self._version
@@ -144,8 +148,7 @@ class InfluxServer:
             data=gzip.compress("\n".join(batch).encode(), mtime=0),
             headers={"Content-Encoding": "gzip", "Content-Type": "text/plain; charset=utf-8"},
         )
-        if not response.ok:
-            self._raise(response.status_code, response.text)
+        self._check(response)
 
     def _write_v2(self, batch: Sequence[str]) -> None:
         settings = self.settings
@@ -167,15 +170,15 @@ class InfluxServer:
                     write_precision=WritePrecision.NS,
                 )
             except ApiException as error:
-                self._raise(error.status or 0, error.body or error.reason or "")
+                body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else error.body
+                raise self._refusal(error.status or 0, body or error.reason or "") from error
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 raise InfluxUnreachable(url=self.url, reason=_brief(error)) from error
 
     def _ask(self, method: str, influxql: str) -> dict[str, Any]:
         parameters = {"db": self.settings.database, "q": influxql, "epoch": "ns"}
         response = self._request(method, "/query", params=parameters)
-        if not response.ok:
-            self._raise(response.status_code, response.text)
+        self._check(response)
         try:
             answer = response.json()
         except ValueError as error:
@@ -184,9 +187,10 @@ class InfluxServer:
             ) from error
         if not isinstance(answer, dict):
             raise self._unreadable("JSON that is not an object")
-        for part in (answer, *(p for p in answer.get("results", ()) if isinstance(p, dict))):
-            if "error" in part:
-                self._raise(response.status_code, str(part["error"]))
+        results = answer.get("results")
+        for part in (answer, *(results if isinstance(results, list) else ())):
+            if isinstance(part, dict) and "error" in part:
+                raise self._refusal(response.status_code, str(part["error"]))
         return answer
 
     def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
@@ -208,13 +212,14 @@ class InfluxServer:
             except requests.RequestException as error:
                 raise InfluxUnreachable(url=self.url, reason=_brief(error)) from error
 
-    def _raise(self, status: int, body: object) -> None:
-        """Raise the error that a refusal means; InfluxQL's errors come with status 200."""
-        text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
-        reason = " ".join(text.split())[:_REASON_CHARACTERS] or "it did not say why"
-        raise self._refusal(status, reason)
+    def _check(self, response: requests.Response) -> None:
+        # A redirection is refused too: the credentials are meant for this address only.
+        if response.status_code >= requests.codes.multiple_choices:
+            raise self._refusal(response.status_code, response.text)
 
-    def _refusal(self, status: int, reason: str) -> ServiceError:
+    def _refusal(self, status: int, body: str) -> ServiceError:
+        """Return the error that a refusal means; errors of InfluxQL come with status 200."""
+        reason = " ".join(body.split())[:_REASON_CHARACTERS] or "it did not say why"
         if _MISSING.search(reason):
             return InfluxDatabaseMissing(url=self.url, database=self.settings.database, reason=reason)
         if status in (requests.codes.unauthorized, requests.codes.forbidden):
@@ -250,7 +255,5 @@ def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
 def _brief(error: Exception) -> str:
     """Return the innermost reason: requests and urllib3 wrap what happened several times."""
     text = str(error)
-    found = re.findall(
-        r"(?:\[Errno \d+\] |: )?([A-Z][A-Za-z ]+(?:refused|timed out|reset by peer|out\.))", text
-    )
+    found = re.findall(r"[A-Z][A-Za-z ]+(?:refused|timed out|reset by peer)", text)
     return found[-1] if found else text[:_REASON_CHARACTERS]

@@ -1,0 +1,152 @@
+import multiprocessing
+import os
+import signal
+
+import pytest
+
+from perfci.results.archive import read_archive
+from perfci.results.errors import LedgerUnavailable, ReportError
+from perfci.results.ledger import DeliveryLedger
+from perfci.results.stores.local import LocalStore
+from perfci.results.stores.memory import MemoryStore
+from perfci.results.sync import pending, sync
+
+
+class Recording(MemoryStore):
+    """A memory store that tells what was written, and fails when it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.writes = []
+        self.fail_at = None
+
+    def write(self, results):
+        if results.record.run_id == self.fail_at:
+            raise ConnectionError
+        self.writes.append(results.record.run_id)
+        super().write(results)
+
+
+@pytest.fixture
+def archived(make_record, archive_run, tmp_path):
+    records = [make_record(n) for n in range(1, 4)]
+    for record in records:
+        archive_run(record)
+    return tmp_path / "archive", [record.run_id for record in records]
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return DeliveryLedger(tmp_path / "state" / "delivered.json")
+
+
+def test_each_run_is_delivered_once(archived, ledger):
+    archive, ids = archived
+    store, seen = Recording(), []
+    assert pending(archive, store, ledger) == tuple(ids)
+    assert sync(archive, store, ledger, on_delivered=seen.append).delivered == tuple(ids)
+    assert store.writes == seen == ids
+    assert sync(archive, store, ledger).delivered == pending(archive, store, ledger) == ()
+    assert store.writes == ids
+    assert store.results(ids[0]) == read_archive(archive / ids[0])
+
+
+def test_an_empty_archive(tmp_path, ledger):
+    assert sync(tmp_path / "none", MemoryStore(), ledger).delivered == ()
+
+
+def test_what_was_delivered_before_a_failure_is_not_delivered_again(archived, ledger):
+    archive, ids = archived
+    store = Recording()
+    store.fail_at = ids[1]
+    with pytest.raises(ConnectionError):
+        sync(archive, store, ledger)
+    assert pending(archive, store, ledger) == tuple(ids[1:])
+    store.fail_at = None
+    assert sync(archive, store, ledger).delivered == tuple(ids[1:])
+    assert store.writes == ids
+
+
+def test_stores_are_apart(archived, ledger, tmp_path):
+    archive, ids = archived
+    sync(archive, MemoryStore(), ledger)
+    assert pending(archive, LocalStore(tmp_path / "results.db"), ledger) == tuple(ids)
+
+
+def test_a_run_that_cannot_be_read_does_not_hold_up_the_others(archived, ledger):
+    archive, ids = archived
+    report = archive / ids[1] / "rally" / "01-authenticate.json"
+    whole = report.read_bytes()
+    report.write_bytes(whole[:100])
+    store = Recording()
+    done = sync(archive, store, ledger)
+    assert done.delivered == (ids[0], ids[2])
+    assert [type(error) for error in done.unreadable] == [ReportError]
+    report.write_bytes(whole)
+    assert sync(archive, store, ledger).delivered == (ids[1],)
+
+
+def test_a_run_can_be_delivered_again(archived, ledger):
+    archive, ids = archived
+    store = Recording()
+    sync(archive, store, ledger)
+    ledger.forget(store.identity, ids[1])
+    assert sync(archive, store, ledger).delivered == (ids[1],)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"memory": 3}', '{"memory": [1]}', '{"other": ["x"]}', "\x00"]
+)
+def test_a_damaged_ledger_means_delivering_again(archived, ledger, content):
+    archive, ids = archived
+    ledger.path.parent.mkdir()
+    ledger.path.write_text(content)
+    assert sync(archive, MemoryStore(), ledger).delivered == tuple(ids)
+    assert ledger.delivered("memory") == frozenset(ids)
+
+
+def _deliver_and_die(archive, database, ledger):
+    """Deliver until the second run is in the store and not in the ledger, then be killed."""
+    store = LocalStore(database)
+    whole = ledger.add
+
+    def add(name, run_id):
+        if ledger.delivered(name):
+            os.kill(os.getpid(), signal.SIGKILL)
+        whole(name, run_id)
+
+    ledger.add = add
+    sync(archive, store, ledger)
+
+
+def test_killed_between_the_store_and_the_ledger(archived, ledger, tmp_path):
+    archive, ids = archived
+    store = LocalStore(tmp_path / "results.db")
+    child = multiprocessing.get_context("spawn").Process(
+        target=_deliver_and_die, args=(archive, store.path, ledger)
+    )
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
+    child.close()
+    assert store.run_ids("embedded", "nightly") == tuple(ids[:2])
+    assert ledger.delivered(store.identity) == {ids[0]}
+    assert sync(archive, store, ledger).delivered == tuple(ids[1:])
+    assert [store.results(run) for run in ids] == [read_archive(archive / run) for run in ids]
+
+
+def test_two_at_a_time_are_refused(archived, ledger):
+    archive, ids = archived
+    with ledger.locked(), pytest.raises(LedgerUnavailable, match="another process is delivering"):
+        sync(archive, MemoryStore(), ledger)
+    assert sync(archive, MemoryStore(), ledger).delivered == tuple(ids)
+
+
+def test_a_ledger_that_cannot_be_written(archived, tmp_path):
+    archive, _ = archived
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LedgerUnavailable):
+        sync(archive, MemoryStore(), DeliveryLedger(tmp_path / "file" / "delivered.json"))
+    (tmp_path / "delivered.json").mkdir()
+    with pytest.raises(LedgerUnavailable, match=r"delivered\.json"):
+        sync(archive, MemoryStore(), DeliveryLedger(tmp_path / "delivered.json"))
