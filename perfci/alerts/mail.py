@@ -14,16 +14,17 @@ from markupsafe import Markup, escape
 from perfci.alerts import plain
 from perfci.alerts.document import Picture
 from perfci.alerts.model import Kind
-from perfci.alerts.stories import recipients, tell
+from perfci.alerts.sections import recipients
+from perfci.alerts.stories import tell
 from perfci.wording import NBSP
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from perfci.alerts.document import Document
+    from perfci.alerts.evidence import Evidence
     from perfci.alerts.model import Notification
     from perfci.alerts.settings import MailSettings
-    from perfci.alerts.stories import Evidence
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 

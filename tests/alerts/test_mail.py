@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nights import BOOT, PATCH, PORTS, SLOW, History, record, run_id, seconds_key, statements_key
 
+from perfci.alerts.evidence import Evidence
 from perfci.alerts.lifecycle import accept, process, run_failed
 from perfci.alerts.mail import compose, one_line
 from perfci.alerts.model import AlertState, Kind, MovedSeries, Night, RunFailure
 from perfci.alerts.outbox import Outbox, on_the_wire
+from perfci.alerts.sections import link, recipients
 from perfci.alerts.settings import MailSettings
-from perfci.alerts.stories import Evidence, link, recipients
 from perfci.errors import FailureClass
 from perfci.results.model import Metric
 from perfci.wording import TIMES
