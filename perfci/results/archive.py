@@ -57,17 +57,14 @@ def read_measurements(path: Path, record: RunRecord) -> tuple[Measurement, ...]:
     """Read what was measured in a run's folder, archived or not; raises ReportError and CountersError."""
     nodes = read_counters(path / COUNTERS)
     found = [
-        measurement
-        for task in read_tasks(path / TASKS)
-        if task.status == FINISHED
-        for measurement in _task(path, task, record, nodes)
+        measurement for task in read_tasks(path / TASKS) for measurement in _task(path, task, record, nodes)
     ]
     found.sort(key=lambda measurement: measurement.key)
     return tuple(_joined(list(same)) for _, same in groupby(found, key=lambda measurement: measurement.key))
 
 
 def load_shares(path: Path) -> tuple[NodeShares, ...]:
-    """Return each node's foreign and stolen CPU time over the whole load, from the first task to the last.
+    """Return each node's foreign and stolen CPU time over the load, from the first task to the last.
 
     A node whose counters do not cover the load is not in it.
     """

@@ -7,8 +7,10 @@ than a second apart, so these two hold this task alone. Several nodes add up.
 What can't be known is left out, never guessed and never negative:
 
 - A counter that falls between two samples belongs to a service that was restarted: it is unknown for
-  that task. So is a service that is missing from one of the task's samples, as Rally itself is, which
-  starts with the task.
+  that task. So is one that is gone again from a later sample. One that only appears during the task
+  starts from zero.
+- Where the database could not be asked (`sql` is empty) the sample says nothing about statements; at the
+  start or the end of a task this makes them unknown.
 - A node without a sample within `EDGE_SECONDS` before the start and after the end of a task makes all
   counters of that task unknown: part of the load would be missing, or another task's load inside.
 - With a gap of more than `EDGE_SECONDS` inside the task, the peak of memory is unknown.
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 
 EDGE_SECONDS = 5.0
 """How far from a task's start and end, and from each other, samples may be, in seconds."""
-NOT_OF_THE_CLOUD = frozenset({"counters", "influxdb", "perfci"})
-"""Services and SQL users of the measuring itself: they say nothing about the code under test."""
+NOT_OF_THE_CLOUD = frozenset({"counters", "influxdb", "perfci", "root"})
+"""Services and SQL users of the lab itself: they say nothing about the code under test."""
 
 
 class Service(FromFile):
@@ -120,7 +122,7 @@ def usage(nodes: Mapping[str, Sequence[Sample]], started_at: float, finished_at:
     gaps = any(b.t - a.t > EDGE_SECONDS for window in each for a, b in pairwise(window))
     return Usage(
         cpu_seconds=_sum(each, lambda s: {n: v.cpu_seconds for n, v in s.services.items()}, _growth),
-        sql_statements=_sum(each, lambda s: s.sql, _growth),
+        sql_statements=_sum(each, lambda s: s.sql or None, _growth),
         peak_rss_bytes={}
         if gaps
         else _sum(each, lambda s: {n: v.rss_bytes for n, v in s.services.items()}, _peak),
@@ -168,29 +170,42 @@ def _window(samples: Sequence[Sample], started_at: float, finished_at: float) ->
 
 def _sum(
     windows: Iterable[Sequence[Sample]],
-    pick: Callable[[Sample], Mapping[str, float]],
-    measure: Callable[[Sequence[float]], float | None],
+    pick: Callable[[Sample], Mapping[str, float] | None],
+    measure: Callable[[Sequence[float | None]], float | None],
 ) -> dict[str, float]:
-    """Add up one kind of counter over the nodes; a name that is unknown on one of them is left out."""
+    """Add up one kind of counter over the nodes; a name that is unknown on one of them is left out.
+
+    `pick` gives None for a sample that says nothing. `measure` gets a counter's values from the first to
+    the last sample, None for those in which it is not.
+    """
     sums: dict[str, float | None] = {}
     for window in windows:
         picked = [pick(sample) for sample in window]
-        for name in sorted(set().union(*picked)):
-            whole = all(name in one for one in picked)
-            value = measure([one[name] for one in picked]) if whole else None
+        telling = [one for one in picked if one is not None]
+        whole = picked[0] is not None and picked[-1] is not None
+        for name in sorted(set().union(*telling)):
+            value = measure([one.get(name) for one in telling]) if whole else None
             before = sums.get(name, 0.0)
             sums[name] = None if value is None or before is None else before + value
     return {name: value for name, value in sums.items() if value is not None}
 
 
-def _growth(values: Sequence[float]) -> float | None:
-    if any(after < before for before, after in pairwise(values)):
+def _growth(values: Sequence[float | None]) -> float | None:
+    present = _since_it_appeared(values)
+    if present is None or any(after < before for before, after in pairwise(present)):
         return None
-    return values[-1] - values[0]
+    return present[-1] - (present[0] if len(present) == len(values) else 0.0)
 
 
-def _peak(values: Sequence[float]) -> float:
-    return max(values)
+def _peak(values: Sequence[float | None]) -> float | None:
+    present = _since_it_appeared(values)
+    return None if present is None else max(present)
+
+
+def _since_it_appeared(values: Sequence[float | None]) -> list[float] | None:
+    """Return the values from the first that is there; None where one is missing after it."""
+    present = [value for value in values if value is not None]
+    return None if None in values[len(values) - len(present) :] else present
 
 
 def _shares(node: str, window: Sequence[Sample]) -> NodeShares:

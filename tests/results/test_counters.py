@@ -76,10 +76,38 @@ def test_a_restart_on_one_node_makes_the_sum_unknown():
         assert usage(nodes, 100.5, 101.5).cpu_seconds == {}
 
 
-def test_a_service_missing_from_a_sample_is_unknown():
-    gone = line(101)
-    gone["services"] = {}
-    assert usage({"n1": samples(line(100), gone, line(102))}, 100.5, 101.5).cpu_seconds == {}
+def without(entry, part):
+    return {**entry, part: {}}
+
+
+def test_a_service_that_goes_is_unknown_and_one_that_comes_starts_from_zero():
+    for first, second, third, expected in (
+        (line(100, cpu=5), without(line(101), "services"), line(102, cpu=9), {}),
+        (line(100, cpu=5), line(101, cpu=6), without(line(102), "services"), {}),
+        (
+            without(line(100), "services"),
+            line(101, cpu=6, rss=70),
+            line(102, cpu=9, rss=60),
+            {"nova-api": 9.0},
+        ),
+    ):
+        used = usage({"n1": samples(first, second, third)}, 100.5, 101.5)
+        assert used.cpu_seconds == expected
+        assert used.peak_rss_bytes == ({"nova-api": 70} if expected else {})
+
+
+def test_a_database_that_could_not_be_asked():
+    asked, user_missing = line(102, sql=90), line(100)
+    user_missing["sql"] = {"glance": 5}
+    silent = without(line(101), "sql")
+    assert usage({"n1": samples(line(100, sql=10), silent, asked)}, 100.5, 101.5).sql_statements == {
+        "nova": 80
+    }
+    assert usage(
+        {"n1": samples(user_missing, {**asked, "sql": {"nova": 90, "glance": 6}})}, 100.5, 101.5
+    ).sql_statements == {"nova": 90, "glance": 1}
+    for node in ((without(line(100), "sql"), asked), (line(100, sql=10), asked, without(line(103), "sql"))):
+        assert usage({"n1": samples(*node)}, 100.5, node[-1]["t"] - 0.5).sql_statements == {}
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,8 @@ def test_a_run_that_failed_has_no_measurements(make_record, archive_run):
 def test_a_task_that_crashed_gives_none(make_record, archive_run):
     folder = archive_run(make_record())
     tasks = json.loads((folder / "tasks.json").read_text())
-    tasks[0]["status"] = "crashed"
+    tasks[0] |= {"status": "crashed", "finished_at": None, "error": "did not end"}
+    tasks.append({**tasks[0], "started_at": None, "error": "not started"})
     (folder / "tasks.json").write_text(json.dumps(tasks))
     (folder / "rally" / "01-authenticate.json").unlink()
     assert {m.key.scenario for m in read_archive(folder).measurements} == {
@@ -156,6 +157,11 @@ BROKEN = {
         lambda f: (f / "tasks.json").write_text((f / "tasks.json").read_text().replace("01-", "../")),
         ArchiveError,
         "slug",
+    ),
+    "an unknown status": (
+        lambda f: (f / "tasks.json").write_text('[{"status": "half"}]'),
+        ArchiveError,
+        r"tasks.json: \[0\]: got .*half.*; expected",
     ),
     "no report": (
         lambda f: (f / "rally" / "01-authenticate.json").unlink(),
