@@ -67,8 +67,22 @@ class Cloud(_Part):
     """Ansible variables for the deploy, such as neutron_api_workers."""
 
 
+class Filter(_Part):
+    """A WSGI filter that is put in front of a service's API: a change of the code under test."""
+
+    name: Name
+    """How the change is called in reports."""
+    source: Text
+    """Python file, relative to the project's folder."""
+    factory: Annotated[str, Field(pattern=r"^\w+:\w+$")]
+    """`module:function` in that file, as paste.filter_factory wants it."""
+
+
 class Source(_Part):
-    """Where the code of one service comes from: a release, or a git revision with patches on top."""
+    """Where the code of one service comes from: a release, or a git revision with patches on top.
+
+    Empty is the release in the constraints.
+    """
 
     version: Text | None = None
     """Version of the release on PyPI."""
@@ -78,14 +92,16 @@ class Source(_Part):
     """Branch, tag, Gerrit ref or commit in that repository."""
     patches: tuple[Text, ...] = ()
     """Patch files to apply on top, in this order."""
+    filters: tuple[Filter, ...] = ()
+    """Filters in front of its API, the first one outermost; only neutron's API takes some."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
-        if (self.version is None) == (self.git is None):
+        if self.version is not None and self.git is not None:
             msg = "expected either version, or git with ref"
             raise ValueError(msg)
-        if (self.git is None) != (self.ref is None) or (self.patches and self.git is None):
-            msg = "git and ref belong together, and patches need both"
+        if (self.git is None) != (self.ref is None):
+            msg = "git and ref belong together"
             raise ValueError(msg)
         return self
 
@@ -98,6 +114,15 @@ class Sources(_Part):
     glance: Source | None = None
     nova: Source | None = None
     neutron: Source | None = None
+
+    @model_validator(mode="after")
+    def _filters_of_neutron(self) -> Self:
+        for service in ("keystone", "placement", "glance", "nova"):
+            source = getattr(self, service)
+            if source is not None and source.filters:
+                msg = f"{service}: only neutron takes filters"
+                raise ValueError(msg)
+        return self
 
 
 class Limits(_Part):

@@ -6,7 +6,6 @@ so that a broken InfluxDB or mail server costs nothing but time.
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 from contextlib import contextmanager
@@ -24,10 +23,10 @@ from perfci.results.model import Validity
 from perfci.results.validity import ValidityLimits, validity
 from perfci.runs.job import TASKS
 from perfci.runs.measure import Limits, Measured, measure
-from perfci.runs.plan import Cloud, make_plan
-from perfci.runs.playbook import Playbooks
-from perfci.runs.processes import MARK, reap
+from perfci.runs.plan import CloudAccess, make_plan
+from perfci.runs.processes import reap
 from perfci.runs.progress import Silent
+from perfci.runs.projects import SETUP_SECONDS, cloud_variables, playbooks
 from perfci.runs.record import Ended, document, run_record
 from perfci.runs.recover import recover
 from perfci.runs.stages import Stages
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
     from perfci.runs.work import WorkFolder
 
 PLAN = "plan.json"
-_PROVISION_SECONDS = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +58,8 @@ class Night:
     aftermath: Aftermath
     holder: str
     progress: Progress
+    label: str
+    """The lab's name in the results: series of other names are never compared with."""
 
     def run(self) -> Outcome:
         """Run the job once, to its archive and its mail.
@@ -90,7 +90,7 @@ class Night:
         work = create(
             self.state.runs,
             run_id,
-            lab=self.settings.lab,
+            lab=self.label,
             job=self.job.name,
             cloud=self.job.cloud.kind,
             job_digest=self.job.job_digest,
@@ -119,10 +119,10 @@ class Night:
     def _plan(self, output: Path) -> dict[str, Any]:
         root = self.state.root
         return make_plan(
-            self.job.scenarios,
+            self.job.resolved()["scenarios"],
             templates=self.settings.jobs_dir / TASKS,
             output=output,
-            cloud=Cloud(clouds_file=root / "clouds.yaml", image_file=root / "rally" / "image.img"),
+            cloud=CloudAccess(clouds_file=root / "clouds.yaml", image_file=root / "rally" / "image.raw"),
         )
 
     def _measure(self, work: WorkFolder, stages: Stages, stop: threading.Event) -> Measured:
@@ -133,12 +133,12 @@ class Night:
             work=work,
             state=self.state,
             limits=Limits(
-                provision=_PROVISION_SECONDS,
+                provision=SETUP_SECONDS,
                 deploy=limits.deploy,
                 hammer=limits.hammer,
                 collect=limits.collect,
             ),
-            cloud_variables=cloud_variables(self.job),
+            cloud_variables=cloud_variables(self.job, self.settings.root_dir),
             plan=work.path / PLAN,
         )
 
@@ -162,27 +162,6 @@ class Night:
             )
         except ResultFileError as error:
             return Validity(valid=False, reasons=(f"the lab's own measurements can't be read: {error}",))
-
-
-def playbooks(settings: Settings, stop: threading.Event | None = None) -> Playbooks:
-    """Return the project's playbooks for this lab."""
-    return Playbooks(
-        root=settings.root_dir,
-        inventory=settings.inventory_dir,
-        variables={"perfci_state_dir": str(settings.state_dir)},
-        environment={MARK: str(settings.state_dir)},
-        stop=stop or threading.Event(),
-    )
-
-
-def cloud_variables(job: Job) -> dict[str, Any]:
-    """Return the Ansible variables that deploy a job's cloud."""
-    sources: dict[str, Any] = json.loads(job.sources.model_dump_json(exclude_none=True))
-    return {
-        **job.cloud.variables,
-        "fake_compute_count": job.cloud.computes,
-        "openstack_sources": sources,
-    }
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from perfci.results.archive import read_archive
 from perfci.results.model import COUNTERS
 from perfci.runs.assemble import night
 from perfci.runs.job import Job, Source
-from perfci.wording import percent, quantity
+from perfci.wording import change, quantity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ class Comparison:
         """Return the table for people."""
         return [
             (p.scenario, p.action, str(p.metric), quantity(p.before, p.metric), quantity(p.after, p.metric),
-             percent(p.change))
+             change(p.change, p.metric))
             for p in self.pairs
         ]  # fmt: skip
 
@@ -106,13 +106,17 @@ def same_job(resolved: dict[str, Any], services: tuple[ServiceRevision, ...]) ->
     for service in services:
         named: Source | None = sources.get(service.service)
         if service.source == _WHEEL:
-            fixed = {"version": service.version}
+            fixed: dict[str, str | None] = {"version": service.version}
         else:
             fixed = {"version": None, "git": service.source, "ref": service.revision}
         sources[service.service] = (named or Source()).model_copy(update=fixed)
     name = f"{job.name.removesuffix(SUFFIX)}{SUFFIX}"
     return job.model_copy(
-        update={"name": name, "sources": job.sources.model_copy(update=sources), "description": job.description}
+        update={
+            "name": name,
+            "sources": job.sources.model_copy(update=sources),
+            "description": job.description,
+        }
     )
 
 

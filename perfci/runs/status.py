@@ -27,7 +27,7 @@ class RunningRun:
 
 @dataclass(frozen=True, slots=True)
 class RunningService:
-    """All processes of one service. Memory is the sum of their resident sets, shared pages counted each time."""
+    """All processes of one service; in the sum of their resident sets shared pages count each time."""
 
     service: str
     processes: int

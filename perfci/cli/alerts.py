@@ -1,0 +1,107 @@
+"""`perfci alerts`: what is slower and not yet fixed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from perfci import config
+from perfci.alerts.lifecycle import accept as accept_alert
+from perfci.alerts.lifecycle import acknowledge as acknowledge_alert
+from perfci.alerts.model import Alert, Status, interest
+from perfci.cli.output import Json, errors_reported, print_json, print_table
+from perfci.runs.controller import Controller
+from perfci.wording import change, interval
+
+app = typer.Typer(no_args_is_help=True, help="What is slower and not yet fixed.")
+
+AlertId = Annotated[str, typer.Argument(metavar="ALERT", help="Id of an alert, or the beginning of one.")]
+COLUMNS = ("alert", "status", "job", "service", "since", "series", "largest")
+
+
+@app.command("list")
+def list_alerts(
+    everything: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List open alerts."""
+    with errors_reported(as_json=as_json):
+        alerts = _controller().alerts.load().alerts
+        wanted = [alert for alert in alerts if everything or alert.status is not Status.CLOSED]
+        if as_json:
+            print_json([_as_dict(alert) for alert in wanted])
+        else:
+            print_table(COLUMNS, map(_row, wanted), empty="No open alerts.")
+
+
+@app.command()
+def acknowledge(alert_id: AlertId, as_json: Json = False) -> None:
+    """Note that somebody looks at an alert."""
+    with errors_reported(as_json=as_json):
+        controller = _controller()
+        with controller.alerts.exclusive():
+            controller.alerts.save(acknowledge_alert(controller.alerts.load(), alert_id))
+        _say(f"{alert_id}: acknowledged", as_json=as_json)
+
+
+@app.command()
+def accept(alert_id: AlertId, as_json: Json = False) -> None:
+    """Close an alert: what it says is the new normal. Baselines start with the change from now on."""
+    with errors_reported(as_json=as_json):
+        controller = _controller()
+        with controller.alerts.exclusive():
+            state = controller.alerts.load()
+            last = max(state.processed.values(), default="")
+            state, notification = accept_alert(state, alert_id, last)
+            controller.post([notification], controller.local.record(notification.run_id))
+            controller.alerts.save(state)
+        controller.deliver()
+        _say(f"{alert_id}: accepted", as_json=as_json)
+
+
+def _controller() -> Controller:
+    return Controller(config.load())
+
+
+def _say(text: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"done": text})
+    else:
+        typer.echo(text)
+
+
+def _row(alert: Alert) -> tuple[str, ...]:
+    leading = alert.leading
+    return (
+        alert.id,
+        str(alert.status),
+        alert.job,
+        alert.service,
+        alert.since,
+        str(len(alert.series)),
+        f"{leading.key.label} {change(leading.effect, leading.key.metric)}",
+    )
+
+
+def _as_dict(alert: Alert) -> dict[str, Any]:
+    return {
+        "id": alert.id,
+        "status": str(alert.status),
+        "lab": alert.lab,
+        "job": alert.job,
+        "service": alert.service,
+        "since": alert.since,
+        "last_good": alert.last_good,
+        "opened": alert.opened,
+        "closed": alert.closed,
+        "series": [
+            {
+                "series": one.key.label,
+                "effect": one.effect,
+                "interval": interval(one.low, one.high, one.key.metric),
+                "q_value": one.q_value,
+            }
+            for one in sorted(alert.series, key=interest)
+        ],
+    }

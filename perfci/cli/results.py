@@ -1,0 +1,115 @@
+"""`perfci results`: what runs measured, and where it is stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from perfci import config
+from perfci.cli.output import Json, errors_reported, print_error, print_json, print_table
+from perfci.results.archive import read_archive
+from perfci.runs.controller import Controller
+from perfci.runs.ingest import ingest as take_in
+from perfci.runs.listing import find_run
+from perfci.wording import quantity
+
+if TYPE_CHECKING:
+    from perfci.results.model import Measurement
+
+app = typer.Typer(no_args_is_help=True, help="What runs measured, and where it is stored.")
+
+COLUMNS = ("scenario", "action", "metric", "median", "iterations", "failed")
+
+
+@app.command()
+def show(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or `last`.")] = "last",
+    scenario: Annotated[str, typer.Option(help="Only scenarios whose name contains this.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Show what one run measured, from the archive: the median of each series."""
+    with errors_reported(as_json=as_json):
+        results = read_archive(find_run(_controller().state.archive, run_id))
+        found = [m for m in results.measurements if scenario.lower() in m.key.scenario.lower()]
+        if as_json:
+            print_json({"run": results.record.run_id, "series": [_as_dict(m) for m in found]})
+        else:
+            print_table(COLUMNS, map(_row, found), empty=f"{results.record.run_id} measured nothing.")
+
+
+@app.command()
+def ingest(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Archive folders of runs.")],
+    as_json: Json = False,
+) -> None:
+    """Take archived runs of another controller into this one's archive and index."""
+    with errors_reported(as_json=as_json):
+        controller = _controller()
+        taken = [take_in(controller, folder) for folder in folders]
+        if as_json:
+            print_json([{"run": r.record.run_id, "series": len(r.measurements)} for r in taken])
+        for results in () if as_json else taken:
+            typer.echo(f"{results.record.run_id}: {len(results.measurements)} series")
+
+
+@app.command()
+def sync(as_json: Json = False) -> None:
+    """Deliver to InfluxDB the runs that it does not have yet.
+
+    Runs that can't be read are told and tried again next time. Leaves with 4 if InfluxDB does not answer.
+    """
+    with errors_reported(as_json=as_json):
+        done = _controller().sync()
+        if as_json:
+            print_json({"delivered": done.delivered, "unreadable": [e.as_dict() for e in done.unreadable]})
+        else:
+            typer.echo(f"{len(done.delivered)} run(s) delivered.")
+            for error in done.unreadable:
+                print_error(error, as_json=False)
+
+
+@app.command()
+def rebuild(as_json: Json = False) -> None:
+    """Make the local index anew from the archive."""
+    with errors_reported(as_json=as_json):
+        controller = _controller()
+        done = controller.local.rebuild(controller.state.archive)
+        if as_json:
+            print_json({"runs": done.runs, "unreadable": [e.as_dict() for e in done.unreadable]})
+        else:
+            typer.echo(f"{len(done.runs)} run(s) indexed.")
+            for error in done.unreadable:
+                print_error(error, as_json=False)
+
+
+def _controller() -> Controller:
+    return Controller(config.load())
+
+
+def _row(measurement: Measurement) -> tuple[str, ...]:
+    metric = measurement.key.metric
+    middle = quantity(median(measurement.values), metric) if measurement.values else "-"
+    return (
+        measurement.key.scenario,
+        measurement.key.action,
+        str(metric),
+        middle,
+        str(measurement.attempts),
+        str(measurement.failures),
+    )
+
+
+def _as_dict(measurement: Measurement) -> dict[str, object]:
+    key = measurement.key
+    return {
+        "scenario": key.scenario,
+        "arguments": key.arguments,
+        "action": key.action,
+        "metric": str(key.metric),
+        "values": measurement.values,
+        "attempts": measurement.attempts,
+        "failures": measurement.failures,
+    }

@@ -1,0 +1,132 @@
+"""`perfci status`, `doctor`, `setup`, `demo` and `clean`: this machine's lab as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from perfci import config
+from perfci.cli.output import Json, errors_reported, print_json
+from perfci.cli.run import holder
+from perfci.lab.sql import open_ledger
+from perfci.runs import status as states
+from perfci.runs.clean import clean as remove
+from perfci.runs.controller import Controller
+from perfci.runs.demo import Demo
+from perfci.runs.doctor import examine
+from perfci.runs.folders import StateFolder
+from perfci.runs.listing import run_folders
+from perfci.runs.progress import Silent, Terminal
+from perfci.runs.projects import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MIB = 2**20
+
+
+def status(as_json: Json = False) -> None:
+    """Say what runs, who holds nodes, and what waits for delivery."""
+    with errors_reported(as_json=as_json):
+        controller = Controller(config.load())
+        found: dict[str, Any] = {
+            "state_dir": controller.state.root,
+            "runs": [asdict(run) for run in states.runs(controller.state)],
+            "services": [asdict(service) for service in states.services(controller.state)],
+            "reservations": [asdict(one) for one in open_ledger(controller.settings).held()],
+            "archived": len(run_folders(controller.state.archive)),
+            "not_in_influxdb": controller.pending(),
+            "mail": asdict(controller.outbox.status()),
+        }
+        if as_json:
+            print_json(found)
+            return
+        for line in _status_lines(found):
+            typer.echo(line)
+
+
+def doctor(as_json: Json = False) -> None:
+    """Look whether this machine can carry the lab: settings, jobs, packages, memory, disk, ports.
+
+    Changes nothing. Leaves with 3 where something is missing.
+    """
+    with errors_reported(as_json=as_json):
+        findings = examine(config.load())
+        if as_json:
+            print_json([asdict(finding) for finding in findings])
+        for finding in () if as_json else findings:
+            typer.echo(f"{'ok     ' if finding.ok else 'missing'} {finding.about}: {finding.detail}")
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 3)
+
+
+def setup(
+    tests: Annotated[bool, typer.Option("--tests", help="Also what the tests need.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check this machine, install Debian's packages and the OpenStack code; `perfci run` does it too."""
+    with errors_reported(as_json=as_json):
+        settings = config.load()
+        if as_json:
+            prepare(settings, Silent(), tests=tests)
+            print_json({"done": "setup"})
+        else:
+            with Terminal() as progress:
+                prepare(settings, progress, tests=tests)
+
+
+def demo(as_json: Json = False) -> None:
+    """Put a slow-down into neutron, see it found, take it out, see the alert closed.
+
+    Runs the job `demo` in three phases and checks what was said. Leaves with 1 where it was not that.
+    """
+    with errors_reported(as_json=as_json):
+        settings = config.load()
+        if as_json:
+            shown = Demo(settings, holder(), Silent()).run()
+            print_json(shown.as_dict())
+        else:
+            with Terminal() as progress:
+                shown = Demo(settings, holder(), progress).run()
+            for line in shown.lines():
+                typer.echo(line)
+    raise typer.Exit(shown.exit_code)
+
+
+def clean(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, as_json: Json = False
+) -> None:
+    """Stop everything of this lab and remove its state folder, the archive with it."""
+    with errors_reported(as_json=as_json):
+        state = StateFolder(config.load().state_dir)
+        if not yes and not as_json:
+            typer.confirm(f"Remove {state.root} with all archived runs?", abort=True)
+        ended = remove(state)
+        if as_json:
+            print_json({"removed": state.root, "ended": ended})
+        else:
+            typer.echo(f"Removed {state.root}." + (f" Ended: {', '.join(ended)}." if ended else ""))
+
+
+def _status_lines(found: dict[str, Any]) -> Iterator[str]:
+    yield f"state     {found['state_dir']}, {found['archived']} archived run(s)"
+    for run in found["runs"]:
+        how = (
+            f"at {run['stage']} since {run['since']}"
+            if run["alive"]
+            else "was killed; the next run archives it"
+        )
+        yield f"run       {run['run_id']} {how}"
+    for one in found["reservations"]:
+        yield f"reserved  {', '.join(one['nodes'])} by {one['holder']} for {one['purpose']}"
+    for service in found["services"]:
+        memory = f"{service['rss_bytes'] / _MIB:.0f} MiB"
+        yield f"service   {service['service']}: {service['processes']} process(es), {memory}"
+    if found["not_in_influxdb"]:
+        yield f"influxdb  {len(found['not_in_influxdb'])} run(s) wait; deliver them: perfci results sync"
+    mail = found["mail"]
+    if mail["waiting"] or mail["failed"]:
+        yield f"mail      {mail['waiting']} waiting, {mail['failed']} refused; {mail['last_error']}"
+    if not any(found[name] for name in ("runs", "services", "reservations")):
+        yield "Nothing runs."

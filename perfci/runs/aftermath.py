@@ -1,0 +1,150 @@
+"""What the controller does with an archived run: store, analyse, alert, publish.
+
+Each step stands for itself: the archive is safe, so a step that can't be done now is told and done
+later (`perfci results sync`, the outbox), and the steps after it go on.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from perfci.alerts.lifecycle import process, run_failed
+from perfci.alerts.model import Night, RunFailure
+from perfci.errors import FailureClass, PerfciError, ServiceError
+from perfci.results.archive import read_archive
+from perfci.runs import judging
+from perfci.runs.listing import read_document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from perfci.alerts.model import Notification
+    from perfci.alerts.outbox import Delivery
+    from perfci.analysis.types import Judgement
+    from perfci.results.model import RunRecord
+    from perfci.runs.controller import Controller
+    from perfci.runs.stages import Stages
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One run from first to last, as `perfci run` reports it."""
+
+    folder: Path
+    record: RunRecord
+    failure: dict[str, Any] | None
+    judgements: tuple[Judgement, ...]
+    told: tuple[Notification, ...]
+    delivery: Delivery | None
+    site: Path | None
+    later: tuple[PerfciError, ...]
+    """What could not be done now."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 where there is nothing to act on, also where something waits for delivery; 1 where there is."""
+        if self.failure:
+            return 1
+        mine = [error.exit_code for error in self.later if not isinstance(error, ServiceError)]
+        return max([*mine, judging.exit_code(self.judgements)])
+
+
+@dataclass(slots=True)
+class _Steps:
+    stages: Stages
+    later: list[PerfciError] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Any]:
+        """Run a step; an error that a person can meet is kept for the end, and the night goes on."""
+        try:
+            with self.stages.stage(name) as stage:
+                yield stage
+        except PerfciError as error:
+            self.later.append(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Aftermath:
+    """The steps after the archive, with everything of the controller that they need."""
+
+    controller: Controller
+
+    def of(self, folder: Path, stages: Stages) -> Outcome:
+        """Do all steps for one archived run; doing it again changes and sends nothing."""
+        steps, controller = _Steps(stages), self.controller
+        document = read_document(folder)
+        results = read_archive(folder)
+        judgements: tuple[Judgement, ...] = ()
+        told: tuple[Notification, ...] = ()
+        delivery = site = None
+        with steps.step("store") as stage:
+            controller.local.write(results)
+            series = f"{len(results.measurements)} series"
+            synced = controller.sync(stages.progress.step)
+            stage.note = f"{series}, {len(synced.delivered)} run(s) to {controller.influx.identity}"
+            steps.later += synced.unreadable
+        if document["failure"] is None:
+            with steps.step("analyse") as stage:
+                judgements = judging.judge_run(controller, results.record)
+                stage.note = judging.summary(judgements)
+        with steps.step("alert") as stage:
+            told = self._alert(results.record, document["failure"], judgements)
+            delivery = controller.deliver()
+            stage.note = _delivered(delivery)
+        with steps.step("publish") as stage:
+            site = controller.publish()
+            stage.note = str(site)
+        return Outcome(
+            folder=folder,
+            record=results.record,
+            failure=document["failure"],
+            judgements=judgements,
+            told=told,
+            delivery=delivery,
+            site=site,
+            later=tuple(steps.later),
+        )
+
+    def _alert(
+        self, record: RunRecord, failure: dict[str, Any] | None, judgements: tuple[Judgement, ...]
+    ) -> tuple[Notification, ...]:
+        """Work out what is to be told, and put it into the outbox."""
+        controller = self.controller
+        if failure is not None:
+            notification = run_failed(
+                RunFailure(
+                    run_id=record.run_id,
+                    lab=record.lab,
+                    job=record.job,
+                    stage=failure["stage"],
+                    failure_class=FailureClass(failure["class"]),
+                    error=failure["message"],
+                    source=failure["source"],
+                    excerpt=failure["excerpt"],
+                    advice=failure["help"],
+                )
+            )
+            controller.post([notification], record)
+            return (notification,)
+        with controller.alerts.exclusive():
+            records = {
+                one.run_id: one
+                for one in controller.local.records(record.lab, record.job, until=record.run_id)
+            }
+            state, told = process(controller.alerts.load(), Night(record, judgements, records))
+            controller.post(told, record)
+            controller.alerts.save(state)
+        return told
+
+
+def _delivered(delivery: Delivery) -> str:
+    parts = [f"{len(delivery.sent)} sent"] if delivery.sent else []
+    if delivery.waiting:
+        parts.append(f"{len(delivery.waiting)} waiting for the mail server")
+    if delivery.failed:
+        parts.append(f"{len(delivery.failed)} refused by the mail server")
+    return ", ".join(parts) or "no mail"

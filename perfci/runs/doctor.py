@@ -1,0 +1,54 @@
+"""Whether this machine can carry the lab: the settings, the jobs, and what the preflight says."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perfci.errors import PerfciError
+from perfci.runs.job import jobs, load_job
+from perfci.runs.projects import playbooks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perfci.config import Settings
+
+_LIMIT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `detail` says what was found, and how to mend it."""
+
+    about: str
+    ok: bool
+    detail: str
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything; nothing is changed."""
+    findings = [
+        _finding(
+            f"job {name}", lambda name=name: f"{len(load_job(name, settings.jobs_dir).scenarios)} scenarios"
+        )
+        for name in jobs(settings.jobs_dir)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "doctor.log"
+
+        def machine() -> str:
+            playbooks(settings).run("doctor", log=log, limit_seconds=_LIMIT_SECONDS)
+            return "distribution, memory, disk, ports and packages are as needed"
+
+        findings.append(_finding("machine", machine))
+    return findings
+
+
+def _finding(about: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(about, ok=True, detail=look())
+    except PerfciError as error:
+        return Finding(about, ok=False, detail=str(error))

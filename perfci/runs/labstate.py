@@ -1,0 +1,35 @@
+"""How the lab was during a run, in a sentence for the mail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perfci.results.archive import CANARIES, load_shares
+from perfci.results.canaries import read_canaries
+from perfci.results.errors import ResultFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from perfci.results.canaries import NodeCanaries
+
+
+def lab_state(folder: Path) -> str:
+    """Say how busy the nodes were with other things, and what the canaries took; empty where unknown."""
+    try:
+        shares, canaries = load_shares(folder), read_canaries(folder / CANARIES)
+    except ResultFileError:
+        return ""
+    parts = [
+        f"processes that are not the lab's used {node.foreign:.1%} of {node.node}'s CPU time during the "
+        f"load, the hypervisor took {node.steal:.1%}"
+        for node in shares
+    ]
+    parts += [f"canaries on {node.node}: {', '.join(_canaries(node))}" for node in canaries]
+    return "; ".join(parts)
+
+
+def _canaries(node: NodeCanaries) -> Iterator[str]:
+    for name in sorted(node.before.keys() & node.after.keys()):
+        yield f"{name} {1000 * node.before[name]:.1f} ms before and {1000 * node.after[name]:.1f} ms after"

@@ -1,0 +1,62 @@
+"""The project's playbooks for a lab, and the variables with which they deploy a job's cloud."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+from perfci.runs.playbook import Playbooks
+from perfci.runs.processes import MARK
+from perfci.runs.stages import Stages
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from perfci.config import Settings
+    from perfci.runs.job import Job
+    from perfci.runs.progress import Progress
+
+SETUP_SECONDS = 1800.0
+"""Long enough for a slow mirror."""
+
+
+def playbooks(settings: Settings, stop: threading.Event | None = None) -> Playbooks:
+    """Return the project's playbooks for this lab."""
+    return Playbooks(
+        root=settings.root_dir,
+        inventory=settings.inventory_dir,
+        variables={"perfci_state_dir": str(settings.state_dir)},
+        environment={MARK: str(settings.state_dir)},
+        stop=stop or threading.Event(),
+    )
+
+
+def prepare(settings: Settings, progress: Progress, *, tests: bool = False) -> None:
+    """Check the machine and install what a night needs, and with `tests` what the tests need.
+
+    Raises PlaybookFailed, before anything is changed where the machine can't carry the lab.
+    """
+    with Stages(progress).stage("setup"):
+        playbooks(settings).run(
+            "setup",
+            log=settings.state_dir / "ansible" / "setup.log",
+            limit_seconds=SETUP_SECONDS,
+            variables={"packages_for_tests": tests},
+            on_step=progress.step,
+        )
+
+
+def cloud_variables(job: Job, root: Path) -> dict[str, Any]:
+    """Return the Ansible variables that deploy a job's cloud; `root` is where its files are."""
+    sources: dict[str, Any] = json.loads(job.sources.model_dump_json(exclude_none=True))
+    filters = sources.get("neutron", {}).get("filters", [])
+    for source in sources.values():
+        source.pop("filters", None)
+        source["patches"] = [str(root / patch) for patch in source.get("patches", [])]
+    return {
+        **job.cloud.variables,
+        "fake_compute_count": job.cloud.computes,
+        "openstack_sources": sources,
+        "neutron_api_filters": [{**one, "source": str(root / one["source"])} for one in filters],
+    }

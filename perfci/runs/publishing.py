@@ -1,0 +1,111 @@
+"""From archive, index and alerts to what the pages show."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from perfci.alerts.model import Closing
+from perfci.pages import INDEX
+from perfci.report.model import Canary, Failure, Mark, RunReport, SiteData, Stage, Tone
+from perfci.report.site import write
+from perfci.results.archive import CANARIES
+from perfci.results.canaries import read_canaries
+from perfci.results.errors import ResultFileError
+from perfci.results.record import record_from_dict
+from perfci.results.stores.base import History
+from perfci.runs.judging import read_judgements, series_history
+from perfci.runs.listing import read_document, run_folders
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from perfci.alerts.model import Alert
+    from perfci.analysis.types import Judgement, SeriesHistory
+    from perfci.results.model import SeriesKey
+    from perfci.runs.controller import Controller
+
+_SHOWN_RUNS = 90
+
+
+def write_site(controller: Controller) -> Path:
+    """Write all pages anew, and return the first one. Pages that did not change are left alone."""
+    alerts = controller.alerts.load().alerts
+    folders = run_folders(controller.state.archive)[-_SHOWN_RUNS:]
+    runs = tuple(report_of(controller.state.judgements, folder, alerts) for folder in folders)
+    write(
+        controller.state.site,
+        SiteData(
+            runs=runs,
+            histories=tuple(_histories(controller, runs)),
+            judgements=_latest(runs),
+            marks=tuple(_marks(alerts)),
+        ),
+    )
+    return controller.state.site / INDEX
+
+
+def report_of(judgements: Path, folder: Path, alerts: Sequence[Alert]) -> RunReport:
+    """Return everything about one archived run that people look at."""
+    document = read_document(folder)
+    record = record_from_dict(document, str(folder))
+    return RunReport(
+        record=record,
+        stages=tuple(Stage(one["name"], one["seconds"], one["ok"]) for one in document.get("stages", [])),
+        judgements=read_judgements(judgements, record.run_id),
+        canaries=_canaries(folder),
+        failure=_failure(document.get("failure")),
+        alerts=tuple(alert.id for alert in alerts if alert.opened == record.run_id),
+    )
+
+
+def _failure(found: dict[str, Any] | None) -> Failure | None:
+    if found is None:
+        return None
+    return Failure(
+        stage=found["stage"],
+        failure_class=found["class"],
+        error=found["message"],
+        source=found["source"],
+        excerpt=found["excerpt"],
+        advice=found["help"],
+    )
+
+
+def _canaries(folder: Path) -> tuple[Canary, ...]:
+    try:
+        nodes = read_canaries(folder / CANARIES)
+    except ResultFileError:
+        return ()
+    return tuple(
+        Canary(node.node, name, node.before.get(name), node.after.get(name))
+        for node in nodes
+        for name in sorted({*node.before, *node.after})
+    )
+
+
+def _histories(controller: Controller, runs: Sequence[RunReport]) -> Iterator[SeriesHistory]:
+    """Return the series of each job through its last runs; one that is no longer measured is shown too."""
+    for lab, job in sorted({(run.record.lab, run.record.job) for run in runs}):
+        records = controller.local.records(lab, job, limit=_SHOWN_RUNS)
+        by_id = {record.run_id: record for record in records}
+        measured = controller.local.measurements(records)
+        for key, same in groupby(measured, key=lambda measurement: measurement.key):
+            yield series_history(History(key, tuple((by_id[one.run_id], one) for one in same)))
+
+
+def _latest(runs: Sequence[RunReport]) -> dict[SeriesKey, Judgement]:
+    latest: dict[SeriesKey, Judgement] = {}
+    for run in sorted(runs, key=lambda one: one.record.run_id):
+        latest.update({judgement.key: judgement for judgement in run.judgements})
+    return latest
+
+
+def _marks(alerts: Sequence[Alert]) -> Iterator[Mark]:
+    for alert in alerts:
+        for series in alert.series:
+            yield Mark(series.key, series.since, "slower", Tone.BAD)
+            if alert.closed is not None:
+                ended = "accepted" if alert.closing is Closing.ACCEPTED else "fixed"
+                yield Mark(series.key, alert.closed, ended, Tone.GOOD)
