@@ -115,7 +115,10 @@ class InfluxRunIncomplete(ServiceError):
     """A run in InfluxDB has another number of iterations than was written."""
 
     template = "InfluxDB at {url}: {run_id} has {found} of {written} iterations of {series}"
-    help = "Points were deleted or expired. Deliver the run again: `perfci results sync --again {run_id}`."
+    help = (
+        "Points were deleted or expired. To deliver the run again, take {run_id} out of state/delivered.json "
+        "and run `perfci results sync`."
+    )
 
 
 class LedgerUnavailable(LabError):

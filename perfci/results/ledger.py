@@ -36,12 +36,6 @@ class DeliveryLedger:
         entries[store] = sorted({*entries.get(store, ()), run_id})
         self._write(entries)
 
-    def forget(self, store: str, run_id: str) -> None:
-        """Strike a run out, so that it is delivered again."""
-        entries = self._read()
-        entries[store] = [known for known in entries.get(store, ()) if known != run_id]
-        self._write(entries)
-
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from delivering at the same time; the lock ends with the process."""

@@ -23,6 +23,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
@@ -150,7 +151,8 @@ def read_report(path: Path, *, lab: str, job: str, run_id: str, warmup: int = 0)
 def arguments_digest(workload: _Workload) -> str:
     """Return the digest of what makes two workloads comparable: arguments, runner and contexts.
 
-    How often the runner repeats it (`times`) is not part of it, nor is the order of keys.
+    How often the runner repeats it (`times`) is not part of it, nor is the order of keys, nor the folder
+    of a file that an argument names: a lab may move its files.
     """
     runner = {
         kind: {key: value for key, value in settings.items() if key != "times"}
@@ -158,9 +160,18 @@ def arguments_digest(workload: _Workload) -> str:
         else settings
         for kind, settings in workload.runner.items()
     }
-    parts = {"scenario": workload.scenario, "runner": runner, "contexts": workload.contexts}
+    parts = _without_folders({"scenario": workload.scenario, "runner": runner, "contexts": workload.contexts})
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_DIGITS]
+
+
+def _without_folders(value: Any) -> Any:
+    """Return JSON with the last part alone of each text that is an absolute path."""
+    if isinstance(value, dict):
+        return {key: _without_folders(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(one) for one in value]
+    return PurePosixPath(value).name if isinstance(value, str) and value.startswith("/") else value
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,16 @@ def test_the_digest_covers_what_makes_workloads_comparable(report, reread):
     )
 
 
+def test_moving_a_file_that_an_argument_names_keeps_the_digest(report, reread):
+    def digest(location):
+        workload(report)["scenario"] = {"GlanceImages.create_image": {"files": [{"image": location}]}}
+        return reread(report)[0].arguments
+
+    assert digest("/srv/perfci/state/image.raw") == digest("/opt/image.raw")
+    assert digest("/opt/image.raw") != digest("/opt/other.raw")
+    assert digest("http://a/image.raw") != digest("http://b/image.raw")
+
+
 def test_several_workloads_are_loads_of_their_own_and_equal_ones_are_joined(report, reread):
     workloads = report["tasks"][0]["subtasks"][0]["workloads"]
     later = copy.deepcopy(workloads[0])
