@@ -263,10 +263,18 @@ class TestRealServer:
         assert store.results(run.record.run_id) == run
 
     def test_a_run_written_by_half_is_not_there(self, store, run, monkeypatch):
-        whole = store.server.write
-        monkeypatch.setattr(store.server, "write", lambda lines: whole(lines[: len(lines) // 2]))
-        store.write(run)
-        assert store.run_ids("embedded", "nightly") == ()
+        whole, calls = store.server.write, []
+
+        def once(lines):
+            if calls:
+                raise KeyboardInterrupt
+            calls.append(whole(lines))
+
+        monkeypatch.setattr(store.server, "write", once)
+        with pytest.raises(KeyboardInterrupt):
+            store.write(run)
+        assert self.query(store, 'SELECT count("seconds") FROM "iteration"')
+        assert store.run_ids("embedded", "nightly") == store.records("embedded", "nightly") == ()
         monkeypatch.undo()
         store.write(run)
         assert store.results(run.record.run_id) == run
