@@ -41,7 +41,14 @@ def quantity(value: float | None, metric: Metric) -> str:
         return f"{significant(100 * value)}{NBSP}%"
     if metric is Metric.SQL_STATEMENTS:
         return significant(value)
-    if 0 < abs(value) < 0.1:  # noqa: PLR2004  (below a tenth of a second milliseconds read better)
+    return seconds(value)
+
+
+def seconds(value: float | None) -> str:
+    """Return a time; below a tenth of a second milliseconds read better: `0.388 s`, `69.9 ms`."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if 0 < abs(value) < 0.1:  # noqa: PLR2004
         return f"{significant(1000 * value)}{NBSP}ms"
     return f"{significant(value)}{NBSP}s"
 
@@ -85,7 +92,8 @@ def _signed(share: float) -> str:
         return f"{MINUS}∞" if share < 0 else "+∞"
     value = 100 * share
     text = f"{abs(value):.0f}" if abs(value) >= 10 else f"{abs(value):.1f}"  # noqa: PLR2004
-    return f"{MINUS if value < 0 else '+'}{text}"
+    sign = "" if not float(text) else MINUS if value < 0 else "+"
+    return f"{sign}{text}"
 
 
 def probability(value: float | None) -> str:
@@ -102,7 +110,9 @@ def counted(number: int, noun: str) -> str:
 
 
 def elapsed(seconds: float) -> str:
-    """Return how long something took: `48 s`, `7 min 12 s`, `1 h 05 min`."""
+    """Return how long something took: `0.2 s`, `48 s`, `7 min 12 s`, `1 h 05 min`."""
+    if seconds < 10:  # noqa: PLR2004
+        return f"{seconds:.1f}{NBSP}s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

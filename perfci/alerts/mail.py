@@ -9,13 +9,13 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from perfci.alerts import plain
 from perfci.alerts.document import Picture
 from perfci.alerts.model import Kind
 from perfci.alerts.sections import recipients
 from perfci.alerts.stories import tell
+from perfci.markup import breakable
 from perfci.wording import NBSP
 
 if TYPE_CHECKING:
@@ -92,12 +92,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["breakable"] = _breakable
+    environment.filters["breakable"] = breakable
     return environment
-
-
-def _breakable(name: str) -> Markup:
-    """Let a long name of a scenario break after its dots and underscores."""
-    return Markup("").join(
-        Markup("{}<wbr>").format(part) if part in "._" else escape(part) for part in re.split(r"([._])", name)
-    )

@@ -1,0 +1,140 @@
+"""What the pages and tables are made from. Whoever knows runs, results and alerts fills it in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from perfci.analysis.types import Outcome
+from perfci.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from perfci.analysis.types import Judgement, SeriesHistory
+    from perfci.results.model import RunRecord, SeriesKey
+
+
+class Tone(StrEnum):
+    """How something is to be looked at; each has a colour and never a colour alone."""
+
+    BAD = "bad"
+    GOOD = "good"
+    LAB = "lab"
+    QUIET = "quiet"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of a run: how long it took, and whether it went well."""
+
+    name: str
+    seconds: float
+    ok: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """One canary on one node, in seconds; None where that round was not run or nothing is usual yet."""
+
+    node: str
+    name: str
+    before: float | None
+    after: float | None
+    usual: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run failed; `excerpt` is from the log `source`."""
+
+    stage: str
+    failure_class: str
+    error: str
+    source: str = ""
+    excerpt: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """Everything about one run that people look at. `alerts` are ids of the alerts that it opened."""
+
+    record: RunRecord
+    stages: tuple[Stage, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
+    canaries: tuple[Canary, ...] = ()
+    failure: Failure | None = None
+    alerts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that began with a run in one series: a regression, its end, an improvement."""
+
+    key: SeriesKey
+    run_id: str
+    label: str
+    tone: Tone
+
+
+@dataclass(frozen=True, slots=True)
+class SiteData:
+    """All that the pages show: runs in any order, each series with its history and latest judgement."""
+
+    runs: tuple[RunReport, ...]
+    histories: tuple[SeriesHistory, ...]
+    judgements: Mapping[SeriesKey, Judgement] = field(default_factory=dict)
+    marks: tuple[Mark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A run in a few words."""
+
+    tone: Tone
+    text: str
+
+
+TONES = {
+    Outcome.REGRESSION: Tone.BAD,
+    Outcome.IMPROVEMENT: Tone.GOOD,
+    Outcome.NO_CHANGE: Tone.QUIET,
+    Outcome.TOO_NOISY: Tone.LAB,
+    Outcome.INVALID: Tone.LAB,
+    Outcome.NO_BASELINE: Tone.QUIET,
+    Outcome.NO_DATA: Tone.LAB,
+}
+_ORDER = tuple(TONES)
+_CALM = (Outcome.NO_CHANGE, Outcome.TOO_NOISY, Outcome.NO_BASELINE)
+
+
+def verdict(run: RunReport) -> Verdict:
+    """Return a run's verdict: what failed comes before what is invalid, that before what is slower."""
+    if run.failure:
+        tone = Tone.LAB if run.failure.failure_class == "lab" else Tone.BAD
+        return Verdict(tone, f"failed in {run.failure.stage} ({run.failure.failure_class})")
+    if not run.record.validity.valid:
+        return Verdict(Tone.LAB, str(Outcome.INVALID))
+    found = {judgement.outcome for judgement in run.judgements}
+    for outcome, word in ((Outcome.REGRESSION, "slower"), (Outcome.IMPROVEMENT, "faster")):
+        if outcome in found:
+            return Verdict(TONES[outcome], f"{counted(tally(run.judgements, outcome), 'series')} {word}")
+    calm = next((outcome for outcome in _CALM if outcome in found), Outcome.NO_DATA)
+    return Verdict(TONES[calm], str(calm))
+
+
+def tally(judgements: Iterable[Judgement], outcome: Outcome) -> int:
+    """Return how many series have an outcome."""
+    return sum(judgement.outcome is outcome for judgement in judgements)
+
+
+def by_interest(judgements: Iterable[Judgement]) -> list[Judgement]:
+    """Sort judgements: regressions first, the clearest of them on top; then by name."""
+
+    def rank(one: Judgement) -> tuple[int, float, SeriesKey]:
+        clear = one.outcome in (Outcome.REGRESSION, Outcome.IMPROVEMENT)
+        return (_ORDER.index(one.outcome), -abs(one.effect or 0.0) if clear else 0.0, one.key)
+
+    return sorted(judgements, key=rank)

@@ -1,0 +1,203 @@
+"""Static pages: an overview, one page for each run, one for each scenario with its trends.
+
+They need no server: no scripts, nothing from elsewhere, relative links only. A page whose content did
+not change is left alone, and a changed one is replaced in one step.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from perfci import pages, wording
+from perfci.markup import breakable
+from perfci.redaction import redacted
+from perfci.report.model import TONES, RunReport, SiteData, by_interest, tally, verdict
+from perfci.report.svg import sparkline, trend
+from perfci.results.model import COUNTERS, TOTAL, Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from perfci.analysis.types import Judgement, SeriesHistory
+    from perfci.report.model import Mark
+    from perfci.results.model import CodeUnderTest, SeriesKey
+
+RUNS_LISTED = 60
+STYLE = "style.css"
+_METRICS = tuple(Metric)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was done: pages whose content changed, and pages in all."""
+
+    changed: int
+    pages: int
+
+
+def write(folder: Path, data: SiteData) -> Written:
+    """Write all pages into a folder; pages of runs and scenarios that are not in `data` stay."""
+    changed = total = 0
+    for name, content in _pages(data):
+        total += 1
+        changed += _replace(folder / name, content)
+    return Written(changed, total)
+
+
+def _pages(data: SiteData) -> Iterator[tuple[str, str]]:
+    names = _code_names(data.runs)
+    marks: dict[SeriesKey, list[Mark]] = defaultdict(list)
+    for mark in sorted(data.marks, key=lambda one: (one.run_id, one.label)):
+        marks[mark.key].append(mark)
+    yield STYLE, (files("perfci.report") / "templates" / STYLE).read_text(encoding="utf-8")
+    yield pages.INDEX, _rendered("index.html.j2", root="", jobs=_jobs(data))
+    for run in data.runs:
+        yield pages.run_page(run.record.run_id), _run(run)
+    for histories in _by_scenario(data.histories).values():
+        key = histories[0].key
+        series = [
+            _series(history, data.judgements.get(history.key), marks[history.key], names)
+            for history in histories
+        ]
+        yield pages.scenario_page(key), _rendered("scenario.html.j2", root="../", key=key, series=series)
+
+
+def _jobs(data: SiteData) -> list[dict[str, Any]]:
+    """Return what the overview shows of each job: its scenarios as they are now, and its last runs."""
+    runs: dict[tuple[str, str], list[RunReport]] = defaultdict(list)
+    for run in data.runs:
+        runs[run.record.lab, run.record.job].append(run)
+    scenarios: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for histories in _by_scenario(data.histories).values():
+        key = histories[0].key
+        scenarios[key.lab, key.job].append(_scenario_summary(histories, data))
+    return [
+        {
+            "lab": lab,
+            "job": job,
+            "runs": [_summary(run) for run in _newest(runs[lab, job])[:RUNS_LISTED]],
+            "scenarios": scenarios[lab, job],
+        }
+        for lab, job in sorted(runs)
+    ]
+
+
+def _newest(runs: Iterable[RunReport]) -> list[RunReport]:
+    return sorted(runs, key=lambda run: run.record.run_id, reverse=True)
+
+
+def _summary(run: RunReport) -> dict[str, Any]:
+    return {
+        "run": run,
+        "verdict": verdict(run),
+        "seconds": (run.record.finished_at - run.record.started_at).total_seconds(),
+        "changed": [one for one in by_interest(run.judgements) if one.since is not None],
+    }
+
+
+def _scenario_summary(histories: list[SeriesHistory], data: SiteData) -> dict[str, Any]:
+    lead = histories[0]
+    judged = [data.judgements[one.key] for one in histories if one.key in data.judgements]
+    worst = by_interest(judged)[0] if judged else None
+    now = data.judgements.get(lead.key)
+    return {"key": lead.key, "spark": Markup(sparkline(lead)), "worst": worst, "now": now}  # noqa: S704
+
+
+def _run(run: RunReport) -> str:
+    judgements = by_interest(run.judgements)
+    return _rendered(
+        "run.html.j2",
+        root="../",
+        run=run,
+        record=run.record,
+        verdict=verdict(run),
+        judgements=judgements,
+        counts=[(outcome, count) for outcome in TONES if (count := tally(judgements, outcome))],
+        excerpt=redacted(run.failure.excerpt) if run.failure else "",
+        error=redacted(run.failure.error) if run.failure else "",
+    )
+
+
+def _series(
+    history: SeriesHistory, judgement: Judgement | None, marks: list[Mark], names: dict[str, str]
+) -> dict[str, Any]:
+    # The picture escapes what it is given.
+    picture = Markup(trend(history, judgement, marks, names))  # noqa: S704
+    return {"key": history.key, "judgement": judgement, "picture": picture, "runs": len(history.points)}
+
+
+def _by_scenario(histories: Iterable[SeriesHistory]) -> dict[tuple[str, ...], list[SeriesHistory]]:
+    groups: dict[tuple[str, ...], list[SeriesHistory]] = defaultdict(list)
+    for history in sorted(histories, key=lambda one: _place(one.key)):
+        key = history.key
+        groups[key.lab, key.job, key.scenario, key.arguments].append(history)
+    return groups
+
+
+def _place(key: SeriesKey) -> tuple[Any, ...]:
+    """Sort key: whole iterations before actions, timings before counters."""
+    return (
+        key.lab,
+        key.job,
+        key.scenario,
+        key.arguments,
+        _METRICS.index(key.metric) if key.metric in COUNTERS else 0,
+        key.metric is not Metric.SECONDS,
+        key.action != TOTAL,
+        key.action,
+    )
+
+
+def _code_names(runs: Iterable[RunReport]) -> dict[str, str]:
+    return {run.record.code.digest: _code_name(run.record.code) for run in runs}
+
+
+def _code_name(code: CodeUnderTest) -> str:
+    """Return which code ran: what was put on top, or came from git; else only its digest."""
+    special = [
+        f"{service.service} {wording.revision_name(service)}"
+        for service in code.services
+        if service.changes or service.source != "wheel"
+    ]
+    return f"code {code.digest}{': ' if special else ''}{'; '.join(special)}"
+
+
+def _rendered(template: str, **values: Any) -> str:
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("perfci.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["breakable"] = breakable
+    environment.globals.update(pages=pages, wording=wording, tones=TONES, style=STYLE)
+    return environment
+
+
+def _replace(target: Path, content: str) -> bool:
+    """Write a file in one step, unless it holds that content already; return whether it was written."""
+    data = content.encode()
+    try:
+        if target.read_bytes() == data:
+            return False
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.with_name(f".{target.name}.{os.getpid()}")
+    scratch.write_bytes(data)
+    scratch.replace(target)
+    return True

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import pytest
+from nights import NETWORKS, PATCH, PORTS, run_id, seconds_key
+from site_data import site_data
+
+from perfci import pages
+from perfci.report.model import Mark, SiteData, Tone
+from perfci.report.site import Written, write
+
+VOID = frozenset({"meta", "link", "br", "wbr"})
+
+
+class Page(HTMLParser):
+    """Checks nesting; collects what is linked, loaded and named."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.stack, self.links, self.loaded, self.ids, self.text = [], [], [], [], []
+        self.feed(text)
+        assert self.stack == []
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        if tag not in VOID:
+            self.stack.append(tag)
+        if tag == "a":
+            self.links.append(values["href"])
+        if tag in ("link", "script", "img", "iframe"):
+            self.loaded.append(values.get("href") or values.get("src"))
+        if "id" in values:
+            self.ids.append(values["id"])
+        if tag == "svg":
+            assert "aria-label" in values or values.get("aria-hidden") == "true"
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return site_data()
+
+
+@pytest.fixture(scope="module")
+def site(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    write(folder, data)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def parsed(site):
+    return {file: Page(file.read_text()) for file in site.rglob("*.html")}
+
+
+def test_there_is_a_page_for_each_run_and_scenario(site, data, parsed):
+    scenarios = {pages.scenario_page(history.key) for history in data.histories}
+    runs = {pages.run_page(run.record.run_id) for run in data.runs}
+    assert {str(file.relative_to(site)) for file in parsed} == {"index.html", *scenarios, *runs}
+    assert len(runs) == 30
+
+
+def test_every_link_leads_to_a_page_and_a_place_on_it(parsed):
+    seen = 0
+    for file, page in parsed.items():
+        for link in page.links:
+            target, _, fragment = link.partition("#")
+            there = (file.parent / unquote(target)).resolve()
+            assert there in parsed, link
+            if fragment:
+                assert fragment in parsed[there].ids
+                seen += 1
+    assert seen > 100
+
+
+def test_nothing_is_loaded_but_the_style_sheet(site, parsed):
+    for file, page in parsed.items():
+        assert len(page.loaded) == 1
+        assert (file.parent / page.loaded[0]).resolve() == site / "style.css"
+        assert "<script" not in file.read_text()
+        assert len(page.ids) == len(set(page.ids))
+    assert not re.search(r"url\(|@import|https?:", (site / "style.css").read_text())
+
+
+def test_the_overview_shows_verdicts_and_links_to_what_changed(site):
+    text = (site / "index.html").read_text()
+    assert text.count("3\u00a0series slower") == 4
+    assert "failed in deploy (product)" in text
+    assert "invalid (lab)" in text
+    assert "no baseline" in text
+    assert (
+        f'href="{pages.scenario_page(seconds_key("neutron.create_port", PORTS))}#neutron.create_port--seconds"'
+        in text
+    )
+    assert text.index(run_id(29)) < text.index(run_id(0))
+
+
+def test_a_run_page_sorts_verdicts_by_interest_and_says_what_ran(site):
+    text = (site / pages.run_page(run_id(21))).read_text()
+    table = text[text.index("<tbody>") :]
+    assert table.index("neutron.create_port") < table.index("neutron.list_ports")
+    assert table.rindex(">regression</span>") < table.index(">no change</span>")
+    assert PATCH in text
+    assert "regression: 3" in text
+    assert "2\u00a0min 11\u00a0s" in text
+    assert "65af3750f0" in text
+
+
+def test_a_failed_run_shows_its_log_without_secrets(site):
+    text = (site / pages.run_page(run_id(27))).read_text()
+    assert "status 500 instead of 200" in text
+    assert "password=********" in text
+    assert "hunter22" not in text
+
+
+def test_an_unfit_night_says_why(site):
+    text = (site / pages.run_page(run_id(14))).read_text()
+    assert "The lab was not fit to measure" in text
+    assert "canary disk on node-1" in text
+
+
+def test_a_trend_marks_changes_environments_code_and_unfit_runs(site):
+    text = (site / pages.scenario_page(seconds_key("total", PORTS))).read_text()
+    picture = text[text.index('id="neutron.create_port--seconds"') :]
+    picture = picture[: picture.index("</section>")]
+    assert picture.count('class="run ') == 30
+    assert picture.count('class="run bad"') == 4
+    assert picture.count('class="run off"') == 1
+    assert picture.count('class="env"') == 1
+    assert picture.count('class="code"') == 2
+    assert 'class="change bad"' in picture
+    assert "+31 %" in picture
+    assert 'class="band"' in picture
+    assert PATCH in picture
+    assert f'href="../runs/{run_id(20)}.html"' in picture
+
+
+def test_only_pages_that_changed_are_written(data, tmp_path):
+    first = write(tmp_path, data)
+    assert first == Written(first.pages, first.pages)
+    index = tmp_path / "index.html"
+    before = index.stat()
+    assert write(tmp_path, data) == Written(0, first.pages)
+    assert index.stat() == before
+    mark = Mark(seconds_key("total", NETWORKS), run_id(25), "accepted", Tone.QUIET)
+    assert write(tmp_path, replace(data, marks=(*data.marks, mark))).changed == 1
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_the_order_of_what_is_given_does_not_matter(data, site, tmp_path):
+    turned = SiteData(
+        tuple(reversed(data.runs)),
+        tuple(reversed(data.histories)),
+        dict(reversed(data.judgements.items())),
+        tuple(reversed(data.marks)),
+    )
+    write(tmp_path, turned)
+    for file in tmp_path.rglob("*.html"):
+        assert file.read_text() == (site / file.relative_to(tmp_path)).read_text()
+
+
+def test_an_empty_lab_has_an_overview(tmp_path):
+    assert write(tmp_path, SiteData((), ())).pages == 2
+    assert "No run is archived yet." in (tmp_path / "index.html").read_text()
+
+
+def test_what_comes_from_outside_cannot_break_a_page(data, tmp_path):
+    nasty = '<script>alert("x")</script>&"\'`../../x'
+    run = data.runs[20]
+    service = replace(run.record.code.services[0], version=nasty, changes=(nasty,))
+    key = seconds_key("total", PORTS)
+    history = next(one for one in data.histories if one.key == key)
+    judgement = replace(data.judgements[key], key=replace(key, scenario=nasty, action=nasty), reason=nasty)
+    record = replace(
+        run.record,
+        job=nasty,
+        code=replace(run.record.code, services=(service,)),
+        validity=replace(run.record.validity, valid=False, reasons=(nasty,)),
+    )
+    odd = replace(run, record=record, judgements=(judgement,))
+    write(
+        tmp_path / "site",
+        SiteData(
+            (odd,),
+            (replace(history, key=judgement.key),),
+            {judgement.key: judgement},
+            (Mark(judgement.key, run_id(20), nasty, Tone.BAD),),
+        ),
+    )
+    files = list((tmp_path / "site").rglob("*.html"))
+    assert len(files) == 3
+    for file in files:
+        assert "<script" not in file.read_text()
+        Page(file.read_text())
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]

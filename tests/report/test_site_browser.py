@@ -1,0 +1,125 @@
+"""The pages in a real browser: nothing in the console, nothing sticks out, light and dark, by keyboard."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from nights import PORTS, run_id, seconds_key
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from site_data import site_data
+
+from perfci import pages
+from perfci.report.site import write
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+)  # fmt: skip
+SCENARIO = pages.scenario_page(seconds_key("total", PORTS))
+ALL = (pages.INDEX, SCENARIO, pages.run_page(run_id(21)), pages.run_page(run_id(27)))
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER), reason="chromium is missing: apt-get install chromium chromium-driver"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    write(folder, site_data())
+    return folder
+
+
+def look(browser, site, page, width=1000, scheme="light"):
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.get((site / page).as_uri())
+
+
+@pytest.mark.parametrize("page", ALL)
+def test_pages_load_without_complaints(browser, site, page):
+    look(browser, site, page)
+    assert browser.get_log("browser") == []
+    assert browser.find_element(By.TAG_NAME, "h1").is_displayed()
+
+
+@pytest.mark.parametrize("page", ALL)
+@pytest.mark.parametrize("width", [360, 1000])
+def test_nothing_sticks_out_of_the_page(browser, site, page, width):
+    look(browser, site, page, width)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_on_a_phone_a_trend_shows_its_newest_end(browser, site):
+    look(browser, site, SCENARIO, 360)
+    newest, oldest = (browser.find_elements(By.CSS_SELECTOR, "svg.trend a")[place] for place in (29, 0))
+    assert 0 < newest.rect["x"] < 360
+    assert oldest.rect["x"] < 0
+    assert 0 < browser.find_element(By.CSS_SELECTOR, "svg.trend .tick").rect["x"] < 360
+
+
+_CONTRAST = """
+function light(c){return c.map(v=>v/255).map(v=>v<=.03928?v/12.92:((v+.055)/1.055)**2.4)
+ .reduce((s,v,i)=>s+v*[.2126,.7152,.0722][i],0)}
+function rgb(s){return (s.match(/[\\d.]+/g)||[]).map(Number)}
+function back(e){for(;e;e=e.parentElement){const c=rgb(getComputedStyle(e).backgroundColor);
+ if(c.length===3||c[3]>0)return c.slice(0,3)}return [255,255,255]}
+const found=[];
+for(const e of document.querySelectorAll('h1,h2,h3,p,td,th,a,.badge,span,dd,dt,pre,code,svg text')){
+ if(!e.textContent.trim()||!e.getClientRects().length)continue;
+ const style=getComputedStyle(e);
+ const front=rgb(e.closest('svg')&&e.tagName==='text'?style.fill:style.color).slice(0,3);
+ const [a,b]=[light(front),light(back(e))].sort((x,y)=>y-x);
+ const ratio=(a+.05)/(b+.05);
+ if(ratio<4.5)found.push([e.tagName,e.className.baseVal||e.className,e.textContent.slice(0,30),ratio]);}
+return found;
+"""
+
+
+@pytest.mark.parametrize("page", ALL)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_the_contrast_that_wcag_asks_for(browser, site, page, scheme):
+    look(browser, site, page, scheme=scheme)
+    assert browser.execute_script(_CONTRAST) == []
+
+
+def test_light_and_dark_differ(browser, site):
+    colours = set()
+    for scheme in ("light", "dark"):
+        look(browser, site, pages.INDEX, scheme=scheme)
+        colours.add(browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color"))
+    assert len(colours) == 2
+
+
+def test_a_point_leads_to_its_run_and_the_overview_to_a_trend(browser, site):
+    look(browser, site, pages.INDEX)
+    browser.find_element(By.LINK_TEXT, "neutron.create_port").click()
+    assert browser.current_url.endswith(f"{SCENARIO}#neutron.create_port--seconds")
+    point = browser.find_element(By.CSS_SELECTOR, "section:target svg.trend a.bad")
+    assert "1.2" in point.find_element(By.TAG_NAME, "title").get_attribute("textContent")
+    browser.execute_script("arguments[0].focus()", point)
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    assert browser.current_url.endswith(pages.run_page(run_id(20)))
+    browser.find_element(By.LINK_TEXT, "perfci").click()
+    assert browser.current_url.endswith(pages.INDEX)

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nights import PORTS, History, run_id, seconds_key, statements_key
+
+from perfci.analysis.types import Judgement, Outcome, RunPoint, SeriesHistory
+from perfci.report.model import Mark, Tone
+from perfci.report.svg import RUNS_SHOWN, sparkline, trend
+
+KEY = seconds_key("neutron.create_port", PORTS)
+WIDTH, HEIGHT = 760, 190
+
+
+def parsed(text):
+    return ET.fromstring(text)  # noqa: S314  (our own output, nothing hostile)
+
+
+def point(night, *values, valid=True, environment="e", code="c"):
+    return RunPoint(run_id(night), environment, code, values, len(values), 0, valid)
+
+
+def drawn(points, judgement=None, marks=(), key=KEY):
+    return parsed(trend(SeriesHistory(key, tuple(points)), judgement, marks))
+
+
+def test_runs_without_values_leave_no_point():
+    root = drawn([point(0, 1.0), point(1), point(2, 1.1)])
+    assert len(root.findall("a")) == 2
+    assert trend(SeriesHistory(KEY, (point(0),)), None) == ""
+
+
+def test_a_higher_value_is_drawn_higher_and_a_later_run_further_right():
+    first, second = drawn([point(0, 1.0), point(1, 2.0)]).findall("a/circle")
+    assert float(first.get("cy")) > float(second.get("cy"))
+    assert float(first.get("cx")) < float(second.get("cx"))
+
+
+def test_pointing_at_a_run_tells_value_code_and_run():
+    root = parsed(
+        trend(
+            SeriesHistory(KEY, (point(0, *[0.9, 1.0, 1.1]),)),
+            None,
+            (),
+            {"c": "code c: neutron with slow.patch"},
+        )
+    )
+    title = root.find("a/title").text
+    assert title.splitlines() == [
+        "2026-10-31 04:15 UTC: 1.00\u00a0s",
+        "middle 80 %: 0.920\u00a0s … 1.08\u00a0s",
+        "3\u00a0values",
+        "code c: neutron with slow.patch",
+        run_id(0),
+    ]
+
+
+def test_an_unfit_run_says_so():
+    root = drawn([replace(point(0, 1.0, valid=False), failures=2)])
+    assert "off" in root.find("a").get("class")
+    assert "the lab was not fit to measure" in root.find("a/title").text
+    assert "2\u00a0failures" in root.find("a/title").text
+
+
+def test_the_band_is_the_baseline_and_its_mde():
+    judgement = Judgement(KEY, run_id(1), Outcome.NO_CHANGE, "", baseline_location=1.0, mde=0.1)
+    root = drawn([point(0, 1.0), point(1, 2.0)], judgement)
+    band, base = root.find("rect[@class='band']"), root.find("line[@class='base']")
+    top, height = float(band.get("y")), float(band.get("height"))
+    assert float(base.get("y1")) == pytest.approx(top + height / 2, abs=0.2)
+    scale = [float(circle.get("cy")) for circle in root.findall("a/circle")]
+    assert height == pytest.approx((scale[0] - scale[1]) * 0.2, abs=0.2)
+
+
+def test_colours_follow_the_newest_mark():
+    marks = (Mark(KEY, run_id(1), "+20 %", Tone.BAD), Mark(KEY, run_id(3), "back", Tone.GOOD))
+    root = drawn([point(n, 1.0) for n in range(4)], marks=marks)
+    assert [one.get("class").strip() for one in root.findall("a")] == [
+        "run",
+        "run bad",
+        "run bad",
+        "run good",
+    ]
+    assert "+20 % since 2026-11-01; back since 2026-11-03" in root.get("aria-label")
+
+
+def test_only_the_last_runs_are_drawn():
+    root = drawn([point(n, 1.0) for n in range(RUNS_SHOWN + 30)])
+    assert len(root.findall("a")) == RUNS_SHOWN
+
+
+def test_a_sparkline_needs_two_runs():
+    assert sparkline(SeriesHistory(KEY, (point(0, 1.0),))) == ""
+    root = parsed(sparkline(SeriesHistory(KEY, (point(0, 1.0), point(1, 3.0)))))
+    assert root.find("polyline").get("points") == "2.0,18.0 98.0,2.0"
+
+
+values = st.lists(st.floats(0, 1e13, allow_subnormal=False), max_size=6)
+
+
+@given(
+    st.lists(values, max_size=12), st.booleans(), st.floats(0, 1e13) | st.none(), st.floats(0, 3) | st.none()
+)
+def test_everything_stays_inside_the_picture(runs, counters, base, mde):
+    key = statements_key("neutron-api", PORTS) if counters else KEY
+    judgement = Judgement(key, run_id(0), Outcome.NO_CHANGE, "", baseline_location=base, mde=mde)
+    text = trend(SeriesHistory(key, tuple(point(n, *run) for n, run in enumerate(runs))), judgement)
+    if not any(runs):
+        assert text == ""
+        return
+    for element in parsed(text).iter():
+        for name in ("cy", "y1", "y2", "y"):
+            assert -0.1 <= float(element.get(name, 0)) <= HEIGHT + 0.1
+        for name in ("cx", "x1", "x2", "x"):
+            assert -0.1 <= float(element.get(name, 0)) <= WIDTH + 0.1
+
+
+def test_the_trend_of_real_iterations_shows_every_run():
+    history = History()
+    for _ in range(5):
+        history.play()
+    for one in history.histories():
+        assert len(parsed(trend(one, None)).findall("a")) == 5

@@ -1,0 +1,80 @@
+"""A site as a lab has it after some weeks, for the tests of pages and tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nights import BOOT, JOB, LAB, PATCH, PORTS, SLOW, History, seconds_key, statements_key
+
+from perfci.analysis.types import Judgement, Outcome, RunPoint, SeriesHistory
+from perfci.report.model import Canary, Failure, Mark, RunReport, SiteData, Stage, Tone
+
+__all__ = ["JOB", "LAB", "site_data"]
+
+STAGES = (
+    ("reserve", 0.2),
+    ("deploy", 131.0),
+    ("hammer", 246.0),
+    ("collect", 9.0),
+    ("analyse", 3.1),
+    ("publish", 4.4),
+)
+
+
+def site_data() -> SiteData:
+    """Return thirty nights: slower from the 20th to the 23rd, one night unfit, one failed, a new environment."""
+    history, reports, marks = History(), [], []
+    for number, slowed in enumerate([None] * 20 + [SLOW] * 4 + [None] * 6):
+        fields = (
+            {"invalid": ("canary disk on node-1 took 81 ms, usual is 12 ms (±2 ms over 12 runs)",)}
+            if number == 14
+            else {}
+        )
+        if number < 4:
+            fields["environment"] = "0dd0dd0dd0dd"
+        run = history.play(*((PATCH,) if slowed else ()), factors=slowed, **fields)
+        reports.append(_report(run, history.judgements()))
+        if number in (20, 24):
+            for (action, scenario), factor in SLOW.items():
+                label = f"+{100 * (factor - 1):.0f} %" if slowed else "back"
+                marks.append(
+                    Mark(seconds_key(action, scenario), run.run_id, label, Tone.BAD if slowed else Tone.GOOD)
+                )
+    reports[-3] = replace(
+        reports[-3],
+        judgements=(),
+        failure=Failure(
+            "deploy",
+            "product",
+            "status 500 instead of 200",
+            "neutron-api.log",
+            "Traceback\n  password=hunter22",
+        ),
+        stages=(Stage("reserve", 0.2), Stage("deploy", 140.0, ok=False), Stage("release", 1.0)),
+    )
+    judgements = {one.key: one for one in history.judgements()}
+    statements = _statements(history)
+    return SiteData(tuple(reports), (*history.histories(), statements), judgements, tuple(marks))
+
+
+def _report(run, judgements: tuple[Judgement, ...]) -> RunReport:
+    stages = tuple(Stage(name, seconds) for name, seconds in STAGES)
+    canaries = tuple(
+        Canary("node-1", name, usual * 0.99, usual * 1.02, usual)
+        for name, usual in (("cpu", 0.41), ("memory", 0.22), ("disk", 0.012), ("mariadb", 0.0009))
+    )
+    moved = any(one.outcome is Outcome.REGRESSION for one in judgements)
+    return RunReport(run, stages, judgements, canaries, alerts=("65af3750f0",) if moved else ())
+
+
+def _statements(history: History) -> SeriesHistory:
+    points = tuple(
+        RunPoint(
+            run.run_id, run.environment, run.code.digest, (41.0 if put else 38.0,), 20, 0, run.validity.valid
+        )
+        for run, put in zip(history.records.values(), history.factors, strict=True)
+    )
+    return SeriesHistory(statements_key("neutron-api", PORTS), points)
+
+
+BOOT_TOTAL = seconds_key("total", BOOT)
