@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from perfci import config
 from perfci.cli.output import Json, errors_reported, print_json
+from perfci.report.terminal import show_judgements
 from perfci.results.archive import read_archive
 from perfci.runs import judging
 from perfci.runs.controller import Controller
@@ -16,6 +18,7 @@ from perfci.runs.listing import find_run
 
 def analyse(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or `last`.")] = "last",
+    full: Annotated[bool, typer.Option("--full", help="List the series that did not change, too.")] = False,
     as_json: Json = False,
 ) -> None:
     """Judge every series of a run against its history. Nothing is sent; `perfci run` does that.
@@ -30,5 +33,5 @@ def analyse(
         if as_json:
             print_json(judging.as_json(judgements))
         else:
-            print_judgements(judgements)
+            show_judgements(Console(), judgements, full=full)
     raise typer.Exit(judging.exit_code(judgements))

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from perfci import config
-from perfci.cli.output import Json, errors_reported, print_error, print_json, print_table
+from perfci.cli.output import Json, errors_reported, print_error, print_json
+from perfci.report.terminal import show_results
 from perfci.results.archive import read_archive
 from perfci.runs.controller import Controller
 from perfci.runs.ingest import ingest as take_in
 from perfci.runs.listing import find_run
-from perfci.wording import quantity
 
 if TYPE_CHECKING:
     from perfci.results.model import Measurement
 
 app = typer.Typer(no_args_is_help=True, help="What runs measured, and where it is stored.")
-
-COLUMNS = ("scenario", "action", "metric", "median", "iterations", "failed")
 
 
 @app.command()
@@ -37,7 +35,7 @@ def show(
         if as_json:
             print_json({"run": results.record.run_id, "series": [_as_dict(m) for m in found]})
         else:
-            print_table(COLUMNS, map(_row, found), empty=f"{results.record.run_id} measured nothing.")
+            show_results(Console(), found)
 
 
 @app.command()
@@ -87,19 +85,6 @@ def rebuild(as_json: Json = False) -> None:
 
 def _controller() -> Controller:
     return Controller(config.load())
-
-
-def _row(measurement: Measurement) -> tuple[str, ...]:
-    metric = measurement.key.metric
-    middle = quantity(median(measurement.values), metric) if measurement.values else "-"
-    return (
-        measurement.key.scenario,
-        measurement.key.action,
-        str(metric),
-        middle,
-        str(measurement.attempts),
-        str(measurement.failures),
-    )
 
 
 def _as_dict(measurement: Measurement) -> dict[str, object]:

@@ -10,12 +10,15 @@ import typer
 
 from perfci import config
 from perfci.cli.groups import DefaultGroup
+from perfci.cli.outcome import outcome_as_dict, print_outcome
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 from perfci.runs import listing
 from perfci.runs.assemble import night
+from perfci.runs.controller import Controller
 from perfci.runs.folders import StateFolder
 from perfci.runs.job import load_job
 from perfci.runs.progress import Silent, Terminal
+from perfci.runs.reproduce import reproduce as again
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,12 +51,11 @@ def start(
         loaded = load_job(job, settings.jobs_dir)
         if as_json:
             outcome = night(loaded, settings, holder=holder(), progress=Silent()).run()
-            print_json(outcome.as_dict())
+            print_json(outcome_as_dict(outcome))
         else:
             with Terminal() as progress:
                 outcome = night(loaded, settings, holder=holder(), progress=progress).run()
-            for line in outcome.lines():
-                typer.echo(line)
+            print_outcome(outcome, Controller(settings))
     raise typer.Exit(outcome.exit_code)
 
 
@@ -94,8 +96,6 @@ def reproduce(run_id: RunId = "last", lab: Lab = None, as_json: Json = False) ->
 
     The new run is archived under the job `<job>-reproduce`, so that it never enters a baseline.
     """
-    from perfci.runs.reproduce import reproduce as again  # noqa: PLC0415
-
     with errors_reported(as_json=as_json):
         settings = settings_for(lab)
         folder = listing.find_run(StateFolder(settings.state_dir).archive, run_id)

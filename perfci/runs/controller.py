@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from perfci.alerts.evidence import Evidence
 from perfci.alerts.mail import compose
 from perfci.alerts.maildir import MaildirTransport
 from perfci.alerts.outbox import Outbox
 from perfci.alerts.repository import AlertFile
+from perfci.alerts.sections import recipients
 from perfci.alerts.settings import MailSettings, SmtpSettings
 from perfci.alerts.smtp import SmtpTransport
-from perfci.alerts.stories import Evidence, recipients
 from perfci.analysis.settings import AnalysisSettings
 from perfci.results.ledger import DeliveryLedger
 from perfci.results.stores.influx import InfluxStore

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,12 +31,7 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Look at everything; nothing is changed."""
-    findings = [
-        _finding(
-            f"job {name}", lambda name=name: f"{len(load_job(name, settings.jobs_dir).scenarios)} scenarios"
-        )
-        for name in jobs(settings.jobs_dir)
-    ]
+    findings = [_finding(f"job {name}", partial(_job, settings, name)) for name in jobs(settings.jobs_dir)]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "doctor.log"
 
@@ -45,6 +41,10 @@ def examine(settings: Settings) -> list[Finding]:
 
         findings.append(_finding("machine", machine))
     return findings
+
+
+def _job(settings: Settings, name: str) -> str:
+    return f"{len(load_job(name, settings.jobs_dir).scenarios)} scenarios"
 
 
 def _finding(about: str, look: Callable[[], str]) -> Finding:

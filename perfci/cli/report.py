@@ -1,0 +1,19 @@
+"""`perfci report`: the static trend pages."""
+
+from __future__ import annotations
+
+import typer
+
+from perfci import config
+from perfci.cli.output import Json, errors_reported, print_json
+from perfci.runs.controller import Controller
+
+
+def report(as_json: Json = False) -> None:
+    """Write the trend pages anew, from the archive and the index."""
+    with errors_reported(as_json=as_json):
+        index = Controller(config.load()).publish()
+        if as_json:
+            print_json({"index": index})
+        else:
+            typer.echo(str(index))
