@@ -1,3 +1,4 @@
+import dataclasses
 import logging
 import re
 import socket
@@ -5,7 +6,6 @@ import statistics
 
 import pytest
 import requests
-from influx_recorder import Recorder, cut_short, hang_up, parse_line, sleep
 
 from perfci.errors import ServiceError
 from perfci.results.archive import read_archive
@@ -23,6 +23,7 @@ from perfci.results.model import Metric, RunResults
 from perfci.results.stores.influx import InfluxStore
 from perfci.results.stores.influx_http import InfluxSettings
 from perfci.results.sync import sync
+from tests.results.influx_recorder import Recorder, cut_short, hang_up, parse_line, sleep
 
 TOKEN = "s3cr3t-token"
 PASSWORD = "s3cr3t-password"
@@ -240,6 +241,44 @@ def test_an_address_that_cannot_be_used(url):
     with pytest.raises(InfluxSettingsInvalid) as caught:
         InfluxSettings(url)
     assert "secret" not in str(caught.value)
+
+
+def test_a_database_needs_a_name():
+    with pytest.raises(InfluxSettingsInvalid, match="name of a database"):
+        InfluxSettings("http://host:8086", database="")
+
+
+def test_a_server_that_is_starting(run):
+    with Recorder("1.8.10") as recorder:
+        recorder.answers["/ping"] = (503, "starting")
+        with pytest.raises(InfluxFailing, match=r"failed \(503\): starting"):
+            InfluxStore(InfluxSettings(recorder.url)).write(run)
+
+
+def test_a_netrc_is_not_asked_and_a_redirection_not_followed(run, monkeypatch, tmp_path):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with Recorder("1.6.7") as recorder, Recorder("1.6.7") as other:
+
+        def redirect(handler):
+            handler.send_response(307)
+            handler.send_header("Location", f"{other.url}/query")
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+
+        recorder.answers["/query"] = redirect
+        with pytest.raises(InfluxRefused, match="307"):
+            InfluxStore(InfluxSettings(recorder.url)).record("r1")
+        assert other.requests == []
+        assert "Authorization" not in recorder.requests[0].headers
+
+
+def test_a_metric_with_one_value_a_run_can_have_no_second(run):
+    rate = next(m for m in run.measurements if m.key.metric is Metric.FAILURE_RATE)
+    twice = dataclasses.replace(rate, values=(0.0, 1.0), timestamps=(1.0, 2.0))
+    with Recorder("1.8.10") as recorder, pytest.raises(ValueError, match="one a run"):
+        InfluxStore(InfluxSettings(recorder.url)).write(RunResults(run.record, (twice,)))
+    assert recorder.of("/api/v2/write") == []
 
 
 def test_the_identity_names_the_place_only():

@@ -145,6 +145,17 @@ def test_the_same_scenario_in_two_tasks_is_one_series(make_record, archive_run):
         assert values(twice, action, metric) == values(once, action, metric)
 
 
+def test_what_several_loads_of_a_task_used_is_not_told_apart(make_record, archive_run):
+    folder = archive_run(make_record())
+    path = folder / "rally" / "01-authenticate.json"
+    report = json.loads(path.read_text())
+    workloads = report["tasks"][0]["subtasks"][0]["workloads"]
+    workloads.append({**workloads[0], "scenario": {"Other.scenario": {}}})
+    path.write_text(json.dumps(report))
+    cpu = values(read_archive(folder), "nova-api", Metric.CPU_SECONDS)
+    assert set(cpu) == {"NeutronNetworks.create_and_list_ports"}
+
+
 BROKEN = {
     "no run.json": (lambda f: (f / "run.json").unlink(), ArchiveError, "run.json: file: No such file"),
     "half a run.json": (

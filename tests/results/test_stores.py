@@ -256,7 +256,8 @@ def test_numbers_come_back_to_the_last_bit(new_store, make_record, number):
 
 @st.composite
 def runs(draw, record):
-    keys = draw(st.lists(st.tuples(NAMES, NAMES, NAMES, st.sampled_from(Metric)), max_size=4, unique=True))
+    name = NAMES | st.just("")
+    keys = draw(st.lists(st.tuples(name, name, name, st.sampled_from(Metric)), max_size=4, unique=True))
     start = record.started_at.timestamp()
     found = []
     for scenario, arguments, action, metric in keys:

@@ -60,11 +60,15 @@ def test_without_enough_history_only_the_limits_on_shares_apply():
 
 
 def test_only_valid_runs_of_this_environment_and_node_are_history():
-    others = [*history(9.0, 9.1, 9.0, 9.1, 9.0, environment="other"), *history(9, 9, 9, 9, 9, valid=False)]
-    others += [EarlierRun("env", valid=True, canaries=(node(9.0, name="node-2"),))] * 5
-    assert judge([node(0.22)], [*others, *STEADY, *others]).valid
-    assert not judge([node(9.0)], [*STEADY, *others]).valid
-    assert judge([node(0.5, name="node-3")], [*STEADY, *others]).valid
+    nines = [9.0] * 20
+    for others in (
+        history(*nines, environment="other"),
+        history(*nines, valid=False),
+        [EarlierRun("env", valid=True, canaries=(node(9.0, name="node-2"),))] * 10,
+    ):
+        assert judge([node(0.22)], [*STEADY, *others]).valid
+        assert not judge([node(9.0)], [*STEADY, *others]).valid
+        assert judge([node(0.5, name="node-3")], [*STEADY, *others]).valid
 
 
 def test_only_the_last_runs_are_looked_at():
