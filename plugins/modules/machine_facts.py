@@ -1,0 +1,86 @@
+"""Ansible module: what of this machine a measurement depends on. Changes nothing."""  # noqa: INP001
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: machine_facts
+short_description: What of this machine a measurement depends on
+description:
+  - Only what stays the same from run to run on an unchanged machine, since it goes into the environment's digest.
+options:
+  packages: {description: Debian packages whose versions matter., type: list, elements: str, default: []}
+  constraints: {description: File with the versions of Python packages., type: path, required: true}
+author: [perfci]
+"""
+EXAMPLES = r"""
+- machine_facts: {packages: [mariadb-server], constraints: constraints.txt}
+"""
+RETURN = r"""
+machine: {description: The facts., returned: always, type: dict}
+"""
+
+
+def cpu_model() -> str:
+    """Return the name of the CPU."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def memory_gib() -> float:
+    """Return the memory in GiB; rounded, as kernels differ by some pages from boot to boot."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    total = next(int(line.split()[1]) for line in lines if line.startswith("MemTotal:"))
+    return round(total / 1024**2, 1)
+
+
+def versions(packages: list[str]) -> dict[str, str]:
+    """Return the versions of those packages that are installed."""
+    done = subprocess.run(
+        ["dpkg-query", "-W", "-f", "${Package} ${Version} ${db:Status-Status}\n", *packages],
+        capture_output=True,
+        text=True,
+        check=False,  # it ends with status 1 where one is not installed
+    )
+    lines = [line.split() for line in done.stdout.splitlines()]
+    return {line[0]: line[1] for line in lines if line[-1] == "installed"}
+
+
+def constraints_digest(text: str) -> str:
+    """Return a digest over the pins, in any order."""
+    lines = sorted(line.strip() for line in text.splitlines() if line.strip())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "packages": {"type": "list", "elements": "str", "default": []},
+            "constraints": {"type": "path", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    facts: dict[str, Any] = {
+        "kernel": platform.release(),
+        "architecture": platform.machine(),
+        "cpu": cpu_model(),
+        "cpus": os.cpu_count(),
+        "memory_gib": memory_gib(),
+        "packages": versions(module.params["packages"]),
+        "constraints": constraints_digest(Path(module.params["constraints"]).read_text()),
+    }
+    module.exit_json(machine=facts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Ansible module: wait until services really answer."""  # noqa: INP001
+
+from __future__ import annotations
+
+import socket
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: wait_ready
+short_description: Wait until services really answer
+description:
+  - An open port says little (uwsgi opens it before the application is loaded), so an HTTP service
+    must answer a request, and any other must say something after C(send).
+options:
+  checks:
+    description: Services to wait for, all at the same time.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name: {description: Name of the service., type: str, required: true}
+      url: {description: "Address that must answer with a status below 500, or with one of C(status)", type: str}
+      status: {description: Statuses that count as an answer., type: list, elements: int, default: []}
+      address: {description: "Without C(url), the host to connect to", type: str}
+      port: {description: "Without C(url), the TCP port", type: int}
+      send: {description: What to say first., type: str, default: ''}
+      log: {description: File whose end explains a failure., type: path, required: true}
+  timeout: {description: Seconds for all of them., type: float, default: 90}
+author: [perfci]
+"""
+EXAMPLES = r"""
+- wait_ready:
+    checks: [{name: keystone, url: 'http://127.0.0.1:17500/v3', log: /srv/perfci/logs/keystone.log}]
+"""
+RETURN = r"""
+seconds: {description: How long each took to answer., returned: success, type: dict}
+"""
+TAIL_LINES = 30
+ANSWER_SECONDS = 10
+SERVER_ERROR = 500
+
+
+def ask(check: dict[str, Any], timeout: float) -> str:
+    """Return why a service is not ready yet, or an empty string when it is."""
+    try:
+        return _http(check, timeout) if check.get("url") else _talk(check, timeout)
+    except OSError as error:
+        return str(getattr(error, "reason", error))
+
+
+def _http(check: dict[str, Any], timeout: float) -> str:
+    try:
+        with urllib.request.urlopen(check["url"], timeout=timeout) as answer:  # noqa: S310
+            status = answer.status
+            answer.read()
+    except urllib.error.HTTPError as error:
+        status = error.code
+        error.close()
+    good = status in check["status"] if check.get("status") else status < SERVER_ERROR
+    return "" if good else f"it answers with status {status}"
+
+
+def _talk(check: dict[str, Any], timeout: float) -> str:
+    with socket.create_connection((check["address"], check["port"]), timeout=timeout) as link:
+        link.sendall(check.get("send", "").encode("latin-1"))
+        return "" if link.recv(1) else "it closes the connection"
+
+
+def wait(check: dict[str, Any], deadline: float) -> tuple[float, str]:
+    """Ask until the service answers or the deadline passes; return the seconds and the last refusal."""
+    began = time.monotonic()
+    while True:
+        left = deadline - time.monotonic()
+        refusal = ask(check, max(0.5, min(ANSWER_SECONDS, left)))
+        if not refusal or time.monotonic() > deadline:
+            return time.monotonic() - began, refusal
+        time.sleep(0.2)
+
+
+def tail(path: str) -> str:
+    """Return the end of a log, or say that there is none."""
+    try:
+        lines = Path(path).read_text(errors="replace").splitlines()[-TAIL_LINES:]
+    except OSError as error:
+        return f"({path}: {error.strerror})"
+    return "\n".join([f"the end of {path}:", *lines])
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "checks": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "url": {"type": "str"},
+                    "status": {"type": "list", "elements": "int", "default": []},
+                    "address": {"type": "str"},
+                    "port": {"type": "int"},
+                    "send": {"type": "str", "default": ""},
+                    "log": {"type": "path", "required": True},
+                },
+            },
+            "timeout": {"type": "float", "default": 90},
+        }
+    )
+    checks, timeout = module.params["checks"], module.params["timeout"]
+    deadline = time.monotonic() + timeout
+    with ThreadPoolExecutor(max(1, len(checks))) as pool:
+        results = list(pool.map(lambda check: wait(check, deadline), checks))
+    problems = [
+        f"{check['name']} was not ready after {timeout:.0f} s: {refusal}; {tail(check['log'])}"
+        for check, (_, refusal) in zip(checks, results, strict=True)
+        if refusal
+    ]
+    if problems:
+        module.fail_json(msg="\n\n".join(problems))
+    module.exit_json(seconds={c["name"]: round(s, 2) for c, (s, _) in zip(checks, results, strict=True)})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Ansible module: write many small files in one task."""  # noqa: INP001
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: write_files
+short_description: Write many small files in one task
+description:
+  - Makes folders, writes files whole or not at all, and removes what must not be there, in this order
+    absent, directories, files. One task for a service's whole configuration costs as much time as one
+    C(template) task for one file.
+options:
+  absent: {description: Files and folders to remove., type: list, elements: path, default: []}
+  directories: {description: Folders to make., type: list, elements: path, default: []}
+  directory_mode: {description: Mode of these folders., type: str, default: '0700'}
+  files:
+    description: Files to write.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path: {description: Where., type: path, required: true}
+      content: {description: What., type: str, required: true}
+      mode: {description: Mode of the file., type: str, default: '0600'}
+author: [perfci]
+"""
+EXAMPLES = r"""
+- write_files:
+    files:
+      - {path: /srv/perfci/etc/keystone.conf, content: "{{ lookup('ansible.builtin.template', 'keystone.conf.j2') }}"}
+"""
+RETURN = r"""
+paths: {description: What was changed., returned: always, type: list}
+"""
+
+
+def write(path: Path, content: str, mode: int) -> bool:
+    """Write a file atomically; say whether it was different before."""
+    data = content.encode()
+    if path.is_file() and path.read_bytes() == data and path.stat().st_mode & 0o777 == mode:
+        return False
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "wb") as target:
+        os.fchmod(target.fileno(), mode)
+        target.write(data)
+    Path(name).replace(path)
+    return True
+
+
+def remove(path: Path) -> bool:
+    """Remove a file or a folder; say whether it was there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+        return True
+    existed = path.is_symlink() or path.exists()
+    path.unlink(missing_ok=True)
+    return existed
+
+
+def make(path: Path, mode: int) -> bool:
+    """Make a folder; say whether it was missing."""
+    existed = path.is_dir()
+    path.mkdir(mode=mode, parents=True, exist_ok=True)
+    return not existed
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "absent": {"type": "list", "elements": "path", "default": []},
+            "directories": {"type": "list", "elements": "path", "default": []},
+            "directory_mode": {"type": "str", "default": "0700"},
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    "content": {"type": "str", "required": True, "no_log": True},
+                    "mode": {"type": "str", "default": "0600"},
+                },
+            },
+        }
+    )
+    wanted = module.params
+    try:
+        paths = [str(p) for p in map(Path, wanted["absent"]) if remove(p)]
+        mode = int(wanted["directory_mode"], 8)
+        paths += [str(p) for p in map(Path, wanted["directories"]) if make(p, mode)]
+        paths += [
+            f["path"] for f in wanted["files"] if write(Path(f["path"]), f["content"], int(f["mode"], 8))
+        ]
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename}: {error.strerror}")
+    module.exit_json(changed=bool(paths), paths=paths)
+
+
+if __name__ == "__main__":
+    main()
