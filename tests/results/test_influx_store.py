@@ -6,6 +6,7 @@ import statistics
 
 import pytest
 import requests
+from influx_recorder import Recorder, cut_short, hang_up, parse_line, sleep
 
 from perfci.errors import ServiceError
 from perfci.results.archive import read_archive
@@ -23,7 +24,6 @@ from perfci.results.model import Metric, RunResults
 from perfci.results.stores.influx import InfluxStore
 from perfci.results.stores.influx_http import InfluxSettings
 from perfci.results.sync import sync
-from tests.results.influx_recorder import Recorder, cut_short, hang_up, parse_line, sleep
 
 TOKEN = "s3cr3t-token"
 PASSWORD = "s3cr3t-password"

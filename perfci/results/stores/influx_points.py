@@ -30,7 +30,6 @@ RUN = "run"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND, _MILLISECOND = 1_000, 1_000_000
-_EMPTY = "%"
 # What line protocol or InfluxQL can't carry, or carries differently from server to server: control
 # characters, and the backslash, which at the end of a tag would hide the separator behind it.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\%]")
@@ -39,12 +38,12 @@ _ESCAPED = re.compile(r"%([0-9A-F]{2})")
 
 def encode_name(value: str) -> str:
     r"""Return a name as every server keeps it: `%`, `\` and control characters as `%25`, `%5C`, ..."""
-    return _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", value) or _EMPTY
+    return _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", value)
 
 
 def decode_name(value: str) -> str:
     """Return what `encode_name` was given."""
-    return "" if value == _EMPTY else _ESCAPED.sub(lambda found: chr(int(found[1], 16)), value)
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), value)
 
 
 def run_time(record: RunRecord) -> int:
