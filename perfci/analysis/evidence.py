@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 from scipy import special
 
-from perfci.analysis.robust import level_and_scale
+from perfci.analysis.robust import level_and_scale, median
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,11 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunValue:
-    """One run of one series as a single number: `log` of its location, with the standard error of that."""
+    """One run of one series as a single number: `log` of its location, with the standard error of that.
+
+    `shape` are the quantiles of its iterations (`kinds.shape_of`).
+    """
 
     run_id: str
     log: float
     error: float
+    shape: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,8 @@ def baseline_scale(baseline: Sequence[RunValue], scale_floor: float) -> tuple[fl
     of a run leave open, which is the typical standard error of a run's location, nor than
     `scale_floor`: eight equal numbers don't mean that the ninth must be equal.
     """
-    level, scale = level_and_scale(np.array([run.log for run in baseline]))
-    within = float(np.median([run.error for run in baseline]))
+    level, scale = level_and_scale([run.log for run in baseline])
+    within = median([run.error for run in baseline])
     return level, max(scale, within, scale_floor)
 
 
@@ -103,8 +106,8 @@ def agreed_shift(shifts: Sequence[float], scale: float) -> float:
     Of two runs the mean, with the farther one pulled to within 1.5 deviations of the nearer; of more
     the median. 0 if they disagree in sign.
     """
-    ordered = np.sort(np.asarray(shifts, dtype=np.float64))
-    low, high = float(ordered[(ordered.size - 1) // 2]), float(ordered[ordered.size // 2])
+    ordered = sorted(shifts)
+    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
     if low * high <= 0:
         return 0.0
     near, far = sorted((low, high), key=abs)
@@ -116,9 +119,9 @@ def common_shift(found: Contrast) -> float:
 
     Of up to three runs the smallest, of five the second smallest, of eight the third.
     """
-    shifts = np.array([run.log - found.level for run in found.latest])
-    signed = np.sort(shifts * (1 if found.difference > 0 else -1))
-    return max(float(signed[len(signed) // 4]), 0.0) * (1 if found.difference > 0 else -1)
+    sign = 1 if found.difference > 0 else -1
+    signed = sorted((run.log - found.level) * sign for run in found.latest)
+    return max(signed[len(signed) // 4], 0.0) * sign
 
 
 def seen_before(found: Contrast) -> float:
@@ -127,8 +130,8 @@ def seen_before(found: Contrast) -> float:
     One run in twenty is allowed to have been an outlier.
     """
     sign = 1 if found.difference > 0 else -1
-    strays = np.sort([(run.log - found.level) * sign for run in found.baseline])
-    return max(float(strays[-1 - len(strays) // 20]), 0.0)
+    strays = sorted((run.log - found.level) * sign for run in found.baseline)
+    return max(strays[-1 - len(strays) // 20], 0.0)
 
 
 def proves(found: Contrast, floor: float, needed: int) -> bool:
@@ -169,7 +172,7 @@ def contrast(
         baseline=tuple(baseline),
         latest=tuple(latest),
         level=level,
-        difference=float(np.median(shifts)),
+        difference=median(shifts),
         agreed=agreed_shift(shifts, scale),
         error=error,
         df=df,
@@ -200,8 +203,8 @@ def describe(
         low=relative(found.difference - half),
         high=relative(found.difference + half),
         mde=max(relative(reach), floor),
-        location=float(np.exp(found.latest[-1].log)),
-        baseline_location=float(np.exp(found.level)),
+        location=math.exp(found.latest[-1].log),
+        baseline_location=math.exp(found.level),
         baseline=tuple(run.run_id for run in found.baseline),
         since=found.latest[0].run_id,
         window=len(found.latest),

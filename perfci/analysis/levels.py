@@ -20,7 +20,9 @@ from perfci.analysis.evidence import (
     describe,
     relative,
 )
+from perfci.analysis.kinds import kind_of, shape_of, tail_location
 from perfci.analysis.robust import run_location
+from perfci.analysis.types import ChangeKind
 from perfci.results.model import Metric
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class LevelRule:
     unit: float
     scale_floor: float
     may_be_steady: bool
+    tail: bool = False
 
 
 def rule_of(metric: Metric, settings: AnalysisSettings) -> LevelRule:
@@ -58,6 +61,11 @@ def rule_of(metric: Metric, settings: AnalysisSettings) -> LevelRule:
         Metric.PEAK_RSS_BYTES: LevelRule(settings.memory_floor, 2.0**20, 0.005, may_be_steady=True),
     }
     return rules[metric]
+
+
+def tail_rule(settings: AnalysisSettings) -> LevelRule:
+    """Return the rule of the tail of a timing, which is noisier than the middle."""
+    return LevelRule(settings.tail_floor, 0.0, 0.005, may_be_steady=False, tail=True)
 
 
 CANARY_RULE = LevelRule(floor=0.01, unit=0.0, scale_floor=0.002, may_be_steady=False)
@@ -85,8 +93,19 @@ class LevelTrack:
     def value_of(self, point: RunPoint) -> RunValue | None:
         """Return a run's location, or None where nothing usable was measured."""
         usable = [max(v, self.rule.unit) for v in point.values if v >= 0]
+        if self.rule.tail:
+            tail = tail_location(usable)
+            return None if tail is None else RunValue(point.run_id, tail, 0.0, shape_of(usable))
         location = run_location(usable)
-        return None if location is None else RunValue(point.run_id, location.log, location.error)
+        if location is None:
+            return None
+        return RunValue(point.run_id, location.log, location.error, shape_of(usable))
+
+    def kind(self) -> ChangeKind:
+        """Return what the open change looks like."""
+        if self.rule.may_be_steady:
+            return ChangeKind.COUNTER
+        return _kind(self._kept(), self.change.after if self.change is not None else [])
 
     def add(self, run: RunValue) -> None:
         """Add the latest run."""
@@ -120,13 +139,18 @@ class LevelTrack:
         )
 
     def decide(self, evidence: Evidence, *, rejected: bool) -> None:
-        """Follow the night's decision: `rejected` says that "nothing changed" was given up."""
+        """Follow the night's decision: `rejected` says that "nothing changed" was given up.
+
+        A tail that has moved with all the other requests is not a change of the tail.
+        """
         self.settled = False
         if self.change is None:
             if rejected and evidence.proves and abs(evidence.effect) >= self.rule.floor:
                 start = self._start(evidence.window)
-                self.change = OpenChange(evidence.effect > 0, self.runs[start:])
-                self.runs = self.runs[:start]
+                before, after = self.runs[:start], self.runs[start:]
+                if not (self.rule.tail and _kind(before, after) is ChangeKind.SHIFT):
+                    self.change = OpenChange(evidence.effect > 0, after)
+                    self.runs = before
         elif self._is_back(self.change):
             self.runs = [*self.runs, *self.change.after[-self._needed() :]]
             self.change = None
@@ -136,7 +160,11 @@ class LevelTrack:
     def restart(self, latest: int) -> None:
         """Forget all but the latest runs: the lab has changed under the series."""
         known = self.runs if self.change is None else [*self.runs, *self.change.after]
-        self.runs, self.change = known[-latest:], None
+        self.runs, self.change = known[len(known) - latest :], None
+
+    def forget(self, since: str) -> None:
+        """Forget the runs from a run on: another track accounts for them."""
+        self.runs, self.change = [run for run in self.runs if run.run_id < since], None
 
     def _kept(self, latest: int = 0) -> list[RunValue]:
         """Return the baseline without the latest runs."""
@@ -199,3 +227,7 @@ class LevelTrack:
             wander=self.settings.wander,
             prior=prior,
         )
+
+
+def _kind(before: list[RunValue], after: list[RunValue]) -> ChangeKind:
+    return kind_of([run.shape for run in before], [run.shape for run in after])

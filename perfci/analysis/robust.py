@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,10 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
 MAD_TO_SD = 1.4826
 """Standard deviation / median absolute deviation of a normal distribution."""
-MEDIAN_TO_MEAN = 1.2533
-"""Standard error of the median / of the mean, normal distribution: sqrt(pi / 2)."""
+TRIM = 0.25
+"""Share of the iterations that is left out at either end."""
 ITERATION_CORRELATION = 0.25
 """Lag-1 correlation of Rally's iterations; it widens the standard error by sqrt((1 + r) / (1 - r))."""
 CLIP = 2.5
@@ -31,39 +30,56 @@ class Location:
     error: float
 
 
-def mad_scale(values: NDArray[np.float64]) -> float:
-    """Return the normal-consistent median absolute deviation of a 1-d array; 0 for fewer than 2 values."""
-    if values.size < 2:  # noqa: PLR2004
-        return 0.0
-    return float(MAD_TO_SD * np.median(np.abs(values - np.median(values))))
+def median(values: Sequence[float]) -> float:
+    """Return the median of at least one number. For a few dozen numbers this is faster than numpy's."""
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def mad_scale(values: Sequence[float]) -> float:
+    """Return the normal-consistent median absolute deviation of at least one number."""
+    centre = median(values)
+    return MAD_TO_SD * median([abs(v - centre) for v in values])
 
 
 def run_location(values: Sequence[float]) -> Location | None:
-    """Return the log of the median of a run's positive, finite iterations, or None if there is none.
+    """Return where a run's positive, finite iterations lie, or None if there is none.
 
-    The median is Rally's usual summary, ignores up to half of the iterations, and commutes with the
-    logarithm. Its standard error is sqrt(pi/2) * sd / sqrt(n) with sd from the median absolute
-    deviation of the logarithms, widened for the correlation of neighbouring iterations.
+    The location is the mean of the middle half of the logarithms (the midmean, a 25 % trimmed mean):
+    as robust against a bad quarter of the requests as anybody needs, and on Rally's iterations less
+    noisy than mean, median and Hodges-Lehmann. Its standard error is Tukey and McLaughlin's (1963),
+    s_w / ((1 - 2 g) sqrt(n)) with the winsorised deviation s_w, widened for the correlation of
+    neighbouring iterations.
     """
     array = np.asarray(values, dtype=np.float64)
-    logs = np.log(array[np.isfinite(array) & (array > 0)])
-    if logs.size == 0:
+    logs = np.sort(np.log(array[np.isfinite(array) & (array > 0)]))
+    n = logs.size
+    if n == 0:
         return None
+    cut = int(TRIM * n)
+    middle = logs[cut : n - cut]
+    if n < 2:  # noqa: PLR2004
+        return Location(float(middle.mean()), 0.0)
+    winsorised = np.clip(logs, middle[0], middle[-1])
     widening = np.sqrt((1 + ITERATION_CORRELATION) / (1 - ITERATION_CORRELATION))
-    error = MEDIAN_TO_MEAN * mad_scale(logs) * widening / np.sqrt(logs.size)
-    return Location(float(np.median(logs)), float(error))
+    error = winsorised.std(ddof=1) / ((1 - 2 * cut / n) * np.sqrt(n)) * widening
+    return Location(float(middle.mean()), float(error))
 
 
-def level_and_scale(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return mean and standard deviation of a 1-d array after clipping at 2.5 robust deviations.
+def level_and_scale(values: Sequence[float]) -> tuple[float, float]:
+    """Return mean and standard deviation of at least one number after clipping at 2.5 robust deviations.
 
     Huber's one-step winsorisation (Huber 1981, section 6.6): near the efficiency of mean and
-    standard deviation when nothing is wrong, bounded influence of outliers. At least one value.
+    standard deviation when nothing is wrong, bounded influence of outliers.
     """
-    centre, width = float(np.median(values)), mad_scale(values)
+    centre, width, n = median(values), mad_scale(values), len(values)
     if width == 0:
-        width = float(np.mean(np.abs(values - centre)))
-    clipped = np.clip(values, centre - CLIP * width, centre + CLIP * width)
-    if values.size < 2:  # noqa: PLR2004
+        width = math.fsum(abs(v - centre) for v in values) / n
+    low, high = centre - CLIP * width, centre + CLIP * width
+    clipped = [min(max(v, low), high) for v in values]
+    mean = math.fsum(clipped) / n
+    if n < 2:  # noqa: PLR2004
         return centre, 0.0
-    return float(clipped.mean()), float(clipped.std(ddof=1)) * (1 + SMALL_SAMPLE / values.size)
+    deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in clipped) / (n - 1))
+    return mean, deviation * (1 + SMALL_SAMPLE / n)

@@ -27,6 +27,8 @@ class AnalysisSettings:
     """Chance with which a change of the size of the published MDE is found."""
     latency_floor: float = 0.05
     """Smaller changes of a timing are never reported, however sure they are."""
+    tail_floor: float = 0.15
+    """Likewise of a timing's slow requests, where the middle has not changed."""
     sql_floor: float = 0.02
     cpu_floor: float = 0.05
     memory_floor: float = 0.05

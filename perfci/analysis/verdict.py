@@ -8,17 +8,17 @@ open, since when) follows from the histories and from what people accepted; no s
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from perfci.analysis.failures import FailureTrack
-from perfci.analysis.levels import CANARY_RULE, LevelTrack, rule_of
+from perfci.analysis.levels import CANARY_RULE, LevelTrack, rule_of, tail_rule
 from perfci.analysis.multiple import q_values
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.types import ChangeKind, Judgement, Outcome
 from perfci.analysis.variance import VariancePrior, fit_prior
-from perfci.results.model import COUNTERS, Metric
+from perfci.results.model import Metric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,26 +31,28 @@ if TYPE_CHECKING:
 Track = LevelTrack | FailureTrack
 
 
+class Part(NamedTuple):
+    """What is tracked on its own: a series in an environment, of a timing also its tail."""
+
+    key: SeriesKey
+    environment: str
+    tail: bool
+
+
 @dataclass(slots=True)
 class Replay:
     """The nights of a lab, fed one by one, oldest first; `judge` is this on whole histories."""
 
     settings: AnalysisSettings
-    tracks: dict[tuple[SeriesKey, str], Track] = field(default_factory=dict)
-    """By series and environment digest."""
-    canaries: dict[tuple[SeriesKey, str], LevelTrack] = field(default_factory=dict)
+    tracks: dict[Part, Track] = field(default_factory=dict)
+    canaries: dict[Part, LevelTrack] = field(default_factory=dict)
     """The lab's own series, likewise."""
 
-    def track(self, key: SeriesKey, environment: str) -> Track:
-        """Return the state of a series in an environment."""
-        place = (key, environment)
-        if place not in self.tracks:
-            self.tracks[place] = (
-                FailureTrack(self.settings)
-                if key.metric is Metric.FAILURE_RATE
-                else LevelTrack(rule_of(key.metric, self.settings), self.settings)
-            )
-        return self.tracks[place]
+    def track(self, part: Part) -> Track:
+        """Return the state of a part."""
+        if part not in self.tracks:
+            self.tracks[part] = _new_track(part, self.settings)
+        return self.tracks[part]
 
     def night(
         self, points: Mapping[SeriesKey, RunPoint], canaries: Mapping[SeriesKey, RunPoint] | None = None
@@ -61,34 +63,69 @@ class Replay:
         that the lab itself has changed, every series starts anew: such a night never alarms.
         """
         moved = self._lab_moved(canaries or {})
-        tracks = {key: self.track(key, p.environment) for key, p in points.items() if self._add(key, p)}
+        tracks = {
+            part: self.track(part)
+            for key, point in points.items()
+            for part in _parts(key, point.environment)
+            if _add(self.track(part), point)
+        }
         if moved:
             for track in tracks.values():
                 if isinstance(track, LevelTrack):
                     track.restart(moved)
         priors = _priors(tracks)
         seen = {
-            key: evidence
-            for key, track in tracks.items()
-            if (evidence := _look(track, priors.get(key.metric, VariancePrior()))) is not None
+            part: evidence
+            for part, track in tracks.items()
+            if (evidence := _look(track, priors[part.key.metric, part.tail])) is not None
         }
-        fresh = [key for key in seen if not _is_open(tracks[key])]
-        adjusted = {key: evidence.p_value for key, evidence in seen.items()}
-        fresh_p = np.array([adjusted[key] for key in fresh])
-        adjusted |= dict(zip(fresh, q_values(fresh_p).tolist(), strict=True))
-        for key, evidence in seen.items():
-            enough = adjusted[key] <= self.settings.false_discovery_rate
-            tracks[key].decide(evidence, rejected=enough and evidence.p_value <= self.settings.largest_p)
-        return {
-            key: _judgement(key, tracks[key], points[key], evidence, adjusted[key])
-            for key, evidence in seen.items()
-        }
+        adjusted = self._decide(seen)
+        out = {}
+        for key, point in points.items():
+            parts = _parts(key, point.environment)
+            if parts[0] in seen:
+                self._follow_middle(*parts)
+                speaking = self._speaking(parts, seen)
+                out[key] = _judgement(
+                    point, speaking, self.track(speaking), seen[speaking], adjusted[speaking]
+                )
+        return out
+
+    def _decide(self, seen: Mapping[Part, Evidence]) -> dict[Part, float]:
+        """Decide for every part, and return the q-values. An open change is no new discovery."""
+        fresh = [part for part in seen if not _is_open(self.track(part))]
+        adjusted = {part: evidence.p_value for part, evidence in seen.items()}
+        fresh_q = q_values(np.array([adjusted[part] for part in fresh]))
+        adjusted |= dict(zip(fresh, fresh_q.tolist(), strict=True))
+        for part, evidence in seen.items():
+            enough = adjusted[part] <= self.settings.false_discovery_rate
+            rejected = enough and evidence.p_value <= self.settings.largest_p
+            self.track(part).decide(evidence, rejected=rejected)
+        return adjusted
+
+    def _follow_middle(self, middle: Part, *tail: Part) -> None:
+        """While the middle of a timing has changed, its tail is not judged: it changes with it."""
+        leading = self.track(middle)
+        for part in tail:
+            following = self.track(part)
+            if isinstance(leading, LevelTrack) and isinstance(following, LevelTrack):
+                if leading.change is not None:
+                    following.forget(leading.change.after[0].run_id)
+                elif leading.settled:
+                    following.restart(0)
+
+    def _speaking(self, parts: Sequence[Part], seen: Mapping[Part, Evidence]) -> Part:
+        """Return the part that has something to say: the tail only if it alone has changed."""
+        changed = (p for p in parts if p in seen and _open_change(self.track(p))[0] is not None)
+        return next(changed, parts[0])
 
     def _lab_moved(self, canaries: Mapping[SeriesKey, RunPoint]) -> int:
         """Return how many nights ago half of the canaries or more moved and stayed; 0 if they did not."""
         tracks = []
         for key, point in canaries.items():
-            track = self.canaries.setdefault((key, point.environment), LevelTrack(CANARY_RULE, self.settings))
+            track = self.canaries.setdefault(
+                Part(key, point.environment, tail=False), LevelTrack(CANARY_RULE, self.settings)
+            )
             value = track.value_of(point)
             if value is not None:
                 track.add(value)
@@ -104,18 +141,30 @@ class Replay:
             track.restart(min(windows))
         return min(windows)
 
-    def _add(self, key: SeriesKey, point: RunPoint) -> bool:
-        """Add a run to its track; False where it gave nothing usable."""
-        track = self.track(key, point.environment)
-        if isinstance(track, FailureTrack):
-            tally = track.value_of(point)
-            if tally is not None:
-                track.add(tally)
-            return tally is not None
-        value = track.value_of(point)
-        if value is not None:
-            track.add(value)
-        return value is not None
+
+def _new_track(part: Part, settings: AnalysisSettings) -> Track:
+    if part.key.metric is Metric.FAILURE_RATE:
+        return FailureTrack(settings)
+    rule = tail_rule(settings) if part.tail else rule_of(part.key.metric, settings)
+    return LevelTrack(rule, settings)
+
+
+def _parts(key: SeriesKey, environment: str) -> tuple[Part, ...]:
+    middle = Part(key, environment, tail=False)
+    return (middle, Part(key, environment, tail=True)) if key.metric is Metric.SECONDS else (middle,)
+
+
+def _add(track: Track, point: RunPoint) -> bool:
+    """Add a run to its track; False where it gave nothing usable."""
+    if isinstance(track, FailureTrack):
+        tally = track.value_of(point)
+        if tally is not None:
+            track.add(tally)
+        return tally is not None
+    value = track.value_of(point)
+    if value is not None:
+        track.add(value)
+    return value is not None
 
 
 def judge(
@@ -166,13 +215,13 @@ def _look(track: Track, prior: VariancePrior) -> Evidence | None:
     return track.look() if isinstance(track, FailureTrack) else track.look(prior)
 
 
-def _priors(tracks: Mapping[SeriesKey, Track]) -> dict[Metric, VariancePrior]:
-    """Learn from the night's series of a metric how much runs of such a series differ."""
+def _priors(tracks: Mapping[Part, Track]) -> dict[tuple[Metric, bool], VariancePrior]:
+    """Learn from the night's series of a kind how much runs of such a series differ."""
     priors = {}
-    for metric in {key.metric for key in tracks}:
-        alike = [t for key, t in tracks.items() if key.metric is metric and isinstance(t, LevelTrack)]
+    for kind in {(part.key.metric, part.tail) for part in tracks}:
+        alike = [t for p, t in tracks.items() if (p.key.metric, p.tail) == kind and isinstance(t, LevelTrack)]
         known = np.array([v for t in alike if (v := t.variance()) is not None]).reshape(-1, 2)
-        priors[metric] = fit_prior(known[:, 0], known[:, 1])
+        priors[kind] = fit_prior(known[:, 0], known[:, 1])
     return priors
 
 
@@ -183,10 +232,8 @@ def _is_open(track: Track) -> bool:
     return track.change is not None
 
 
-def _judgement(
-    key: SeriesKey, track: Track, point: RunPoint, evidence: Evidence, q_value: float
-) -> Judgement:
-    worse, since, kind = _open_change(track, key.metric)
+def _judgement(point: RunPoint, part: Part, track: Track, evidence: Evidence, q_value: float) -> Judgement:
+    worse, since, kind = _open_change(track)
     if worse is not None:
         outcome = Outcome.REGRESSION if worse else Outcome.IMPROVEMENT
     elif isinstance(track, LevelTrack) and evidence.mde > track.settings.useful_mde and not track.settled:
@@ -194,10 +241,10 @@ def _judgement(
     else:
         outcome = Outcome.NO_CHANGE
     return Judgement(
-        key=key,
+        key=part.key,
         run_id=point.run_id,
         outcome=outcome,
-        reason=_reason(outcome, evidence, since, settled=track.settled),
+        reason=_reason(outcome, evidence, since, settled=track.settled, tail=part.tail),
         baseline=evidence.baseline,
         location=evidence.location,
         baseline_location=evidence.baseline_location,
@@ -213,7 +260,7 @@ def _judgement(
     )
 
 
-def _open_change(track: Track, metric: Metric) -> tuple[bool | None, str | None, ChangeKind | None]:
+def _open_change(track: Track) -> tuple[bool | None, str | None, ChangeKind | None]:
     """Return (worse, first run, kind) of the change that is open after tonight's decision."""
     if isinstance(track, FailureTrack):
         return (
@@ -221,16 +268,16 @@ def _open_change(track: Track, metric: Metric) -> tuple[bool | None, str | None,
         )
     if track.change is None:
         return None, None, None
-    kind = ChangeKind.COUNTER if metric in COUNTERS else ChangeKind.SHIFT
-    return track.change.worse, track.change.after[0].run_id, kind
+    return track.change.worse, track.change.after[0].run_id, track.kind()
 
 
-def _reason(outcome: Outcome, evidence: Evidence, since: str | None, *, settled: bool) -> str:
+def _reason(outcome: Outcome, evidence: Evidence, since: str | None, *, settled: bool, tail: bool) -> str:
     """Say in a sentence how the answer was found."""
     interval = f"{evidence.effect:+.1%} [{evidence.low:+.1%}, {evidence.high:+.1%}]"
     against = f"against {len(evidence.baseline)} baseline runs"
     if outcome in (Outcome.REGRESSION, Outcome.IMPROVEMENT):
-        return f"{interval} {against}, since {since}"
+        what = "the slow requests alone: " if tail else ""
+        return f"{what}{interval} {against}, since {since}"
     if settled:
         return f"the improvement of {interval} has lasted; its level is the baseline from now on"
     if evidence.suspect:
@@ -247,7 +294,7 @@ def _without_evidence(history: SeriesHistory, kept: Sequence[RunPoint], replay: 
     last = history.points[-1]
     if not last.valid:
         return Judgement(history.key, last.run_id, Outcome.INVALID, "the lab was not fit to measure")
-    if replay.track(history.key, last.environment).value_of(last) is None:
+    if replay.track(_parts(history.key, last.environment)[0]).value_of(last) is None:
         reason = f"{last.failures} of {last.attempts} iterations failed; none gave a value"
         return Judgement(history.key, last.run_id, Outcome.NO_DATA, reason)
     same = sum(p.valid and p.environment == last.environment for p in kept)

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import Histories, point, run_id, series_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from series import Histories, point, run_id, series_key
 
 from perfci.analysis.types import Judgement, Outcome, SeriesHistory
 from perfci.analysis.verdict import judge

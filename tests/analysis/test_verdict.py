@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import Histories, point, run_id, series_key, until
+from series import Histories, point, run_id, series_key, until
 
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.types import ChangeKind, Outcome, SeriesHistory
@@ -174,3 +174,36 @@ def test_settings_are_respected(histories: Histories) -> None:
     history = histories.timings([1.0] * 10 + [1.2] * 4, between=0.02)
     assert judge([history], AnalysisSettings(latency_floor=0.5))[0].outcome != Outcome.REGRESSION
     assert judge([history], AnalysisSettings(min_baseline=20))[0].outcome == Outcome.NO_BASELINE
+
+
+def test_a_slower_tail_is_told_apart() -> None:
+    made = Histories(np.random.default_rng(8))
+    history = made.timings([1.0] * 14, between=0.02, within=0.05, iterations=60)
+    slow = []
+    for p in history.points[10:]:
+        values = np.array(p.values)
+        values[np.argsort(values)[-12:]] *= 1.6
+        slow.append(replace(p, values=tuple(values.tolist())))
+    judgement = judge([SeriesHistory(history.key, (*history.points[:10], *slow))])[0]
+    assert (judgement.outcome, judgement.kind) == (Outcome.REGRESSION, ChangeKind.TAIL)
+    assert judgement.since == run_id(10)
+    assert "slow requests" in judgement.reason
+
+
+def test_a_second_mode_is_told_apart() -> None:
+    made = Histories(np.random.default_rng(9))
+    history = made.timings([1.0] * 14, between=0.02, within=0.05, iterations=60)
+    slow = [
+        replace(p, values=tuple(v * (1.7 if i % 5 < 2 else 1) for i, v in enumerate(p.values)))
+        for p in history.points[10:]
+    ]
+    judgement = judge([SeriesHistory(history.key, (*history.points[:10], *slow))])[0]
+    assert (judgement.outcome, judgement.kind) == (Outcome.REGRESSION, ChangeKind.MODE)
+
+
+def test_when_the_canaries_step_too_it_was_the_lab(histories: Histories) -> None:
+    levels = [1.0] * 12 + [1.2] * 3
+    series = [histories.timings(levels, action=f"a{i}", between=0.01) for i in range(6)]
+    canaries = [histories.timings(levels, action=f"canary{i}", between=0.005) for i in range(3)]
+    assert {j.outcome for j in judge(series)} == {Outcome.REGRESSION}
+    assert {j.outcome for j in judge(series, canaries=canaries)} == {Outcome.NO_BASELINE}
