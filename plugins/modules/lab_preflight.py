@@ -1,7 +1,8 @@
-"""Ansible module: can this machine carry the lab? Changes nothing."""  # noqa: INP001
+"""Ansible module: can this machine carry the lab? Changes nothing."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -91,11 +92,9 @@ def _listening(port: int) -> Iterator[str]:
 
 def _sockets(pid: int) -> Iterator[str]:
     folder = Path("/proc") / str(pid) / "fd"
-    try:
-        for entry in os.scandir(folder):
-            yield os.readlink(entry.path)
-    except OSError:
-        return
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            yield os.readlink(entry.path)  # noqa: PTH115 - a link to no path
 
 
 def port_problems(ports: Mapping[str, int], address: str, state_dir: str) -> Iterator[str]:

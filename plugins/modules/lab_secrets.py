@@ -1,4 +1,4 @@
-"""Ansible module: secrets of the lab, one file each, made up once."""  # noqa: INP001
+"""Ansible module: secrets of the lab, one file each, made up once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ansible module: what of this machine a measurement depends on. Changes nothing."""  # noqa: INP001
+"""Ansible module: what of this machine a measurement depends on. Changes nothing."""
 
 from __future__ import annotations
 

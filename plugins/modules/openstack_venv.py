@@ -1,4 +1,4 @@
-"""Ansible module: a virtual environment with OpenStack's code, from wheels, git revisions and patches."""  # noqa: INP001
+"""Ansible module: a virtual environment with OpenStack's code, from wheels, git revisions and patches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ansible module: run chains of commands side by side."""  # noqa: INP001
+"""Ansible module: run chains of commands side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ansible module: run services under a supervisord of our own."""  # noqa: INP001
+"""Ansible module: run services under a supervisord of our own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lab_processes import reap
+from ansible.module_utils.lab_processes import alive, reap
 
 DOCUMENTATION = r"""
 module: supervise
@@ -65,8 +65,16 @@ class _Transport(xmlrpc.client.Transport):
         super().__init__()
         self.path = path
 
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:  # noqa: ARG002
-        return _Connection(self.path)
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        # Kept where the base class looks for what it has to close.
+        self._connection = host, _Connection(self.path)
+        return self._connection[1]
+
+    def single_request(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().single_request(*arguments, **options)
+        finally:
+            self.close()
 
 
 class Supervisor:
@@ -130,10 +138,11 @@ class Supervisor:
     def stop(self) -> None:
         """Stop all services at the same time, then supervisord itself."""
         with contextlib.suppress(OSError, http.client.HTTPException, xmlrpc.client.Error):
+            pid = self.rpc.getPID()
             self.rpc.stopAllProcesses()
             self.rpc.shutdown()
             deadline = time.monotonic() + UP_SECONDS
-            while self.socket.exists() and time.monotonic() < deadline:
+            while alive(pid) and time.monotonic() < deadline:
                 time.sleep(0.05)
 
 

@@ -1,4 +1,4 @@
-"""Ansible module: wait until services really answer."""  # noqa: INP001
+"""Ansible module: wait until services really answer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.lab_processes import services
 
 DOCUMENTATION = r"""
 module: wait_ready
@@ -18,6 +19,7 @@ short_description: Wait until services really answer
 description:
   - An open port says little (uwsgi opens it before the application is loaded), so an HTTP service
     must answer a request, and any other must say something after C(send).
+  - A service of which no process runs for a while has been given up by what runs it; there is no point in waiting then.
 options:
   checks:
     description: Services to wait for, all at the same time.
@@ -32,6 +34,7 @@ options:
       port: {description: "Without C(url), the TCP port", type: int}
       send: {description: What to say first., type: str, default: ''}
       log: {description: File whose end explains a failure., type: path, required: true}
+  state_dir: {description: "The state folder, to look whether the services run at all", type: path}
   timeout: {description: Seconds for all of them., type: float, default: 90}
 author: [perfci]
 """
@@ -44,6 +47,8 @@ seconds: {description: How long each took to answer., returned: success, type: d
 """
 TAIL_LINES = 30
 ANSWER_SECONDS = 10
+GONE_SECONDS = 12
+"""Longer than a supervisor waits before it starts a crashed service again."""
 SERVER_ERROR = 500
 
 
@@ -73,14 +78,19 @@ def _talk(check: dict[str, Any], timeout: float) -> str:
         return "" if link.recv(1) else "it closes the connection"
 
 
-def wait(check: dict[str, Any], deadline: float) -> tuple[float, str]:
-    """Ask until the service answers or the deadline passes; return the seconds and the last refusal."""
-    began = time.monotonic()
+def wait(check: dict[str, Any], deadline: float, state_dir: str | None) -> tuple[float, str]:
+    """Ask until the service answers, is gone for good or the deadline passes; return seconds and refusal."""
+    began = seen = time.monotonic()
     while True:
         left = deadline - time.monotonic()
         refusal = ask(check, max(0.5, min(ANSWER_SECONDS, left)))
-        if not refusal or time.monotonic() > deadline:
-            return time.monotonic() - began, refusal
+        now = time.monotonic()
+        if not refusal or now > deadline:
+            return now - began, refusal
+        if not state_dir or check["name"] in services(state_dir).values():
+            seen = now
+        if now - seen > GONE_SECONDS:
+            return now - began, "it does not run any more"
         time.sleep(0.2)
 
 
@@ -110,16 +120,17 @@ def main() -> None:
                     "log": {"type": "path", "required": True},
                 },
             },
+            "state_dir": {"type": "path"},
             "timeout": {"type": "float", "default": 90},
         }
     )
     checks, timeout = module.params["checks"], module.params["timeout"]
     deadline = time.monotonic() + timeout
     with ThreadPoolExecutor(max(1, len(checks))) as pool:
-        results = list(pool.map(lambda check: wait(check, deadline), checks))
+        results = list(pool.map(lambda check: wait(check, deadline, module.params["state_dir"]), checks))
     problems = [
-        f"{check['name']} was not ready after {timeout:.0f} s: {refusal}; {tail(check['log'])}"
-        for check, (_, refusal) in zip(checks, results, strict=True)
+        f"{check['name']} was not ready after {seconds:.0f} s: {refusal}; {tail(check['log'])}"
+        for check, (seconds, refusal) in zip(checks, results, strict=True)
         if refusal
     ]
     if problems:

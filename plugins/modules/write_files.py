@@ -1,4 +1,4 @@
-"""Ansible module: write many small files in one task."""  # noqa: INP001
+"""Ansible module: write many small files in one task."""
 
 from __future__ import annotations
 

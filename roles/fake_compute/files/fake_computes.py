@@ -22,7 +22,7 @@ import nova.network.neutron
 import nova.scheduler.client.report
 import nova.virt.fake
 import os_vif  # noqa: F401
-import oslo_messaging._drivers.impl_rabbit
+import oslo_messaging._drivers.impl_rabbit  # noqa: F401
 import pymysql  # noqa: F401
 
 STOP_SECONDS = 4.0

@@ -1,6 +1,6 @@
 """Does the cloud work? Wait for its computes and agents, map the hosts, boot one server and delete it.
 
-usage: smoke.py SETTINGS (JSON, see vars/main.yml). Access to the cloud is in OS_CLIENT_CONFIG_FILE and OS_CLOUD.
+usage: smoke.py SETTINGS (JSON, see vars/main.yml). OS_CLIENT_CONFIG_FILE and OS_CLOUD say which cloud.
 The flavor and the image stay; the network and the server are removed.
 """
 
