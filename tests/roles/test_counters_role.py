@@ -77,9 +77,10 @@ def test_another_lab_and_unmarked_processes_are_not_ours() -> None:
     assert table.accounts.lab_seconds == 0
 
 
-def test_the_controller_is_the_lab_but_no_service() -> None:
+@pytest.mark.parametrize("mark", [None, "supervisord", "deploy"])
+def test_the_controller_is_the_lab_but_no_service(mark: str | None) -> None:
     table = Table()
-    table.mark(10, None)
+    table.mark(10, mark)
     table.accounts.update([process(10)])
     table.accounts.update([process(10, own=2.0)])
     assert table.accounts.services == {}

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 CONTROLLER = ""
 """Account of the lab's processes that are no service: perfci, Ansible, the supervisor."""
+_CONTROLLERS = frozenset({"supervisord", "deploy"})
+"""Marks that perfci's own helpers carry."""
 KERNEL = "(kernel)"
 """Account of the kernel's threads: busy, but nobody's."""
 _KTHREADD = 2
@@ -158,4 +160,5 @@ class Accounts:
             return parent.account if parent is not None else None
         if marks.get("PERFCI_STATE_DIR") != self.state_dir:
             return None
-        return marks.get("PERFCI_SERVICE", CONTROLLER)
+        service = marks.get("PERFCI_SERVICE", CONTROLLER)
+        return CONTROLLER if service in _CONTROLLERS else service
