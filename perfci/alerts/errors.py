@@ -29,6 +29,16 @@ class AlertsUnreadable(LabError):
     )
 
 
+class MailAddressInvalid(UsageError):
+    """A mail address that not every mail server can carry."""
+
+    template = "{address!r} is not a mail address that can be used"
+    help = (
+        "Correct it in the job's `mail.to`, or under [mail] in perfci.toml. Only ASCII is possible: write a "
+        "domain with other letters in its xn-- form."
+    )
+
+
 class MailServerUnavailable(ServiceError):
     """The mail server does not answer, or does not let us in."""
 

@@ -144,12 +144,12 @@ def _follow(
     state: AlertState, night: Night, quiet_nights: int
 ) -> tuple[AlertState, tuple[Notification, ...]]:
     """Count the quiet nights of the open alerts, and close those that have enough."""
-    outcomes = {judgement.key: judgement.outcome for judgement in night.judgements}
+    judged = {judgement.key: judgement for judgement in night.judgements}
     alerts, told = [], []
     for alert in state.alerts:
         followed = alert
         if _is_open(alert, night.record):
-            followed = _counted(alert, outcomes)
+            followed = _counted(alert, judged)
             if followed.quiet >= quiet_nights:
                 followed = replace(
                     followed, status=Status.CLOSED, closing=Closing.FIXED, closed=night.record.run_id
@@ -159,14 +159,29 @@ def _follow(
     return replace(state, alerts=tuple(alerts)), tuple(told)
 
 
-def _counted(alert: Alert, outcomes: Mapping[SeriesKey, Outcome]) -> Alert:
-    tonight = [outcomes.get(series.key, Outcome.NO_DATA) for series in alert.series]
-    if Outcome.REGRESSION in tonight:
+def _counted(alert: Alert, judged: Mapping[SeriesKey, Judgement]) -> Alert:
+    """Count a night in which the series of an alert are back; a night that can't tell is not counted."""
+    tonight = [judged.get(series.key) for series in alert.series]
+    if any(one is not None and one.outcome is Outcome.REGRESSION for one in tonight):
         return replace(alert, quiet=0)
-    back = sum(outcome in _BACK for outcome in tonight)
-    if outcomes.get(alert.leading.key) in _BACK and 2 * back >= len(tonight):
+    back = sum(_is_back(series, one) for series, one in zip(alert.series, tonight, strict=True))
+    leading = alert.leading
+    if _is_back(leading, judged.get(leading.key)) and 2 * back >= len(tonight):
         return replace(alert, quiet=alert.quiet + 1)
     return alert
+
+
+def _is_back(series: MovedSeries, judgement: Judgement | None) -> bool:
+    """Tell whether a series is back to normal.
+
+    A series that is too noisy to show small changes is back too, once its interval is wholly below
+    the size that was told; else an alert on it could never end.
+    """
+    if judgement is None:
+        return False
+    if judgement.outcome is Outcome.TOO_NOISY:
+        return judgement.high is not None and series.effect is not None and judgement.high < series.effect
+    return judgement.outcome in _BACK
 
 
 def _open(

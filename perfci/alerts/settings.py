@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
+
+from perfci.alerts.errors import MailAddressInvalid
+
+_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,7 @@ class MailSettings:
 
     `to` gets what concerns the code and the job, `admins` what concerns the lab; where there are no
     admins, `to` gets that too. `base_url` is where the site is served; None: links are paths into `site`.
+    Raises MailAddressInvalid for an address that not every mail server can carry.
     """
 
     from_address: str
@@ -32,3 +38,8 @@ class MailSettings:
     base_url: str | None = None
     site: str = "state/site"
     list_id: str | None = None
+
+    def __post_init__(self) -> None:
+        for address in (self.from_address, *self.to, *self.admins):
+            if not _ADDRESS.fullmatch(address):
+                raise MailAddressInvalid(address=address)

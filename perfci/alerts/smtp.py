@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _PERMANENT = 500
 _FAREWELL_SECONDS = 2.0
+_FOLDER = "outbox/failed"
 
 
 class SmtpTransport:
@@ -50,6 +51,9 @@ class SmtpTransport:
         except smtplib.SMTPResponseException as error:  # sender or content
             code, words = error.smtp_code, _text(error.smtp_error)
             raise self._refusal({letter.sender: (code, words.encode())}) from error
+        except UnicodeEncodeError as error:
+            reason = f"an address is not in ASCII: {error.object!r}"
+            raise MailRefused(server=self.server, reason=reason, folder=_FOLDER) from error
         except (smtplib.SMTPException, OSError) as error:
             raise MailServerUnavailable(server=self.server, reason=_reason(error)) from error
         finally:
@@ -88,7 +92,7 @@ class SmtpTransport:
     def _refusal(self, refused: Mapping[str, tuple[int, bytes]]) -> MailRefused | MailRefusedForNow:
         reason = "; ".join(f"{address}: {code} {_text(words)}" for address, (code, words) in refused.items())
         if all(code >= _PERMANENT for code, _ in refused.values()):
-            return MailRefused(server=self.server, reason=reason, folder="outbox/failed")
+            return MailRefused(server=self.server, reason=reason, folder=_FOLDER)
         return MailRefusedForNow(server=self.server, reason=reason)
 
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nights import BOOT, PATCH, PORTS, SLOW, History, record, run_id, seconds_key, statements_key
 
+from perfci.alerts.errors import MailAddressInvalid
 from perfci.alerts.evidence import Evidence
 from perfci.alerts.lifecycle import accept, process, run_failed
 from perfci.alerts.mail import compose, one_line
@@ -311,6 +312,17 @@ def test_without_admins_their_mail_goes_to_the_others():
         "one@example.org",
     )
     assert parsed(run_failed(failure()), mail_settings=MailSettings("perfci@localhost", ()))["To"] is not None
+
+
+@pytest.mark.parametrize(
+    "address", ["jürgen@example.org", "a@b\r\nBcc: x@y", "nobody", "a b@c", "x@läb.example", ""]
+)
+@pytest.mark.parametrize("place", ["from_address", "to", "admins"])
+def test_an_address_that_mail_cannot_carry_is_refused_at_once(address, place):
+    value = address if place == "from_address" else (address,)
+    with pytest.raises(MailAddressInvalid) as caught:
+        replace(SETTINGS, **{place: value})
+    assert repr(address) in str(caught.value)
 
 
 def test_links_are_addresses_or_paths():

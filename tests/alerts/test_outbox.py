@@ -338,6 +338,13 @@ def test_a_busy_server_is_told_apart_from_a_missing_one(outbox, transport, serve
         transport.send(letter)
 
 
+def test_an_address_that_smtp_cannot_carry_is_set_aside(outbox, transport, server):
+    put(outbox, "a", recipients=("jürgen@example.org",))
+    put(outbox, "b", 1)
+    assert outbox.deliver(transport) == Delivery(sent=("b",), failed=("a",))
+    assert "not in ASCII" in outbox.status().last_error
+
+
 def test_letters_sent_long_ago_are_forgotten(outbox, tmp_path, monkeypatch):
     monkeypatch.setattr("perfci.alerts.outbox._KEPT_SENT", 2)
     for number in range(4):
