@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from perfci.results.model import SeriesKey
+# Needed at run time: judgements are read back from JSON by their types.
+from perfci.results.model import SeriesKey  # noqa: TC001
 
 
 class Outcome(StrEnum):

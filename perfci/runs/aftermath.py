@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 from perfci.alerts.lifecycle import process, run_failed
 from perfci.alerts.model import Night, RunFailure
 from perfci.errors import FailureClass, PerfciError, ServiceError
-from perfci.results.archive import read_archive
+from perfci.results.archive import RUN, read_archive
+from perfci.results.errors import ResultFileError
+from perfci.results.model import RunResults
+from perfci.results.record import read_record
 from perfci.runs import judging
 from perfci.runs.listing import read_document
 
@@ -77,7 +80,7 @@ class Aftermath:
         """Do all steps for one archived run; doing it again changes and sends nothing."""
         steps, controller = _Steps(stages), self.controller
         document = read_document(folder)
-        results = read_archive(folder)
+        results = _results(folder, steps)
         judgements: tuple[Judgement, ...] = ()
         told: tuple[Notification, ...] = ()
         delivery = site = None
@@ -139,6 +142,15 @@ class Aftermath:
             controller.post(told, record)
             controller.alerts.save(state)
         return told
+
+
+def _results(folder: Path, steps: _Steps) -> RunResults:
+    """Read the archived run; where a report of it is damaged, its record alone, and say so at the end."""
+    try:
+        return read_archive(folder)
+    except ResultFileError as error:
+        steps.later.append(error)
+        return RunResults(read_record(folder / RUN))
 
 
 def _delivered(delivery: Delivery) -> str:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Protocol, Self
 
 from rich.console import Console
+from rich.markup import escape
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -65,7 +66,7 @@ class Terminal:
         """Show the step beside the spinner."""
         if self._status is not None:
             seconds = time.monotonic() - self._since
-            self._status.update(f"[bold]{self._stage}[/bold] {seconds:4.0f} s  {text}")
+            self._status.update(f"[bold]{self._stage}[/bold] {seconds:4.0f} s  {escape(text)}")
 
     def end(self, stage: str, note: str, seconds: float, *, ok: bool) -> None:
         """Replace the spinner with the stage's result."""
@@ -73,11 +74,11 @@ class Terminal:
             self._status.stop()
             self._status = None
         mark = "[green]ok[/green]    " if ok else "[red]failed[/red]"
-        self._console.print(f"{stage:<10} {mark} {seconds:6.1f} s  {note}".rstrip())
+        self._console.print(f"{stage:<10} {mark} {seconds:6.1f} s  {escape(note)}".rstrip(), soft_wrap=True)
 
     def say(self, text: str) -> None:
         """Print one line."""
-        self._console.print(text)
+        self._console.print(text, soft_wrap=True, markup=False)
 
     def __enter__(self) -> Self:
         """Return itself; leaving stops a spinner that an error left turning."""

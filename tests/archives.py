@@ -1,0 +1,95 @@
+"""Archived runs made from a recorded Rally report: the same iterations, slower by a factor."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import yaml
+
+from perfci.results.model import CodeUnderTest, RunRecord, ServiceRevision, Validity
+from perfci.results.record import record_to_dict
+
+REPORT = Path(__file__).parent / "data" / "rally" / "create-and-list-ports.json"
+FIRST_NIGHT = datetime(2026, 11, 1, 4, 15, tzinfo=UTC)
+SCENARIO = "NeutronNetworks.create_and_list_ports"
+
+
+def report(*, factor: float = 1.0, seed: int = 0, iterations: int = 30) -> dict:
+    """Return the recorded report with its durations times `factor` and some noise, `iterations` long."""
+    source = json.loads(REPORT.read_text())
+    chance = random.Random(seed)  # noqa: S311
+    workload = source["tasks"][0]["subtasks"][0]["workloads"][0]
+    data = []
+    for number in range(iterations):
+        one = copy.deepcopy(workload["data"][number % len(workload["data"])])
+        scale = factor * chance.uniform(0.97, 1.03)
+        start = 1_700_000_000.0 + 10 * number
+        shift = start - one["timestamp"]
+        one["timestamp"], one["duration"] = start, one["duration"] * scale
+        for action in one["atomic_actions"]:
+            length = action["finished_at"] - action["started_at"]
+            action["started_at"] += shift
+            action["finished_at"] = action["started_at"] + length * scale
+            action["children"] = []
+        data.append(one)
+    workload["data"] = data
+    return source
+
+
+def night(archive: Path, number: int, *, factor: float = 1.0, code: str = "aaaaaaaaaaaa", **changed) -> Path:
+    """Archive one run of the night with this number; return its folder."""
+    started = FIRST_NIGHT + timedelta(days=number)
+    run_id = f"{started:%Y%m%dT%H%M%SZ}-nightly-{number:04x}"
+    version = "29.0.0" if code == "aaaaaaaaaaaa" else f"29.0.0+{code[:4]}"
+    fields = {
+        "run_id": run_id,
+        "lab": "embedded",
+        "job": "nightly",
+        "cloud": "embedded",
+        "started_at": started,
+        "finished_at": started + timedelta(minutes=7),
+        "environment": "0123456789ab",
+        "code": CodeUnderTest(code, (ServiceRevision("neutron", version, "wheel", version),)),
+        "validity": Validity(valid=True),
+    }
+    record = RunRecord(**{**fields, **changed})
+    folder = archive / run_id
+    (folder / "rally").mkdir(parents=True)
+    failure = (
+        None
+        if record.status == "finished"
+        else {
+            "stage": "deploy",
+            "class": "product",
+            "message": "nova-api did not answer",
+            "help": "Look at the log.",
+            "source": "nova-api",
+            "excerpt": "ValueError: broken",
+        }
+    )
+    (folder / "run.json").write_text(
+        json.dumps(
+            {
+                **record_to_dict(record),
+                "failure": failure,
+                "stages": [{"name": "deploy", "seconds": 58.2, "ok": True}],
+            }
+        )
+    )
+    (folder / "rally" / "01-ports.json").write_text(json.dumps(report(factor=factor, seed=number)))
+    task = {
+        "slug": "01-ports", "task": "neutron-create-and-list-ports", "scenario": SCENARIO, "warmup": 2, "times": 28,
+        "concurrency": 2, "started_at": 1_700_000_000.0, "finished_at": 1_700_000_400.0, "status": "finished", "error": None,
+    }  # fmt: skip
+    (folder / "tasks.json").write_text(json.dumps([task]))
+    job = {
+        "name": "nightly",
+        "scenarios": [{"task": "neutron-create-and-list-ports", "times": 28}],
+        "mail": {"to": ["team@example.org"]},
+    }
+    (folder / "job.yml").write_text(yaml.safe_dump(job))
+    return folder
