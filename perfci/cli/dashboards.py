@@ -2,6 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
+from perfci import config
+from perfci.cli.output import Json, errors_reported, print_json
+from perfci.report.dashboard import write as write_dashboards
+from perfci.runs.controller import Controller
+from perfci.runs.grafana import push_dashboards
+
 app = typer.Typer(no_args_is_help=True, help="Grafana dashboards.")
+
+
+@app.command()
+def push(as_json: Json = False) -> None:
+    """Push the dashboards into Grafana, with folder and data source, and the alerts over them.
+
+    Doing it again changes nothing. Leaves with 4 if Grafana does not answer or refuses.
+    """
+    with errors_reported(as_json=as_json):
+        pushed, notes = push_dashboards(Controller(config.load()))
+        if as_json:
+            print_json({**asdict(pushed), "annotations": notes})
+            return
+        changed = ", ".join(pushed.dashboards) or "none, all are as wanted"
+        typer.echo(f"dashboards changed: {changed}; annotations changed: {notes}")
+
+
+@app.command()
+def write(
+    folder: Annotated[Path, typer.Argument(help="Where to; the project keeps them in dashboards/.")],
+    as_json: Json = False,
+) -> None:
+    """Write the dashboards as JSON files, to import them by hand."""
+    with errors_reported(as_json=as_json):
+        write_dashboards(folder)
+        if as_json:
+            print_json({"folder": folder})
+        else:
+            typer.echo(str(folder))
