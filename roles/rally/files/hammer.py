@@ -52,7 +52,11 @@ def main() -> int:
         engine = RallyEngine(
             plan["cloud"], config=arguments.config, database=arguments.database, log=logs / "rally.log"
         )
-        return Hammer(plan, engine, say=say).run()
+        hammer = Hammer(plan, engine, say=say)
+        code = hammer.run()
+    if hammer.lost:
+        print(f"the cloud can't be reached: {hammer.lost}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

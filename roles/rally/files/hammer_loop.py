@@ -89,22 +89,19 @@ class Hammer:
         self.sleep = sleep
         self.output = Path(plan["output"])
         self.records: list[Record] = []
+        self.lost: str | None = None
+        """Why the cloud can't be reached any more."""
 
     def run(self) -> int:
         """Return 0, or 3 when the cloud went away before all tasks had run."""
-        unreachable = self.engine.unreachable()
+        self.lost = self.engine.unreachable()
         for position, task in enumerate(self.plan["tasks"], 1):
-            if unreachable:
-                self._skip(task, unreachable)
-                continue
-            record = self._run_one(position, task)
-            if record.status == CRASHED:
-                unreachable = self.engine.unreachable()
+            if self.lost:
+                self._skip(task, self.lost)
+            elif self._run_one(position, task).status == CRASHED:
+                self.lost = self.engine.unreachable()
         self.sleep(self.idle_seconds)
-        if unreachable:
-            self.say(f"the cloud can't be reached: {unreachable}\n")
-            return EXIT_UNREACHABLE
-        return 0
+        return EXIT_UNREACHABLE if self.lost else 0
 
     def _run_one(self, position: int, task: dict[str, Any]) -> Record:
         record = self._new_record(task)
