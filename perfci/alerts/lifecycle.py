@@ -49,7 +49,8 @@ def process(
 
     A run in which the lab was not fit to measure says nothing about series, whatever its judgements
     are. An alert closes after `quiet_nights` nights in a row in which its leading series and at least
-    half of all its series are back and none is a regression; nights that can't tell do not count.
+    half of all its series are back and none is a regression; nights that can't tell do not count, nor do
+    those that are compared only with runs since the change.
     The order of the judgements does not matter.
     """
     run = night.record
@@ -164,24 +165,27 @@ def _counted(alert: Alert, judged: Mapping[SeriesKey, Judgement]) -> Alert:
     tonight = [judged.get(series.key) for series in alert.series]
     if any(one is not None and one.outcome is Outcome.REGRESSION for one in tonight):
         return replace(alert, quiet=0)
-    back = sum(_is_back(series, one) for series, one in zip(alert.series, tonight, strict=True))
+    back = sum(_is_back(alert, series, one) for series, one in zip(alert.series, tonight, strict=True))
     leading = alert.leading
-    if _is_back(leading, judged.get(leading.key)) and 2 * back >= len(tonight):
+    if _is_back(alert, leading, judged.get(leading.key)) and 2 * back >= len(tonight):
         return replace(alert, quiet=alert.quiet + 1)
     return alert
 
 
-def _is_back(series: MovedSeries, judgement: Judgement | None) -> bool:
-    """Tell whether a series is back to normal.
+def _is_back(alert: Alert, series: MovedSeries, judgement: Judgement | None) -> bool:
+    """Tell whether a series is where it was before the alert.
 
-    A series that is too noisy to show small changes is back too, once its interval is wholly below
-    the size that was told; else an alert on it could never end.
+    A baseline that begins after the change (a new environment, say) knows the slow level only: no
+    change against it says nothing about a fix. A series that is too noisy to show small changes is back
+    too, once its interval holds zero and excludes all that was told; else its alert could never end.
     """
-    if judgement is None:
+    if judgement is None or (judgement.baseline and min(judgement.baseline) >= alert.since):
         return False
-    if judgement.outcome is Outcome.TOO_NOISY:
-        return judgement.high is not None and series.effect is not None and judgement.high < series.effect
-    return judgement.outcome in _BACK
+    if judgement.outcome is not Outcome.TOO_NOISY:
+        return judgement.outcome in _BACK
+    if judgement.low is None or judgement.high is None or series.low is None:
+        return False
+    return judgement.low <= 0 and judgement.high < series.low
 
 
 def _open(

@@ -23,6 +23,7 @@ from perfci.alerts.sections import (
     trend_link,
     what_changed,
 )
+from perfci.analysis.types import Outcome
 from perfci.errors import FailureClass
 from perfci.redaction import redacted
 from perfci.results.model import COUNTERS, Metric
@@ -105,8 +106,11 @@ def _closed(alert: Alert, run_id: str, evidence: Evidence, settings: MailSetting
         )
     else:
         word = "back to normal"
+        now = evidence.by_key.get(leading.key)
+        noisy = now is not None and now.outcome is Outcome.TOO_NOISY
+        state = "no longer slower by what was told" if noisy else "back at its baseline"
         verdict = (
-            f"{action_name(leading.key)} is back at its baseline as of the run of {run_moment(run_id)} UTC; "
+            f"{action_name(leading.key)} is {state} as of the run of {run_moment(run_id)} UTC; "
             f"it was {_size(leading)} since {run_moment(alert.since)} UTC."
         )
     sections = [Section("Then and now", (*pictures(alert, evidence), back_table(alert, evidence)))]

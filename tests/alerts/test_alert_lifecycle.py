@@ -199,6 +199,29 @@ def test_it_closes_only_with_the_leading_series_and_half_of_all_back():
     assert closes(leading, others[0])
 
 
+def test_a_baseline_that_knows_only_the_slow_level_is_no_fix():
+    state, alert = opened(CREATE_PORT)
+    new_environment = replace(
+        fine(CREATE_PORT, 20), baseline=tuple(run_id(number) for number in range(11, 19))
+    )
+    state, told = process(state, night(20, new_environment))
+    assert (told, state.alerts) == ((), (alert,))
+    back = replace(new_environment, run_id=run_id(21), baseline=GOOD)
+    assert kinds(process(state, night(21, back))[1]) == [Kind.CLOSED]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "closes"),
+    [(-0.1, 0.2, True), (-0.1, 0.28, False), (0.05, 0.2, False), (None, None, False)],
+    ids=["zero in, all that was told out", "could still be as told", "still slower", "no interval"],
+)
+def test_a_noisy_series_is_back_once_its_interval_excludes_what_was_told(low, high, closes):
+    state, alert = opened(CREATE_PORT)
+    assert alert.leading.low == pytest.approx(0.26)
+    noisy = replace(outcome(CREATE_PORT, run_id(12), Outcome.TOO_NOISY), baseline=GOOD, low=low, high=high)
+    assert bool(process(state, night(12, noisy))[1]) is closes
+
+
 def test_after_a_close_only_a_new_change_opens_again():
     state, first = opened(CREATE_PORT)
     state, told = process(state, night(12, fine(CREATE_PORT, 12)))

@@ -21,6 +21,7 @@ from perfci.alerts.model import AlertState, Kind, MovedSeries, Night, RunFailure
 from perfci.alerts.outbox import Outbox, on_the_wire
 from perfci.alerts.sections import link, recipients
 from perfci.alerts.settings import MailSettings
+from perfci.analysis.types import Outcome
 from perfci.errors import FailureClass
 from perfci.results.model import Metric
 from perfci.wording import TIMES
@@ -208,6 +209,15 @@ def test_what_is_known_of_the_code_is_said_plainly(told, fields, expected):
     notification, evidence = told[Kind.REGRESSION]
     notification = replace(notification, alert=replace(notification.alert, **fields))
     assert expected in " ".join(text_of(parsed(notification, evidence)).split())
+
+
+def test_a_noisy_end_does_not_claim_too_much(told):
+    notification, evidence = told[Kind.CLOSED]
+    noisy = tuple(replace(one, outcome=Outcome.TOO_NOISY) for one in evidence.judgements)
+    text = " ".join(text_of(parsed(notification, Evidence(evidence.record, noisy))).split())
+    assert "no longer slower by what was told" in text
+    assert "back at its baseline" not in text
+    assert "too noisy to tell" in text
 
 
 def test_an_accepted_change_says_so(told):
