@@ -94,7 +94,7 @@ class Confirming:
         self.screen.add(values - moved, errors)
         if t < FIRST:
             return []
-        alerts = [self._try(t, suspicion, rerun) for suspicion in self.screen.suspect(moved)]
+        alerts = [self._try(t, suspicion, rerun) for suspicion in self.screen.suspect(self.confirming, moved)]
         return [alert for alert in alerts if alert is not None]
 
     def _canaries(self, canary: np.ndarray) -> tuple[float, bool]:

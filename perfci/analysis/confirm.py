@@ -191,29 +191,34 @@ def decide(trial: Trial, reading: Reading, settings: ConfirmSettings) -> Decisio
     return Decision.SAME if reading.log_proof <= math.log(settings.same) else Decision.UNKNOWN
 
 
-def runs_to_proof(trial: Trial, reading: Reading, settings: ConfirmSettings) -> Array:
+def runs_to_proof(scale: Array, level_error: Array, missing: Array) -> Array:
     """Return, for each size of step, about how many more runs would prove it, were it real.
 
-    A log Bayes factor of L needs a difference with a variance of d^2 / 2 L (Wald 1947). The history is
-    worth (scale / level_error)^2 runs of the old revision; beyond that either side needs its own.
+    `missing` is the log Bayes factor that is still needed. A factor of L needs a difference with a
+    variance of d^2 / 2 L (Wald 1947). The history is worth (scale / level_error)^2 runs of the old
+    revision; beyond that either side needs its own. Arguments are broadcast against the sizes.
     """
-    missing = math.log(settings.proof) + math.log(STEPS.size) - reading.log_factors
     variance = STEPS**2 / (2 * np.maximum(missing, 0.5))
-    square = trial.noise.scale**2
-    worth = square / trial.level_error**2
-    each = 2 * square / variance
-    alone = square / np.maximum(variance - trial.level_error**2, 1e-12)
-    runs = np.where(each > worth, 2 * each - worth, alone)
-    least = max(settings.least_new + settings.least_old - trial.runs, 1)
-    out: Array = np.maximum(runs, least)
+    square, known = scale**2, level_error**2
+    each, worth = 2 * square / variance, square / known
+    alone = square / np.maximum(variance - known, 1e-12)
+    out: Array = np.where(each > worth, 2 * each - worth, alone)
     return out
+
+
+def missing_at_start(settings: ConfirmSettings) -> float:
+    """Return the log Bayes factor that the proof of one size needs, as any other could have been it."""
+    return math.log(settings.proof) + math.log(STEPS.size)
 
 
 def proofs_per_run(trial: Trial, reading: Reading, settings: ConfirmSettings) -> float:
     """Return how many proofs of a real step the next run can be expected to buy."""
     posterior = np.asarray(trial.prior) + reading.log_factors
     share = np.exp(posterior - np.logaddexp(0, reading.log_odds))
-    return float((share / runs_to_proof(trial, reading, settings)).sum())
+    missing = missing_at_start(settings) - reading.log_factors
+    needed = runs_to_proof(np.array(trial.noise.scale), np.array(trial.level_error), missing)
+    least = max(settings.least_new + settings.least_old - trial.runs, 1)
+    return float((share / np.maximum(needed, least)).sum())
 
 
 def next_side(trial: Trial, reading: Reading, settings: ConfirmSettings) -> Side | None:

@@ -87,6 +87,10 @@ class Contrast:
         """Two-sided p-value of Student's t."""
         return float(2 * special.stdtr(self.df, -abs(self.agreed) / self.error))
 
+    def half_width(self, confidence: float) -> float:
+        """Half the width of the confidence interval of the difference."""
+        return float(special.stdtrit(self.df, 0.5 + confidence / 2)) * self.error
+
 
 def baseline_scale(baseline: Sequence[RunValue], scale_floor: float) -> tuple[float, float]:
     """Return level and run-to-run standard deviation of a baseline, in logarithms.
@@ -194,7 +198,7 @@ def describe(
     """
     tests = len(candidates)
     found, shortest = min(candidates, key=lambda c: c.p_value), candidates[0]
-    half = float(special.stdtrit(found.df, 0.5 + settings.confidence / 2)) * found.error
+    half = found.half_width(settings.confidence)
     critical = float(special.stdtrit(shortest.df, 1 - settings.largest_p / tests / 2))
     reach = (critical + float(special.stdtrit(shortest.df, settings.power))) * shortest.error
     return Evidence(

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import special
 
-from perfci.analysis.confirm import MORNING, SCALE_FLOOR, STEPS, Trial
+from perfci.analysis.confirm import MORNING, SCALE_FLOOR, STEPS, Trial, missing_at_start, runs_to_proof
 from perfci.analysis.noise import DF, Array, Noise
 from perfci.analysis.robust import CLIP, MAD_TO_SD
 from perfci.analysis.variance import fit_prior
@@ -30,7 +30,7 @@ from perfci.analysis.variance import fit_prior
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from perfci.analysis.confirm import Reading
+    from perfci.analysis.confirm import ConfirmSettings, Reading
 
 WINDOWS = (1, 2, 3, 4, 6, 8, 12)
 STANDS_FOR = (1, 1, 1, 1, 2, 2, 4)
@@ -54,14 +54,13 @@ class ScreenSettings:
     """How sensitive the screening is.
 
     `rate` is the prior probability that a given night brings a step to a given series, `wander` the
-    share of a night's own variance (iterations apart) that neighbouring nights have in common, `start`
-    the odds from which a series is looked at closer; what that costs is up to `ConfirmSettings.price`.
-    `surprise` is the share of a window's shift that counts as having been seen before.
+    share of a night's own variance (iterations apart) that neighbouring nights have in common. Which
+    odds are worth a re-run is up to `ConfirmSettings.price`. `surprise` is the share of a window's
+    shift that counts as having been seen before.
     """
 
     rate: float = 0.002
     wander: float = 0.2
-    start: float = 0.003
     surprise: float = 0.7
 
 
@@ -184,17 +183,19 @@ class Screen:
         gain = trial.noise(away - math.log1p(effect)) - trial.noise(away)
         return int(np.argmax(np.cumsum(np.where(np.isfinite(away), gain, 0.0)))) + 1
 
-    def suspect(self, today: float = 0.0) -> list[Suspicion]:
-        """Return the series that stand out, the likeliest first, with a trial ready to start.
+    def suspect(self, confirming: ConfirmSettings, today: float = 0.0) -> list[Suspicion]:
+        """Return the series in which re-runs are worth their price, the likeliest first.
 
         `today` is how far this morning's level is moved by what the canaries know, in logarithms.
         Improvements are followed on the way: their new level becomes the baseline.
         """
         bases = {gap: self._baselines(gap) for gap in (SHORT, LONG)}
+        if self._follow(bases):
+            bases = {gap: self._baselines(gap) for gap in (SHORT, LONG)}
         odds = np.array([self._odds(i, bases[_gap(k)]) for i, k in enumerate(WINDOWS)])
         by_window = special.logsumexp(odds, axis=2)
         total = special.logsumexp(by_window, axis=0)
-        worth = np.flatnonzero(total >= math.log(self.settings.start))
+        worth = self._worth(special.logsumexp(odds, axis=0), total, bases[SHORT], confirming)
         out = []
         for s in worth[np.argsort(-total[worth], kind="stable")].tolist():
             window = WINDOWS[int(by_window[:, s].argmax())]
@@ -202,6 +203,16 @@ class Screen:
             trial = self._trial(s, _gap(window), bases[_gap(window)], today, prior)
             out.append(Suspicion(s, window, float(total[s]), trial))
         return out
+
+    def _worth(
+        self, odds: Array, total: Array, base: Baselines, confirming: ConfirmSettings
+    ) -> NDArray[np.int64]:
+        """Return the series whose first run buys proofs at the set price, as `confirm.proofs_per_run`."""
+        share = np.exp(odds - np.logaddexp(0, total)[:, None])
+        missing = np.full((self.series, STEPS.size), missing_at_start(confirming))
+        scale, error = base.scale[:, None], self._level_error(base)[:, None]
+        needed = np.maximum(runs_to_proof(scale, error, missing), confirming.least_new + confirming.least_old)
+        return np.flatnonzero((share / needed).sum(axis=1) >= 1 / confirming.price)
 
     def _baselines(self, gap: int) -> Baselines:
         base = levels(self.nights[:, KEPT - gap - BASELINE : KEPT - gap])
@@ -219,20 +230,40 @@ class Screen:
         out: Array = self.settings.wander * np.clip(own, 0.1, 1.0)
         return out
 
+    def _shift(self, window: int, base: Baselines) -> tuple[Array, Array, Array]:
+        """Return the shift of a window, its standard error, and how many of its nights have a result."""
+        shift, present = window_shift(self.nights[:, -window:], base)
+        shared = self._shared(base.scale)
+        some = np.maximum(present, 1)
+        return (
+            shift,
+            base.scale * np.sqrt(shared + (1 - shared) / some + 1 / np.maximum(base.nights, 1)),
+            present,
+        )
+
+    def _follow(self, bases: dict[int, Baselines]) -> bool:
+        """Follow clear improvements; say whether there was one."""
+        left = np.ones(self.series, dtype=bool)
+        for k in FOLLOWED:
+            base = bases[_gap(k)]
+            shift, error, present = self._shift(k, base)
+            clear = left & (base.nights >= LEAST) & (present >= k - 1) & (shift < FOLLOW_AT * error)
+            for s in np.flatnonzero(clear).tolist():
+                self.relevel(s, k, float(shift[s]))
+            left &= ~clear
+        return not left.all()
+
+    def _level_error(self, base: Baselines) -> Array:
+        """Return how uncertain this morning's level of the old revision is."""
+        share = self._shared(base.scale) + 1 / np.maximum(base.nights, 1)
+        out: Array = np.sqrt(MORNING**2 + base.scale**2 * share)
+        return out
+
     def _odds(self, index: int, base: Baselines) -> Array:
         """Return the log odds of a step for a window, series x sizes; -inf where nothing can be said."""
         k = WINDOWS[index]
-        shift, present = window_shift(self.nights[:, -k:], base)
-        shared = self._shared(base.scale)
-        error = base.scale * np.sqrt(
-            shared + (1 - shared) / np.maximum(present, 1) + 1 / np.maximum(base.nights, 1)
-        )
+        shift, error, present = self._shift(k, base)
         usable = (base.nights >= LEAST) & (present >= 1) & np.isfinite(self.nights[:, -1])
-        if k in FOLLOWED:
-            followed = (shift / error < FOLLOW_AT) & usable & (present >= k - 1)
-            for s in np.flatnonzero(followed).tolist():
-                self.relevel(s, k, float(shift[s]))
-            usable &= ~followed
         unlikely = np.log1p((shift / error) ** 2 / DF)[:, None]
         likely = np.log1p(((shift[:, None] - STEPS) / error[:, None]) ** 2 / DF)
         ratio = np.minimum((DF + 1) / 2 * (unlikely - likely), self._surprise(shift, base, k)[:, None])
@@ -254,8 +285,7 @@ class Screen:
 
     def _trial(self, series: int, gap: int, base: Baselines, today: float, prior: Array) -> Trial:
         level, scale = float(base.level[series]), float(base.scale[series])
-        shared = float(self._shared(base.scale)[series])
-        error = math.sqrt(MORNING**2 + scale**2 * (shared + 1 / float(base.nights[series])))
+        error = float(self._level_error(base)[series])
         past = self.nights[series, : KEPT - gap] - level
         reruns = self.scatter[series][np.isfinite(self.scatter[series])]
         if reruns.size >= LEAST:
