@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -69,7 +70,7 @@ def server():
 @pytest.fixture
 def transport(server):
     with listening(server) as port:
-        yield SmtpTransport(SmtpSettings("127.0.0.1", port, timeout_seconds=5))
+        yield SmtpTransport(SmtpSettings("127.0.0.1", port, timeout_seconds=30))
 
 
 @pytest.fixture
@@ -196,6 +197,24 @@ def test_a_server_that_says_nothing_is_unavailable(outbox):
     assert "timed out" in outbox.status().last_error
 
 
+def test_a_server_that_does_not_greet_us_is_unavailable(outbox):
+    def refuse(listener):
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rwb", buffering=0) as stream:
+            stream.write(b"220 hello\r\n")
+            for line in stream:
+                stream.write(b"221 bye\r\n" if line.startswith(b"QUIT") else b"554 5.7.1 no service\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=refuse, args=(listener,))
+        thread.start()
+        put(outbox)
+        transport = SmtpTransport(SmtpSettings("127.0.0.1", listener.getsockname()[1], timeout_seconds=30))
+        assert outbox.deliver(transport).waiting == ("a",)
+        thread.join()
+    assert "554 5.7.1 no service" in outbox.status().last_error
+
+
 def _signed(folder):
     key, certificate = folder / "key.pem", folder / "cert.pem"
     subprocess.run(
@@ -221,13 +240,13 @@ def test_encrypted_with_a_password(outbox, server, tmp_path, security):
         options["auth_require_tls"] = False  # aiosmtpd looks for STARTTLS only
     with listening(server, authenticator=_let_in, auth_required=True, **options) as port:
         put(outbox)
-        wrong = SmtpSettings("127.0.0.1", port, security, "lab", "wrong", timeout_seconds=5)
+        wrong = SmtpSettings("127.0.0.1", port, security, "lab", "wrong", timeout_seconds=30)
         assert outbox.deliver(SmtpTransport(wrong, tls=trusting)).waiting == ("a",)
         assert "535" in outbox.status().last_error
         assert "wrong" not in repr(wrong) + outbox.status().last_error
         assert outbox.deliver(SmtpTransport(wrong)).waiting == ("a",)  # a certificate nobody vouches for
         assert "certificate" in outbox.status().last_error
-        right = SmtpSettings("127.0.0.1", port, security, "lab", "right", timeout_seconds=5)
+        right = SmtpSettings("127.0.0.1", port, security, "lab", "right", timeout_seconds=30)
         assert outbox.deliver(SmtpTransport(right, tls=trusting)).sent == ("a",)
     assert len(server.taken) == 1
 
@@ -235,7 +254,7 @@ def test_encrypted_with_a_password(outbox, server, tmp_path, security):
 def test_no_password_goes_over_a_line_that_can_not_be_encrypted(outbox, server):
     with listening(server) as port:
         put(outbox)
-        settings = SmtpSettings("127.0.0.1", port, "starttls", "lab", "right", timeout_seconds=5)
+        settings = SmtpSettings("127.0.0.1", port, "starttls", "lab", "right", timeout_seconds=30)
         assert outbox.deliver(SmtpTransport(settings)).waiting == ("a",)
     assert "STARTTLS" in outbox.status().last_error
     assert server.taken == []
@@ -266,7 +285,7 @@ def test_killed_between_sending_and_marking_a_maildir_has_it_once(outbox, tmp_pa
     maildir = MaildirTransport(tmp_path / "state" / "mail")
     put(outbox)
     child = _in_child(_deliver, tmp_path / "outbox", _DiesAfterSending(maildir))
-    child.join(10)
+    child.join(60)
     assert child.exitcode == 9
     assert outbox.status().waiting == 1
     assert len(mailbox.Maildir(maildir.folder)) == 1
@@ -281,7 +300,7 @@ def test_killed_between_sending_and_marking_smtp_repeats_the_same_message_id(
 ):
     put(outbox)
     child = _in_child(_deliver, tmp_path / "outbox", _DiesAfterSending(transport))
-    child.join(10)
+    child.join(60)
     assert (child.exitcode, outbox.status().waiting) == (9, 1)
     assert outbox.deliver(transport).sent == ("a",)
     first, second = (content for _, _, content in server.taken)
@@ -307,7 +326,7 @@ def test_processes_side_by_side_send_each_letter_once(outbox, tmp_path):
     log = tmp_path / "log"
     children = [_in_child(_deliver, tmp_path / "outbox", _Slow(log)) for _ in range(3)]
     for child in children:
-        child.join(20)
+        child.join(60)
         assert child.exitcode == 0
     assert sorted(log.read_text().split()) == [f"n{number}" for number in range(8)]
 

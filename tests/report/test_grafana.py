@@ -22,7 +22,7 @@ def grafana(request):
 
 
 def settings(server, **fields):
-    return GrafanaSettings(server.url, TOKEN, timeout_seconds=5, **fields)
+    return GrafanaSettings(server.url, TOKEN, timeout_seconds=30, **fields)
 
 
 def test_the_first_push_creates_everything(grafana):
