@@ -37,7 +37,7 @@ demo: setup  ## Put a slow-down into neutron, and see it found and closed
 	@perfci demo
 
 test: setup  ## Set up, then lint and run all tests that this kind of machine can run
-	@perfci setup
+	@perfci setup --tests
 	@$(MAKE) --no-print-directory lint
 	@python -m pytest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -58,6 +59,26 @@ def accept(alert_id: AlertId, as_json: Json = False) -> None:
             controller.alerts.save(state)
         controller.deliver()
         _say(f"{alert_id}: accepted", as_json=as_json)
+
+
+@app.command()
+def deliver(
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also what the mail server refused for good.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Send the mail that waits in the outbox. Leaves with 4 if some of it still waits."""
+    with errors_reported(as_json=as_json):
+        controller = _controller()
+        if retry_failed:
+            controller.outbox.retry_failed()
+        done = controller.deliver()
+        if as_json:
+            print_json(asdict(done))
+        else:
+            typer.echo(f"{len(done.sent)} sent, {len(done.waiting)} waiting, {len(done.failed)} refused")
+    raise typer.Exit(4 if done.waiting else 0)
 
 
 def _controller() -> Controller:

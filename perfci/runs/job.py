@@ -34,6 +34,8 @@ Count = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 Seconds = Annotated[int, Field(strict=True, ge=1, le=86_400)]
 Address = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
 Variable = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
+Service = Literal["keystone", "placement", "glance", "nova", "neutron"]
+SERVICES: tuple[Service, ...] = ("keystone", "placement", "glance", "nova", "neutron")
 
 
 class JobNotFound(UsageError):
@@ -63,8 +65,17 @@ class Cloud(_Part):
     """`embedded`: all services on the lab's one machine."""
     computes: Annotated[int, Field(strict=True, ge=1, le=1000)] = 10
     """How many nova-compute services with the fake driver."""
+    services: Annotated[tuple[Service, ...], Field(min_length=1)] = SERVICES
+    """Which services are deployed; nova needs all of them."""
     variables: dict[Variable, JsonValue] = {}
     """Ansible variables for the deploy, such as neutron_api_workers."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if "nova" in self.services and len(set(self.services)) < len(SERVICES):
+            msg = "services: nova needs keystone, placement, glance and neutron beside it"
+            raise ValueError(msg)
+        return self
 
 
 class Filter(_Part):

@@ -56,6 +56,7 @@ def cloud_variables(job: Job, root: Path) -> dict[str, Any]:
         source["patches"] = [str(root / patch) for patch in source.get("patches", [])]
     return {
         **job.cloud.variables,
+        "cloud_services": list(job.cloud.services),
         "fake_compute_count": job.cloud.computes,
         "openstack_sources": sources,
         "neutron_api_filters": [{**one, "source": str(root / one["source"])} for one in filters],

@@ -16,6 +16,7 @@ from perfci.results.record import record_from_dict
 from perfci.results.stores.base import History
 from perfci.runs.judging import read_judgements, series_history
 from perfci.runs.listing import read_document, run_folders
+from perfci.wording import change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -105,7 +106,7 @@ def _latest(runs: Sequence[RunReport]) -> dict[SeriesKey, Judgement]:
 def _marks(alerts: Sequence[Alert]) -> Iterator[Mark]:
     for alert in alerts:
         for series in alert.series:
-            yield Mark(series.key, series.since, "slower", Tone.BAD)
+            yield Mark(series.key, series.since, change(series.effect, series.key.metric), Tone.BAD)
             if alert.closed is not None:
                 ended = "accepted" if alert.closing is Closing.ACCEPTED else "fixed"
                 yield Mark(series.key, alert.closed, ended, Tone.GOOD)
