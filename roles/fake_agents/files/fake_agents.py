@@ -25,7 +25,7 @@ from neutron_lib.agent import topics  # noqa: E402
 from oslo_config import cfg  # noqa: E402
 
 RETRY_SECONDS = 1
-CALL_SECONDS = 5
+CALL_SECONDS = 2
 AGENTS_PER_SUBNET = 250
 
 
