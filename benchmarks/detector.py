@@ -43,12 +43,27 @@ def key(number: int, scenario: str = "scenario") -> SeriesKey:
     return SeriesKey("lab", "job", scenario, f"{number:08d}", "total", Metric.SECONDS)
 
 
+class Canaries:
+    """What the canaries know of the lab."""
+
+    def __init__(self) -> None:
+        self.nights: list[np.ndarray] = []
+
+    def night(self, canary: np.ndarray) -> tuple[float, bool]:
+        """Return how far the lab has moved since it began, and whether tonight is invalid."""
+        self.nights.append(np.log(canary))
+        reference = np.nanmedian(np.array(self.nights[:REFERENCE]), axis=0)
+        recent = [float(np.nanmean(c - reference)) for c in self.nights[-RECENT:]]
+        return LOADING * recent[-1], abs(recent[-1] - float(np.median(recent))) > BAD_NIGHT
+
+
 class Passive:
     """The nightly verdict, told once per change."""
 
     def __init__(self) -> None:
         self.replay = Replay(AnalysisSettings(latency_floor=0.01))
         self.told: dict[SeriesKey, str | None] = {}
+        self.canaries = Canaries()
 
     def night(
         self, t: int, runs: Sequence[np.ndarray | None], canary: np.ndarray, environment: str
@@ -57,8 +72,10 @@ class Passive:
             numbers = tuple(values.tolist())
             return RunPoint(f"{t:06d}", environment, "", numbers, len(numbers), 0, valid=True)
 
-        points = {key(s): point(v) for s, v in enumerate(runs) if v is not None}
+        if self.canaries.night(canary)[1]:
+            return []
         lab = {key(i, "canary"): point(canary[i : i + 1]) for i in range(len(canary))}
+        points = {key(s): point(v) for s, v in enumerate(runs) if v is not None}
         alerts = []
         for series, judgement in self.replay.night(points, lab).items():
             changed = judgement.outcome in {Outcome.REGRESSION, Outcome.IMPROVEMENT}
@@ -80,12 +97,12 @@ class Confirming:
 
     def __post_init__(self) -> None:
         self.screen = Screen(self.series, self.screening)
-        self.canaries: list[np.ndarray] = []
+        self.canaries = Canaries()
 
     def night(
         self, t: int, runs: Sequence[np.ndarray | None], canary: np.ndarray, rerun: Rerun
     ) -> list[Alert]:
-        moved, bad = self._canaries(canary)
+        moved, bad = self.canaries.night(canary)
         if bad:
             return []
         found = [None if v is None else run_location(v) for v in runs]
@@ -96,13 +113,6 @@ class Confirming:
             return []
         alerts = [self._try(t, suspicion, rerun) for suspicion in self.screen.suspect(self.confirming, moved)]
         return [alert for alert in alerts if alert is not None]
-
-    def _canaries(self, canary: np.ndarray) -> tuple[float, bool]:
-        """Return how far the lab has moved since it began, and whether tonight is off."""
-        self.canaries.append(np.log(canary))
-        reference = np.nanmedian(np.array(self.canaries[:REFERENCE]), axis=0)
-        recent = [float(np.nanmean(c - reference)) for c in self.canaries[-RECENT:]]
-        return LOADING * recent[-1], abs(recent[-1] - float(np.median(recent))) > BAD_NIGHT
 
     def _try(self, t: int, suspicion: Suspicion, rerun: Rerun) -> Alert | None:
         """Run a trial to its end. The old revision is some nights older than the suspected change."""

@@ -131,11 +131,13 @@ def common_shift(found: Contrast) -> float:
 def seen_before(found: Contrast) -> float:
     """Return how far single runs of the baseline strayed in the direction of the contrast.
 
-    One run in twenty is allowed to have been an outlier.
+    One run in twenty is allowed to have been an outlier, except if only two runs speak: two outlier
+    nights in a row are not that rare.
     """
     sign = 1 if found.difference > 0 else -1
     strays = sorted((run.log - found.level) * sign for run in found.baseline)
-    return max(strays[-1 - len(strays) // 20], 0.0)
+    allowed = len(strays) // 20 if len(found.latest) > 2 else 0  # noqa: PLR2004
+    return max(strays[-1 - allowed], 0.0)
 
 
 def proves(found: Contrast, floor: float, needed: int) -> bool:

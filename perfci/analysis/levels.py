@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from perfci.analysis.variance import VariancePrior
 
 SUSPICION = 0.01
-BACK_AGAIN = 2
-"""Runs at the baseline's level that close a change, as many as open one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +48,7 @@ class LevelRule:
     scale_floor: float
     may_be_steady: bool
     tail: bool = False
+    least_runs: int = 2
 
 
 def rule_of(metric: Metric, settings: AnalysisSettings) -> LevelRule:
@@ -65,7 +64,7 @@ def rule_of(metric: Metric, settings: AnalysisSettings) -> LevelRule:
 
 def tail_rule(settings: AnalysisSettings) -> LevelRule:
     """Return the rule of the tail of a timing, which is noisier than the middle."""
-    return LevelRule(settings.tail_floor, 0.0, 0.005, may_be_steady=False, tail=True)
+    return LevelRule(settings.tail_floor, 0.0, 0.005, may_be_steady=False, tail=True, least_runs=3)
 
 
 CANARY_RULE = LevelRule(floor=0.01, unit=0.0, scale_floor=0.002, may_be_steady=False)
@@ -181,7 +180,7 @@ class LevelTrack:
         return (1,) if len(self.runs) > self.settings.min_baseline else ()
 
     def _needed(self) -> int:
-        return 1 if self._steady() else BACK_AGAIN
+        return 1 if self._steady() else self.rule.least_runs
 
     def _windows(self) -> tuple[int, ...]:
         return (1, *self.settings.windows) if self._steady() else self.settings.windows
