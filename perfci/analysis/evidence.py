@@ -57,6 +57,8 @@ LARGEST = 50.0
 """Differences of logarithms beyond this (a factor of 5e21) are not told apart."""
 AGREEMENT = 0.4
 """Nearly every run of a change shows at least this share of the whole."""
+BOTH = 1.25
+"""Deviations that a change must lie above a floor for two runs to be above it with a chance of 80 %."""
 PULL = 1.5
 """Of two runs the farther one counts at most as this many deviations beyond the nearer one."""
 
@@ -71,7 +73,8 @@ class Contrast:
     """Latest runs minus baseline, in logarithms, with its standard error and degrees of freedom.
 
     `difference` is the median of the latest runs', the best estimate; `agreed` the part of it that
-    the runs agree on (`agreed_shift`), which is what is tested.
+    the runs agree on (`agreed_shift`), which is what is tested. `scale` is the
+    run-to-run deviation.
     """
 
     baseline: tuple[RunValue, ...]
@@ -79,6 +82,7 @@ class Contrast:
     level: float
     difference: float
     agreed: float
+    scale: float
     error: float
     df: float
 
@@ -180,6 +184,7 @@ def contrast(
         level=level,
         difference=median(shifts),
         agreed=agreed_shift(shifts, scale),
+        scale=scale,
         error=error,
         df=df,
     )
@@ -196,7 +201,8 @@ def describe(
     """Turn the contrasts of several windows, shortest first, into what is published.
 
     The strongest window speaks, and pays for the choice (Bonferroni). The MDE is that of the
-    shortest: what tonight shows of a change that has just come. `needed` runs may prove.
+    shortest: what tonight shows of a change that has just come. It is also large enough for each of two
+    runs to show the floor. `needed` runs may prove.
     """
     tests = len(candidates)
     found, shortest = min(candidates, key=lambda c: c.p_value), candidates[0]
@@ -208,7 +214,7 @@ def describe(
         effect=relative(found.difference),
         low=relative(found.difference - half),
         high=relative(found.difference + half),
-        mde=max(relative(reach), floor),
+        mde=relative(max(reach, math.log1p(floor) + BOTH * shortest.scale)),
         location=math.exp(found.latest[-1].log),
         baseline_location=math.exp(found.level),
         baseline=tuple(run.run_id for run in found.baseline),

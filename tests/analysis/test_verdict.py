@@ -207,3 +207,17 @@ def test_when_the_canaries_step_too_it_was_the_lab(histories: Histories) -> None
     canaries = [histories.timings(levels, action=f"canary{i}", between=0.005) for i in range(3)]
     assert {j.outcome for j in judge(series)} == {Outcome.REGRESSION}
     assert {j.outcome for j in judge(series, canaries=canaries)} == {Outcome.NO_BASELINE}
+
+
+@pytest.mark.parametrize("between", [0.03, 0.002], ids=["noise rules", "the floor rules"])
+def test_a_change_of_the_published_size_is_found_as_often_as_published(between: float) -> None:
+    """80 % within two runs; of 60, at least 38 (binomial, 99.9 %)."""
+    made = Histories(np.random.default_rng(12))
+    found = 0
+    for _ in range(60):
+        before = made.timings([1.0] * 20, between=between, within=0.03)
+        size = judge([before])[0].mde
+        after = made.timings([1.0] * 20 + [1 + size] * 2, between=between, within=0.03)
+        history = SeriesHistory(before.key, (*before.points, *after.points[20:]))
+        found += judge([history])[0].outcome is Outcome.REGRESSION
+    assert found >= 38
