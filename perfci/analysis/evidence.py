@@ -162,6 +162,7 @@ def contrast(
     scale_floor: float,
     wander: float,
     prior: VariancePrior,
+    lab: float = 0.0,
 ) -> Contrast:
     """Hold the latest runs against the baseline.
 
@@ -169,7 +170,8 @@ def contrast(
     with run-to-run deviation s: w is the share of the variance that neighbouring nights have in
     common, c = pi/2 the price of a median of three and more. s^2 is moderated by the night's other
     series, and the test is Student's t with the n - 1 degrees of freedom of the baseline and those of
-    the prior.
+    the prior. `lab` (logarithm) is how far the lab itself is known to have moved: nothing of that size can
+    be proven tonight, so it is added to the standard error.
     """
     level, scale = baseline_scale(baseline, scale_floor)
     k, n = len(latest), len(baseline)
@@ -177,7 +179,7 @@ def contrast(
     scale = math.sqrt(variance)
     shifts = [run.log - level for run in latest]
     price = math.pi / 2 if k > 2 else 1.0  # noqa: PLR2004
-    error = scale * math.sqrt(wander + (1 - wander) * price / k + 1 / n)
+    error = math.hypot(scale * math.sqrt(wander + (1 - wander) * price / k + 1 / n), lab)
     return Contrast(
         baseline=tuple(baseline),
         latest=tuple(latest),

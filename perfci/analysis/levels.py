@@ -23,12 +23,12 @@ from perfci.analysis.evidence import (
 from perfci.analysis.kinds import kind_of, shape_of, tail_location
 from perfci.analysis.robust import run_location
 from perfci.analysis.types import ChangeKind
+from perfci.analysis.variance import VariancePrior
 from perfci.results.model import Metric
 
 if TYPE_CHECKING:
     from perfci.analysis.settings import AnalysisSettings
     from perfci.analysis.types import RunPoint
-    from perfci.analysis.variance import VariancePrior
 
 SUSPICION = 0.01
 
@@ -49,15 +49,20 @@ class LevelRule:
     may_be_steady: bool
     tail: bool = False
     least_runs: int = 2
+    follows_lab: bool = True
 
 
 def rule_of(metric: Metric, settings: AnalysisSettings) -> LevelRule:
     """Return the rule of a metric that has a level (every one but the failure rate)."""
     rules = {
         Metric.SECONDS: LevelRule(settings.latency_floor, 0.0, 0.002, may_be_steady=False),
-        Metric.SQL_STATEMENTS: LevelRule(settings.sql_floor, 1.0, 0.002, may_be_steady=True),
+        Metric.SQL_STATEMENTS: LevelRule(
+            settings.sql_floor, 1.0, 0.002, may_be_steady=True, follows_lab=False
+        ),
         Metric.CPU_SECONDS: LevelRule(settings.cpu_floor, 0.001, 0.005, may_be_steady=True),
-        Metric.PEAK_RSS_BYTES: LevelRule(settings.memory_floor, 2.0**20, 0.005, may_be_steady=True),
+        Metric.PEAK_RSS_BYTES: LevelRule(
+            settings.memory_floor, 2.0**20, 0.005, may_be_steady=True, follows_lab=False
+        ),
     }
     return rules[metric]
 
@@ -117,15 +122,16 @@ class LevelTrack:
             return None
         return baseline_scale(baseline, self.rule.scale_floor)[1] ** 2, len(baseline) - 1.0
 
-    def look(self, prior: VariancePrior) -> Evidence | None:
-        """Return what the latest runs show; None while there is no baseline."""
+    def look(self, prior: VariancePrior, lab: float = 0.0) -> Evidence | None:
+        """Return what the latest runs show; None while there is no baseline. `lab` as in `contrast`."""
+        lab = lab if self.rule.follows_lab else 0.0
         longest = max(self.settings.windows)
         if self.change is not None:
-            candidates = [self._contrast(self._kept(), self.change.after[-longest:], prior)]
+            candidates = [self._contrast(self._kept(), self.change.after[-longest:], prior, lab)]
         else:
             fitting = [k for k in self._windows() if len(self.runs) - k >= self.settings.min_baseline]
             candidates = [
-                self._contrast(self._kept(k), self.runs[-k:], prior) for k in fitting or self._first()
+                self._contrast(self._kept(k), self.runs[-k:], prior, lab) for k in fitting or self._first()
             ]
         if not candidates:
             return None
@@ -155,6 +161,14 @@ class LevelTrack:
             self.change = None
         elif not self.change.worse and len(self.change.after) >= self.settings.settle:
             self.runs, self.change, self.settled = self.change.after, None, True
+
+    def movement(self) -> float:
+        """Return how far the latest two runs are certainly off the baseline, in logarithms; 0 if unknown."""
+        if len(self.runs) < self.settings.min_baseline + self.rule.least_runs:
+            return 0.0
+        latest = self.rule.least_runs
+        found = self._contrast(self._kept(latest), self.runs[-latest:], VariancePrior())
+        return max(abs(found.agreed) - found.error, 0.0)
 
     def restart(self, latest: int) -> None:
         """Forget all but the latest runs: the lab has changed under the series."""
@@ -218,13 +232,16 @@ class LevelTrack:
         steps = np.array([run.log - level for run in change.after[-needed:]]) / step if step else np.zeros(1)
         return bool(np.clip(steps, -0.5, 1.5).mean() < 0.5)  # noqa: PLR2004
 
-    def _contrast(self, baseline: list[RunValue], latest: list[RunValue], prior: VariancePrior) -> Contrast:
+    def _contrast(
+        self, baseline: list[RunValue], latest: list[RunValue], prior: VariancePrior, lab: float = 0.0
+    ) -> Contrast:
         return contrast(
             baseline,
             latest,
             scale_floor=self.rule.scale_floor,
             wander=self.settings.wander,
             prior=prior,
+            lab=lab,
         )
 
 

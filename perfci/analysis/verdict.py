@@ -15,6 +15,7 @@ import numpy as np
 from perfci.analysis.failures import FailureTrack
 from perfci.analysis.levels import CANARY_RULE, LevelTrack, rule_of, tail_rule
 from perfci.analysis.multiple import q_values
+from perfci.analysis.robust import median
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.types import ChangeKind, Judgement, Outcome
 from perfci.analysis.variance import VariancePrior, fit_prior
@@ -62,7 +63,7 @@ class Replay:
         Looks at every series first, then decides for all of them together. When the canaries show
         that the lab itself has changed, every series starts anew: such a night never alarms.
         """
-        moved = self._lab_moved(canaries or {})
+        moved, movement = self._lab_moved(canaries or {})
         tracks = {
             part: self.track(part)
             for key, point in points.items()
@@ -71,13 +72,13 @@ class Replay:
         }
         if moved:
             for track in tracks.values():
-                if isinstance(track, LevelTrack):
+                if isinstance(track, LevelTrack) and track.rule.follows_lab:
                     track.restart(moved)
         priors = _priors(tracks)
         seen = {
             part: evidence
             for part, track in tracks.items()
-            if (evidence := _look(track, priors[part.key.metric, part.tail])) is not None
+            if (evidence := _look(track, priors[part.key.metric, part.tail], movement)) is not None
         }
         adjusted = self._decide(seen)
         out = {}
@@ -119,27 +120,30 @@ class Replay:
         changed = (p for p in parts if p in seen and _open_change(self.track(p))[0] is not None)
         return next(changed, parts[0])
 
-    def _lab_moved(self, canaries: Mapping[SeriesKey, RunPoint]) -> int:
-        """Return how many nights ago half of the canaries or more moved and stayed; 0 if they did not."""
-        tracks = []
-        for key, point in canaries.items():
-            track = self.canaries.setdefault(
-                Part(key, point.environment, tail=False), LevelTrack(CANARY_RULE, self.settings)
-            )
-            value = track.value_of(point)
-            if value is not None:
-                track.add(value)
-                tracks.append(track)
-        windows = []
+    def _lab_moved(self, canaries: Mapping[SeriesKey, RunPoint]) -> tuple[int, float]:
+        """Return how many nights ago half of the canaries or more moved for good, and how far they are off.
+
+        0 if they did not. The second number is the median of the canaries' certain movements, as a
+        logarithm, whether it is for good or not.
+        """
+        tracks = [t for key, p in canaries.items() if _add(t := self._canary(key, p.environment), p)]
+        if not tracks:
+            return 0, 0.0
+        movement = median([track.movement() for track in tracks])
+        steps = []
         for track in tracks:
             evidence = track.look(VariancePrior())
             if evidence is not None and evidence.proves and evidence.p_value <= self.settings.largest_p:
-                windows.append(evidence.window)
-        if 2 * len(windows) < len(canaries) or not windows:
-            return 0
+                steps.append(evidence.window)
+        if not steps or 2 * len(steps) < len(tracks):
+            return 0, movement
         for track in tracks:
-            track.restart(min(windows))
-        return min(windows)
+            track.restart(min(steps))
+        return min(steps), 0.0
+
+    def _canary(self, key: SeriesKey, environment: str) -> LevelTrack:
+        part = Part(key, environment, tail=False)
+        return self.canaries.setdefault(part, LevelTrack(CANARY_RULE, self.settings))
 
 
 def _new_track(part: Part, settings: AnalysisSettings) -> Track:
@@ -179,8 +183,9 @@ def judge(
     a series judged alone may get another answer than among its night. Run ids must sort by time.
     `accepted` names, per series, the first run of a change that somebody accepted: the runs before
     it are no longer part of the baseline. `canaries` are the histories of the lab's own fixed
-    workloads (a node and a workload each, metric seconds): a lasting step in half of them starts every
-    baseline anew, as a new environment digest does.
+    workloads (a node and a workload each, metric seconds). A lasting step in half of them starts every
+    baseline anew, as a new environment digest does; what they move tonight is added to the uncertainty
+    of all timings and CPU seconds.
 
     The order of the series does not matter, nor does the unit of a timing. Invalid runs, runs in
     another environment and failed iterations are never compared with.
@@ -211,8 +216,8 @@ def _kept_points(history: SeriesHistory, accepted: Mapping[SeriesKey, str]) -> l
     return [p for p in history.points if p.run_id >= first]
 
 
-def _look(track: Track, prior: VariancePrior) -> Evidence | None:
-    return track.look() if isinstance(track, FailureTrack) else track.look(prior)
+def _look(track: Track, prior: VariancePrior, lab: float) -> Evidence | None:
+    return track.look() if isinstance(track, FailureTrack) else track.look(prior, lab)
 
 
 def _priors(tracks: Mapping[Part, Track]) -> dict[tuple[Metric, bool], VariancePrior]:

@@ -221,3 +221,13 @@ def test_a_change_of_the_published_size_is_found_as_often_as_published(between: 
         history = SeriesHistory(before.key, (*before.points, *after.points[20:]))
         found += judge([history])[0].outcome is Outcome.REGRESSION
     assert found >= 38
+
+
+def test_a_lab_that_is_slower_for_some_nights_widens_the_intervals(histories: Histories) -> None:
+    series = [histories.timings([1.0] * 14 + [1.12] * 2, action=f"a{i}", between=0.01) for i in range(6)]
+    canaries = [histories.timings([1.0] * 14 + [1.1] * 2, action=f"c{i}", between=0.03) for i in range(3)]
+    alone, informed = judge(series), judge(series, canaries=canaries)
+    assert {j.outcome for j in alone} == {Outcome.REGRESSION}
+    assert Outcome.REGRESSION not in {j.outcome for j in informed}
+    sql = histories.counters([20.0] * 14 + [24.0] * 2)
+    assert judge([sql], canaries=canaries)[0].outcome is Outcome.REGRESSION
