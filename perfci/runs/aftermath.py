@@ -15,7 +15,7 @@ from perfci.alerts.model import Night, RunFailure
 from perfci.errors import FailureClass, PerfciError, ServiceError
 from perfci.results.archive import RUN, read_archive
 from perfci.results.errors import ResultFileError
-from perfci.results.model import RunResults
+from perfci.results.model import FINISHED, RunResults
 from perfci.results.record import read_record
 from perfci.runs import judging
 from perfci.runs.listing import read_document
@@ -39,6 +39,7 @@ class Outcome:
     folder: Path
     record: RunRecord
     failure: dict[str, Any] | None
+    """Why the run failed, or which of its tasks gave nothing."""
     judgements: tuple[Judgement, ...]
     told: tuple[Notification, ...]
     delivery: Delivery | None
@@ -80,6 +81,7 @@ class Aftermath:
         """Do all steps for one archived run; doing it again changes and sends nothing."""
         steps, controller = _Steps(stages), self.controller
         document = read_document(folder)
+        failure = document["failure"] or document.get("partial")
         results = _results(folder, steps)
         judgements: tuple[Judgement, ...] = ()
         told: tuple[Notification, ...] = ()
@@ -90,12 +92,12 @@ class Aftermath:
             synced = controller.sync(stages.progress.step)
             stage.note = f"{series}, {len(synced.delivered)} run(s) to {controller.influx.identity}"
             steps.later += synced.unreadable
-        if document["failure"] is None:
+        if results.record.status == FINISHED:
             with steps.step("analyse") as stage:
                 judgements = judging.judge_run(controller, results.record)
                 stage.note = judging.summary(judgements)
         with steps.step("alert") as stage:
-            told = self._alert(results.record, document["failure"], judgements)
+            told = self._alert(results.record, failure, judgements)
             delivery = controller.deliver()
             stage.note = _delivered(delivery)
         with steps.step("publish") as stage:
@@ -104,7 +106,7 @@ class Aftermath:
         return Outcome(
             folder=folder,
             record=results.record,
-            failure=document["failure"],
+            failure=failure,
             judgements=judgements,
             told=told,
             delivery=delivery,
@@ -115,24 +117,12 @@ class Aftermath:
     def _alert(
         self, record: RunRecord, failure: dict[str, Any] | None, judgements: tuple[Judgement, ...]
     ) -> tuple[Notification, ...]:
-        """Work out what is to be told, and put it into the outbox."""
+        """Work out what is to be told, and put it into the outbox; a failed run says nothing about series."""
         controller = self.controller
-        if failure is not None:
-            notification = run_failed(
-                RunFailure(
-                    run_id=record.run_id,
-                    lab=record.lab,
-                    job=record.job,
-                    stage=failure["stage"],
-                    failure_class=FailureClass(failure["class"]),
-                    error=failure["message"],
-                    source=failure["source"],
-                    excerpt=failure["excerpt"],
-                    advice=failure["help"],
-                )
-            )
-            controller.post([notification], record)
-            return (notification,)
+        failures = [_failed(record, failure)] if failure else []
+        controller.post(failures, record)
+        if record.status != FINISHED:
+            return tuple(failures)
         with controller.alerts.exclusive():
             records = {
                 one.run_id: one
@@ -141,7 +131,23 @@ class Aftermath:
             state, told = process(controller.alerts.load(), Night(record, judgements, records))
             controller.post(told, record)
             controller.alerts.save(state)
-        return told
+        return (*failures, *told)
+
+
+def _failed(record: RunRecord, failure: dict[str, Any]) -> Notification:
+    return run_failed(
+        RunFailure(
+            run_id=record.run_id,
+            lab=record.lab,
+            job=record.job,
+            stage=failure["stage"],
+            failure_class=FailureClass(failure["class"]),
+            error=failure["message"],
+            source=failure["source"],
+            excerpt=failure["excerpt"],
+            advice=failure["help"],
+        )
+    )
 
 
 def _results(folder: Path, steps: _Steps) -> RunResults:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from perfci.errors import PerfciError
 from perfci.runs.classify import diagnose
 from perfci.runs.playbook import PlaybookFailed, PlaybookTimeout
+from perfci.runs.problems import problems, told
 from perfci.runs.processes import reap
 from perfci.runs.stages import Failure
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 KEEP_RUNNING = ("influxdb",)
 """Services of the controller, which outlive the cloud."""
 _LOG_BYTES = 200_000
+_TASKS_HELP = "logs/rally-progress.log and rally/ in the archive have all of what Rally said."
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """How the part on the nodes went: the first failure, and what went wrong while cleaning up."""
+    """How the part on the nodes went: the first failure, and what went wrong while cleaning up.
+
+    `partial` says that some tasks gave nothing, in a run whose other tasks count.
+    """
 
     failure: Failure | None
+    partial: Failure | None
     cleanup_errors: list[str]
 
 
@@ -88,7 +94,11 @@ def measure(
     except PerfciError as error:
         errors.append(f"collect: {error}")
     errors += release(playbooks=calm, stages=stages, logs=logs, state=state, limit_seconds=limits.release)
-    return Measured(_explain(failed, first, service_logs(logs)) if first else None, errors)
+    evidence = service_logs(logs)
+    if first is not None:
+        return Measured(_explain(failed, first, evidence), None, errors)
+    failure, partial = _tasks(work.path, evidence)
+    return Measured(failure, partial, errors)
 
 
 def release(
@@ -110,6 +120,17 @@ def release(
     if left := reap(state.root, keep=KEEP_RUNNING):
         errors.append(f"release: these still ran and were ended: {', '.join(left)}")
     return errors
+
+
+def _tasks(folder: Path, logs: Mapping[str, str]) -> tuple[Failure | None, Failure | None]:
+    """Say what came of the tasks: where none gave anything the run failed, where some did it is partial."""
+    found, total = problems(folder)
+    if not found and total:
+        return None, None
+    message = told(found, total)
+    cause = diagnose(stage="hammer", role="rally", message=message, logs=logs)
+    failure = Failure("hammer", cause.failure_class, message, _TASKS_HELP, cause.source, cause.excerpt)
+    return (failure, None) if len(found) == total else (None, failure)
 
 
 def _explain(stage: str, error: PerfciError, logs: Mapping[str, str]) -> Failure:

@@ -110,7 +110,12 @@ class Night:
             reap(self.state.root)
             raise
         with stages.stage("archive") as stage:
-            ended = Ended(measured.failure, tuple(measured.cleanup_errors), self._validity(work, measured))
+            ended = Ended(
+                failure=measured.failure,
+                partial=measured.partial,
+                cleanup_errors=tuple(measured.cleanup_errors),
+                validity=self._validity(work, measured),
+            )
             folder = seal(work, self.state.archive, document(work, ended))
             stages.folder = None
             stage.note = str(folder)

@@ -1,7 +1,8 @@
 """Which processes belong to a state folder, and how they are ended.
 
-Everything that perfci starts carries `PERFCI_STATE_DIR` in its environment, so that what a killed
-run left behind is found without pid files: by the mark in `/proc/PID/environ`.
+Everything that perfci starts carries `PERFCI_STATE_DIR` and `PERFCI_SERVICE` in its environment, so
+that what a killed run left behind is found without pid files: by these marks in `/proc/PID/environ`.
+The first one alone is no mark: a person may have set it in a shell.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ def processes_of(state_dir: Path) -> list[psutil.Process]:
         if process.pid in spared:
             continue
         try:
-            mark = process.environ().get(MARK)
+            environment = process.environ()
         except (psutil.Error, OSError):
             continue  # gone meanwhile, or another user's
-        if mark and os.path.realpath(mark) == wanted:
+        if SERVICE in environment and os.path.realpath(environment.get(MARK, os.sep)) == wanted:
             found.append(process)
     return found
 

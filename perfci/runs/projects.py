@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from perfci.runs.playbook import Playbooks
-from perfci.runs.processes import MARK
+from perfci.runs.processes import MARK, SERVICE
 from perfci.runs.stages import Stages
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from perfci.runs.job import Job
     from perfci.runs.progress import Progress
 
+CONTROLLER = "deploy"
+"""The mark of Ansible's own processes, which belong to the lab and to no service."""
 SETUP_SECONDS = 1800.0
 """Long enough for a slow mirror."""
 
@@ -27,7 +29,7 @@ def playbooks(settings: Settings, stop: threading.Event | None = None) -> Playbo
         root=settings.root_dir,
         inventory=settings.inventory_dir,
         variables={"perfci_state_dir": str(settings.state_dir)},
-        environment={MARK: str(settings.state_dir)},
+        environment={MARK: str(settings.state_dir), SERVICE: CONTROLLER},
         stop=stop or threading.Event(),
     )
 

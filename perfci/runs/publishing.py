@@ -56,7 +56,7 @@ def report_of(judgements: Path, folder: Path, alerts: Sequence[Alert]) -> RunRep
         stages=tuple(Stage(one["name"], one["seconds"], one["ok"]) for one in document.get("stages", [])),
         judgements=read_judgements(judgements, record.run_id),
         canaries=_canaries(folder),
-        failure=_failure(document.get("failure")),
+        failure=_failure(document.get("failure") or document.get("partial")),
         alerts=tuple(alert.id for alert in alerts if alert.opened == record.run_id),
     )
 

@@ -23,9 +23,10 @@ VALID = Validity(valid=True)
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended: its first failure, and what went wrong while cleaning up after it."""
+    """How a run ended: its first failure, or which tasks gave nothing; what went wrong while cleaning up."""
 
     failure: Failure | None = None
+    partial: Failure | None = None
     cleanup_errors: Sequence[str] = ()
     validity: Validity = VALID
 
@@ -47,6 +48,7 @@ def document(work: WorkFolder, ended: Ended) -> dict[str, Any]:
         **record_to_dict(record),
         "environment": {"digest": record.environment, "facts": facts},
         "failure": ended.failure.as_dict() if ended.failure else None,
+        "partial": ended.partial.as_dict() if ended.partial else None,
         "cleanup_errors": list(ended.cleanup_errors),
         "stages": notes.get("stages", []),
         "nodes": notes.get("nodes", []),

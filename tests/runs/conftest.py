@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from perfci.runs.playbook import Playbooks
 from perfci.runs.processes import processes_of, reap
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+SAMPLE = Path(__file__).parents[1] / "data" / "archive" / "20261121T052400Z-sample-7c3d"
 STAGES = ("setup", "deploy", "hammer", "collect", "teardown", "controller")
 
 
@@ -39,12 +37,16 @@ class Project:
         body = "\n".join("    " + line.replace("\n", "\n      ") for line in lines)
         (self.root / "playbooks" / f"{name}.yml").write_text(f"- hosts: all\n  tasks:\n{body}\n")
 
+    def hammer(self) -> None:
+        """Let the hammer leave what it left on a real cloud, after its trace."""
+        self.playbook("hammer", f"ansible.builtin.shell: cp -r {SAMPLE}/* {{{{ perfci_run_dir }}}}/")
+
     def playbooks(self) -> Playbooks:
         return Playbooks(
             root=self.root,
             inventory=self.root / "inventory" / "embedded",
             variables={},
-            environment={"PERFCI_STATE_DIR": str(self.state)},
+            environment={"PERFCI_STATE_DIR": str(self.state), "PERFCI_SERVICE": "deploy"},
         )
 
 
@@ -60,6 +62,7 @@ def project(tmp_path):
     made = Project(tmp_path)
     for name in STAGES:
         made.playbook(name)
+    made.hammer()
     yield made
     reap(made.state, grace_seconds=1)
     assert processes_of(made.state) == []

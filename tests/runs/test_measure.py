@@ -41,6 +41,7 @@ def run(project):
 def test_all_stages_in_order(run, project):
     measured, stages = run()
     assert measured.failure is None
+    assert measured.partial.message.startswith("2 of 7 Rally tasks gave nothing")
     assert measured.cleanup_errors == []
     assert [stage.name for stage in stages.done] == ["provision", "deploy", "hammer", "collect", "release"]
     assert project.trace() == ["setup", "deploy", "hammer", "collect", "teardown"]
@@ -62,6 +63,12 @@ def test_the_first_error_is_reported_and_later_ones_stand_beside_it(run, project
     measured, _ = run()
     assert "the first" in measured.failure.message
     assert ["second" in measured.cleanup_errors[0], "third" in measured.cleanup_errors[1]] == [True, True]
+
+
+def test_a_hammer_without_any_task_is_a_failure(run, project):
+    project.playbook("hammer")
+    measured, _ = run()
+    assert (measured.failure.stage, measured.failure.message) == ("hammer", "Rally carried out no task")
 
 
 def test_a_hanging_stage_ends_at_its_limit_and_nothing_is_left(run, project):

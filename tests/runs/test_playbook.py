@@ -27,7 +27,7 @@ def playbooks(tmp_path):
             root=tmp_path,
             inventory=tmp_path / "hosts.yml",
             variables=variables,
-            environment={"PERFCI_STATE_DIR": str(tmp_path / "state")},
+            environment={"PERFCI_STATE_DIR": str(tmp_path / "state"), "PERFCI_SERVICE": "deploy"},
         )
 
     return make

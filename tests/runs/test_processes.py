@@ -50,6 +50,17 @@ def test_only_marked_processes_of_this_folder_are_found(tmp_path, started) -> No
         other.wait()
 
 
+def test_a_shell_with_the_state_folder_in_its_environment_is_not_ours(tmp_path):
+    environment = {**os.environ, "PERFCI_STATE_DIR": str(tmp_path)}
+    environment.pop("PERFCI_SERVICE", None)
+    shell = subprocess.Popen(["sleep", "60"], env=environment)
+    try:
+        assert processes_of(tmp_path) == []
+    finally:
+        shell.kill()
+        shell.wait()
+
+
 def test_a_process_that_ignores_term_is_killed(tmp_path, started):
     started(first="import signal; signal.signal(15, signal.SIG_IGN)")
     assert end(processes_of(tmp_path), grace_seconds=0.5) == ["sleeper"]
@@ -78,7 +89,7 @@ def test_the_caller_is_never_among_them(monkeypatch, tmp_path) -> None:
         "from pathlib import Path; from perfci.runs.processes import reap, processes_of;"
         f"print(reap(Path({str(tmp_path)!r})))"
     )
-    environment = {**os.environ, "PERFCI_STATE_DIR": str(tmp_path)}
+    environment = {**os.environ, "PERFCI_STATE_DIR": str(tmp_path), "PERFCI_SERVICE": "x"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
