@@ -295,8 +295,15 @@ def provide(params: Mapping[str, Any]) -> dict[str, Any]:
         removed = prune(folder, params["keep"], venv)
     services = record(venv, code, params["changes"])
     if params["record"]:
-        Path(params["record"]).write_text(json.dumps({"services": services}, indent=2) + "\n")
+        written = {"services": services, "packages": packages(_site(venv))}
+        Path(params["record"]).write_text(json.dumps(written, indent=2) + "\n")
     return {"changed": made, "venv": str(venv), "key": key, "services": services, "removed": removed}
+
+
+def packages(site: Path) -> dict[str, str]:
+    """Return the exact version of every package in an environment, by name."""
+    names = (path.name.removesuffix(".dist-info").rpartition("-") for path in site.glob("*.dist-info"))
+    return {_normal(name): version for name, _, version in sorted(names)}
 
 
 def _normal(name: str) -> str:
