@@ -59,6 +59,8 @@ AGREEMENT = 0.4
 """Nearly every run of a change shows at least this share of the whole."""
 BOTH = 1.25
 """Deviations that a change must lie above a floor for two runs to be above it with a chance of 80 %."""
+NEAR_MODE = 1.3
+"""A shift within this factor of that of a known mode is that mode."""
 PULL = 1.5
 """Of two runs the farther one counts at most as this many deviations beyond the nearer one."""
 
@@ -144,15 +146,21 @@ def seen_before(found: Contrast) -> float:
     return max(strays[-1 - allowed], 0.0)
 
 
-def proves(found: Contrast, floor: float, needed: int) -> bool:
+def proves(found: Contrast, floor: float, needed: int, modes: Sequence[float] = ()) -> bool:
     """Say whether so few runs may prove a change at all, whatever their p-value.
 
     They are `needed` or more; nearly every one shows at least the floor, more than what single runs
-    of the baseline have shown before, and a good part of what they show together.
+    of the baseline have shown before, and a good part of what they show together. `modes` are levels
+    that the series is known to visit; to be there again proves nothing.
     """
     common = abs(common_shift(found))
     least = max(seen_before(found), abs(found.difference) * AGREEMENT)
-    return len(found.latest) >= needed and relative(common) >= floor and common > least
+    known = any(
+        1 / NEAR_MODE <= found.difference / (level - found.level) <= NEAR_MODE
+        for level in modes
+        if level != found.level
+    )
+    return len(found.latest) >= needed and relative(common) >= floor and common > least and not known
 
 
 def contrast(
@@ -199,12 +207,13 @@ def describe(
     floor: float,
     needed: int,
     suspect: bool,
+    modes: Sequence[float] = (),
 ) -> Evidence:
     """Turn the contrasts of several windows, shortest first, into what is published.
 
     The strongest window speaks, and pays for the choice (Bonferroni). The MDE is that of the
     shortest: what tonight shows of a change that has just come. It is also large enough for each of two
-    runs to show the floor. `needed` runs may prove.
+    runs to show the floor. `needed` runs may prove; `modes` as in `proves`.
     """
     tests = len(candidates)
     found, shortest = min(candidates, key=lambda c: c.p_value), candidates[0]
@@ -222,6 +231,6 @@ def describe(
         baseline=tuple(run.run_id for run in found.baseline),
         since=found.latest[0].run_id,
         window=len(found.latest),
-        proves=proves(found, floor, needed),
+        proves=proves(found, floor, needed, modes),
         suspect=suspect,
     )

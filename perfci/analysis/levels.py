@@ -21,7 +21,7 @@ from perfci.analysis.evidence import (
     relative,
 )
 from perfci.analysis.kinds import kind_of, shape_of, tail_location
-from perfci.analysis.robust import run_location
+from perfci.analysis.robust import median, run_location
 from perfci.analysis.types import ChangeKind
 from perfci.analysis.variance import VariancePrior
 from perfci.results.model import Metric
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from perfci.analysis.settings import AnalysisSettings
     from perfci.analysis.types import RunPoint
 
+BACK = 0.4
+"""Share of a step, from the baseline, below which runs are back at it."""
+MODE_VISITS = 2
+"""A level that a series has visited and left so often is one of its own modes, not news."""
 SUSPICION = 0.01
 
 
@@ -91,6 +95,8 @@ class LevelTrack:
     settings: AnalysisSettings
     runs: list[RunValue] = field(default_factory=list)
     change: OpenChange | None = None
+    visits: list[float] = field(default_factory=list)
+    """Levels, in logarithms, of changes that went away again."""
     settled: bool = False
     """True on the night on which an improvement became the baseline."""
 
@@ -141,6 +147,7 @@ class LevelTrack:
             floor=self.rule.floor,
             needed=self._needed(),
             suspect=self._suspect(prior),
+            modes=self.visits if len(self.visits) >= MODE_VISITS else (),
         )
 
     def decide(self, evidence: Evidence, *, rejected: bool) -> None:
@@ -157,10 +164,13 @@ class LevelTrack:
                     self.change = OpenChange(evidence.effect > 0, after)
                     self.runs = before
         elif self._is_back(self.change):
-            self.runs = [*self.runs, *self.change.after[-self._needed() :]]
+            needed = self._needed()
+            self.visits.append(median([run.log for run in self.change.after[:-needed]]))
+            self.runs = [*self.runs, *self.change.after[-needed:]]
             self.change = None
         elif not self.change.worse and len(self.change.after) >= self.settings.settle:
             self.runs, self.change, self.settled = self.change.after, None, True
+            self.visits = []
 
     def movement(self) -> float:
         """Return how far the latest two runs are certainly off the baseline, in logarithms; 0 if unknown."""
@@ -174,6 +184,7 @@ class LevelTrack:
         """Forget all but the latest runs: the lab has changed under the series."""
         known = self.runs if self.change is None else [*self.runs, *self.change.after]
         self.runs, self.change = known[len(known) - latest :], None
+        self.visits = []
 
     def forget(self, since: str) -> None:
         """Forget the runs from a run on: another track accounts for them."""
@@ -218,9 +229,10 @@ class LevelTrack:
         return logs.size - sizes[int(np.argmax(gains))]
 
     def _is_back(self, change: OpenChange) -> bool:
-        """Say whether the latest runs are nearer to the baseline than to the changed level.
+        """Say whether the latest runs are clearly nearer to the baseline than to the changed level.
 
-        Their mean decides, each run counting at most half a step beyond either level.
+        Their mean decides, each run counting at most half a step beyond either level. One run at each
+        level is not back.
         """
         needed = self._needed()
         if len(change.after) <= needed:
@@ -230,7 +242,7 @@ class LevelTrack:
         if (step > 0) != change.worse:
             return True
         steps = np.array([run.log - level for run in change.after[-needed:]]) / step if step else np.zeros(1)
-        return bool(np.clip(steps, -0.5, 1.5).mean() < 0.5)  # noqa: PLR2004
+        return bool(np.clip(steps, -0.5, 1.5).mean() < BACK)
 
     def _contrast(
         self, baseline: list[RunValue], latest: list[RunValue], prior: VariancePrior, lab: float = 0.0

@@ -231,3 +231,14 @@ def test_a_lab_that_is_slower_for_some_nights_widens_the_intervals(histories: Hi
     assert Outcome.REGRESSION not in {j.outcome for j in informed}
     sql = histories.counters([20.0] * 14 + [24.0] * 2)
     assert judge([sql], canaries=canaries)[0].outcome is Outcome.REGRESSION
+
+
+def test_a_level_that_was_visited_twice_is_a_mode_of_the_series(histories: Histories) -> None:
+    levels = [1.0] * 10 + ([1.2] * 3 + [1.0] * 5) * 2
+    twice = histories.timings([*levels, 1.2, 1.2, 1.2], between=0.01)
+    assert judge([until(twice, 12)])[0].outcome == Outcome.REGRESSION
+    assert judge([until(twice, 20)])[0].outcome == Outcome.REGRESSION
+    assert judge([twice])[0].outcome == Outcome.NO_CHANGE
+    for other in (1.1, 1.5):
+        elsewhere = histories.timings([*levels, other, other, other], between=0.01)
+        assert judge([elsewhere])[0].outcome == Outcome.REGRESSION
