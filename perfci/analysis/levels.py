@@ -42,7 +42,8 @@ class LevelRule:
     """What differs between timings and the counters.
 
     `floor` is the smallest relative change worth a report. Values below `unit` (in the metric's
-    unit) count as `unit`, so that 0 statements against 1 is not an infinite change. `scale_floor` is
+    unit) count as `unit`, so that 0 statements against 1 is not an infinite change, and changes of less
+    are not reported. `scale_floor` is
     the smallest run-to-run deviation that is believed. `may_be_steady`: one run proves if the series
     is nearly deterministic.
     """
@@ -157,7 +158,7 @@ class LevelTrack:
         """
         self.settled = False
         if self.change is None:
-            if rejected and evidence.proves and abs(evidence.effect) >= self.rule.floor:
+            if rejected and evidence.proves and self._is_large(evidence):
                 start = self._start(evidence.window)
                 before, after = self.runs[:start], self.runs[start:]
                 if not (self.rule.tail and _kind(before, after) is ChangeKind.SHIFT):
@@ -171,6 +172,11 @@ class LevelTrack:
         elif not self.change.worse and len(self.change.after) >= self.settings.settle:
             self.runs, self.change, self.settled = self.change.after, None, True
             self.visits = []
+
+    def _is_large(self, evidence: Evidence) -> bool:
+        """Say whether a change is worth a report: above the floor, and at least one unit."""
+        absolute = abs(evidence.effect) * evidence.baseline_location
+        return abs(evidence.effect) >= self.rule.floor and absolute >= self.rule.unit
 
     def movement(self) -> float:
         """Return how far the latest two runs are certainly off the baseline, in logarithms; 0 if unknown."""

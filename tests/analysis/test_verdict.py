@@ -126,6 +126,12 @@ def test_a_constant_counter_that_starts_counting_is_a_finite_change() -> None:
     assert judgement.effect == pytest.approx(3.0)
 
 
+def test_less_than_one_statement_is_no_change(histories: Histories) -> None:
+    """An idle service has its periodic statements; a longer task has more of them per iteration."""
+    assert outcomes(histories.counters([2.0] * 9 + [2.7]))[-1] != Outcome.REGRESSION
+    assert outcomes(histories.counters([2.0] * 9 + [3.5]))[-1] == Outcome.REGRESSION
+
+
 def test_a_noisy_counter_needs_two_runs(histories: Histories) -> None:
     history = histories.counters([0.5] * 12 + [0.8] * 2, metric=Metric.CPU_SECONDS, noise=0.04)
     assert outcomes(history)[12:] == [Outcome.TOO_NOISY, Outcome.REGRESSION]
