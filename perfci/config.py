@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 FILE_NAME = "perfci.toml"
 PREFIX = "PERFCI_"
 MASK = "********"
-EMBEDDED_INFLUX_URL = "http://127.0.0.1:17086"
-"""Where the embedded lab's own InfluxDB listens (port base 17000 + 86)."""
+_INFLUX_OFFSET = 86
+"""Where the embedded lab's own InfluxDB listens, above `port_base`."""
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Hours = Annotated[float, Field(gt=0, le=720)]
@@ -78,7 +78,7 @@ class Influx(_Section):
     """Where results are stored besides the archive."""
 
     url: Url | None = None
-    """InfluxDB's address; left out: the embedded lab's own, http://127.0.0.1:17086."""
+    """InfluxDB's address; left out: the embedded lab's own, which runs while results are stored."""
     database: Annotated[str, Field(min_length=1)] = "perfci"
     """Database, for InfluxDB 1.x and for reading through InfluxQL."""
     bucket: str | None = None
@@ -97,11 +97,6 @@ class Influx(_Section):
     """File that holds the password."""
     timeout_seconds: Seconds = 10
     """How long one request may take, in seconds."""
-
-    @property
-    def address(self) -> str:
-        """The address to use, also where none is set."""
-        return self.url or EMBEDDED_INFLUX_URL
 
     def secret_token(self) -> str | None:
         """Return the token, or None where none is set. Raises SecretUnreadable."""
@@ -227,6 +222,8 @@ class Settings(BaseSettings):
     """Folder for everything made at run time; left out: state/ in root_dir."""
     lab: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "embedded"
     """Name of the lab: its Ansible inventory is inventory/<lab>."""
+    port_base: Annotated[int, Field(ge=1024, le=64000)] = 17000
+    """The embedded lab's ports begin here; two labs on one machine need different ones."""
     influx: Influx = Influx()
     mail: Mail = Mail()
     grafana: Grafana = Grafana()
@@ -265,6 +262,11 @@ class Settings(BaseSettings):
     def inventory_dir(self) -> Path:
         """Ansible inventory of this lab."""
         return self.root_dir / "inventory" / self.lab
+
+    @property
+    def influx_address(self) -> str:
+        """InfluxDB's address, also where none is set: the embedded lab's own."""
+        return self.influx.url or f"http://127.0.0.1:{self.port_base + _INFLUX_OFFSET}"
 
     @property
     def ledger_url(self) -> str:

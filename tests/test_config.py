@@ -28,7 +28,7 @@ def test_the_defaults_need_no_file() -> None:
     settings = load(environ={})
     assert settings.lab == "embedded"
     assert settings.state_dir == settings.root_dir / "state"
-    assert settings.influx.address == "http://127.0.0.1:17086"
+    assert settings.influx_address == "http://127.0.0.1:17086"
     assert settings.ledger_url == f"sqlite:///{settings.state_dir}/lab.db"
     assert settings.mail.transport == "maildir"
 

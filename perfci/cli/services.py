@@ -21,9 +21,9 @@ def start(as_json: Json = False) -> None:
         settings = config.load()
         start_controller(playbooks(settings), StateFolder(settings.state_dir))
         if as_json:
-            print_json({"influxdb": settings.influx.address})
+            print_json({"influxdb": settings.influx_address})
         else:
-            typer.echo(f"InfluxDB answers on {settings.influx.address}, database {settings.influx.database}")
+            typer.echo(f"InfluxDB answers on {settings.influx_address}, database {settings.influx.database}")
 
 
 @app.command()

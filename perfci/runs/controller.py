@@ -75,7 +75,7 @@ class Controller:
         influx = self.settings.influx
         return InfluxStore(
             InfluxSettings(
-                url=influx.address,
+                url=self.settings.influx_address,
                 database=influx.database,
                 bucket=influx.bucket or "",
                 org=influx.org,

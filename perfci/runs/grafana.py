@@ -46,7 +46,7 @@ def grafana_settings(settings: Settings) -> GrafanaSettings:
         token=grafana.secret_token(),
         folder=grafana.folder,
         timeout_seconds=grafana.timeout_seconds,
-        influx_url=influx.address,
+        influx_url=settings.influx_address,
         influx_database=influx.database,
         influx_username=influx.username,
         influx_password=influx.secret_password(),

@@ -28,7 +28,7 @@ def playbooks(settings: Settings, stop: threading.Event | None = None) -> Playbo
     return Playbooks(
         root=settings.root_dir,
         inventory=settings.inventory_dir,
-        variables={"perfci_state_dir": str(settings.state_dir)},
+        variables={"perfci_state_dir": str(settings.state_dir), "perfci_port_base": settings.port_base},
         environment={MARK: str(settings.state_dir), SERVICE: CONTROLLER},
         stop=stop or threading.Event(),
     )
