@@ -171,6 +171,7 @@ def contrast(
     wander: float,
     prior: VariancePrior,
     lab: float = 0.0,
+    known: tuple[float, float] | None = None,
 ) -> Contrast:
     """Hold the latest runs against the baseline.
 
@@ -179,9 +180,10 @@ def contrast(
     common, c = pi/2 the price of a median of three and more. s^2 is moderated by the night's other
     series, and the test is Student's t with the n - 1 degrees of freedom of the baseline and those of
     the prior. `lab` (logarithm) is how far the lab itself is known to have moved: nothing of that size can
-    be proven tonight, so it is added to the standard error.
+    be proven tonight, so it is added to the standard error. `known` is what `baseline_scale` gives, if the
+    caller has it.
     """
-    level, scale = baseline_scale(baseline, scale_floor)
+    level, scale = known or baseline_scale(baseline, scale_floor)
     k, n = len(latest), len(baseline)
     variance, df = prior.moderate(scale**2, n - 1.0)
     scale = math.sqrt(variance)

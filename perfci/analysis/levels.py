@@ -100,6 +100,8 @@ class LevelTrack:
     """Levels, in logarithms, of changes that went away again."""
     settled: bool = False
     """True on the night on which an improvement became the baseline."""
+    scales: dict[int, tuple[float, float]] = field(default_factory=dict)
+    """Level and deviation of the first so many runs, as they are needed again the next night."""
 
     def value_of(self, point: RunPoint) -> RunValue | None:
         """Return a run's location, or None where nothing usable was measured."""
@@ -124,22 +126,21 @@ class LevelTrack:
 
     def variance(self) -> tuple[float, float] | None:
         """Return the baseline's run-to-run variance and its degrees of freedom; None without a baseline."""
-        baseline = self._kept(1) if self.change is None else self._kept()
-        if len(baseline) < self.settings.min_baseline:
+        latest = 1 if self.change is None else 0
+        runs = len(self._kept(latest))
+        if runs < self.settings.min_baseline:
             return None
-        return baseline_scale(baseline, self.rule.scale_floor)[1] ** 2, len(baseline) - 1.0
+        return self._scale(latest)[1] ** 2, runs - 1.0
 
     def look(self, prior: VariancePrior, lab: float = 0.0) -> Evidence | None:
         """Return what the latest runs show; None while there is no baseline. `lab` as in `contrast`."""
         lab = lab if self.rule.follows_lab else 0.0
         longest = max(self.settings.windows)
         if self.change is not None:
-            candidates = [self._contrast(self._kept(), self.change.after[-longest:], prior, lab)]
+            candidates = [self._contrast(0, self.change.after[-longest:], prior, lab)]
         else:
             fitting = [k for k in self._windows() if len(self.runs) - k >= self.settings.min_baseline]
-            candidates = [
-                self._contrast(self._kept(k), self.runs[-k:], prior, lab) for k in fitting or self._first()
-            ]
+            candidates = [self._contrast(k, self.runs[-k:], prior, lab) for k in fitting or self._first()]
         if not candidates:
             return None
         return describe(
@@ -163,14 +164,15 @@ class LevelTrack:
                 before, after = self.runs[:start], self.runs[start:]
                 if not (self.rule.tail and _kind(before, after) is ChangeKind.SHIFT):
                     self.change = OpenChange(evidence.effect > 0, after)
-                    self.runs = before
+                    self._replace(before)
         elif self._is_back(self.change):
             needed = self._needed()
             self.visits.append(median([run.log for run in self.change.after[:-needed]]))
-            self.runs = [*self.runs, *self.change.after[-needed:]]
+            self._replace([*self.runs, *self.change.after[-needed:]])
             self.change = None
         elif not self.change.worse and len(self.change.after) >= self.settings.settle:
-            self.runs, self.change, self.settled = self.change.after, None, True
+            self._replace(self.change.after)
+            self.change, self.settled = None, True
             self.visits = []
 
     def _is_large(self, evidence: Evidence) -> bool:
@@ -183,28 +185,30 @@ class LevelTrack:
         if len(self.runs) < self.settings.min_baseline + self.rule.least_runs:
             return 0.0
         latest = self.rule.least_runs
-        found = self._contrast(self._kept(latest), self.runs[-latest:], VariancePrior())
+        found = self._contrast(latest, self.runs[-latest:], VariancePrior())
         return max(abs(found.agreed) - found.error, 0.0)
 
     def restart(self, latest: int) -> None:
         """Forget all but the latest runs: the lab has changed under the series."""
         known = self.runs if self.change is None else [*self.runs, *self.change.after]
-        self.runs, self.change = known[len(known) - latest :], None
+        self._replace(known[len(known) - latest :])
+        self.change = None
         self.visits = []
 
     def forget(self, since: str) -> None:
         """Forget the runs from a run on: another track accounts for them."""
-        self.runs, self.change = [run for run in self.runs if run.run_id < since], None
+        self._replace([run for run in self.runs if run.run_id < since])
+        self.change = None
 
     def _kept(self, latest: int = 0) -> list[RunValue]:
         """Return the baseline without the latest runs."""
         return self.runs[: len(self.runs) - latest][-self.settings.max_baseline :]
 
     def _steady(self) -> bool:
-        baseline = self.runs[:-1][-self.settings.max_baseline :] if self.change is None else self._kept()
-        if not self.rule.may_be_steady or len(baseline) < self.settings.min_baseline:
+        latest = 1 if self.change is None else 0
+        if not self.rule.may_be_steady or len(self._kept(latest)) < self.settings.min_baseline:
             return False
-        return baseline_scale(baseline, 0.0)[1] <= self.settings.steady_scale
+        return self._scale(latest)[1] <= self.settings.steady_scale
 
     def _first(self) -> tuple[int, ...]:
         """Return the window of the first run after a young baseline, which can't prove yet."""
@@ -220,7 +224,7 @@ class LevelTrack:
         """Say whether the latest run alone stands out from all before it."""
         if self.change is not None:
             return False
-        alone = self._contrast(self._kept(1), self.runs[-1:], prior)
+        alone = self._contrast(1, self.runs[-1:], prior)
         return alone.p_value <= SUSPICION and abs(relative(alone.difference)) >= self.rule.floor
 
     def _start(self, window: int) -> int:
@@ -243,23 +247,35 @@ class LevelTrack:
         needed = self._needed()
         if len(change.after) <= needed:
             return False
-        level, _ = baseline_scale(self._kept(), self.rule.scale_floor)
+        level, _ = self._scale(0)
         step = float(np.median([run.log for run in change.after[:-needed]])) - level
         if (step > 0) != change.worse:
             return True
         steps = np.array([run.log - level for run in change.after[-needed:]]) / step if step else np.zeros(1)
         return bool(np.clip(steps, -0.5, 1.5).mean() < BACK)
 
+    def _replace(self, runs: list[RunValue]) -> None:
+        self.runs, self.scales = runs, {}
+
+    def _scale(self, latest: int) -> tuple[float, float]:
+        """Return level and deviation of the baseline without the latest runs."""
+        number = len(self.runs) - latest
+        if number not in self.scales:
+            self.scales[number] = baseline_scale(self._kept(latest), self.rule.scale_floor)
+        return self.scales[number]
+
     def _contrast(
-        self, baseline: list[RunValue], latest: list[RunValue], prior: VariancePrior, lab: float = 0.0
+        self, number: int, latest: list[RunValue], prior: VariancePrior, lab: float = 0.0
     ) -> Contrast:
+        """Hold runs against the baseline without the `number` latest runs."""
         return contrast(
-            baseline,
+            self._kept(number),
             latest,
             scale_floor=self.rule.scale_floor,
             wander=self.settings.wander,
             prior=prior,
             lab=lab,
+            known=self._scale(number),
         )
 
 
