@@ -66,9 +66,8 @@ def _stages(documents: Sequence[dict[str, Any]]) -> None:
         whole = sum(seconds.values())
         cells = [f"{seconds.get(name, 0):.0f}" for name in names]
         rest = f"{1 - seconds.get(LOAD, 0) / whole:.0%}"
-        print(
-            f"| {document['run_id']} | {document['code']['digest'][:6]} | {' | '.join(cells)} | {whole:.0f} | {rest} |"
-        )
+        row = (document["run_id"], document["code"]["digest"][:6], *cells, f"{whole:.0f}", rest)
+        print(f"| {' | '.join(row)} |")
 
 
 def _spread(runs: Sequence[RunResults], code: str) -> None:
