@@ -101,7 +101,11 @@ class Trial:
     new: tuple[float, ...] = ()
 
     def observe(self, side: Side, iterations: Sequence[float]) -> Trial:
-        """Return the trial with one more run of a fresh deployment; the same if it gave no iteration."""
+        """Return the trial with one more fresh deployment; the same trial if it gave no iteration.
+
+        Several runs on one deployment are one observation: give all their iterations together. Taken
+        for several, they would ignore what differs from deployment to deployment.
+        """
         location = run_location(iterations)
         if location is None:
             return self
