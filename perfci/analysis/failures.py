@@ -106,7 +106,7 @@ class FailureTrack:
         """Hold the latest run against the baseline; None while there is no baseline."""
         if not self.after:
             return None
-        baseline, run = self.runs[-self.settings.max_baseline :], self.after[-1]
+        baseline, run = self.runs[-self.settings.longest_baseline :], self.after[-1]
         before = (sum(t.failures for t in baseline), sum(t.attempts for t in baseline))
         low, high = difference_interval((run.failures, run.attempts), before, self.settings.confidence)
         alpha = self.settings.false_discovery_rate

@@ -202,7 +202,7 @@ class LevelTrack:
 
     def _kept(self, latest: int = 0) -> list[RunValue]:
         """Return the baseline without the latest runs."""
-        return self.runs[: len(self.runs) - latest][-self.settings.max_baseline :]
+        return self.runs[: len(self.runs) - latest][-self.settings.longest_baseline :]
 
     def _steady(self) -> bool:
         latest = 1 if self.change is None else 0

@@ -14,9 +14,9 @@ class AnalysisSettings:
     """
 
     min_baseline: int = 8
-    """Runs that a baseline needs before anything is judged."""
+    """Runs that a baseline needs before anything is judged, 2 or more."""
     max_baseline: int = 60
-    """Older runs of a baseline are forgotten."""
+    """Older runs of a baseline are forgotten; at least `min_baseline` are kept."""
     false_discovery_rate: float = 0.05
     """Share of a night's newly reported changes that may be false (Benjamini-Hochberg)."""
     largest_p: float = 0.005
@@ -48,3 +48,12 @@ class AnalysisSettings:
     never becomes the baseline by lasting: somebody accepts it, or it is fixed."""
     steady_scale: float = 0.01
     """A counter whose run-to-run scale is below this is nearly deterministic: one run proves."""
+
+    def __post_init__(self) -> None:
+        if self.min_baseline < 2:  # noqa: PLR2004
+            raise ValueError("min_baseline must be 2 or more: one run has no deviation")
+
+    @property
+    def longest_baseline(self) -> int:
+        """How many runs a baseline keeps."""
+        return max(self.min_baseline, self.max_baseline)

@@ -248,3 +248,17 @@ def test_a_level_that_was_visited_twice_is_a_mode_of_the_series(histories: Histo
     for other in (1.1, 1.5):
         elsewhere = histories.timings([*levels, other, other, other], between=0.01)
         assert judge([elsewhere])[0].outcome == Outcome.REGRESSION
+
+
+@pytest.mark.parametrize("least", [2, 3, 90])
+def test_any_size_of_baseline_works(histories: Histories, least: int) -> None:
+    settings = AnalysisSettings(min_baseline=least)
+    series = [histories.timings([1.0] * least + [1.6] * 3, action=f"a{i}", between=0.02) for i in range(6)]
+    told = judge(series, settings)
+    assert {j.outcome for j in told} == {Outcome.REGRESSION}
+    assert {len(j.baseline) for j in told} == {least}
+
+
+def test_a_baseline_of_one_run_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 or more"):
+        AnalysisSettings(min_baseline=1)
