@@ -40,7 +40,15 @@ def report(*, factor: float = 1.0, seed: int = 0, iterations: int = 30) -> dict:
     return source
 
 
-def night(archive: Path, number: int, *, factor: float = 1.0, code: str = "aaaaaaaaaaaa", **changed) -> Path:
+def night(
+    archive: Path,
+    number: int,
+    *,
+    factor: float = 1.0,
+    code: str = "aaaaaaaaaaaa",
+    changes: tuple[str, ...] = (),
+    **changed,
+) -> Path:
     """Archive one run of the night with this number; return its folder."""
     started = FIRST_NIGHT + timedelta(days=number)
     run_id = f"{started:%Y%m%dT%H%M%SZ}-nightly-{number:04x}"
@@ -53,7 +61,7 @@ def night(archive: Path, number: int, *, factor: float = 1.0, code: str = "aaaaa
         "started_at": started,
         "finished_at": started + timedelta(minutes=7),
         "environment": "0123456789ab",
-        "code": CodeUnderTest(code, (ServiceRevision("neutron", version, "wheel", version),)),
+        "code": CodeUnderTest(code, (ServiceRevision("neutron", version, "wheel", version, changes),)),
         "validity": Validity(valid=True),
     }
     record = RunRecord(**{**fields, **changed})

@@ -35,6 +35,12 @@ JOB = "demo"
 SLOW_DOWN = Filter(name="slow-lists", source="jobs/demo/slow_lists.py", factory="slow_lists:factory")
 BASELINE, SLOW, FIXED = "baseline", "slow-down", "fix"
 RUNS = {BASELINE: 8, SLOW: 3, FIXED: 3}
+AGAIN = 4
+"""How often one run is repeated where the lab was not fit to measure."""
+
+
+_ABOUT_CODE = frozenset({Kind.REGRESSION, Kind.CLOSED, Kind.RUN_FAILED})
+"""Mails to the people of the job; those on the lab's own state go to its admins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +67,23 @@ class Demo:
         lab = f"{self.settings.lab}-demo-{utc_now():%Y%m%d%H%M%S}"
         job = load_job(JOB, self.settings.jobs_dir)
         for phase, runs in RUNS.items():
+            filters = [SLOW_DOWN] if phase == SLOW else []
             self.outcomes[phase] = []
-            for number in range(1, runs + 1):
-                self.progress.say(f"\n{phase}, run {number} of {runs}")
-                outcome = self._once(with_filters(job, [SLOW_DOWN] if phase == SLOW else []), lab)
-                self.outcomes[phase].append(outcome)
-                if outcome.failure:
+            for _ in range(runs):
+                outcome = self._counted(with_filters(job, filters), lab, phase)
+                if outcome.failure or not outcome.record.validity.valid:
                     return Shown(self.outcomes, checks(self.outcomes))
         return Shown(self.outcomes, checks(self.outcomes))
+
+    def _counted(self, job: Job, lab: str, phase: str) -> Outcome:
+        """Run once; a run on an unfit lab says nothing, so it is run again, a few times."""
+        for _ in range(1 + AGAIN):
+            self.progress.say(f"\n{phase}, run {len(self.outcomes[phase]) + 1} (of {RUNS[phase]} that count)")
+            outcome = self._once(job, lab)
+            self.outcomes[phase].append(outcome)
+            if outcome.failure or outcome.record.validity.valid:
+                break
+        return outcome
 
     def _once(self, job: Job, lab: str) -> Outcome:
         return night(job, self.settings, holder=self.holder, progress=self.progress, label=lab).run()
@@ -112,11 +127,13 @@ def checks(outcomes: dict[str, list[Outcome]]) -> tuple[Check, ...]:
     if failed:
         run = failed[0]
         return (Check("every run ends well", ok=False, found=f"{run.record.run_id} failed: {run.failure}"),)
-    unfit = [o for done in outcomes.values() for o in done if not o.record.validity.valid]
+    unfit = [done[-1] for done in outcomes.values() if done and not done[-1].record.validity.valid]
+    if unfit:
+        why = "; ".join(_unfit(unfit))
+        return (Check("the lab is fit to measure", ok=False, found=f"too noisy to tell: {why}"),)
     told = {phase: _mails(done) for phase, done in outcomes.items()}
     first = next((n.alert for n in told[SLOW] if n.alert), None)
     found = [
-        Check("the lab was fit to measure", not unfit, "; ".join(_unfit(unfit)) or "in every run"),
         Check("no mail while nothing changes", not told[BASELINE], _subjects(told[BASELINE])),
         Check(
             "one alert for the slow-down",
@@ -133,7 +150,7 @@ def checks(outcomes: dict[str, list[Outcome]]) -> tuple[Check, ...]:
 
 
 def _alert_checks(alert: Alert, outcomes: dict[str, list[Outcome]]) -> tuple[Check, ...]:
-    since = outcomes[SLOW][0].record
+    since = next(o.record for o in outcomes[SLOW] if o.record.validity.valid)
     changes = [f"{c.service} {', '.join(c.after.changes) if c.after else ''}" for c in alert.changes]
     sizes = {series.key: direct_effect(series.key, outcomes) for series in alert.series}
     wrong = [s for s in alert.series if not _covers(s, sizes[s.key])]
@@ -180,7 +197,7 @@ def noise(outcomes: dict[str, list[Outcome]]) -> list[str]:
 
 
 def _mails(outcomes: Iterable[Outcome]) -> list[Notification]:
-    return [one for outcome in outcomes for one in outcome.told if one.by_mail]
+    return [one for outcome in outcomes for one in outcome.told if one.kind in _ABOUT_CODE]
 
 
 def _subjects(mails: Sequence[Notification]) -> str:
@@ -215,7 +232,7 @@ def _size(series: MovedSeries, size: float | None) -> str:
 def _medians(key: SeriesKey, outcomes: Iterable[Outcome]) -> list[float]:
     found = []
     for outcome in outcomes:
-        values = _values(key, outcome.folder)
+        values = _values(key, outcome.folder) if outcome.record.validity.valid else ()
         if values:
             found.append(median(values))
     return found

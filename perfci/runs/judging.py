@@ -12,17 +12,24 @@ from pydantic import TypeAdapter, ValidationError
 from perfci.alerts.lifecycle import accepted_changes
 from perfci.analysis.types import Judgement, Outcome, RunPoint, SeriesHistory
 from perfci.analysis.verdict import judge
+from perfci.results.archive import CANARIES
+from perfci.results.canaries import read_canaries
+from perfci.results.errors import CanariesError
+from perfci.results.model import Metric, SeriesKey
 from perfci.runs.work import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from perfci.results.canaries import NodeCanaries
     from perfci.results.model import RunRecord
     from perfci.results.stores.base import History
     from perfci.runs.controller import Controller
 
 _HISTORY_RUNS = 120
+CANARY = "canary"
+"""The scenario under which the lab's own workloads are series."""
 _JUDGEMENTS = TypeAdapter(tuple[Judgement, ...])
 _ORDER = (
     Outcome.REGRESSION,
@@ -42,11 +49,46 @@ def judge_run(controller: Controller, record: RunRecord) -> tuple[Judgement, ...
         histories,
         settings=controller.analysis_settings(record),
         accepted=accepted_changes(controller.alerts.load()),
+        canaries=canary_histories(controller, record),
     )
     folder = controller.state.judgements
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / f"{record.run_id}.json", [asdict(one) for one in judgements])
     return judgements
+
+
+def canary_histories(controller: Controller, record: RunRecord) -> list[SeriesHistory]:
+    """Return each canary of each node through the job's runs, from the archive, as series of the lab."""
+    points: dict[SeriesKey, list[RunPoint]] = {}
+    records = controller.local.records(record.lab, record.job, until=record.run_id, limit=_HISTORY_RUNS)
+    for one in records:
+        for node in _canaries(controller.state.archive / one.run_id):
+            for name in sorted({*node.before, *node.after}):
+                rounds = (node.before.get(name), node.after.get(name))
+                values = tuple(value for value in rounds if value is not None)
+                key = SeriesKey(record.lab, record.job, CANARY, node.node, name, Metric.SECONDS)
+                points.setdefault(key, []).append(_canary_point(one, values))
+    return [SeriesHistory(key, tuple(found)) for key, found in sorted(points.items())]
+
+
+def _canaries(folder: Path) -> tuple[NodeCanaries, ...]:
+    """Return a run's canaries; none where its archive is elsewhere, or they can't be read."""
+    try:
+        return read_canaries(folder / CANARIES)
+    except CanariesError:
+        return ()
+
+
+def _canary_point(record: RunRecord, values: tuple[float, ...]) -> RunPoint:
+    return RunPoint(
+        run_id=record.run_id,
+        environment=record.environment,
+        code=record.code.digest,
+        values=values,
+        attempts=len(values),
+        failures=0,
+        valid=record.validity.valid,
+    )
 
 
 def series_history(history: History) -> SeriesHistory:

@@ -1,0 +1,95 @@
+"""What the demo checks: each expectation, met and not met, on nights that were analysed for real."""
+
+from __future__ import annotations
+
+import archives
+import pytest
+
+from perfci import config
+from perfci.results.model import Validity
+from perfci.runs.aftermath import Aftermath
+from perfci.runs.controller import Controller
+from perfci.runs.demo import BASELINE, FIXED, SLOW, SLOW_DOWN, Shown, checks, noise, with_filters
+from perfci.runs.job import load_job
+from perfci.runs.progress import Silent
+from perfci.runs.projects import cloud_variables
+from perfci.runs.stages import Stages
+
+SLOWED = {"factor": 1.35, "code": "bbbbbbbbbbbb", "changes": ("slow-lists@1f2e3d4c",)}
+
+
+@pytest.fixture
+def play(tmp_path):
+    """Analyse a number of nights in each phase; `slowed` is what is different in the second."""
+    controller = Controller(
+        config.load(environ={"PERFCI_STATE_DIR": str(tmp_path), "PERFCI_INFLUX__URL": "http://127.0.0.1:9"})
+    )
+
+    def go(slowed, baseline=None):
+        outcomes, number = {}, 0
+        for phase, runs in ((BASELINE, 8), (SLOW, 3), (FIXED, 3)):
+            outcomes[phase] = []
+            for _ in range(runs):
+                number += 1
+                how = slowed if phase == SLOW else (baseline or {}) if phase == BASELINE else {}
+                folder = archives.night(controller.state.archive, number, **how)
+                outcomes[phase].append(Aftermath(controller).of(folder, Stages(Silent())))
+        return outcomes
+
+    return go
+
+
+def found(outcomes):
+    return {check.expected: check.ok for check in checks(outcomes)}
+
+
+def test_all_is_as_expected(play):
+    outcomes = play(SLOWED)
+    results = found(outcomes)
+    assert len(results) == 7
+    assert all(results.values()), checks(outcomes)
+    shown = Shown(outcomes, checks(outcomes))
+    assert shown.exit_code == 0
+    assert any("NeutronNetworks.create_and_list_ports" in line for line in noise(outcomes))
+
+
+def test_a_slow_down_that_was_not_found_is_a_failure(play):
+    outcomes = play({**SLOWED, "factor": 1.0})
+    results = found(outcomes)
+    assert not results["one alert for the slow-down"]
+    assert not results["one closing mail after the fix"]
+    assert Shown(outcomes, checks(outcomes)).exit_code == 1
+
+
+def test_an_alert_that_does_not_name_the_revision_is_a_failure(play):
+    results = found(play({**SLOWED, "changes": ("other@00000000",)}))
+    assert results["one alert for the slow-down"]
+    assert not results["it names the revision that changed"]
+
+
+def test_an_unfit_lab_is_too_noisy_to_tell(play):
+    unfit = {"validity": Validity(valid=False, reasons=("the disk is slow",))}
+    (only,) = checks(play(SLOWED, baseline=unfit))
+    assert not only.ok
+    assert only.found.startswith("too noisy to tell: ")
+    assert "the disk is slow" in only.found
+
+
+def test_a_run_that_failed_ends_the_demo(play):
+    (only,) = checks(play(SLOWED, baseline={"status": "failed"}))
+    assert not only.ok
+    assert "nova-api did not answer" in only.found
+
+
+def test_the_filter_is_code_under_test_and_no_environment():
+    settings = config.load()
+    job = load_job("demo", settings.jobs_dir)
+    slow = with_filters(job, [SLOW_DOWN])
+    assert slow.job_digest == job.job_digest
+    (given,) = cloud_variables(slow, settings.root_dir)["neutron_api_filters"]
+    assert given == {
+        "name": "slow-lists",
+        "source": str(settings.root_dir / "jobs/demo/slow_lists.py"),
+        "factory": "slow_lists:factory",
+    }
+    assert cloud_variables(job, settings.root_dir)["neutron_api_filters"] == []
