@@ -49,7 +49,7 @@ lint: setup  ## Formatter, linter, types, floors, roles
 	@ruff check --quiet .
 	@mypy --no-error-summary
 	@lint-imports --no-logo >/dev/null || lint-imports --no-logo
-	@ansible-lint --offline --profile production --quiet
+	@ansible-lint --offline --profile production -q
 
 doctor: setup  ## Say what is missing
 	@perfci doctor

@@ -4,7 +4,7 @@ A canary is judged against the same canary on the same node in earlier valid run
 environment: it is off when it is farther from their median than `spreads` robust standard deviations
 (1.4826 · MAD, see Rousseeuw & Croux 1993) and than `canary_change` of the median. Faster is as
 suspect as slower: numbers of a machine that changed can't be compared. In the same way the change
-from before to after the load is judged against the change that is usual.
+from before to after the load is judged against the change that is usual, with twice the floor.
 
 Without enough history only the limits on the share of CPU time apply.
 """
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from perfci.results.counters import NodeShares
 
 _MAD_TO_SIGMA = 1.4826
+_DRIFT_FLOOR = 2.0
+"""A drift is the ratio of two short rounds, a level their mean: it scatters about twice as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,8 @@ def _shares(shares: Sequence[NodeShares], limits: ValidityLimits) -> Iterator[st
 def _node(now: NodeCanaries, earlier: Sequence[EarlierRun], limits: ValidityLimits) -> Iterator[str]:
     past = [node for run in earlier for node in run.canaries if node.node == now.node]
     for canary in sorted({*now.before, *now.after}):
-        usual = _usual([level for node in past if (level := _level(node, canary)) is not None], limits)
+        levels = [level for node in past if (level := _level(node, canary)) is not None]
+        usual = _usual(levels, limits, floor=limits.canary_change)
         level = _level(now, canary)
         if usual and level is not None and usual.is_off(level):
             yield (
@@ -112,7 +115,8 @@ def _drift(
     now: NodeCanaries, canary: str, past: Sequence[NodeCanaries], limits: ValidityLimits
 ) -> Iterator[str]:
     ratio = _ratio(now, canary)
-    usual = _usual([before for node in past if (before := _ratio(node, canary)) is not None], limits)
+    ratios = [before for node in past if (before := _ratio(node, canary)) is not None]
+    usual = _usual(ratios, limits, floor=_DRIFT_FLOOR * limits.canary_change)
     if usual and ratio is not None and usual.is_off(ratio):
         yield (
             f"canary {canary} on {now.node} changed by {ratio - 1:+.1%} from before to after the load, "
@@ -131,12 +135,12 @@ def _ratio(node: NodeCanaries, canary: str) -> float | None:
     return after / before if before and after is not None else None
 
 
-def _usual(values: Sequence[float], limits: ValidityLimits) -> _Usual | None:
+def _usual(values: Sequence[float], limits: ValidityLimits, *, floor: float) -> _Usual | None:
     if len(values) < max(1, limits.least_history):
         return None
     middle = median(values)
     sigma = _MAD_TO_SIGMA * median(abs(value - middle) for value in values)
-    return _Usual(middle, max(limits.spreads * sigma, limits.canary_change * middle), len(values))
+    return _Usual(middle, max(limits.spreads * sigma, floor * middle), len(values))
 
 
 def _seconds(value: float) -> str:

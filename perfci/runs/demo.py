@@ -77,8 +77,10 @@ class Demo:
 
     def _counted(self, job: Job, lab: str, phase: str) -> Outcome:
         """Run once; a run on an unfit lab says nothing, so it is run again, a few times."""
-        for _ in range(1 + AGAIN):
-            self.progress.say(f"\n{phase}, run {len(self.outcomes[phase]) + 1} (of {RUNS[phase]} that count)")
+        number = 1 + sum(one.record.validity.valid for one in self.outcomes[phase])
+        for attempt in range(1 + AGAIN):
+            again = " again: the lab was not fit to measure" if attempt else ""
+            self.progress.say(f"\n{phase}, run {number} of {RUNS[phase]}{again}")
             outcome = self._once(job, lab)
             self.outcomes[phase].append(outcome)
             if outcome.failure or outcome.record.validity.valid:

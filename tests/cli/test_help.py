@@ -5,6 +5,7 @@ After a change of words: `PERFCI_WRITE_HELP=1 python -m pytest tests/cli/test_he
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,39 +14,45 @@ from pathlib import Path
 import pytest
 
 HELP = Path(__file__).with_name("help")
-COMMANDS = (
-    "lab",
-    "lab nodes",
-    "lab reserve",
-    "lab release",
-    "config",
-    "config show",
-    "config example",
-)
 PROGRAM = """
-import sys, typer
-from perfci.cli import config, lab
-app = typer.Typer(add_completion=False)
-app.add_typer(lab.app, name="lab")
-app.add_typer(config.app, name="config")
-app(prog_name="perfci")
+import json, typer
+from typer.testing import CliRunner
+from perfci.cli.main import app
+
+def commands(command, name):
+    yield name
+    for word, inner in getattr(command, "commands", {}).items():
+        if not inner.hidden:
+            yield from commands(inner, f"{name} {word}".strip())
+
+runner = CliRunner()
+names = list(commands(typer.main.get_command(app), ""))
+print(json.dumps({name: runner.invoke(app, [*name.split(), "--help"], prog_name="perfci").output for name in names}))
 """
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_is_as_written_down(command: str) -> None:
+@pytest.fixture(scope="module")
+def shown() -> dict[str, str]:
+    """The help of every command by its name; the empty name is perfci itself."""
     # The width of the terminal is read when typer is imported: hence a process of its own.
     environment = {**os.environ, "TERMINAL_WIDTH": "100", "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
     environment.pop("FORCE_COLOR", None)
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *command.split(), "--help"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    printed = "".join(f"{line.rstrip()}\n" for line in done.stdout.strip().splitlines())
-    file = HELP / f"{command.replace(' ', '-')}.txt"
+    command = [sys.executable, "-c", PROGRAM]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_help_is_as_written_down(shown):
     if os.environ.get("PERFCI_WRITE_HELP"):
-        file.write_text(printed)
-    assert printed == file.read_text()
+        for file in HELP.glob("*.txt"):
+            file.unlink()
+        for name, text in shown.items():
+            (HELP / f"{name.replace(' ', '-') or 'perfci'}.txt").write_text(text)
+    written = {file.stem: file.read_text() for file in HELP.glob("*.txt")}
+    assert {name.replace(" ", "-") or "perfci": text for name, text in shown.items()} == written
+
+
+def test_every_command_can_print_json(shown):
+    ends = [name for name, text in shown.items() if "COMMAND [ARGS]" not in text]
+    silent = [name for name in ends if "--json" not in shown[name]]
+    assert silent == ["config example"], "it prints TOML"

@@ -78,13 +78,14 @@ def test_only_the_last_runs_are_looked_at():
 
 
 def test_a_change_during_the_run_is_judged_against_the_usual_change():
-    (reason,) = judge([node(0.215, 0.23)], STEADY).reasons
+    assert judge([node(0.215, 0.23)], STEADY).valid, "7 % is within the scatter of two short rounds"
+    (reason,) = judge([node(0.205, 0.235)], STEADY).reasons
     assert (
         reason
-        == "canary disk on node-1 changed by +7.0% from before to after the load, usual is +0.0% (±5.0% over 6 runs)"
+        == "canary disk on node-1 changed by +14.6% from before to after the load, usual is +0.0% (±10.0% over 6 runs)"
     )
-    warming = [EarlierRun("env", valid=True, canaries=(node(0.215, 0.23),))] * 6
-    assert judge([node(0.215, 0.23)], warming).valid
+    warming = [EarlierRun("env", valid=True, canaries=(node(0.205, 0.235),))] * 6
+    assert judge([node(0.205, 0.235)], warming).valid
 
 
 def test_a_missing_round_is_judged_by_the_other_one():
