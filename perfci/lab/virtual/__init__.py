@@ -1,0 +1,1 @@
+"""The virtual lab: simulated machines behind simulated BMCs, for a developer who has no hardware."""
