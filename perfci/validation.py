@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,6 +28,9 @@ _TYPE_NAMES = {
     "null": "nothing",
 }
 SHOWN_CHARACTERS = 60
+MAIL_ADDRESS = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+"
+"""Addresses that every mail server can carry."""
+Address = Annotated[str, Field(pattern=f"^{MAIL_ADDRESS}$", examples=["team@example.org"])]
 
 Path = tuple[str | int, ...]
 
@@ -123,7 +128,9 @@ def _expected(node: dict[str, Any], schema: dict[str, Any]) -> str:
         least = f" of at least {node['minItems']}" if node.get("minItems") else ""
         return f"a list{least}, each {inner}"
     words = _TYPE_NAMES.get(kind, "another value")
-    if "pattern" in node:
+    if "examples" in node:
+        words = f"{words} such as {node['examples'][0]!r}"
+    elif "pattern" in node:
         words += f" of the form {node['pattern']}"
     elif node.get("minLength"):
         words += " that is not empty"

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from perfci.alerts.errors import MailAddressInvalid
-
-_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
+from perfci.validation import MAIL_ADDRESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,5 +40,5 @@ class MailSettings:
 
     def __post_init__(self) -> None:
         for address in (self.from_address, *self.to, *self.admins):
-            if not _ADDRESS.fullmatch(address):
+            if not re.fullmatch(MAIL_ADDRESS, address):
                 raise MailAddressInvalid(address=address)

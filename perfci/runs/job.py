@@ -22,7 +22,7 @@ from pydantic import (
 from perfci.errors import UsageError
 from perfci.runs.digests import digest
 from perfci.runs.marked_yaml import Document, NotYamlError, parse
-from perfci.validation import Fault, faults, nearest
+from perfci.validation import Address, Fault, faults, nearest
 
 TASKS = "tasks"
 TASK_SUFFIX = ".yml.j2"
@@ -32,7 +32,6 @@ Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)]
 Count = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 Seconds = Annotated[int, Field(strict=True, ge=1, le=86_400)]
-Address = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
 Variable = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
 Service = Literal["keystone", "placement", "glance", "nova", "neutron"]
 SERVICES: tuple[Service, ...] = ("keystone", "placement", "glance", "nova", "neutron")
