@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from perfci.errors import FailureClass
@@ -16,7 +17,8 @@ _LAB_SIGNS = re.compile(
     r"No space left on device|Cannot allocate memory|MemoryError|Out of memory|oom-kill"
     r"|Read-only file system|Input/output error|Too many open files"
     r"|Can't connect to MySQL server|Lost connection to MySQL server|Temporary failure in name resolution"
-    r"|Failed to fetch|Could not connect to .*:\d+ \(|AMQP server on .* is unreachable",
+    r"|Failed to fetch|Could not connect to .*:\d+ \(|AMQP server on .* is unreachable"
+    r"|(?:mariadb|rabbitmq|memcached) was not ready",
 )
 _TEST_SIGNS = re.compile(
     r"InvalidTaskException|InvalidTaskConfig|ValidationError|jsonschema|There is no .* plugin"
@@ -69,7 +71,7 @@ def diagnose(*, stage: str, role: str, message: str, logs: Mapping[str, str]) ->
 def _product_traceback(text: str) -> int | None:
     """Return where the last traceback begins whose frames stand in the code under test."""
     starts = [found.start() for found in _TRACEBACK.finditer(text)]
-    for start, stop in reversed(list(zip(starts, [*starts[1:], len(text)], strict=True))):
+    for start, stop in reversed(list(pairwise([*starts, len(text)]))):
         if _PRODUCT_PATHS.search(text, start, stop):
             return start
     return None

@@ -25,6 +25,8 @@ OSError: closed
         ("deploy", "nova", "did not answer", {"nova-api": NOVA_TRACEBACK}, FailureClass.PRODUCT),
         ("deploy", "nova", "did not answer", {"nova-api": OTHER_TRACEBACK}, FailureClass.UNKNOWN),
         ("deploy", "nova", "did not answer", {}, FailureClass.UNKNOWN),
+        ("deploy", "nova", "did not answer", {"nova-api": "all is well"}, FailureClass.UNKNOWN),
+        ("deploy", "", "rabbitmq was not ready after 120 s", {"nova-api": NOVA_TRACEBACK}, FailureClass.LAB),
         ("deploy", "mariadb", "did not answer", {"nova-api": NOVA_TRACEBACK}, FailureClass.LAB),
         (
             "deploy",
