@@ -4,49 +4,46 @@ from __future__ import annotations
 
 import getpass
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from perfci import config
+from perfci.cli import bmc
+from perfci.cli.choices import ChoiceUnclear
 from perfci.cli.durations import parse_duration
 from perfci.cli.output import Json, errors_reported, print_json, print_table
-from perfci.errors import UsageError
 from perfci.lab.errors import held, local_time
+from perfci.lab.health import Tally, open_health
 from perfci.lab.sql import open_ledger
 
 if TYPE_CHECKING:
     from perfci.lab.ledger import Ledger, Nodes
-    from perfci.lab.model import Reservation
+    from perfci.lab.model import Quarantine, Reservation
 
-app = typer.Typer(no_args_is_help=True, help="The lab's machines: who holds them, take some, give them back.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The lab's machines: who holds them, take some, give them back, switch them.",
+)
 
-COLUMNS = ("node", "state", "holder", "purpose", "since", "until", "reservation")
-
-
-class ChoiceUnclear(UsageError):
-    """Two options were given that exclude each other, or none of them."""
-
-    template = "expected {choices}"
-    help = "`perfci lab {command} --help` shows both forms."
+COLUMNS = ("node", "state", "holder", "purpose", "since", "until", "reservation", "lock-ups per 100")
 
 
 @app.command()
 def nodes(as_json: Json = False) -> None:
-    """Show the nodes, and who holds which until when.
+    """Show the nodes, who holds which until when, and how often each BMC locks up.
 
     Reservations that are over are released first: their time has passed, or their process is gone.
     """
     with errors_reported(as_json=as_json):
         ledger = _swept()
-        holders = {node: one for one in ledger.held() for node in one.nodes}
-        names = [node.name for node in ledger.nodes]
+        shown = _shown(ledger, open_health(config.load()).tallies())
         if as_json:
-            print_json({"lab": ledger.lab, "nodes": [_node(name, holders.get(name)) for name in names]})
+            print_json({"lab": ledger.lab, "nodes": [node.as_dict() for node in shown]})
         else:
-            print_table(COLUMNS, [_row(name, holders.get(name)) for name in names], empty="no nodes")
+            print_table(COLUMNS, [node.row() for node in shown], empty="no nodes")
 
 
 @app.command()
@@ -109,6 +106,77 @@ def release(
             sys.stdout.write("you hold no nodes\n")
 
 
+@app.command()
+def quarantine(
+    node: Annotated[str, typer.Argument(metavar="NODE", help="Which node.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; others see it.")],
+    as_json: Json = False,
+) -> None:
+    """Give a node to nobody until somebody restores it; who holds it now keeps it."""
+    with errors_reported(as_json=as_json):
+        entry = open_ledger(config.load()).quarantine(node, reason)
+        if as_json:
+            print_json(asdict(entry))
+        else:
+            sys.stdout.write(f"{node}: in quarantine since {local_time(entry.since)}: {entry.reason}\n")
+
+
+@app.command()
+def restore(
+    node: Annotated[str, typer.Argument(metavar="NODE", help="Which node.")], as_json: Json = False
+) -> None:
+    """Give a node out again that was in quarantine."""
+    with errors_reported(as_json=as_json):
+        was = open_ledger(config.load()).restore(node)
+        if as_json:
+            print_json({"node": node, "restored": was})
+        else:
+            sys.stdout.write(f"{node}: {'given out again' if was else 'was not in quarantine'}\n")
+
+
+bmc.register(app)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """One node as `perfci lab nodes` shows it."""
+
+    name: str
+    reservation: Reservation | None
+    quarantine: Quarantine | None
+    tally: Tally
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "reservation": asdict(self.reservation) if self.reservation else None,
+            "quarantine": asdict(self.quarantine) if self.quarantine else None,
+            "bmc": {**asdict(self.tally), "lock_ups_per_100": self.tally.per_100},
+        }
+
+    def row(self) -> tuple[str, ...]:
+        state = "held" if self.reservation else "free"
+        who = ("", "", "", "", "")
+        if self.quarantine:
+            since = local_time(self.quarantine.since)
+            state, who = "quarantined", ("", self.quarantine.reason, since, "", "")
+        if one := self.reservation:
+            since, until = local_time(one.starts_at), local_time(one.ends_at)
+            who = (one.holder, one.purpose, since, until, one.id)
+        tally = self.tally
+        often = (
+            "" if tally.per_100 is None else f"{tally.per_100:.1f} ({tally.lock_ups} of {tally.operations})"
+        )
+        return (self.name, state, *who, often)
+
+
+def _shown(ledger: Ledger, tallies: dict[str, Tally]) -> list[_Shown]:
+    holders = {node: one for one in ledger.held() for node in one.nodes}
+    withheld = {entry.node: entry for entry in ledger.quarantined()}
+    names = [node.name for node in ledger.nodes]
+    return [_Shown(name, holders.get(name), withheld.get(name), tallies.get(name, Tally())) for name in names]
+
+
 def _swept() -> Ledger:
     """Open the lab's book; tell on stderr what it found to be over."""
     ledger = open_ledger(config.load())
@@ -120,14 +188,3 @@ def _swept() -> Ledger:
 def _mine(ledger: Ledger) -> list[str]:
     user = getpass.getuser()
     return [one.id for one in ledger.held() if one.holder == user and one.owner is None]
-
-
-def _node(name: str, reservation: Reservation | None) -> dict[str, Any]:
-    return {"name": name, "reservation": asdict(reservation) if reservation else None}
-
-
-def _row(name: str, reservation: Reservation | None) -> tuple[str, ...]:
-    if reservation is None:
-        return (name, "free", "", "", "", "", "")
-    since, until = local_time(reservation.starts_at), local_time(reservation.ends_at)
-    return (name, "held", reservation.holder, reservation.purpose, since, until, reservation.id)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from perfci.lab.model import Reservation
+    from perfci.lab.model import Quarantine, Reservation
 
 
 class NodesBusy(LabError):
@@ -29,6 +29,29 @@ class NodesUnknown(UsageError):
 
     template = "lab {lab} has {size} nodes ({known}); wanted: {wanted}"
     help = "Ask for nodes of this lab; they come from its Ansible inventory."
+
+
+class NodesQuarantined(LabError):
+    """Nodes in quarantine stand in the way; `quarantined` are those."""
+
+    template = "not enough usable nodes for {wanted}; in quarantine:\n{nodes}"
+    help = "Mend them, then `perfci lab restore NODE`; or ask for others."
+
+    def __init__(self, *, wanted: str, quarantined: Iterable[Quarantine]) -> None:
+        self.quarantined = tuple(quarantined)
+        lines = (f"  {one.node}: since {local_time(one.since)}: {one.reason}" for one in self.quarantined)
+        super().__init__(wanted=wanted, nodes="\n".join(lines))
+
+
+class NodeHeld(LabError):
+    """Somebody else holds nodes that an order would disturb."""
+
+    template = "somebody else holds nodes of these:\n{holders}"
+    help = "Ask the holder, leave those nodes out, or say --force to do it all the same."
+
+    def __init__(self, *, reservations: Iterable[Reservation]) -> None:
+        self.reservations = tuple(reservations)
+        super().__init__(holders="\n".join(f"  {held(one)}" for one in self.reservations))
 
 
 class ReservationInvalid(UsageError):

@@ -1,4 +1,4 @@
-"""The nodes of a lab, from its Ansible inventory."""
+"""The nodes of a lab and their BMCs, from its Ansible inventory."""
 
 from __future__ import annotations
 
@@ -7,14 +7,28 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from perfci.config import Port, SecretUnreadable
+from perfci.lab.bmc.base import DEFAULT_CIPHER_SUITE, DEFAULT_PORT, Target
+from perfci.lab.bmc.errors import BmcUnknown
 from perfci.lab.errors import InventoryInvalid
 from perfci.lab.model import Node
+from perfci.validation import faults
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 GROUP = "nodes"
 """The inventory group whose hosts can be reserved; an inventory without it means all its hosts."""
+BMC = "bmc_address"
+"""The variable that a host with a BMC has."""
 TIMEOUT_SECONDS = 60
+LONGEST_USERNAME, LONGEST_PASSWORD = 16, 20
+"""In bytes; no BMC takes more (IPMI v2.0, 22.29 and 22.30)."""
+_MARK = "perfci-bmc:"
 
 
 def nodes(folder: Path) -> tuple[Node, ...]:
@@ -29,35 +43,157 @@ def nodes(folder: Path) -> tuple[Node, ...]:
     names = _hosts(groups, GROUP if GROUP in known else "all")
     if not names:
         raise InventoryInvalid(folder=folder, group=GROUP, reason="it has no nodes")
-    return tuple(Node(name) for name in sorted(names))
+    variables = groups.get("_meta", {}).get("hostvars", {})
+    return tuple(Node(name, has_bmc=BMC in variables.get(name, {})) for name in sorted(names))
+
+
+def targets(folder: Path, names: Sequence[str]) -> tuple[Target, ...]:
+    """Return how the BMCs of these nodes are reached, in the order of the names.
+
+    Ansible itself resolves the variables, so they may be plain, templates, lookups or encrypted by Vault
+    (its password comes from where Ansible looks for it: ANSIBLE_VAULT_PASSWORD_FILE or ansible.cfg); or
+    `bmc_password_file` names a file, relative to the inventory's folder. Secrets come through a pipe.
+
+    Raises InventoryInvalid, BmcUnknown, SecretUnreadable.
+    """
+    return tuple(_target(folder, found) for found in _resolved(folder, names))
+
+
+class _Variables(BaseModel):
+    """The variables of a node that say how its BMC is reached."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    bmc_address: Annotated[str, Field(min_length=1)]
+    bmc_username: str
+    bmc_password: SecretStr | None = None
+    bmc_password_file: Path | None = None
+    bmc_port: Port = DEFAULT_PORT
+    bmc_cipher_suite: Literal[3, 17] = DEFAULT_CIPHER_SUITE
+    pdu_outlet: str | None = None
+    pdu_command: str | None = None
+
+
+def _resolved(folder: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Let Ansible resolve the variables of the nodes, on this machine and without connecting anywhere."""
+    fields = ", ".join(
+        f"'{name}': hostvars[node]['{name}'] | default(none)" for name in _Variables.model_fields
+    )
+    line = f"{_MARK}{{{{ {{'node': node, {fields}}} | to_json }}}}\n"
+    text = f"{{% for node in perfci_nodes %}}{line}{{% endfor %}}"
+    said = _ansible(
+        "ansible",
+        "localhost",
+        "--inventory",
+        str(folder),
+        "--module-name",
+        "ansible.builtin.debug",
+        "--args",
+        json.dumps({"msg": text}),
+        "--extra-vars",
+        json.dumps({"perfci_nodes": list(names)}),
+        folder=folder,
+    )
+    _, _, result = said.partition("=> ")
+    for line in json.loads(result)["msg"].splitlines():
+        yield json.loads(line.removeprefix(_MARK))
+
+
+def _target(folder: Path, found: dict[str, Any]) -> Target:
+    node = found.pop("node")
+    given = {name: value for name, value in found.items() if value not in (None, "")}
+    if "bmc_address" not in given:
+        raise BmcUnknown(node=node, reason="its bmc_address is not set")
+    try:
+        variables = _Variables(**given)
+    except ValidationError as error:
+        wrong = "; ".join(f"{fault.place}: {fault.message}" for fault in faults(error, _Variables))
+        raise BmcUnknown(node=node, reason=wrong) from error
+    password = _password(folder, node, variables)
+    for name, text, most in (
+        ("bmc_username", variables.bmc_username, LONGEST_USERNAME),
+        ("bmc_password", password, LONGEST_PASSWORD),
+    ):
+        if len(text.encode()) > most:
+            raise BmcUnknown(node=node, reason=f"{name} is longer than {most} bytes, which no BMC takes")
+    return Target(
+        node=node,
+        address=variables.bmc_address,
+        port=variables.bmc_port,
+        username=variables.bmc_username,
+        password=password,
+        cipher_suite=variables.bmc_cipher_suite,
+        outlet=variables.pdu_outlet,
+        outlet_command=variables.pdu_command,
+    )
+
+
+def _password(folder: Path, node: str, variables: _Variables) -> str:
+    if variables.bmc_password is not None:
+        return variables.bmc_password.get_secret_value()
+    if variables.bmc_password_file is None:
+        raise BmcUnknown(node=node, reason="neither bmc_password nor bmc_password_file is set")
+    file = folder / variables.bmc_password_file
+    setting = f"bmc_password_file of {node}"
+    try:
+        secret = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise SecretUnreadable(setting=setting, file=file, reason=reason) from error
+    if not secret:
+        raise SecretUnreadable(setting=setting, file=file, reason="it is empty")
+    return secret
 
 
 def _listed(folder: Path) -> dict[str, Any]:
     """Return what `ansible-inventory --list` prints; an inventory that can't be parsed is an error there."""
-    program = Path(sys.executable).with_name("ansible-inventory")
-    command = [str(program), "--list", "--inventory", str(folder)]
+    groups: dict[str, Any] = json.loads(
+        _ansible("ansible-inventory", "--list", "--inventory", str(folder), folder=folder)
+    )
+    return groups
+
+
+def _ansible(name: str, *arguments: str, folder: Path) -> str:
+    """Return what one of Ansible's programs prints. Raises InventoryInvalid."""
+    program = Path(sys.executable).with_name(name)
     environment = {
         **os.environ,
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
         "ANSIBLE_NOCOLOR": "true",
+        # Whatever ansible.cfg says: in a form that can be read, and nothing of it in a log.
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+        "ANSIBLE_LOG_PATH": os.devnull,
     }
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+            [str(program), *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InventoryInvalid(folder=folder, group=GROUP, reason=f"{program.name}: {error}") from error
     if done.returncode:
-        raise InventoryInvalid(folder=folder, group=GROUP, reason=_reason(done.stderr))
-    groups: dict[str, Any] = json.loads(done.stdout)
-    return groups
+        reason = _reason(done.stderr) or _failure(done.stdout) or f"{name} failed without a word"
+        raise InventoryInvalid(folder=folder, group=GROUP, reason=reason)
+    return done.stdout
 
 
 def _reason(stderr: str) -> str:
     """Return Ansible's own words for the error, in one line."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     told = [line for line in lines if line.startswith(("[ERROR]", "ERROR"))]
-    return " ".join(told or lines[-1:]) or "ansible-inventory failed without a word"
+    return " ".join(told or lines[-1:])
+
+
+def _failure(stdout: str) -> str:
+    """Return what a task that failed said, in one line."""
+    try:
+        return " ".join(str(json.loads(stdout.partition("=> ")[2])["msg"]).split())
+    except (ValueError, KeyError):
+        return ""
 
 
 def _hosts(groups: dict[str, Any], name: str) -> set[str]:

@@ -16,9 +16,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from perfci.errors import PerfciError
 from perfci.lab import owners
-from perfci.lab.errors import LeaseInUse, NodesBusy, NodesUnknown, ReservationInvalid, ReservationNotFound
-from perfci.lab.model import Reservation
-from perfci.lab.scheduling import Granted, Impossible, Wish, decide, over
+from perfci.lab.errors import (
+    LeaseInUse,
+    NodesBusy,
+    NodesQuarantined,
+    NodesUnknown,
+    ReservationInvalid,
+    ReservationNotFound,
+)
+from perfci.lab.model import Quarantine, Reservation
+from perfci.lab.scheduling import Granted, Impossible, Wish, Withheld, decide, over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -45,6 +52,15 @@ class Book(Protocol):
 
     def mark_released(self, reservation_id: str, when: datetime) -> None:
         """Write down that it is released."""
+
+    def quarantined(self) -> list[Quarantine]:
+        """Return the nodes in quarantine, in any order."""
+
+    def quarantine(self, entry: Quarantine) -> None:
+        """Write down a node that is not in quarantine yet."""
+
+    def restore(self, node: str) -> None:
+        """Strike out a node."""
 
 
 class Ledger(ABC):
@@ -86,7 +102,7 @@ class Ledger(ABC):
             now = self._clock()
             _check(holder, purpose, now, until)
             wish = Wish(now, until, count=nodes) if isinstance(nodes, int) else Wish(now, until, names=nodes)
-            taken = self._granted(wish, book.unreleased())
+            taken = self._granted(wish, book)
             reservation = Reservation(
                 id=secrets.token_hex(4),
                 lab=self.lab,
@@ -117,6 +133,33 @@ class Ledger(ABC):
             now = self._clock()
             book.mark_released(reservation_id, now)
         return replace(reservation, released_at=now)
+
+    def quarantined(self) -> tuple[Quarantine, ...]:
+        """Return the nodes that are given to nobody, sorted by name."""
+        with self._transaction() as book:
+            return tuple(sorted(book.quarantined(), key=lambda entry: entry.node))
+
+    def quarantine(self, node: str, reason: str) -> Quarantine:
+        """Give a node to nobody from now on; who holds it keeps it. The first reason stays.
+
+        Raises NodesUnknown, ReservationInvalid.
+        """
+        self._check_known(node)
+        _check_line("reason", reason)
+        with self._transaction() as book:
+            found = next((entry for entry in book.quarantined() if entry.node == node), None)
+            entry = found or Quarantine(node, reason, self._clock())
+            if found is None:
+                book.quarantine(entry)
+        return entry
+
+    def restore(self, node: str) -> bool:
+        """Give a node out again; return whether it was in quarantine. Raises NodesUnknown."""
+        self._check_known(node)
+        with self._transaction() as book:
+            there = any(entry.node == node for entry in book.quarantined())
+            book.restore(node)
+        return there
 
     def sweep(self) -> tuple[tuple[Reservation, Ended], ...]:
         """Release what is over: its time, or its process on this host; return what was released and why."""
@@ -149,15 +192,23 @@ class Ledger(ABC):
             raise
         self.release(reservation.id)
 
-    def _granted(self, wish: Wish, reservations: Iterable[Reservation]) -> tuple[str, ...]:
+    def _granted(self, wish: Wish, book: Book) -> tuple[str, ...]:
         names = [node.name for node in self.nodes]
-        decision = decide(wish, names, reservations)
+        quarantined = {entry.node: entry for entry in book.quarantined()}
+        decision = decide(wish, names, book.unreleased(), quarantined)
         wanted = ", ".join(sorted(wish.names)) or f"{wish.count} of lab {self.lab}"
         if isinstance(decision, Granted):
             return decision.nodes
         if isinstance(decision, Impossible):
             raise NodesUnknown(lab=self.lab, size=len(names), known=", ".join(names), wanted=wanted)
+        if isinstance(decision, Withheld):
+            raise NodesQuarantined(wanted=wanted, quarantined=[quarantined[node] for node in decision.nodes])
         raise NodesBusy(wanted=wanted, reservations=decision.by)
+
+    def _check_known(self, node: str) -> None:
+        names = [one.name for one in self.nodes]
+        if node not in names:
+            raise NodesUnknown(lab=self.lab, size=len(names), known=", ".join(names), wanted=node)
 
 
 class MemoryLedger(Ledger):
@@ -172,19 +223,20 @@ class MemoryLedger(Ledger):
     ) -> None:
         super().__init__(lab, nodes, clock=clock)
         self._lock = threading.Lock()
-        self._book = _MemoryBook({})
+        self._book = _MemoryBook({}, {})
 
     @contextmanager
     def _transaction(self) -> Iterator[Book]:
         with self._lock:
-            draft = _MemoryBook(dict(self._book.entries))
+            draft = _MemoryBook(dict(self._book.entries), dict(self._book.withheld))
             yield draft
             self._book = draft
 
 
 class _MemoryBook:
-    def __init__(self, entries: dict[str, Reservation]) -> None:
+    def __init__(self, entries: dict[str, Reservation], withheld: dict[str, Quarantine]) -> None:
         self.entries = entries
+        self.withheld = withheld
 
     def unreleased(self) -> list[Reservation]:
         return [one for one in self.entries.values() if one.released_at is None]
@@ -198,6 +250,15 @@ class _MemoryBook:
     def mark_released(self, reservation_id: str, when: datetime) -> None:
         self.entries[reservation_id] = replace(self.entries[reservation_id], released_at=when)
 
+    def quarantined(self) -> list[Quarantine]:
+        return list(self.withheld.values())
+
+    def quarantine(self, entry: Quarantine) -> None:
+        self.withheld[entry.node] = entry
+
+    def restore(self, node: str) -> None:
+        self.withheld.pop(node, None)
+
 
 def _in_use(reservation: Reservation) -> bool:
     """Tell whether a lease belongs to another process of this host that runs."""
@@ -207,9 +268,13 @@ def _in_use(reservation: Reservation) -> bool:
     return not owners.dead([owner])
 
 
+def _check_line(name: str, text: str) -> None:
+    if not text.strip() or not text.isprintable():
+        raise ReservationInvalid(reason=f"the {name} must be one line of text, got {text!r}")
+
+
 def _check(holder: str, purpose: str, now: datetime, until: datetime) -> None:
-    for name, text in (("holder", holder), ("purpose", purpose)):
-        if not text.strip() or not text.isprintable():
-            raise ReservationInvalid(reason=f"the {name} must be one line of text, got {text!r}")
+    _check_line("holder", holder)
+    _check_line("purpose", purpose)
     if until <= now:
         raise ReservationInvalid(reason=f"its end {until.isoformat()} is not in the future")

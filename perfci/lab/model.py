@@ -1,8 +1,8 @@
-"""Who holds what: nodes, the processes that own a lease, reservations."""
+"""Who holds what: nodes, the processes that own a lease, reservations, nodes in quarantine."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Node:
-    """One machine of a lab."""
+    """One machine of a lab. Without a BMC it is a machine that perfci can't provision, such as this one."""
 
     name: str
+    has_bmc: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,15 @@ class Owner:
     boot: str
     pid: int
     started_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """A node that is not given out until somebody restores it. `since` is an aware datetime in UTC."""
+
+    node: str
+    reason: str
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from datetime import datetime
 
     from perfci.lab.model import Owner, Reservation
@@ -50,6 +50,13 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Withheld:
+    """Nodes in quarantine stand in the way, sorted; nobody's release can help, restoring them can."""
+
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Impossible:
     """No release can help: unknown nodes, or more than the lab has."""
 
@@ -58,18 +65,24 @@ class Impossible:
 
 
 def decide(
-    wish: Wish, nodes: Iterable[str], reservations: Iterable[Reservation]
-) -> Granted | Refused | Impossible:
+    wish: Wish,
+    nodes: Iterable[str],
+    reservations: Iterable[Reservation],
+    quarantined: Collection[str] = (),
+) -> Granted | Refused | Withheld | Impossible:
     """Say which nodes a wish gets.
 
     Of the free nodes the first by name are taken, so that a job meets the same machines every night.
-    The order of the inputs makes no difference.
+    Those in quarantine are given to nobody. The order of the inputs makes no difference.
     """
     all_nodes = frozenset(nodes)
     unknown = wish.names - all_nodes
     if unknown or wish.size > len(all_nodes):
         return Impossible(tuple(sorted(unknown)), len(all_nodes))
-    wanted = wish.names or all_nodes
+    usable = (wish.names or all_nodes) - frozenset(quarantined)
+    if len(usable) < wish.size:
+        return Withheld(tuple(sorted((wish.names or all_nodes) - usable)))
+    wanted = wish.names or usable
     against = conflicts(wish, wanted, reservations)
     free = wanted - {node for reservation in against for node in reservation.nodes}
     if len(free) < wish.size:

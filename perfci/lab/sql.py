@@ -1,4 +1,4 @@
-"""The book of reservations in a database: SQLite for one controller, PostgreSQL for several."""
+"""The lab's database: SQLite for one controller, PostgreSQL for several; with the book of reservations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 from perfci.lab import inventory
 from perfci.lab.errors import LedgerTooNew, LedgerUnavailable
 from perfci.lab.ledger import Book, Ledger
-from perfci.lab.model import Owner, Reservation
+from perfci.lab.model import Owner, Quarantine, Reservation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -65,29 +65,46 @@ _reservation = sa.Table(
     sa.Column("owner_started_ticks", sa.BigInteger),
     sa.Index("reservation_open", "lab", "released_at"),
 )
+_quarantine = sa.Table(
+    "quarantine",
+    _metadata,
+    sa.Column("lab", sa.Text, primary_key=True),
+    sa.Column("node", sa.Text, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("since", _Moment, nullable=False),
+)
+operation_day = sa.Table(
+    "bmc_operation_day",
+    _metadata,
+    sa.Column("lab", sa.Text, primary_key=True),
+    sa.Column("node", sa.Text, primary_key=True),
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("operations", sa.Integer, nullable=False),
+    sa.Column("lock_ups", sa.Integer, nullable=False),
+)
+"""What `health` counts: one row for each node and day."""
 
 
-class SqlLedger(Ledger):
-    """A book in the database at `url` (SQLAlchemy's form), made there where it is missing.
+class Database:
+    """The lab's database at `url` (SQLAlchemy's form), with its tables, made there where they are missing.
 
     Raises LedgerUnavailable and LedgerTooNew.
     """
 
-    def __init__(
-        self,
-        url: str,
-        lab: str,
-        nodes: Iterable[Node],
-        *,
-        password: str | None = None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        super().__init__(lab, nodes, clock=clock)
+    def __init__(self, url: str, password: str | None = None) -> None:
         self._shown = url
         self._engine = self._connect(url, password)
         self._shown = self._engine.url.render_as_string(hide_password=True)
         with self._told():
             self._prepare()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """Return a connection that is alone with the tables until the context ends; an error undoes all."""
+        # SQLite locks the whole book with BEGIN IMMEDIATE; elsewhere everybody locks this one row first.
+        with self._told(), self._engine.begin() as connection:
+            connection.execute(sa.select(_schema_version.c.version).with_for_update())
+            yield connection
 
     def _connect(self, url: str, password: str | None) -> sa.Engine:
         try:
@@ -114,19 +131,33 @@ class SqlLedger(Ledger):
                 raise LedgerTooNew(url=self._shown, found=found, known=SCHEMA_VERSION)
 
     @contextmanager
-    def _transaction(self) -> Iterator[Book]:
-        # SQLite locks the whole book with BEGIN IMMEDIATE; elsewhere everybody locks this one row first.
-        with self._told(), self._engine.begin() as connection:
-            connection.execute(sa.select(_schema_version.c.version).with_for_update())
-            yield _SqlBook(connection, self.lab)
-
-    @contextmanager
     def _told(self) -> Iterator[None]:
         try:
             yield
         except SQLAlchemyError as error:
             cause = getattr(error, "orig", None) or error
             raise LedgerUnavailable(url=self._shown, reason=str(cause).strip().splitlines()[0]) from error
+
+
+class SqlLedger(Ledger):
+    """A book in the database at `url`. Raises what Database raises."""
+
+    def __init__(
+        self,
+        url: str,
+        lab: str,
+        nodes: Iterable[Node],
+        *,
+        password: str | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        super().__init__(lab, nodes, clock=clock)
+        self._database = Database(url, password)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Book]:
+        with self._database.transaction() as connection:
+            yield _SqlBook(connection, self.lab)
 
 
 def open_ledger(settings: Settings) -> SqlLedger:
@@ -172,6 +203,22 @@ class _SqlBook:
     def mark_released(self, reservation_id: str, when: datetime) -> None:
         mine = (_reservation.c.id == reservation_id) & (_reservation.c.lab == self._lab)
         self._connection.execute(_reservation.update().where(mine).values(released_at=when))
+
+    def quarantined(self) -> list[Quarantine]:
+        mine = sa.select(_quarantine).where(_quarantine.c.lab == self._lab)
+        rows = self._connection.execute(mine).mappings()
+        return [Quarantine(row["node"], row["reason"], row["since"]) for row in rows]
+
+    def quarantine(self, entry: Quarantine) -> None:
+        self._connection.execute(
+            _quarantine.insert().values(
+                lab=self._lab, node=entry.node, reason=entry.reason, since=entry.since
+            )
+        )
+
+    def restore(self, node: str) -> None:
+        mine = (_quarantine.c.lab == self._lab) & (_quarantine.c.node == node)
+        self._connection.execute(_quarantine.delete().where(mine))
 
     def _read(self, condition: sa.ColumnElement[bool]) -> list[Reservation]:
         mine = sa.select(_reservation).where(_reservation.c.lab == self._lab, condition)

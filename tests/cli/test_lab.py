@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from perfci import config
 from perfci.cli import lab
 from perfci.lab import inventory, owners
+from perfci.lab.health import Tally, open_health
 from perfci.lab.sql import open_ledger
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def test_from_free_to_held_to_free() -> None:
     reservation = taken.stdout.split()[-1]
     row = run("nodes").stdout.splitlines()[1].split("\t")
     assert row[:4] == ["node-0", "held", getpass.getuser(), "tuning neutron"]
-    assert row[-1] == reservation
+    assert row[6] == reservation
     given_back = run("release", reservation)
     assert given_back.stdout == "node-0: given back (tuning neutron)\n"
     assert book().held() == ()
@@ -85,9 +86,10 @@ def test_json_of_each() -> None:
     assert timedelta(minutes=89) < end - start <= timedelta(minutes=90)
     shown = json.loads(run("nodes", "--json").stdout)
     assert shown["lab"] == "embedded"
+    never_asked = {"operations": 0, "lock_ups": 0, "lock_ups_per_100": None}
     assert shown["nodes"] == [
-        {"name": "node-0", "reservation": None},
-        {"name": "node-1", "reservation": taken},
+        {"name": "node-0", "reservation": None, "quarantine": None, "bmc": never_asked},
+        {"name": "node-1", "reservation": taken, "quarantine": None, "bmc": never_asked},
     ]
     released = json.loads(run("release", "--mine", "--json").stdout)["released"]
     assert [one["id"] for one in released] == [taken["id"]]
@@ -122,9 +124,36 @@ def test_what_a_killed_run_held_is_free_and_that_is_said() -> None:
     assert "released, its process is gone: node-0, node-1: held by run (nightly)" in shown.stderr
 
 
+def test_lock_ups_are_shown_for_100_operations() -> None:
+    open_health(config.load()).count({"node-1": Tally(150, 3)})
+    assert [line.split("\t")[7] for line in run("nodes").stdout.splitlines()[1:]] == ["", "2.0 (3 of 150)"]
+    shown = json.loads(run("nodes", "--json").stdout)["nodes"][1]["bmc"]
+    assert shown == {"operations": 150, "lock_ups": 3, "lock_ups_per_100": 2.0}
+
+
+def test_into_quarantine_and_out_again() -> None:
+    put = run("quarantine", "node-0", "--reason", "its fan is dead")
+    assert put.exit_code == 0
+    assert put.stdout.startswith("node-0: in quarantine since ")
+    row = run("nodes").stdout.splitlines()[1].split("\t")
+    assert (row[1], row[3]) == ("quarantined", "its fan is dead")
+    assert run("reserve", "--for", "1h", "--purpose", "x").stdout.startswith("node-1: yours")
+    refused = run("reserve", "--for", "1h", "--purpose", "x", "--node", "node-0")
+    assert refused.exit_code == 3
+    assert "node-0: since" in refused.stderr
+    assert "docs/errors.md#nodesquarantined" in refused.stderr
+    assert json.loads(run("nodes", "--json").stdout)["nodes"][0]["quarantine"]["reason"] == "its fan is dead"
+    assert run("restore", "node-0").stdout == "node-0: given out again\n"
+    assert json.loads(run("restore", "node-0", "--json").stdout) == {"node": "node-0", "restored": False}
+    assert book().quarantined() == ()
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
+        (("quarantine", "none", "--reason", "x"), "NodesUnknown"),
+        (("quarantine", "node-0", "--reason", " "), "ReservationInvalid"),
+        (("restore", "none"), "NodesUnknown"),
         (("reserve", "--for", "soon", "--purpose", "x"), "DurationInvalid"),
         (("reserve", "--for", "1h", "--purpose", ""), "ReservationInvalid"),
         (("reserve", "--for", "1h", "--purpose", "x", "--nodes", "3"), "NodesUnknown"),

@@ -14,6 +14,7 @@ from perfci.lab.errors import (
     LeaseInUse,
     LedgerUnavailable,
     NodesBusy,
+    NodesQuarantined,
     NodesUnknown,
     ReservationInvalid,
     ReservationNotFound,
@@ -190,6 +191,37 @@ def test_a_running_lease_is_not_released_by_others(ledger: Ledger, clock: Clock)
     assert ledger.held() == (lease,)
 
 
+def test_a_node_in_quarantine_is_given_to_nobody_until_it_is_restored(ledger: Ledger, clock: Clock) -> None:
+    held = ledger.reserve(nodes=frozenset({"a"}), holder="ann", purpose="x", until=clock.in_hours(2))
+    entry = ledger.quarantine("a", "its BMC hangs")
+    assert (entry.node, entry.reason, entry.since) == ("a", "its BMC hangs", START)
+    assert ledger.held() == (held,), "who holds it keeps it"
+    clock.now = clock.in_hours(1)
+    assert ledger.quarantine("a", "another reason") == entry, "the first reason stays"
+    assert ledger.quarantined() == (entry,)
+    ledger.release(held.id)
+    assert ledger.reserve(nodes=1, holder="bob", purpose="x", until=clock.in_hours(1)).nodes == ("b",)
+    for nodes in (2, frozenset({"a"})):
+        with pytest.raises(NodesQuarantined) as caught:
+            ledger.reserve(nodes=nodes, holder="eve", purpose="x", until=clock.in_hours(1))
+        assert "a: since 2026-03-01" in str(caught.value)
+        assert "its BMC hangs" in str(caught.value)
+        assert caught.value.quarantined == (entry,)
+    assert ledger.restore("a") is True
+    assert ledger.restore("a") is False
+    assert ledger.reserve(nodes=1, holder="eve", purpose="x", until=clock.in_hours(1)).nodes == ("a",)
+
+
+def test_what_can_not_be_put_into_quarantine(ledger: Ledger) -> None:
+    with pytest.raises(NodesUnknown, match="wanted: c"):
+        ledger.quarantine("c", "x")
+    with pytest.raises(NodesUnknown, match="wanted: c"):
+        ledger.restore("c")
+    with pytest.raises(ReservationInvalid, match="the reason must be one line"):
+        ledger.quarantine("a", "two\nlines")
+    assert ledger.quarantined() == ()
+
+
 def test_an_error_inside_a_transaction_writes_nothing(ledger: Ledger, clock: Clock) -> None:
     made = ledger.reserve(nodes=1, holder="ann", purpose="x", until=clock.in_hours(1))
 
@@ -208,6 +240,8 @@ def test_labs_do_not_see_each_other(tmp_path: Path, clock: Clock) -> None:
     here, there = (SqlLedger(url, name, NODES, clock=clock) for name in ("here", "there"))
     made = here.reserve(nodes=2, holder="ann", purpose="x", until=clock.in_hours(1))
     assert there.held() == ()
+    here.quarantine("a", "x")
+    assert there.quarantined() == ()
     there.reserve(nodes=2, holder="bob", purpose="x", until=clock.in_hours(1))
     with pytest.raises(ReservationNotFound):
         there.release(made.id)

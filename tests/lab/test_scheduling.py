@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfci.lab.model import Owner, Reservation
-from perfci.lab.scheduling import Ended, Granted, Impossible, Refused, Wish, decide, over
+from perfci.lab.scheduling import Ended, Granted, Impossible, Refused, Wish, Withheld, decide, over
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -62,6 +62,29 @@ def test_what_no_waiting_can_give() -> None:
     assert decide(wish("a", "x"), ["a", "b", "c"], []) == Impossible(("x",), 3)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "quarantined", "decision"),
+    [
+        (wish(), ("a",), Granted(("b",))),
+        (wish(count=2), ("b",), Granted(("a", "c"))),
+        (wish(count=3), ("b",), Withheld(("b",))),
+        (wish("c", "b"), ("c", "b", "x"), Withheld(("b", "c"))),
+        (wish("c"), ("a",), Granted(("c",))),
+        (wish("x"), ("x",), Impossible(("x",), 3)),
+    ],
+)
+def test_what_is_in_quarantine_is_given_to_nobody(
+    wanted: Wish, quarantined: tuple[str, ...], decision: object
+) -> None:
+    for names in (quarantined, quarantined[::-1]):
+        assert decide(wanted, ["a", "b", "c"], [], names) == decision
+
+
+def test_who_holds_a_node_in_quarantine_is_not_to_blame() -> None:
+    held = [reservation(("a",), name="a"), reservation(("b",), name="b")]
+    assert decide(wish(count=2), ["a", "b", "c"], held, {"a"}) == Refused((held[1],))
+
+
 def test_what_is_over() -> None:
     dead, alive = OWNERS[0], OWNERS[1]
     killed = reservation(("a",), name="1", owner=dead)
@@ -98,16 +121,22 @@ wishes = st.builds(
 )
 
 
-@given(wanted=wishes, there=reservations, shuffle=st.randoms())
+@given(
+    wanted=wishes,
+    there=reservations,
+    quarantined=st.sets(st.sampled_from((*NODES, "y"))),
+    shuffle=st.randoms(),
+)
 def test_a_decision_holds_its_promises_in_any_order(
-    wanted: Wish, there: list[Reservation], shuffle: object
+    wanted: Wish, there: list[Reservation], quarantined: set[str], shuffle: object
 ) -> None:
-    decision = decide(wanted, NODES, there)
+    decision = decide(wanted, NODES, there, quarantined)
     mixed, nodes = list(there), list(NODES)
     shuffle.shuffle(mixed)
     shuffle.shuffle(nodes)
-    assert decide(wanted, nodes, mixed) == decision
+    assert decide(wanted, nodes, mixed, sorted(quarantined)) == decision
     if isinstance(decision, Granted):
+        assert quarantined.isdisjoint(decision.nodes)
         assert len(set(decision.nodes)) == wanted.size
         assert not wanted.names or set(decision.nodes) == wanted.names
         for minute in range(0, int((wanted.ends_at - NOW) / HOUR) * 60, 30):
@@ -117,7 +146,13 @@ def test_a_decision_holds_its_promises_in_any_order(
         # Without those named it would have been granted: nobody is blamed in vain, nobody is left out.
         rest = [one for one in there if one not in decision.by]
         assert decision.by
-        assert isinstance(decide(wanted, NODES, rest), Granted)
+        assert isinstance(decide(wanted, NODES, rest, quarantined), Granted)
+    elif isinstance(decision, Withheld):
+        # Restoring those named is needed, and all that is: nobody's release would help.
+        assert decision.nodes
+        assert set(decision.nodes) <= quarantined
+        assert isinstance(decide(wanted, NODES, [], quarantined), Withheld)
+        assert isinstance(decide(wanted, NODES, [], quarantined - set(decision.nodes)), Granted)
     else:
         assert wanted.names - set(NODES) or wanted.size > len(NODES)
 

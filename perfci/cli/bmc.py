@@ -1,0 +1,353 @@
+"""`perfci lab power|boot|identify|console|sensors|events`: what BMCs can be asked."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console as Screen
+from rich.markup import escape
+from rich.progress import MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from perfci import config
+from perfci.cli import terminal
+from perfci.cli.choices import ChoiceUnclear
+from perfci.cli.output import Json, errors_reported, print_json, print_table
+from perfci.errors import PerfciError
+from perfci.lab import inventory
+from perfci.lab.bmc import ipmi
+from perfci.lab.bmc.base import BootDevice, BootOrder, PowerOrder
+from perfci.lab.bmc.fleet import CONCURRENCY, Limits, each, run
+from perfci.lab.bmc.operations import Order
+from perfci.lab.bmc.orders import Means, give
+from perfci.lab.errors import NodeHeld, NodesUnknown, local_time
+from perfci.lab.health import open_health, write_down
+from perfci.lab.sql import open_ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from perfci.lab.bmc.base import Bmc, Target
+    from perfci.lab.bmc.fleet import Outcome
+    from perfci.lab.bmc.ladder import Step
+    from perfci.lab.bmc.orders import Result
+    from perfci.lab.ledger import Ledger
+    from perfci.lab.model import Reservation
+
+Value = TypeVar("Value")
+ASK_SECONDS = 60.0
+
+Nodes = Annotated[list[str] | None, typer.Argument(metavar="[NODE]...", help="Which nodes.")]
+All = Annotated[bool, typer.Option("--all", help="All nodes of the lab.")]
+Recover = Annotated[
+    bool,
+    typer.Option(
+        "--recover",
+        help="Bring sick BMCs back: close stale sessions, restart the BMC, switch its outlet; what nothing "
+        "helps goes into quarantine.",
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Also nodes that somebody else holds.")]
+Deadline = Annotated[
+    float | None, typer.Option("--deadline", min=1, metavar="SECONDS", help="For each node and attempt.")
+]
+Concurrency = Annotated[int, typer.Option("--concurrency", min=1, help="How many BMCs at once.")]
+
+
+class Switch(StrEnum):
+    """What `perfci lab power` takes."""
+
+    ON = "on"
+    OFF = "off"
+    CYCLE = "cycle"
+    SOFT = "soft"
+    STATUS = "status"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `perfci lab`."""
+    for command in (power, boot, identify, console, sensors, events):
+        app.command()(command)
+
+
+def power(
+    order: Annotated[Switch, typer.Argument(help="soft: ask the system to shut down. status: only look.")],
+    nodes: Nodes = None,
+    *,
+    everything: All = False,
+    recover: Recover = False,
+    force: Force = False,
+    deadline: Deadline = None,
+    concurrency: Concurrency = CONCURRENCY,
+    as_json: Json = False,
+) -> None:
+    """Switch nodes on or off, and see that it happened.
+
+    A node that is so already is left alone. Leaves with 3 if it could not be done for every node, or if
+    somebody else holds one.
+    """
+    wanted = Order() if order is Switch.STATUS else Order(power=PowerOrder(order.value))
+    chosen = _Chosen(nodes or [], everything, "power", force=force or order is Switch.STATUS)
+    _give(wanted, chosen, recover=recover, deadline=deadline, concurrency=concurrency, as_json=as_json)
+
+
+def boot(
+    device: Annotated[BootDevice, typer.Argument(help="From where; default takes back what was ordered.")],
+    nodes: Nodes = None,
+    *,
+    everything: All = False,
+    persistent: Annotated[
+        bool, typer.Option("--persistent/--once", help="From now on, or at the next start only.")
+    ] = False,
+    uefi: Annotated[bool, typer.Option("--uefi", help="By UEFI, not BIOS.")] = False,
+    recover: Recover = False,
+    force: Force = False,
+    deadline: Deadline = None,
+    concurrency: Concurrency = CONCURRENCY,
+    as_json: Json = False,
+) -> None:
+    """Set from where nodes boot, and read it back.
+
+    Leaves with 3 if it could not be done for every node, or if somebody else holds one.
+    """
+    wanted = Order(boot=BootOrder(device, persistent=persistent, uefi=uefi))
+    chosen = _Chosen(nodes or [], everything, "boot", force=force)
+    _give(wanted, chosen, recover=recover, deadline=deadline, concurrency=concurrency, as_json=as_json)
+
+
+def identify(
+    nodes: Nodes = None,
+    everything: All = False,
+    seconds: Annotated[int, typer.Option(min=1, max=255, help="How long.")] = 60,
+    off: Annotated[bool, typer.Option("--off", help="Put the lamps out.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Light the lamps of nodes, to find them in the rack."""
+
+    async def light(bmc: Bmc) -> str:
+        await bmc.identify(0 if off else seconds)
+        return "off" if off else f"on for {seconds} s"
+
+    with errors_reported(as_json=as_json):
+        outcomes = _asked(_Chosen(nodes or [], everything, "identify", force=True), light, as_json=as_json)
+        _print(("node", "lamp"), outcomes, lambda one: [(one,)], lambda one: one, as_json=as_json)
+
+
+def sensors(nodes: Nodes = None, everything: All = False, as_json: Json = False) -> None:
+    """Read the sensors of nodes."""
+    with errors_reported(as_json=as_json):
+        chosen = _Chosen(nodes or [], everything, "sensors", force=True)
+        _print(
+            ("node", "sensor", "value", "state", "health"),
+            _asked(chosen, lambda bmc: bmc.sensors(), as_json=as_json),
+            lambda readings: [
+                (
+                    one.sensor,
+                    "" if one.value is None else f"{one.value:g} {one.units}".strip(),
+                    ", ".join(one.states),
+                    one.health,
+                )
+                for one in readings
+            ],
+            lambda readings: [asdict(one) for one in readings],
+            as_json=as_json,
+        )
+
+
+def events(nodes: Nodes = None, everything: All = False, as_json: Json = False) -> None:
+    """Read the event logs of nodes' BMCs, oldest first."""
+    with errors_reported(as_json=as_json):
+        chosen = _Chosen(nodes or [], everything, "events", force=True)
+        _print(
+            ("node", "at", "component", "event", "health"),
+            _asked(chosen, lambda bmc: bmc.events(), as_json=as_json),
+            lambda log: [
+                (local_time(one.at) if one.at else "", one.component, one.text, one.health) for one in log
+            ],
+            lambda log: [asdict(one) for one in log],
+            as_json=as_json,
+        )
+
+
+def console(
+    node: Annotated[str, typer.Argument(metavar="NODE", help="Which node.")],
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Also where somebody else has it open.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Open the serial console of a node in this terminal. `~.` at the begin of a line ends it."""
+
+    async def attend(target: Target) -> None:
+        async with ipmi.connect(target) as bmc, bmc.console(take_over=take_over) as line:
+            sys.stderr.write(f"console of {target.node}; ~. at the begin of a line ends it\n")
+            await terminal.attach(line, sys.stdin.fileno(), sys.stdout.fileno())
+
+    with errors_reported(as_json=as_json):
+        terminal.need_terminal()
+        (target,) = _Chosen([node], everything=False, command="console", force=True).targets()
+        run(attend(target))
+    sys.stderr.write("\nconsole closed\n")
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Which nodes a command is for; without `force`, none that somebody else holds."""
+
+    names: Sequence[str]
+    everything: bool
+    command: str
+    force: bool = False
+
+    def targets(self) -> tuple[Target, ...]:
+        """Raise ChoiceUnclear, NodesUnknown, NodeHeld, BmcUnknown and what settings and inventory raise."""
+        if bool(self.names) == self.everything:
+            raise ChoiceUnclear(choices="names of nodes, or --all", command=self.command)
+        settings = config.load()
+        ledger = open_ledger(settings)
+        known = [node.name for node in ledger.nodes]
+        if unknown := [name for name in self.names if name not in known]:
+            raise NodesUnknown(
+                lab=ledger.lab, size=len(known), known=", ".join(known), wanted=", ".join(unknown)
+            )
+        names = known if self.everything else list(dict.fromkeys(self.names))
+        if not self.force:
+            _refuse_held(ledger, names)
+        return inventory.targets(settings.inventory_dir, names)
+
+
+def _refuse_held(ledger: Ledger, names: Sequence[str]) -> None:
+    ledger.sweep()
+    others = [
+        one for one in ledger.held() if not _is_mine(one) and not frozenset(names).isdisjoint(one.nodes)
+    ]
+    if others:
+        raise NodeHeld(reservations=others)
+
+
+def _is_mine(reservation: Reservation) -> bool:
+    """Tell whether I reserved it myself; a run of mine would be spoilt, so it counts as somebody else."""
+    return reservation.holder == getpass.getuser() and reservation.owner is None
+
+
+def _give(
+    order: Order, chosen: _Chosen, *, recover: bool, deadline: float | None, concurrency: int, as_json: bool
+) -> None:
+    with errors_reported(as_json=as_json):
+        targets = chosen.targets()
+        limits = Limits(deadline_seconds=deadline or order.deadline_seconds, concurrency=concurrency)
+        with _watched(chosen.command, len(targets), quiet=as_json) as watch:
+            results = run(
+                give(
+                    targets,
+                    order,
+                    Means(limits, recover=recover),
+                    tell=lambda result: watch.done(ok=result.ok),
+                    tell_step=watch.step,
+                )
+            )
+        _record(results)
+        if as_json:
+            print_json({"nodes": {result.node: result.as_dict() for result in results}})
+        else:
+            print_table(("node", "power", "boot", "seconds", "result"), map(_row, results), empty="no nodes")
+    raise typer.Exit(0 if all(result.ok for result in results) else 3)
+
+
+def _record(results: Sequence[Result]) -> None:
+    """Count them in the lab's database; where that fails, what was done to the nodes is told all the same."""
+    settings = config.load()
+    try:
+        write_down(results, open_health(settings), lambda: open_ledger(settings))
+    except PerfciError as error:
+        sys.stderr.write(f"not counted: {error}\n")
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    if result.done is None:
+        return (result.node, "", "", f"{result.seconds:.1f}", str(result.error))
+    state = result.done.after
+    said = "changed" if result.done.changed else "ok"
+    return (result.node, str(state.power), str(state.boot or ""), f"{result.seconds:.1f}", said)
+
+
+def _asked(
+    chosen: _Chosen, ask: Callable[[Bmc], Awaitable[Value]], *, as_json: bool
+) -> tuple[Outcome[Value], ...]:
+    async def one(target: Target) -> Value:
+        async with ipmi.connect(target) as bmc:
+            return await ask(bmc)
+
+    targets = chosen.targets()
+    with _watched(chosen.command, len(targets), quiet=as_json) as watch:
+        work = each(
+            targets,
+            one,
+            limits=Limits(deadline_seconds=ASK_SECONDS),
+            tell=lambda outcome: watch.done(ok=outcome.ok),
+        )
+        return tuple(run(work).values())
+
+
+def _print(
+    columns: Sequence[str],
+    outcomes: Sequence[Outcome[Value]],
+    rows: Callable[[Value], Sequence[tuple[str, ...]]],
+    plain: Callable[[Value], Any],
+    *,
+    as_json: bool,
+) -> None:
+    """Print what nodes answered, then the errors; leave with 3 where there are some."""
+    answers = {one.node: one.value for one in outcomes if one.value is not None}
+    errors = {one.node: one.error for one in outcomes if one.error is not None}
+    if as_json:
+        failed = {node: error.as_dict() for node, error in errors.items()}
+        print_json({"nodes": {node: plain(value) for node, value in answers.items()}, "errors": failed})
+    else:
+        table = [(node, *row) for node, value in answers.items() for row in rows(value)]
+        print_table(columns, table, empty="nothing was answered")
+        for error in errors.values():
+            sys.stderr.write(f"error: {error}\n")
+    if errors:
+        raise typer.Exit(3)
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Tells a person how far it is: a counter on a terminal, and a line for each rung of a ladder."""
+
+    screen: Screen
+    bar: Progress
+    task: TaskID
+    failed: int = field(default=0)
+    quiet: bool = False
+
+    def done(self, *, ok: bool) -> None:
+        self.failed += not ok
+        note = f"{self.failed} failed" if self.failed else ""
+        self.bar.update(self.task, advance=1, note=note)
+
+    def step(self, step: Step) -> None:
+        if not self.quiet:
+            how = "done" if step.ok else "failed"
+            detail = f" ({step.detail})" if step.detail else ""
+            text = f"{step.node}: {step.rung}: {how}{detail}, since {step.because}"
+            self.screen.print(escape(text), soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def _watched(what: str, total: int, *, quiet: bool) -> Iterator[_Watch]:
+    screen = Screen(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=screen, transient=True, disable=quiet or not screen.is_terminal) as bar:
+        yield _Watch(screen, bar, bar.add_task(what, total=total, note=""), quiet=quiet)

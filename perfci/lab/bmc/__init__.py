@@ -1,0 +1,1 @@
+"""Power, boot order and consoles of machines, through their BMCs."""

@@ -1,0 +1,127 @@
+"""Orders whose effect is looked at: on means that the BMC *says* on."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from itertools import chain, repeat
+from typing import TYPE_CHECKING
+
+from perfci.lab.bmc.base import BootOrder, Power, PowerOrder
+from perfci.lab.bmc.errors import BmcIneffective, ShutdownIgnored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perfci.lab.bmc.base import Bmc, Connect, Target
+
+SETTLE_SECONDS = 15.0
+"""How long a machine may take until its BMC sees it on, or off. Real ones need up to five seconds."""
+SHUTDOWN_SECONDS = 120.0
+"""How long a system may take to shut itself down."""
+_POLLS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5)
+_SLOW_POLL = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is wanted of a node; None leaves it as it is. With neither, its power is only read."""
+
+    power: PowerOrder | None = None
+    boot: BootOrder | None = None
+
+    @property
+    def deadline_seconds(self) -> float:
+        """How long it may take at most, with some packets lost."""
+        return SHUTDOWN_SECONDS + 30 if self.power is PowerOrder.SOFT else 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the BMC says; `boot` is None where it was not asked."""
+
+    power: Power
+    boot: BootOrder | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A node before and after. `changed` where an order was given (or would be: dry run)."""
+
+    before: State
+    after: State
+    changed: bool
+
+
+async def carry_out(
+    target: Target,
+    order: Order,
+    *,
+    connect: Connect,
+    dry_run: bool = False,
+    settle_seconds: float = SETTLE_SECONDS,
+    shutdown_seconds: float = SHUTDOWN_SECONDS,
+) -> Done:
+    """Bring a node to what is ordered, in one session; what is so already is left alone.
+
+    Raises a kind of BmcError; BmcIneffective where the BMC said ok and nothing came of it.
+    """
+    async with connect(target) as bmc:
+        boot = await bmc.boot() if order.boot else None
+        new_boot = boot
+        if order.boot and boot != order.boot:
+            new_boot = order.boot if dry_run else await _set_boot(target, bmc, order.boot)
+        before = State(await bmc.power(), boot)
+        goal = _goal(order.power, before.power)
+        cycled = order.power is PowerOrder.CYCLE and before.power is Power.ON
+        changed = boot != new_boot or cycled or goal is not before.power
+        if not dry_run:
+            if cycled:
+                await _bring(target, bmc, PowerOrder.OFF, settle_seconds)
+            if order.power is not None and (cycled or goal is not before.power):
+                soft = order.power is PowerOrder.SOFT
+                press = PowerOrder.ON if order.power is PowerOrder.CYCLE else order.power
+                await _bring(target, bmc, press, shutdown_seconds if soft else settle_seconds)
+        return Done(before, State(goal, new_boot), changed)
+
+
+def _goal(order: PowerOrder | None, power: Power) -> Power:
+    """Return the power that an order leads to."""
+    if order is None:
+        return power
+    return Power.ON if order in {PowerOrder.ON, PowerOrder.CYCLE} else Power.OFF
+
+
+async def _set_boot(target: Target, bmc: Bmc, order: BootOrder) -> BootOrder:
+    await bmc.set_boot(order)
+    found = await bmc.boot()
+    if found != order:
+        raise BmcIneffective(node=target.node, order=f"boot from {order}", seconds=0, found=str(found))
+    return found
+
+
+async def _bring(target: Target, bmc: Bmc, order: PowerOrder, seconds: float) -> None:
+    """Give a power order and wait until the BMC says that it happened."""
+    wanted = _goal(order, Power.OFF)
+    await bmc.press(order)
+    if await _until(bmc, wanted, seconds):
+        return
+    if order is PowerOrder.SOFT:
+        raise ShutdownIgnored(node=target.node, seconds=seconds)
+    raise BmcIneffective(node=target.node, order=f"power {order}", seconds=seconds, found=str(_other(wanted)))
+
+
+async def _until(bmc: Bmc, wanted: Power, seconds: float) -> bool:
+    clock: Callable[[], float] = asyncio.get_running_loop().time
+    end = clock() + seconds
+    for pause in chain(_POLLS, repeat(_SLOW_POLL)):
+        await asyncio.sleep(pause)
+        if await bmc.power() is wanted:
+            return True
+        if clock() >= end:
+            break
+    return False
+
+
+def _other(power: Power) -> Power:
+    return Power.OFF if power is Power.ON else Power.ON
