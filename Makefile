@@ -14,7 +14,7 @@ UV := $(shell sed -n 's/^uv==/uv==/p' constraints.txt)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 READY := .venv/.ready
 
-.PHONY: help setup nightly demo test test-fast lint doctor status clean
+.PHONY: help setup nightly demo test test-virtual test-fast lint doctor status clean
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -39,10 +39,14 @@ demo: setup  ## Put a slow-down into neutron, and see it found and closed
 test: setup  ## Set up, then lint and run all tests that this kind of machine can run
 	@perfci setup --tests
 	@$(MAKE) --no-print-directory lint
-	@python -m pytest
+	@python -m pytest -m "not virtual"
+
+test-virtual: setup  ## The tests that provision simulated machines, and deploy a cloud on one; as root
+	@perfci setup --tests
+	@python -m pytest -m virtual
 
 test-fast: setup  ## The tests that start no services
-	@python -m pytest -m "not slow" -q
+	@python -m pytest -m "not slow and not virtual" -q
 
 lint: setup  ## Formatter, linter, types, floors, roles
 	@ruff format --check --quiet .

@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from perfci import __version__
-from perfci.cli import alerts, analyse, config, dashboards, lab, report, results, run, services, state
+from perfci.cli import (
+    alerts,
+    analyse,
+    calibrate,
+    config,
+    dashboards,
+    lab,
+    report,
+    results,
+    run,
+    services,
+    state,
+    virtual,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,10 +33,12 @@ app.add_typer(run.app, name="run")
 app.add_typer(results.app, name="results")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(lab.app, name="lab")
+app.add_typer(virtual.app, name="virtual")
 app.add_typer(services.app, name="services")
 app.add_typer(dashboards.app, name="dashboards")
 app.add_typer(config.app, name="config")
-app.command()(analyse.analyse)
+app.add_typer(analyse.app, name="analyse")
+app.command()(calibrate.calibrate)
 app.command()(report.report)
 app.command()(state.status)
 app.command()(state.doctor)

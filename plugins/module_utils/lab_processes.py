@@ -1,7 +1,8 @@
 """Which processes belong to a state folder, and how they are ended; standard library only.
 
 Everything that the roles start carries `PERFCI_STATE_DIR` and `PERFCI_SERVICE` in its environment. What
-a killed deployment left behind is found by that, without pid files.
+a killed deployment left behind is found by that, without pid files. What belongs to a run, or to a
+deployment by hand, carries `PERFCI_RUN` as well; the controller's own services carry none.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 PROC = Path("/proc")
+ANSIBLE = "deploy"
+"""The service that Ansible's own processes carry."""
 
 
 def environment_of(pid: int) -> dict[str, str]:
@@ -71,14 +74,30 @@ def services(state_dir: str) -> dict[int, str]:
     return found
 
 
+def on_behalf_of(pid: int, run: str) -> bool:
+    """Say whether a run may end a process: its own, and the cloud of an earlier one.
+
+    Nodes are one run's at a time, so what other runs left of a cloud is left over. Their Ansible is not:
+    it may be at work on other nodes.
+    """
+    marks = environment_of(pid)
+    owner = marks.get("PERFCI_RUN")
+    return bool(owner) and (owner == run or marks.get("PERFCI_SERVICE") != ANSIBLE)
+
+
 def reap(
-    state_dir: str, *, keep: Collection[str] = (), only: Collection[str] = (), grace_seconds: float = 5
+    state_dir: str,
+    *,
+    run: str = "",
+    keep: Collection[str] = (),
+    only: Collection[str] = (),
+    grace_seconds: float = 5,
 ) -> list[str]:
     """End the processes of this state folder, TERM first and KILL after the grace; return their services.
 
     The caller, what it descends from, the services in `keep` and what runs those are left alone. With
-    `only`, nothing but these services is ended. Supervisors go first and at once: they would
-    start again what is ended.
+    `run`, only what that run may end is; with `only`, nothing but these services. Supervisors go first
+    and at once: they would start again what is ended.
     """
     ended: set[str] = set()
     for _ in range(5):  # until nothing is left that was forked while we looked
@@ -88,7 +107,9 @@ def reap(
             if name in keep:
                 spared |= ancestors_of(pid)
         targets = {
-            pid: name for pid, name in found.items() if pid not in spared and (not only or name in only)
+            pid: name
+            for pid, name in found.items()
+            if pid not in spared and (not only or name in only) and (not run or on_behalf_of(pid, run))
         }
         if not targets:
             break

@@ -1,10 +1,8 @@
-"""Ansible module: what of this machine a measurement depends on. Changes nothing."""
+"""Ansible module: what of this machine's software a measurement depends on. Changes nothing."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import platform
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: machine_facts
-short_description: What of this machine a measurement depends on
+short_description: What of this machine's software a measurement depends on
 description:
   - Only what stays the same from run to run on an unchanged machine, since it goes into the environment's digest.
+    The machine itself is the affair of C(node_fingerprint).
 options:
   packages: {description: Debian packages whose versions matter., type: list, elements: str, default: []}
   constraints: {description: File with the versions of Python packages., type: path, required: true}
@@ -27,21 +26,6 @@ EXAMPLES = r"""
 RETURN = r"""
 machine: {description: The facts., returned: always, type: dict}
 """
-
-
-def cpu_model() -> str:
-    """Return the name of the CPU."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def memory_gib() -> float:
-    """Return the memory in GiB; rounded, as kernels differ by some pages from boot to boot."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    total = next(int(line.split()[1]) for line in lines if line.startswith("MemTotal:"))
-    return round(total / 1024**2, 1)
 
 
 def versions(packages: list[str]) -> dict[str, str]:
@@ -71,11 +55,6 @@ def main() -> None:
         supports_check_mode=True,
     )
     facts: dict[str, Any] = {
-        "kernel": platform.release(),
-        "architecture": platform.machine(),
-        "cpu": cpu_model(),
-        "cpus": os.cpu_count(),
-        "memory_gib": memory_gib(),
         "packages": versions(module.params["packages"]),
         "constraints": constraints_digest(Path(module.params["constraints"]).read_text()),
     }

@@ -39,6 +39,7 @@ options:
   uv: {description: The program uv., type: str, default: uv}
   python: {description: The interpreter., type: str, default: /usr/bin/python3}
   keep: {description: How many environments are kept., type: int, default: 4}
+  relocatable: {description: Whether the environment must also run in another folder., type: bool, default: false}
   record: {description: File to write the record of the code to., type: path}
 author: [perfci]
 """
@@ -223,7 +224,8 @@ def make(
     if venv.exists():
         shutil.rmtree(venv)
     uv = str(params["uv"])
-    run([uv, "venv", "-q", "--no-project", "--python", str(params["python"]), str(venv)])
+    movable = ["--relocatable"] if params["relocatable"] else []
+    run([uv, "venv", "-q", "--no-project", *movable, "--python", str(params["python"]), str(venv)])
     services = set(DISTRIBUTIONS.values())
     limits = [
         line for line in constraints.splitlines() if _normal(line.partition("==")[0].strip()) not in services
@@ -295,8 +297,10 @@ def provide(params: Mapping[str, Any]) -> dict[str, Any]:
         removed = prune(folder, params["keep"], venv)
     services = record(venv, code, params["changes"])
     if params["record"]:
-        written = {"services": services, "packages": packages(_site(venv))}
-        Path(params["record"]).write_text(json.dumps(written, indent=2) + "\n")
+        written = {"services": services, "packages": packages(_site(venv)), "venv": key}
+        record_file = Path(params["record"])
+        record_file.parent.mkdir(parents=True, exist_ok=True)
+        record_file.write_text(json.dumps(written, indent=2) + "\n")
     return {"changed": made, "venv": str(venv), "key": key, "services": services, "removed": removed}
 
 
@@ -339,6 +343,7 @@ def main() -> None:
             "uv": {"type": "str", "default": "uv"},
             "python": {"type": "str", "default": "/usr/bin/python3"},
             "keep": {"type": "int", "default": 4},
+            "relocatable": {"type": "bool", "default": False},
             "record": {"type": "path"},
         }
     )

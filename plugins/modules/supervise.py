@@ -26,6 +26,11 @@ options:
   state: {description: What is wanted., type: str, choices: [started, stopped], default: started}
   state_dir: {description: The state folder., type: path, required: true}
   group: {description: Name of the group., type: str, required: true}
+  run:
+    description: >-
+      Id of the run that the services belong to. Without one they are the controller's, which outlive all runs.
+    type: str
+    default: ''
   supervisord: {description: The program., type: str, default: supervisord}
   units: {description: "Services with name, command, environment, stop_seconds", type: list, elements: dict, default: []}
   start_seconds: {description: A service that ends earlier counts as crashed at its start., type: int, default: 60}
@@ -95,15 +100,14 @@ class Supervisor:
         except (OSError, http.client.HTTPException, xmlrpc.client.Error):
             return False
 
-    def launch(self, program: str) -> None:
+    def launch(self, program: str, run: str) -> None:
         """Start supervisord; it detaches itself. Its environment is ours alone, whoever starts it."""
         self.socket.unlink(missing_ok=True)
         environment = {
             "PATH": PATH,
             "HOME": self.state_dir,
             "LANG": "C.UTF-8",
-            "PERFCI_STATE_DIR": self.state_dir,
-            "PERFCI_SERVICE": "supervisord",
+            **marks(self.state_dir, "supervisord", run),
         }
         subprocess.run(
             [program, "-c", str(self.folder / "supervisord.conf")],
@@ -146,6 +150,12 @@ class Supervisor:
                 time.sleep(0.05)
 
 
+def marks(state_dir: str, service: str, run: str) -> dict[str, str]:
+    """Return the environment by which a process is known as the lab's."""
+    found = {"PERFCI_STATE_DIR": state_dir, "PERFCI_SERVICE": service}
+    return {**found, "PERFCI_RUN": run} if run else found
+
+
 def main_section(supervisor: Supervisor, logs: Path) -> str:
     """Return supervisord's own configuration."""
     return f"""[unix_http_server]
@@ -173,9 +183,8 @@ def unit_section(unit: dict[str, Any], state_dir: str, logs: Path, params: dict[
     name = unit["name"]
     environment = {
         **(unit.get("environment") or {}),
-        "PERFCI_STATE_DIR": state_dir,
-        "PERFCI_SERVICE": name,
-        # Without this, setproctitle overwrites the environment in /proc that the two above are read from.
+        **marks(state_dir, name, params["run"]),
+        # Without this, setproctitle overwrites the environment in /proc that these are read from.
         "SPT_NOENV": "1",
     }
     pairs = ",".join(f'{key}="{_escape(str(value))}"' for key, value in environment.items())
@@ -226,7 +235,7 @@ def started(params: dict[str, Any]) -> list[str]:
     if not supervisor.answers():
         # What a killed supervisord left running would hold the ports.
         reap(state_dir, only=names, grace_seconds=params["grace_seconds"])
-        supervisor.launch(params["supervisord"])
+        supervisor.launch(params["supervisord"], params["run"])
     return supervisor.start(names)
 
 
@@ -237,7 +246,9 @@ def stopped(params: dict[str, Any]) -> list[str]:
     if supervisor.answers():
         running = [p["name"] for p in supervisor.rpc.getAllProcessInfo() if p["pid"]]
         supervisor.stop()
-    left = reap(params["state_dir"], keep=params["keep"], grace_seconds=params["grace_seconds"])
+    left = reap(
+        params["state_dir"], run=params["run"], keep=params["keep"], grace_seconds=params["grace_seconds"]
+    )
     # Units of the next deployment are its own.
     for path in (supervisor.folder / "conf.d").glob("*.ini"):
         path.unlink()
@@ -251,6 +262,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
             "state_dir": {"type": "path", "required": True},
             "group": {"type": "str", "required": True},
+            "run": {"type": "str", "default": ""},
             "supervisord": {"type": "str", "default": "supervisord"},
             "units": {"type": "list", "elements": "dict", "default": []},
             "start_seconds": {"type": "int", "default": 60},

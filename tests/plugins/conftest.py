@@ -26,6 +26,7 @@ def _load(name, path):
 lab_processes_module = _load(
     "ansible.module_utils.lab_processes", PLUGINS / "module_utils" / "lab_processes.py"
 )
+smbios_module = _load("ansible.module_utils.smbios", PLUGINS / "module_utils" / "smbios.py")
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +38,11 @@ def plugin():
 @pytest.fixture
 def lab_processes():
     return lab_processes_module
+
+
+@pytest.fixture(scope="session")
+def smbios():
+    return smbios_module
 
 
 @pytest.fixture
@@ -51,8 +57,9 @@ def spawn(tmp_path):
     """Start Python processes that carry the marks of a lab, and leave none behind."""
     running = []
 
-    def start(code, *, service="", state_dir=tmp_path):
-        marks = {"PERFCI_STATE_DIR": str(state_dir), **({"PERFCI_SERVICE": service} if service else {})}
+    def start(code, *, service="", run="", state_dir=tmp_path):
+        more = {"PERFCI_SERVICE": service, "PERFCI_RUN": run}
+        marks = {"PERFCI_STATE_DIR": str(state_dir), **{name: value for name, value in more.items() if value}}
         process = subprocess.Popen(
             [sys.executable, "-c", code],
             env={"PATH": os.environ["PATH"], **marks},

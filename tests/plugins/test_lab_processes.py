@@ -54,3 +54,18 @@ def test_only_some_services(lab_processes, spawn, tmp_path):
     nova = spawn(SLEEP, service="nova-api")
     assert lab_processes.reap(str(tmp_path), only=["glance"]) == ["glance"]
     assert nova.poll() is None
+
+
+def test_a_run_ends_its_cloud_and_those_of_earlier_runs_but_nothing_of_the_controller(
+    lab_processes, spawn, tmp_path
+):
+    mine = spawn(SLEEP, service="nova-api", run="r2")
+    earlier = spawn(SLEEP, service="glance", run="r1")
+    their_ansible = spawn(SLEEP, service="deploy", run="r1")
+    my_ansible = spawn(SLEEP, service="deploy", run="r2")
+    influxdb = spawn(SLEEP, service="influxdb")
+    assert lab_processes.reap(str(tmp_path), run="r2") == ["deploy", "glance", "nova-api"]
+    for ended in (mine, earlier, my_ansible):
+        assert ended.wait() == -signal.SIGTERM
+    assert their_ansible.poll() is None
+    assert influxdb.poll() is None

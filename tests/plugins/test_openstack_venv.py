@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import subprocess
@@ -147,6 +148,7 @@ def test_real_environments_share_a_cache_that_patches_never_change(code, tmp_pat
         "uv": uv,
         "python": "/usr/bin/python3",
         "keep": 4,
+        "relocatable": False,
         "record": None,
     }
     plain = code.provide({**common, "sources": {}})
@@ -171,3 +173,31 @@ def test_real_environments_share_a_cache_that_patches_never_change(code, tmp_pat
     version.unlink()
     assert code.provide({**common, "sources": {}})["changed"]
     assert version.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_relocatable_environment_runs_elsewhere_and_its_key_is_recorded(code, tmp_path, monkeypatch):
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    params = {
+        "folder": str(tmp_path / "venvs"),
+        "constraints": str(ROLE / "files" / "constraints.txt"),
+        "requirements": [],
+        "sources": {},
+        "changes": {},
+        "uv": uv,
+        "python": "/usr/bin/python3",
+        "keep": 4,
+        "relocatable": True,
+        "record": str(tmp_path / "runs" / "r1" / "code.json"),
+    }
+    made = code.provide(params)
+    assert json.loads(Path(params["record"]).read_text())["venv"] == made["key"]
+    elsewhere = tmp_path / "elsewhere"
+    Path(made["venv"]).rename(elsewhere)
+    done = subprocess.run(
+        [elsewhere / "bin" / "nova-manage", "--version"], capture_output=True, text=True, check=False
+    )
+    assert str(tmp_path / "venvs") not in done.stderr
+    assert done.returncode == 0, done.stderr

@@ -25,6 +25,7 @@ def lab(supervise, lab_processes, short_path):
             return {
                 "state_dir": str(short_path),
                 "group": "cloud",
+                "run": "r1",
                 "supervisord": str(Path(sys.executable).with_name("supervisord")),
                 "units": [],
                 "start_seconds": 1,
@@ -35,8 +36,8 @@ def lab(supervise, lab_processes, short_path):
                 **more,
             }
 
-        def start(self, *units):
-            return supervise.started(self.params(units=list(units)))
+        def start(self, *units, **more):
+            return supervise.started(self.params(units=list(units), **more))
 
         def stop(self, **more):
             return supervise.stopped(self.params(**more))
@@ -89,6 +90,21 @@ def test_runs_a_service_with_its_marks_and_environment_and_no_input(lab):
     assert lab.stop() == ["glance"]
     assert lab.services() == {}
     assert lab.stop() == []
+
+
+def test_they_carry_their_runs_mark(lab, lab_processes):
+    lab.start(unit("glance", SLEEP))
+    until(lambda: lab.pid("glance"))
+    assert {lab_processes.environment_of(pid).get("PERFCI_RUN") for pid in lab.services()} == {"r1"}
+
+
+def test_services_of_the_controller_are_not_ended_for_a_run(lab, lab_processes):
+    lab.start(unit("influxdb", SLEEP), run="")
+    until(lambda: lab.pid("influxdb"))
+    os.kill(lab.pid("supervisord"), signal.SIGKILL)
+    until(lambda: lab.pid("supervisord") is None)
+    assert lab.stop() == []
+    assert lab.pid("influxdb")
 
 
 def test_more_services_join_later(lab):

@@ -45,7 +45,6 @@ sys.exit(Hammer(plan, engine, say=say, idle_seconds=0).run())
 
 def prepare(folder: Path, *tasks: tuple[str, dict, int]) -> None:
     """Write a plan of (scenario, arguments, limit in seconds)."""
-    (folder / "dummy.yml.j2").write_text(TEMPLATE)
     auth = {
         "auth_url": "http://127.0.0.1:9/v3",
         "username": "admin",
@@ -61,7 +60,8 @@ def prepare(folder: Path, *tasks: tuple[str, dict, int]) -> None:
             {
                 "slug": f"{position:02d}-dummy",
                 "task": "dummy",
-                "template": str(folder / "dummy.yml.j2"),
+                "template": "dummy.yml.j2",
+                "source": TEMPLATE,
                 "times": 2,
                 "warmup": 1,
                 "concurrency": 1,

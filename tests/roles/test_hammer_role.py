@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hammer_loop import EXIT_UNREACHABLE, Hammer, Outcome, TaskCrashed
+from hammer_loop import EXIT_UNREACHABLE, Hammer, Outcome, TaskCrashed, placed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,3 +127,23 @@ def test_a_kill_loses_only_the_running_task(tmp_path: Path) -> None:
     assert [r["status"] for r in records] == ["finished", "crashed"]
     assert records[1]["error"] == "did not end: the hammer was stopped"
     assert records[1]["finished_at"] is None
+
+
+PLAN = {
+    "output": "/controller/runs/7",
+    "cloud": {"clouds_file": "/controller/clouds.yaml", "name": "perfci"},
+    "tasks": [{"slug": "01-glance", "variables": {"image_file": "/controller/image.raw", "times": 4}}],
+}
+
+
+def test_another_machine_has_places_of_its_own() -> None:
+    plan = placed(PLAN, output="/node/runs/7", clouds_file="/node/clouds.yaml", image_file="/node/image.raw")
+    assert plan["output"] == "/node/runs/7"
+    assert plan["cloud"] == {"clouds_file": "/node/clouds.yaml", "name": "perfci"}
+    assert plan["tasks"] == [
+        {"slug": "01-glance", "variables": {"image_file": "/node/image.raw", "times": 4}}
+    ]
+
+
+def test_on_the_controller_the_plan_stays_as_it_is() -> None:
+    assert placed(PLAN, output=None, clouds_file=None, image_file=None) == PLAN

@@ -47,9 +47,7 @@ def plan_of(*scenarios: dict[str, Any], templates: Path = TEMPLATES, output: Pat
 
 def render(task: dict[str, Any]) -> dict[str, Any]:
     environment = Environment(undefined=StrictUndefined, autoescape=False)  # noqa: S701
-    return yaml.safe_load(
-        environment.from_string(Path(task["template"]).read_text()).render(task["variables"])
-    )
+    return yaml.safe_load(environment.from_string(task["source"]).render(task["variables"]))
 
 
 @pytest.mark.parametrize("name", TASKS)

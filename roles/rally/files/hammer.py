@@ -1,7 +1,8 @@
 """Carry out a plan of Rally tasks: hammer.py --plan PLAN --config RALLY_CONF --database SQLITE_FILE.
 
-Reads the plan that perfci/runs/plan.py makes. Writes tasks.json and rally/SLUG.json into the plan's
-output folder, Rally's log and a copy of the progress lines into logs/ there.
+Reads the plan that perfci/runs/plan.py makes, whose paths are the controller's; where this is another
+machine, the options say what is where. Writes tasks.json and rally/SLUG.json into the output folder,
+Rally's log and a copy of the progress lines into logs/ there.
 Exit codes: 0 all tasks were tried, 2 bad plan, 3 the cloud can't be reached, 143 stopped by SIGTERM.
 """
 
@@ -14,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hammer_loop import Hammer
+from hammer_loop import Hammer, placed
 from hammer_rally import RallyEngine
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--plan", type=Path, required=True)
     parser.add_argument("--config", type=Path, required=True, help="rally.conf")
     parser.add_argument("--database", type=Path, required=True, help="made anew; holds the cloud's password")
+    parser.add_argument("--output", help="folder for the results")
+    parser.add_argument("--clouds-file", help="clouds.yaml with an administrator's access")
+    parser.add_argument("--image-file", help="what the image tasks upload")
     return parser.parse_args()
 
 
@@ -39,7 +43,12 @@ def main() -> int:
     """Return the exit code."""
     arguments = _arguments()
     signal.signal(signal.SIGTERM, _stop)
-    plan = json.loads(arguments.plan.read_text(encoding="utf-8"))
+    plan = placed(
+        json.loads(arguments.plan.read_text(encoding="utf-8")),
+        output=arguments.output,
+        clouds_file=arguments.clouds_file,
+        image_file=arguments.image_file,
+    )
     logs = Path(plan["output"]) / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     with (logs / "rally-progress.log").open("a", encoding="utf-8", buffering=1) as log:

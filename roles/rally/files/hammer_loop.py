@@ -144,6 +144,20 @@ class Hammer:
         write(self.output / "tasks.json", json.dumps(rows, indent=1) + "\n")
 
 
+def placed(
+    plan: dict[str, Any], *, output: str | None, clouds_file: str | None, image_file: str | None
+) -> dict[str, Any]:
+    """Return a plan with the paths of this machine; those that are not given stay as they are."""
+    cloud, tasks = plan["cloud"], plan["tasks"]
+    more = {"image_file": image_file} if image_file else {}
+    return {
+        **plan,
+        "output": output or plan["output"],
+        "cloud": {**cloud, "clouds_file": clouds_file or cloud["clouds_file"]},
+        "tasks": [{**task, "variables": {**task["variables"], **more}} for task in tasks],
+    }
+
+
 def write(path: Path, text: str) -> None:
     """Write a file so that a reader, or a kill, never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)

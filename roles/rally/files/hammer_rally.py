@@ -141,9 +141,8 @@ class RallyEngine:
 
     def _configuration(self, task: dict[str, Any]) -> task_cfg.TaskConfig:
         try:
-            text = Path(task["template"]).read_text(encoding="utf-8")
-            return task_cfg.TaskConfig(render(text, task["variables"]))
-        except (OSError, TypeError, jinja2.TemplateError, yaml.YAMLError, RallyException) as error:
+            return task_cfg.TaskConfig(render(task["source"], task["variables"]))
+        except (TypeError, jinja2.TemplateError, yaml.YAMLError, RallyException) as error:
             # TypeError: an undefined variable given to the filter tojson.
             raise TaskCrashed(f"{task['template']}: {error}") from error
 

@@ -1,0 +1,99 @@
+"""The Ansible inventory of a virtual lab: `inventory/virtual/hosts.yml`, beside committed group_vars.
+
+What depends on this lab is written here, with values and not with Jinja, as programs read it too; what
+all virtual labs have in common stands in the group_vars.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from perfci.lab.virtual.plan import BMC_PORT, BMC_USERNAME, BRIDGE, Kind
+
+if TYPE_CHECKING:
+    from perfci.lab.virtual.folders import LabFolder
+    from perfci.lab.virtual.plan import Plan, PlannedNode
+
+HEAD = "---\n# Written by `perfci virtual up`, removed by `perfci virtual down`.\n"
+
+
+def file_of(project: Path) -> Path:
+    """Return where the inventory is written."""
+    return project / "inventory" / "virtual" / "hosts.yml"
+
+
+def write(plan: Plan, folder: LabFolder) -> Path:
+    """Write the inventory, all of it or nothing; return its file."""
+    file = file_of(plan.project)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.partial")  # Ansible does not read hidden files
+    partial.write_text(HEAD + yaml.safe_dump(inventory(plan, folder), sort_keys=False), encoding="utf-8")
+    os.replace(partial, file)  # noqa: PTH105 - what is there is replaced in one step
+    return file
+
+
+def owner(project: Path) -> Path | None:
+    """Return the folder of the lab that the inventory was written for; None where there is none to read."""
+    try:
+        written = yaml.safe_load(file_of(project).read_text(encoding="utf-8"))
+        return Path(written["all"]["vars"]["virtual_folder"])
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        return None
+
+
+def inventory(plan: Plan, folder: LabFolder) -> dict[str, Any]:
+    """Return the inventory as YAML holds it."""
+    hosts = {node.name: _host(plan, node) for node in plan.nodes}
+    names: dict[str, Any] = {node.name: {} for node in plan.nodes}
+    return {
+        "all": {
+            "vars": _everywhere(plan, folder),
+            "children": {
+                "controller": {"hosts": {"controller": {}}},
+                "nodes": {"hosts": hosts, "vars": _of_nodes(folder)},
+                "cloud": {"hosts": {} if plan.kind is Kind.NULL else names},
+            },
+        }
+    }
+
+
+def _everywhere(plan: Plan, folder: LabFolder) -> dict[str, Any]:
+    return {
+        "virtual_folder": str(folder.root),
+        "virtual_kind": str(plan.kind),
+        "virtual_namespace": plan.site,
+        "provision_network": str(plan.network),
+        "provision_interface": BRIDGE,
+        "provision_controller_address": plan.controller_address,
+    }
+
+
+def _of_nodes(folder: LabFolder) -> dict[str, Any]:
+    perfci = ["env", f"PERFCI_STATE_DIR={folder.root.parent}", sys.executable, "-m", "perfci"]
+    return {
+        "bmc_port": BMC_PORT,
+        "bmc_username": BMC_USERNAME,
+        "bmc_password_file": str(folder.bmc_password),
+        "bmc_cipher_suite": 17,
+        "pdu_command": shlex.join([*perfci, "virtual", "outlet", "{outlet}"]),
+    }
+
+
+def _host(plan: Plan, node: PlannedNode) -> dict[str, Any]:
+    reached = {
+        "ansible_host": node.address,
+        "provision_mac": node.mac,
+        "provision_address": node.address,
+        "provision_firmware": str(plan.firmware),
+    }
+    return {
+        "bmc_address": node.bmc_address,
+        "pdu_outlet": node.name,
+        **(reached if node.address else {}),
+    }

@@ -1,0 +1,111 @@
+"""Ansible module: a folder as one file, and the other way round."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: folder_archive
+short_description: A folder as one file, and the other way round
+description:
+  - Brings a folder with thousands of files to another machine as one. Both ways give all or nothing, whenever
+    they are killed.
+options:
+  state:
+    description:
+      - C(packed) makes the archive, where it is missing or C(renew) is set.
+      - C(unpacked) makes the folder, in place of one that is there, and removes the archive.
+    type: str
+    choices: [packed, unpacked]
+    required: true
+  folder: {description: The folder., type: path, required: true}
+  archive: {description: "The file, a compressed tar; inside of the folder it leaves itself out", type: path, required: true}
+  renew: {description: Make the archive anew., type: bool, default: false}
+author: [perfci]
+"""
+EXAMPLES = r"""
+- folder_archive: {state: packed, folder: /srv/venvs/1f2e, archive: /srv/venvs/1f2e/.packed.tar.gz}
+"""
+RETURN = r"""
+bytes: {description: Size of the archive., returned: success, type: int}
+"""
+
+
+def pack(folder: Path, archive: Path, *, renew: bool) -> bool:
+    """Make the archive; say whether that was needed. Raises CalledProcessError and OSError."""
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "there is no such folder", str(folder))
+    if archive.exists() and not renew:
+        return False
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    partial = archive.with_name(f"{archive.name}.{os.getpid()}")
+    # The lowest level: the network is faster than better compression.
+    command = [
+        "tar",
+        "--create",
+        "--use-compress-program=gzip -1",
+        f"--file={partial}",
+        f"--directory={folder}",
+    ]
+    if archive.parent == folder:
+        command.append(f"--exclude=./{archive.name}*")
+    try:
+        run([*command, "."])
+        partial.replace(archive)
+    finally:
+        partial.unlink(missing_ok=True)
+    return True
+
+
+def unpack(folder: Path, archive: Path) -> None:
+    """Make the folder, and remove the archive. Raises CalledProcessError and OSError."""
+    partial = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(mode=0o700, parents=True)
+    # As in the archive, but for the owner: that is whoever unpacks it.
+    run(["tar", "--extract", "--gzip", f"--file={archive}", f"--directory={partial}", "--no-same-owner"])
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.rename(folder)
+    archive.unlink()
+
+
+def run(command: list[str]) -> None:
+    """Run a program. Raises CalledProcessError with what it said."""
+    subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["packed", "unpacked"], "required": True},
+            "folder": {"type": "path", "required": True},
+            "archive": {"type": "path", "required": True},
+            "renew": {"type": "bool", "default": False},
+        }
+    )
+    wanted = module.params
+    folder, archive = Path(wanted["folder"]), Path(wanted["archive"])
+    try:
+        if wanted["state"] == "packed":
+            changed = pack(folder, archive, renew=wanted["renew"])
+            size = archive.stat().st_size
+        else:
+            size = archive.stat().st_size
+            unpack(folder, archive)
+            changed = True
+    except subprocess.CalledProcessError as error:
+        module.fail_json(msg=f"{archive}: {error.stderr.strip()}")
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename or archive}: {error.strerror}")
+    module.exit_json(changed=changed, bytes=size)
+
+
+if __name__ == "__main__":
+    main()

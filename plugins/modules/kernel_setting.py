@@ -1,0 +1,130 @@
+"""Ansible module: a setting of the kernel that is a file, or the same file for each CPU; read back after it was written."""
+
+from __future__ import annotations
+
+import glob
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: kernel_setting
+short_description: A setting of the kernel, read back after it was written
+description:
+  - Virtual machines and containers lack many settings. That is no failure of this module, but an outcome.
+options:
+  files:
+    description: Patterns of files below /sys or /proc; the first one that matches anything counts.
+    type: list
+    elements: str
+    required: true
+  value: {description: "What shall be in all of them; empty: they are left as they are", type: str, required: true}
+  same_as: {description: Values that are as good., type: list, elements: str, default: []}
+  some: {description: "Whether files that refuse the value are passed over, as long as one takes it", type: bool, default: false}
+  missing: {description: Why the files may be missing., type: str, required: true}
+author: [perfci]
+"""
+EXAMPLES = r"""
+- kernel_setting:
+    files: [/sys/devices/system/cpu/cpufreq/policy*/scaling_governor]
+    value: performance
+    missing: the firmware controls the frequency
+"""
+RETURN = r"""
+setting:
+  description: C(state) is C(in effect), C(left alone) or C(not available), with the C(value) found, or with C(why).
+  returned: always
+  type: dict
+"""
+IN_EFFECT, LEFT_ALONE, NOT_AVAILABLE = "in effect", "left alone", "not available"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What shall be in which files."""
+
+    files: list[Path]
+    value: str
+    same_as: tuple[str, ...] = ()
+    some: bool = False
+
+    def fits(self, found: str) -> bool:
+        """Tell whether a value is as wanted."""
+        return found in (self.value, *self.same_as)
+
+
+def matching(patterns: list[str]) -> list[Path]:
+    """Return the files of the first pattern that matches any, sorted."""
+    for pattern in patterns:
+        if found := sorted(glob.glob(pattern)):  # noqa: PTH207 - the pattern is absolute
+            return [Path(name) for name in found]
+    return []
+
+
+def read(path: Path) -> str:
+    """Return the value of a file; of a choice such as `always [madvise] never` the one that is chosen."""
+    text = path.read_text().strip()
+    chosen = re.search(r"\[([^\]]+)\]", text)
+    return chosen[1] if chosen else text
+
+
+def write(path: Path, wish: Wish) -> str:
+    """Bring one file to the value; return why it could not be, or an empty string."""
+    try:
+        if wish.fits(read(path)):
+            return ""
+        path.write_text(wish.value)
+        found = read(path)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return "" if wish.fits(found) else f"{path} stays {found!r}"
+
+
+def values(files: list[Path]) -> str:
+    """Return the values in all files, each once."""
+    return ", ".join(sorted({read(path) for path in files}))
+
+
+def apply(wish: Wish) -> dict[str, str]:
+    """Bring all files to the value; return the outcome as the record of the node has it."""
+    if not wish.value:
+        return {"state": LEFT_ALONE, "value": values(wish.files)}
+    refusals = [refusal for path in wish.files if (refusal := write(path, wish))]
+    if len(refusals) == len(wish.files) or (refusals and not wish.some):
+        return {"state": NOT_AVAILABLE, "why": refusals[0]}
+    taken = [path for path in wish.files if wish.fits(read(path))]
+    return {"state": IN_EFFECT, "value": values(taken)}
+
+
+def outcome(params: dict[str, Any]) -> tuple[dict[str, str], bool]:
+    """Return the outcome, and whether anything was changed."""
+    files = matching(params["files"])
+    if not files:
+        return {"state": NOT_AVAILABLE, "why": f"no {params['files'][0]}: {params['missing']}"}, False
+    before = [read(path) for path in files]
+    found = apply(Wish(files, params["value"], tuple(params["same_as"]), params["some"]))
+    return found, before != [read(path) for path in files]
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "files": {"type": "list", "elements": "str", "required": True},
+            "value": {"type": "str", "required": True},
+            "same_as": {"type": "list", "elements": "str", "default": []},
+            "some": {"type": "bool", "default": False},
+            "missing": {"type": "str", "required": True},
+        }
+    )
+    try:
+        setting, changed = outcome(module.params)
+    except OSError as error:  # there, but not to be read: as good as missing
+        setting, changed = {"state": NOT_AVAILABLE, "why": f"{error.filename}: {error.strerror}"}, False
+    module.exit_json(changed=changed, setting=setting)
+
+
+if __name__ == "__main__":
+    main()

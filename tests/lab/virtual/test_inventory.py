@@ -1,0 +1,109 @@
+"""The inventory of a virtual lab, as Ansible and as perfci read it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from virtual_labs import PROJECT, plan
+
+from perfci.lab.virtual import inventory
+from perfci.lab.virtual.folders import LabFolder
+from perfci.lab.virtual.plan import Kind
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A lab's inventory beside the committed group_vars, and its plan."""
+    shutil.copytree(
+        PROJECT / "inventory" / "virtual" / "group_vars", tmp_path / "inventory/virtual/group_vars"
+    )
+    shutil.copy(PROJECT / ".gitignore", tmp_path)
+    one = plan(2, project=tmp_path, state=tmp_path / "state")
+    folder = LabFolder.of(one.state_dir)
+    folder.root.mkdir(parents=True)
+    folder.bmc_password.write_text("a secret")
+    inventory.write(one, folder)
+    return one, folder
+
+
+def test_a_node_has_all_that_playbooks_ask_for(written):
+    one, _ = written
+    text = yaml.safe_load(inventory.file_of(one.project).read_text())
+    assert text["all"]["children"]["nodes"]["hosts"]["node-2"] == {
+        "bmc_address": "127.90.0.2",
+        "pdu_outlet": "node-2",
+        "ansible_host": "192.168.240.12",
+        "provision_mac": "52:54:00:00:00:02",
+        "provision_address": "192.168.240.12",
+        "provision_firmware": "bios",
+    }
+    assert text["all"]["vars"]["provision_controller_address"] == "192.168.240.1"
+    assert "a secret" not in inventory.file_of(one.project).read_text()
+
+
+@pytest.mark.slow
+def test_ansible_resolves_every_variable(written):
+    one, folder = written
+    names = [
+        "bmc_password",
+        "ansible_ssh_common_args",
+        "ansible_control_path_dir",
+        "netboot_folder",
+        "service_manager",
+    ]
+    template = "{{ [" + ", ".join(names) + "] | to_json }}"
+    command = [
+        str(Path(sys.executable).with_name("ansible")),
+        "node-1",
+        "-i",
+        str(one.project / "inventory/virtual"),
+    ]
+    done = subprocess.run(
+        [*command, "-m", "ansible.builtin.debug", "-a", f"msg={template}"],
+        env={
+            **os.environ,
+            "ANSIBLE_STDOUT_CALLBACK": "json",
+            "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1",
+            "ANSIBLE_NOCOLOR": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (task,) = json.loads(done.stdout)["plays"][0]["tasks"]
+    found = dict(zip(names, json.loads(task["hosts"]["node-1"]["msg"]), strict=True))
+    assert found["bmc_password"] == "a secret"
+    assert f'UserKnownHostsFile="{folder.root}/ssh/known_hosts"' in found["ansible_ssh_common_args"]
+    assert found["ansible_control_path_dir"] == str(folder.root / "cp")
+    assert found["netboot_folder"] == str(folder.root / "netboot")
+    assert found["service_manager"] == "systemd"
+
+
+def test_null_nodes_have_a_bmc_and_carry_no_cloud():
+    text = inventory.inventory(plan(3, kind=Kind.NULL), LabFolder.of(Path("/srv/state")))
+    groups = text["all"]["children"]
+    assert groups["nodes"]["hosts"]["node-3"] == {"bmc_address": "127.90.0.3", "pdu_outlet": "node-3"}
+    assert groups["cloud"] == {"hosts": {}}
+
+
+def test_whose_inventory_it_is(written, tmp_path):
+    one, folder = written
+    assert inventory.owner(one.project) == folder.root
+    assert inventory.owner(tmp_path / "elsewhere") is None
+    for garbage in ("", "[]", "all: 3", "{", "\0"):
+        inventory.file_of(one.project).write_text(garbage)
+        assert inventory.owner(one.project) is None
+
+
+def test_git_does_not_see_it(written):
+    one, _ = written
+    subprocess.run(["git", "init", "-q", one.project], check=True)
+    command = ["git", "-C", one.project, "check-ignore", "-q", "inventory/virtual/hosts.yml"]
+    assert subprocess.run(command, check=False).returncode == 0

@@ -1,0 +1,139 @@
+"""The playbooks of provisioning, and the inventory that shows how a real lab is described."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).parents[2]
+EXAMPLE = PROJECT / "inventory" / "example"
+OPERATOR = (PROJECT / "docs" / "operator.md").read_text()
+
+pytestmark = pytest.mark.slow
+
+
+def ansible(program, *words, **environment):
+    return subprocess.run(
+        [str(Path(sys.executable).with_name(program)), *words],
+        cwd=PROJECT,
+        env={
+            **os.environ,
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("playbook", ["netboot", "provision", "reclaim"])
+def test_syntax(playbook):
+    done = ansible("ansible-playbook", "--syntax-check", "-i", str(EXAMPLE), f"playbooks/{playbook}.yml")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def hosts():
+    done = ansible("ansible-inventory", "-i", str(EXAMPLE), "--list")
+    assert done.returncode == 0, done.stderr
+    groups = json.loads(done.stdout)
+    return {name: groups["_meta"]["hostvars"][name] for name in groups["nodes"]["hosts"]}
+
+
+def test_the_example_is_a_good_inventory(hosts):
+    spec = importlib.util.spec_from_file_location(
+        "checking", PROJECT / "plugins/modules/provision_inventory.py"
+    )
+    checking = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(checking)
+    nodes = [
+        {
+            "name": name,
+            **{key: said.get(key, "") for key in checking.NODE_OPTIONS},
+            "bmc_port": said["bmc_port"],
+        }
+        for name, said in hosts.items()
+    ]
+    first = next(iter(hosts.values()))
+    network, controller = first["provision_network"], first["provision_controller_address"]
+    assert checking.problems(network, controller, nodes) == []
+
+
+FOUND_OUT = {"provision_attempt", "provision_failure", "provision_started_at"}
+"""What the role provision itself notes of a node."""
+
+
+def test_every_variable_that_is_asked_of_a_node_is_in_the_example(hosts):
+    texts = [
+        file.read_text()
+        for role in ("provision", "netboot")
+        for file in (PROJECT / "roles" / role).rglob("*.*")
+    ]
+    asked = {
+        name
+        for text in texts
+        for name in re.findall(r"hostvars\[node\]\.((?:bmc|provision|pdu)_[a-z_]+)", text)
+    }
+    assert len(asked) > 8
+    assert asked - FOUND_OUT - {name for said in hosts.values() for name in said} == set()
+
+
+def test_the_operators_guide_explains_every_variable_of_the_example():
+    shown = {
+        name
+        for file in EXAMPLE.rglob("*.yml")
+        if not file.is_symlink()
+        for name in re.findall(
+            r"^\s*((?:bmc|pdu|provision|netboot|os_image)_[a-z_]+):", file.read_text(), re.MULTILINE
+        )
+    }
+    assert len(shown) > 15
+    assert [name for name in sorted(shown) if f"`{name}`" not in OPERATOR] == []
+
+
+def test_the_configuration_of_dnsmasq_is_accepted(hosts, tmp_path):
+    """What the role writes for the example, read by dnsmasq itself."""
+    dnsmasq = Path("/usr/sbin/dnsmasq")
+    if not dnsmasq.exists():
+        pytest.skip("not installed: dnsmasq-base")
+    play = [
+        {
+            "hosts": "controller",
+            "gather_facts": False,
+            "vars": {
+                "netboot_folder": str(tmp_path / "netboot"),
+                "netboot_images": str(tmp_path / "images"),
+                "netboot_range": {"network": "192.168.240.0", "netmask": "255.255.255.0"},
+                "netboot_interface": "lo",
+            },
+            "tasks": [{"ansible.builtin.import_role": {"name": "netboot", "tasks_from": "config"}}],
+        }
+    ]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
+    done = ansible(
+        "ansible-playbook", "-i", str(EXAMPLE), str(tmp_path / "play.yml"), PERFCI_STATE_DIR=str(tmp_path)
+    )
+    assert done.returncode == 0, done.stdout
+    written = (tmp_path / "netboot/dnsmasq.conf").read_text()
+    assert "dhcp-host=52:54:00:aa:bb:03,set:node-3,192.168.240.13,node-3" in written
+    assert (
+        "dhcp-boot=tag:ipxe,tag:node-3,http://192.168.240.1:8480/boot/52-54-00-aa-bb-03/boot.ipxe" in written
+    )
+    assert json.loads((tmp_path / "netboot/nodes.json").read_text())["node-1"] == {
+        "mac": "52:54:00:aa:bb:01",
+        "address": "192.168.240.11",
+    }
+    assert (tmp_path / "netboot/netboot_server.py").read_bytes() == (
+        PROJECT / "roles/netboot/files/netboot_server.py"
+    ).read_bytes()

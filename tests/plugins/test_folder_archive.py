@@ -1,0 +1,91 @@
+"""A folder goes through an archive unchanged, or not at all."""
+
+import os
+import subprocess
+
+import pytest
+
+
+@pytest.fixture
+def folder_archive(plugin):
+    return plugin("folder_archive")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "venv"
+    (made / "bin").mkdir(parents=True)
+    (made / "bin" / "tool").write_text("#!/bin/sh\n")
+    (made / "bin" / "tool").chmod(0o755)
+    (made / "bin" / "python").symlink_to("/usr/bin/python3")
+    (made / ".complete").touch()
+    os.utime(made / "bin" / "tool", (1_700_000_000, 1_700_000_000))
+    return made
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): (path.lstat().st_mode, path.lstat().st_mtime_ns // 10**9)
+        for path in folder.rglob("*")
+        if not path.name.startswith(".packed") and not path.is_dir()
+    }
+
+
+def test_what_comes_out_is_what_went_in(folder_archive, folder, tmp_path):
+    archive, target = tmp_path / "a.tar.gz", tmp_path / "node" / "venvs" / "1f2e"
+    assert folder_archive.pack(folder, archive, renew=False)
+    folder_archive.unpack(target, archive)
+    assert contents(target) == contents(folder)
+    assert (target / "bin" / "python").readlink() == (folder / "bin" / "python").readlink()
+    assert not archive.exists()
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def test_an_archive_in_the_folder_does_not_hold_itself(folder_archive, folder, tmp_path):
+    archive = folder / ".packed.tar.gz"
+    folder_archive.pack(folder, archive, renew=False)
+    folder_archive.pack(folder, archive, renew=True)
+    listed = subprocess.run(["tar", "-tzf", archive], capture_output=True, text=True, check=True).stdout
+    assert ".packed" not in listed
+    assert "./.complete" in listed.split()
+
+
+def test_an_archive_is_made_once_unless_it_shall_be_new(folder_archive, folder, tmp_path):
+    archive = tmp_path / "a.tar.gz"
+    assert folder_archive.pack(folder, archive, renew=False)
+    before = archive.stat().st_ino
+    assert not folder_archive.pack(folder, archive, renew=False)
+    assert archive.stat().st_ino == before
+    (folder / "more").write_text("more")
+    assert folder_archive.pack(folder, archive, renew=True)
+    folder_archive.unpack(tmp_path / "out", archive)
+    assert (tmp_path / "out" / "more").exists()
+
+
+def test_what_was_there_is_replaced(folder_archive, folder, tmp_path):
+    archive, target = tmp_path / "a.tar.gz", tmp_path / "target"
+    (target / "old").mkdir(parents=True)
+    (tmp_path / ".target.unfinished" / "half").mkdir(parents=True)
+    folder_archive.pack(folder, archive, renew=False)
+    folder_archive.unpack(target, archive)
+    assert contents(target) == contents(folder)
+    assert not (target / "old").exists()
+    assert not (tmp_path / ".target.unfinished").exists()
+
+
+def test_half_an_archive_leaves_the_folder_as_it_was(folder_archive, folder, tmp_path):
+    archive, target = tmp_path / "a.tar.gz", tmp_path / "target"
+    (target / "old").mkdir(parents=True)
+    (folder / "data").write_bytes(os.urandom(100_000))
+    folder_archive.pack(folder, archive, renew=False)
+    archive.write_bytes(archive.read_bytes()[:5000])
+    with pytest.raises(subprocess.CalledProcessError):
+        folder_archive.unpack(target, archive)
+    assert [path.name for path in target.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize("archive", ["a.tar.gz", "none/.packed.tar.gz"])
+def test_a_folder_that_is_not_there_leaves_nothing(folder_archive, tmp_path, archive):
+    with pytest.raises(NotADirectoryError):
+        folder_archive.pack(tmp_path / "none", tmp_path / archive, renew=False)
+    assert list(tmp_path.iterdir()) == []

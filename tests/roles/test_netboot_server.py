@@ -1,0 +1,223 @@
+"""The HTTP server of the provisioning network: who gets what, and what becomes of garbage."""
+
+from __future__ import annotations
+
+import http.client
+import importlib.util
+import json
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+FILE = Path(__file__).parents[2] / "roles" / "netboot" / "files" / "netboot_server.py"
+MAC = "52-54-00-aa-bb-01"
+
+
+@pytest.fixture(scope="session")
+def module():
+    spec = importlib.util.spec_from_file_location("netboot_server", FILE)
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules["netboot_server"] = loaded
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+class Site:
+    """A folder with two machines that are known, at loopback addresses, and orders for the first."""
+
+    def __init__(self, folder):
+        self.folder, self.images = folder / "netboot", folder / "images"
+        self.images.mkdir()
+        (self.images / "os-1").mkdir()
+        (self.images / "os-1" / "disk.img.gz").write_bytes(bytes(range(256)) * 4096)
+        (folder / "secret").write_text("not for machines")
+        self.order("a1")
+        nodes = {
+            "node-1": {"mac": "52:54:00:AA:BB:01", "address": "127.0.0.1"},
+            "node-2": {"mac": "52:54:00:aa:bb:02", "address": "127.0.0.2"},
+        }
+        (self.folder / "nodes.json").write_text(json.dumps(nodes))
+
+    def order(self, attempt):
+        (self.folder / "boot" / MAC).mkdir(parents=True, exist_ok=True)
+        for name in ("boot.ipxe", "host_key", "host_key.pub", "authorized_keys"):
+            (self.folder / "boot" / MAC / name).write_text(f"{name} of node-1")
+        (self.folder / "boot" / MAC / "boot.conf").write_text(f"node=node-1\nattempt={attempt}\n")
+
+    def reports(self, node="node-1"):
+        file = self.folder / "phone-home" / f"{node}.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+@pytest.fixture
+def site(tmp_path):
+    return Site(tmp_path)
+
+
+@pytest.fixture
+def ask(module, site):
+    """Ask the server as one of the machines; return status and content."""
+    with module.Server(("127.0.0.1", 0), module.Site(site.folder, site.images)) as server:
+        port = server.server_address[1]
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+
+        def request(method, path, body=None, *, address="127.0.0.1", headers=None):
+            link = http.client.HTTPConnection("127.0.0.1", port, timeout=20, source_address=(address, 0))
+            try:
+                link.request(method, path, body, headers or {})
+                answer = link.getresponse()
+                return answer.status, answer.read()
+            finally:
+                link.close()
+
+        request.port = port
+        yield request
+        server.shutdown()
+        thread.join()
+
+
+def phone(ask, attempt="a1", step="image", text="", **more):
+    body = json.dumps({"attempt": attempt, "step": step, "text": text})
+    return ask("POST", "/phone-home/node-1", body, **more)[0]
+
+
+def test_a_machine_gets_its_orders(ask):
+    for name in ("boot.ipxe", "host_key", "host_key.pub", "authorized_keys"):
+        assert ask("GET", f"/boot/{MAC}/{name}") == (200, f"{name} of node-1".encode())
+    assert ask("HEAD", f"/boot/{MAC}/host_key") == (200, b"")
+
+
+def test_another_machine_does_not(ask):
+    assert ask("GET", f"/boot/{MAC}/host_key", address="127.0.0.2")[0] == 403
+    assert phone(ask, address="127.0.0.2") == 403
+
+
+def test_a_stranger_gets_no_answer_at_all(ask):
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+        ask("GET", f"/boot/{MAC}/host_key", address="127.0.0.3")
+
+
+def test_without_orders_it_boots_from_disk(ask):
+    status, script = ask("GET", "/boot/52-54-00-aa-bb-02/boot.ipxe", address="127.0.0.2")
+    assert status == 200
+    assert b"sanboot" in script
+    assert ask("GET", "/boot/52-54-00-aa-bb-02/boot.conf", address="127.0.0.2")[0] == 404
+
+
+def test_images_are_streamed(ask, site):
+    expected = (site.images / "os-1" / "disk.img.gz").read_bytes()
+    assert ask("GET", "/images/os-1/disk.img.gz") == (200, expected)
+    assert ask("GET", "/images/os-1/disk.img.gz", address="127.0.0.2") == (200, expected)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/images/../secret",
+        "/images/%2e%2e/secret",
+        "/images/..%2fsecret",
+        "/images//etc/passwd",
+        "/images/os-1",
+        "/images/",
+        "/images/a%00b",
+        f"/boot/{MAC}/../../nodes.json",
+        f"/boot/{MAC}/nodes.json",
+        f"/boot/{MAC}/",
+        "/",
+        "/phone-home/node-1",
+    ],
+)
+def test_nothing_else_is_served(ask, path):
+    assert ask("GET", path)[0] in {403, 404}
+
+
+def test_reports_are_kept(ask, site):
+    assert phone(ask, step="ramdisk", text="6.1") == 204
+    assert phone(ask, step="ramdisk", text="6.1") == 204
+    assert [(r["attempt"], r["step"], r["text"]) for r in site.reports()] == [("a1", "ramdisk", "6.1")] * 2
+    assert all(report["time"] > 0 for report in site.reports())
+
+
+@pytest.mark.parametrize("step", ["deployed", "wiped"])
+def test_the_last_report_withdraws_the_orders(ask, site, step):
+    assert phone(ask, step=step) == 204
+    assert not (site.folder / "boot" / MAC).exists()
+    assert b"sanboot" in ask("GET", f"/boot/{MAC}/boot.ipxe")[1]
+    assert phone(ask, step=step) == 204, "it did not hear the answer, and says it again"
+
+
+def test_a_late_report_of_an_earlier_attempt_does_not(ask, site):
+    site.order("a2")
+    assert phone(ask, attempt="a1", step="deployed") == 204
+    assert ask("GET", f"/boot/{MAC}/boot.ipxe")[1] == b"boot.ipxe of node-1"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"\xff\xfe", 400),
+        (b"[1]", 400),
+        (b'"step"', 400),
+        (b"{}", 400),
+        (b'{"step": 1}', 400),
+        (b'{"step": "no such/step"}', 400),
+        (b'{"step": "image", "text": ["x"]}', 400),
+        (b'{"step": "image", "attempt": null}', 400),
+        (b"[" * 4000, 400),
+        (b"x" * 5000, 413),
+    ],
+)
+def test_garbage_is_refused_and_forgotten(ask, site, body, status):
+    assert ask("POST", "/phone-home/node-1", body)[0] == status
+    assert site.reports() == []
+    assert (site.folder / "boot" / MAC).exists()
+
+
+def test_a_report_needs_a_length(ask):
+    with socket.create_connection(("127.0.0.1", ask.port), timeout=20) as link:
+        link.sendall(b"POST /phone-home/node-1 HTTP/1.0\r\n\r\n")
+        assert b" 411 " in link.recv(100)
+
+
+def test_long_texts_are_cut_and_control_characters_stay_one_line(ask, site):
+    assert phone(ask, text="a\nb" + "x" * 2000) == 204
+    (report,) = site.reports()
+    assert len(report["text"]) == 500
+
+
+def test_a_machine_that_never_stops_does_not_fill_the_disk(ask, site, module, monkeypatch):
+    monkeypatch.setattr(module, "LOG_BYTES", 300)
+    codes = [phone(ask, text="x" * 100) for _ in range(4)]
+    assert codes[0] == 204
+    assert codes[-1] == 507
+
+
+def test_unknown_nodes_have_no_place(ask):
+    assert ask("POST", "/phone-home/node-9", b'{"step": "image"}')[0] == 403
+    assert ask("POST", "/phone-home/../nodes", b'{"step": "image"}')[0] in {403, 404}
+
+
+@pytest.mark.slow
+def test_killed_and_started_again(site, tmp_path):
+    """It keeps nothing in memory, so a second start knows what the first did."""
+    command = [sys.executable, str(FILE), "--address", "127.0.0.1", "--port", "0"]
+    command += ["--folder", str(site.folder), "--images", str(site.images)]
+    for count in (1, 2):
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as process:
+            try:
+                port = int(process.stdout.readline().rpartition(":")[2])
+                link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+                link.request("POST", "/phone-home/node-1", '{"attempt": "a1", "step": "image"}')
+                assert link.getresponse().status == 204
+                link.close()
+            finally:
+                process.kill()
+        assert len(site.reports()) == count

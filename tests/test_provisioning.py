@@ -1,0 +1,306 @@
+"""From "off" to tuned and fingerprinted hosts under SSH, and back: the playbooks on a virtual lab.
+
+Everything is real but the hardware: BMCs answer on their ports, nodes boot from the network, images go over HTTP,
+Ansible logs in over SSH.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from virtual_labs import NO_TRACES, PROJECT, Inside, needs_root, plan, traces
+
+from perfci.lab.virtual import lab
+from perfci.lab.virtual.plan import Firmware, Kind
+
+PROGRAMS = ("ip", "nsenter", "busybox", "ssh")
+missing = [program for program in PROGRAMS if not shutil.which(program)]
+pytestmark = [
+    pytest.mark.virtual,
+    needs_root,
+    pytest.mark.skipif(
+        bool(missing), reason=f"not installed: {', '.join(missing)}; see `perfci setup --tests`"
+    ),
+    pytest.mark.timeout(2400),  # the first of them builds an image
+]
+IMAGE = {
+    "os_image_folder": str(Path(os.environ.get("PERFCI_STATE_DIR", PROJECT / "state")) / "images-small"),
+    "os_image_kernel": "linux-image-cloud-amd64",
+    "os_image_packages": ["chrony", "memcached"],
+    "os_image_free_mib": 100,
+}
+"""As little as makes a node, and a service: emulated hardware writes and reads every MiB of it. Kept for the next time."""
+TUNING = "/etc/perfci/tuning.json"
+
+IMAGES = """\
+- hosts: controller
+  gather_facts: false
+  tasks:
+    - import_role: {name: os_image}
+    - import_role: {name: deploy_ramdisk}
+"""
+
+
+class Controller:
+    """A controller with a virtual lab: its playbooks, its command line."""
+
+    def __init__(self, wanted, **variables):
+        self.plan, self.inside = wanted, Inside(wanted)
+        self.variables = {**IMAGE, "provision_poll_seconds": 1, **variables}
+        self.environment = {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(wanted.state_dir),
+            "LANG": "C.UTF-8",
+            "PERFCI_STATE_DIR": str(wanted.state_dir),
+            "PERFCI_LAB": "virtual",
+            "ANSIBLE_HOME": str(wanted.state_dir / "ansible"),
+            "ANSIBLE_CONFIG": str(wanted.project / "ansible.cfg"),
+        }
+
+    def set_up(self):
+        """Build what nodes boot; that needs a way out, which the lab's network does not have."""
+        (self.plan.project / "playbooks" / "images.yml").write_text(IMAGES)
+        done = self._run([], "images", {})
+        assert done.returncode == 0, done.stdout
+
+    def play(self, name, **variables):
+        """Run a playbook inside the lab's network; return how it ended, with its output."""
+        return self._run(self.inside.command(), name, variables)
+
+    def _run(self, entering, name, variables):
+        given = self.plan.state_dir / "variables.json"
+        given.write_text(json.dumps({**self.variables, **variables}))
+        command = ["ansible-playbook", "-i", "inventory/virtual", f"playbooks/{name}.yml", "-e", f"@{given}"]
+        return subprocess.run(
+            [*entering, *command],
+            cwd=self.plan.project,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=2000,
+            check=False,
+        )
+
+    def perfci(self, *words):
+        done = subprocess.run(
+            [sys.executable, "-m", "perfci", *words, "--json"],
+            cwd=self.plan.project,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        return json.loads(done.stdout)
+
+    def node(self, name):
+        return next(node for node in self.plan.nodes if node.name == name)
+
+    def status(self, name):
+        return next(one for one in lab.status(self.plan.state_dir)["nodes"] if one["name"] == name)
+
+    def result(self, name):
+        return json.loads((self.plan.state_dir / "provision" / f"{name}.json").read_text())
+
+    def ssh(self, name, *words):
+        done = self.inside.ssh(self.node(name), *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def orders(self, name):
+        return self.inside.folder.root / "netboot" / "boot" / self.node(name).mac.replace(":", "-")
+
+
+def project_in(folder):
+    """Make a project of this checkout's files, with inventories of its own."""
+    project = folder / "project"
+    project.mkdir()
+    shutil.copytree(PROJECT / "inventory", project / "inventory", symlinks=True)
+    (project / "inventory" / "virtual" / "hosts.yml").unlink(missing_ok=True)
+    shutil.copytree(PROJECT / "playbooks", project / "playbooks")
+    for name in ("roles", "plugins", "ansible.cfg"):
+        (project / name).symlink_to(PROJECT / name)
+    return project
+
+
+@contextmanager
+def laboratory(folder, size, kind, firmware=Firmware.BIOS, **variables):
+    """Bring a lab up for as long as a test needs it; nothing of it stays."""
+    wanted = plan(size, kind, state=folder / "state", project=project_in(folder))
+    wanted = replace(wanted, firmware=firmware)
+    lab.up(wanted)
+    try:
+        controller = Controller(wanted, **variables)
+        controller.set_up()
+        yield controller
+    finally:
+        lab.down(wanted.state_dir, wanted.project)
+    assert traces(wanted.site) == NO_TRACES
+
+
+# --- four nodes without a kernel of their own ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def controller(tmp_path_factory):
+    if not shutil.which("systemd-nspawn"):
+        pytest.skip("not installed: systemd-nspawn")
+    with laboratory(tmp_path_factory.mktemp("prov"), 4, Kind.NSPAWN) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def provisioned(controller):
+    """Provision four nodes: the BMC of one hangs until its mains are cut, another one's password is wrong."""
+    lab.set_faults(controller.plan.state_dir, "node-2", ["hang", "recovers_by=power"])
+    lab.set_faults(controller.plan.state_dir, "node-4", ["wrong_credentials"])
+    done = controller.play("provision", provision_least=3)
+    assert done.returncode == 0, done.stdout
+    return controller
+
+
+@pytest.mark.parametrize("node", ["node-1", "node-2", "node-3"])
+def test_nodes_come_up_tuned_and_fingerprinted(provisioned, node):
+    result = provisioned.result(node)
+    assert result["ok"]
+    assert [one["step"] for one in result["reports"]] == [
+        "ramdisk",
+        "disk",
+        "image",
+        "verify",
+        "inject",
+        "deployed",
+    ]
+    assert provisioned.ssh(node, "hostname") == node
+    assert json.loads(provisioned.ssh(node, "cat", TUNING))
+    assert provisioned.status(node)["next_boot"] == "disk"
+    assert not provisioned.orders(node).exists()
+
+
+def test_services_of_the_packages_do_not_run(provisioned):
+    listed = provisioned.ssh("node-1", "systemctl", "list-units", "--state=running", "--plain", "--no-legend")
+    assert "ssh.service" in listed
+    assert "memcached.service" not in listed
+    assert provisioned.ssh("node-1", "ls /usr/bin/memcached")
+
+
+def test_nobody_gets_in_with_a_password(provisioned):
+    assert set(provisioned.ssh("node-1", "cut -d: -f2 /etc/shadow").split()) <= {"*", "!", "!*"}
+    assert "passwordauthentication no" in provisioned.ssh("node-1", "sshd", "-T")
+
+
+def test_the_ladder_brought_the_sick_bmc_back(provisioned):
+    (shown,) = [one for one in provisioned.perfci("lab", "nodes")["nodes"] if one["name"] == "node-2"]
+    assert shown["bmc"]["lock_ups"] >= 1
+    assert shown["quarantine"] is None
+
+
+def test_the_hopeless_node_is_quarantined_and_told(provisioned):
+    result = provisioned.result("node-4")
+    assert not result["ok"]
+    assert result["failure"]["stage"] == "power"
+    assert "bmc_password" in result["failure"]["reason"] or "refuses user" in result["failure"]["reason"]
+    (shown,) = [one for one in provisioned.perfci("lab", "nodes")["nodes"] if one["name"] == "node-4"]
+    assert "power" in shown["quarantine"]["reason"]
+    assert not provisioned.orders("node-4").exists()
+
+
+def test_too_few_nodes_are_a_failure_that_names_them(provisioned):
+    lab.set_faults(provisioned.plan.state_dir, "node-3", ["pxe_nak"])
+    try:
+        done = provisioned.play("provision", provision_nodes="node-3", provision_boot_seconds=30)
+    finally:
+        lab.clear_faults(provisioned.plan.state_dir, "node-3")
+    assert done.returncode != 0
+    assert "0 of 1 nodes came up, 1 must" in done.stdout
+    assert provisioned.result("node-3")["failure"]["stage"] == "netboot"
+    # The firmware got no answer, so the earlier system was booted from disk; it has its address from DHCP.
+    assert "not as iPXE does" in provisioned.result("node-3")["failure"]["reason"]
+    (shown,) = [one for one in provisioned.perfci("lab", "nodes")["nodes"] if one["name"] == "node-3"]
+    assert shown["quarantine"] is None, "nobody came up: that may be the controller's fault"
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [("disk_full", "unpack"), ("dies_in_deploy", "its BMC says off")]
+)
+def test_what_goes_wrong_in_the_deployment_is_told_at_once(provisioned, fault, reason):
+    lab.set_faults(provisioned.plan.state_dir, "node-3", [fault])
+    try:
+        done = provisioned.play("provision", provision_nodes="node-3")
+    finally:
+        lab.clear_faults(provisioned.plan.state_dir, "node-3")
+    assert done.returncode != 0
+    failure = provisioned.result("node-3")["failure"]
+    assert failure["stage"] == "deploy"
+    assert reason in failure["reason"]
+
+
+def test_a_node_is_taken_back_and_given_out_again(provisioned):
+    keys = provisioned.inside.folder.root / "ssh"
+    host_key = keys / "node-1.host_ed25519"
+    before = host_key.read_text()
+    done = provisioned.play("reclaim", provision_nodes="node-1", reclaim_wipe="headers")
+    assert done.returncode == 0, done.stdout
+    assert provisioned.status("node-1")["power"] == "off"
+    assert provisioned.status("node-1")["next_boot"] == "default"
+    assert not provisioned.inside.folder.node("node-1").disk.exists()
+    assert not host_key.exists()
+    assert provisioned.node("node-1").address not in (keys / "known_hosts").read_text()
+    done = provisioned.play("provision", provision_nodes="node-1")
+    assert done.returncode == 0, done.stdout
+    assert provisioned.result("node-1")["ok"]
+    assert host_key.read_text() != before
+    assert provisioned.ssh("node-1", "hostname") == "node-1"
+
+
+def test_taking_back_twice_and_without_wiping(provisioned):
+    for _ in range(2):
+        done = provisioned.play("reclaim", provision_nodes="node-2")
+        assert done.returncode == 0, done.stdout
+        assert provisioned.status("node-2")["power"] == "off"
+    assert provisioned.inside.folder.node("node-2").disk.exists()
+
+
+# --- one with firmware, a disk and a kernel ------------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    not shutil.which("qemu-system-x86_64"),
+    reason="not installed: qemu (apt-get install qemu-system-x86 qemu-utils ipxe-qemu)",
+)
+def test_a_machine_with_real_firmware(tmp_path_factory):
+    """Power-on by IPMI, DHCP, iPXE, kernel and ramdisk by HTTP, the image on its disk, its own boot loader, SSH."""
+    with laboratory(tmp_path_factory.mktemp("qemu"), 1, Kind.QEMU) as controller:
+        done = controller.play("provision")
+        assert done.returncode == 0, done.stdout
+        result = controller.result("node-1")
+        assert result["ok"]
+        assert controller.ssh("node-1", "hostname") == "node-1"
+        assert int(controller.ssh("node-1", "df --output=size -m / | tail -n 1")) > 6000, (
+            "it has grown to its disk"
+        )
+        assert "running" in controller.ssh("node-1", "systemctl is-system-running --wait || true")
+        assert list(result["seconds"]) == ["deploy", "netboot", "ssh"]
+
+
+# --- the inventory to copy -----------------------------------------------------------------------------------
+
+
+def test_variables_of_the_example_are_those_of_the_virtual_lab(controller):
+    """Whatever a virtual node says of itself, a real one is shown how to."""
+    written = yaml.safe_load((controller.plan.project / "inventory/virtual/hosts.yml").read_text())
+    said = set(written["all"]["children"]["nodes"]["hosts"]["node-1"]) | set(
+        written["all"]["children"]["nodes"]["vars"]
+    )
+    shown = "".join(path.read_text() for path in (PROJECT / "inventory/example").rglob("*.yml"))
+    assert {name for name in said if name not in shown} <= {"provision_host_key_file", "bmc_password_file"}

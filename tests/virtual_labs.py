@@ -1,0 +1,255 @@
+"""Virtual labs for tests: plans, clients inside a lab's network, and what there is of a lab on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+
+from perfci.lab.virtual import site
+from perfci.lab.virtual.folders import LabFolder
+from perfci.lab.virtual.plan import BMC_USERNAME, Kind, Plan, PlannedNode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROJECT = Path(__file__).parents[1]
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a virtual lab needs root")
+
+
+def plan(size=4, kind=Kind.NSPAWN, network="192.168.240.0/24", state="/srv/state", project="/srv") -> Plan:
+    return Plan(Path(project), Path(state), kind, size, IPv4Network(network))
+
+
+def project_in(folder: Path) -> Path:
+    """Make a project with this checkout's roles, and an inventory of its own."""
+    project = folder / "project"
+    (project / "inventory").mkdir(parents=True)
+    (project / "playbooks").mkdir()
+    (project / "roles").symlink_to(PROJECT / "roles")
+    return project
+
+
+def until(condition: Callable[[], Any], seconds: float = 60, every: float = 0.1) -> Any:
+    """Return what the condition gives, once it gives something."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(every)
+    return found
+
+
+class Inside:
+    """A person in the network of a lab."""
+
+    def __init__(self, lab: Plan) -> None:
+        self.plan = lab
+        self.folder = LabFolder.of(lab.state_dir)
+        self.key = self.folder.root / "ssh" / "id_ed25519"
+
+    def command(self, *words: str | Path) -> list[str]:
+        return [*site.entering(self.plan.site), *map(str, words)]
+
+    def bmc(self, node: PlannedNode, *words: str) -> str:
+        """Ask a BMC with ipmitool."""
+        login = ["-I", "lanplus", "-C", "17", "-H", node.bmc_address, "-U", BMC_USERNAME]
+        secret = ["-f", self.folder.bmc_password]
+        command = self.command("ipmitool", *login, *secret, *words)
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+    def ssh(self, node: PlannedNode, *words: str, seconds: float = 30) -> subprocess.CompletedProcess[str]:
+        """Run a command on a node whose host key must be the one that the lab made."""
+        options = {
+            "BatchMode": "yes",
+            "ConnectTimeout": "5",
+            "IdentitiesOnly": "yes",
+            "StrictHostKeyChecking": "yes",
+            "UserKnownHostsFile": self.key.with_name("known_hosts"),
+            "GlobalKnownHostsFile": "/dev/null",
+        }
+        flags = [flag for name, value in options.items() for flag in ("-o", f"{name}={value}")]
+        login = ["-F", "none", "-i", self.key, f"root@{node.address}"]
+        command = self.command("ssh", *flags, *login, *words)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
+
+
+def node_image() -> Path:
+    """The folder of an image for nodes: the newest there is; where there is none, the playbook builds it."""
+    state = Path(os.environ.get("PERFCI_STATE_DIR", PROJECT / "state"))
+    if not (found := _images(state)):
+        command = [Path(sys.executable).with_name("ansible-playbook"), "playbooks/virtual.yml"]
+        environment = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+            "PERFCI_STATE_DIR": str(state),
+        }
+        subprocess.run(command, cwd=PROJECT, env=environment, check=True, timeout=1800)
+        found = _images(state)
+    return found[-1]
+
+
+def _images(state: Path) -> list[Path]:
+    found = [file.parent for file in (state / "images").glob("os-*/image.json") if not file.parent.suffix]
+    return sorted(found, key=lambda folder: folder.stat().st_mtime)
+
+
+def traces(name: str) -> dict[str, Any]:
+    """Everything on this machine that carries the name of a lab, seen without the lab's own code."""
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    groups = [
+        f"{place}/{folder}"
+        for place, folders, _ in os.walk("/sys/fs/cgroup")
+        for folder in folders
+        if folder.startswith(name)
+    ]
+    spaces = site.NAMESPACES.iterdir() if site.NAMESPACES.exists() else ()
+    return {
+        "mounts": [line for line in mounts if name in line],
+        "groups": groups,
+        "namespaces": [one.name for one in spaces if one.name.startswith(name)],
+        "files": [str(file) for file in Path("/run/systemd/nspawn").glob(f"*/{name}*")],
+        "processes": [
+            one.name for one in Path("/proc").iterdir() if one.name.isdigit() and _carries(one.name, name)
+        ],
+    }
+
+
+NO_TRACES: dict[str, Any] = {"mounts": [], "groups": [], "namespaces": [], "files": [], "processes": []}
+
+
+def _carries(pid: str, name: str) -> bool:
+    """Tell whether a process is in a control group of a lab, or has its name on the command line.
+
+    One that was killed and only waits for init to collect it does not count.
+    """
+    try:
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return False
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        groups = Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return False
+    return name.encode() in command or f"/{name}" in groups
+
+
+class NetworkBoot:
+    """DHCP and HTTP of a controller, with the server of the role netboot, inside a lab's network."""
+
+    PORT = 8480
+
+    def __init__(self, lab: Plan, images: Path) -> None:
+        self.plan, self.inside = lab, Inside(lab)
+        self.folder = self.inside.folder.root / "netboot"
+        self._url = f"http://{lab.controller_address}:{self.PORT}"
+        self._images = images
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        (self.folder / "phone-home").mkdir(parents=True)
+        nodes = {node.name: {"mac": node.mac, "address": node.address} for node in self.plan.nodes}
+        (self.folder / "nodes.json").write_text(json.dumps(nodes))
+        self._make_keys()
+        (self.folder / "dnsmasq.conf").write_text("\n".join(self._dhcp()) + "\n")
+        server = PROJECT / "roles/netboot/files/netboot_server.py"
+        at = ["--address", self.plan.controller_address, "--port", str(self.PORT)]
+        self._start("dnsmasq", "--keep-in-foreground", f"--conf-file={self.folder / 'dnsmasq.conf'}")
+        self._start(sys.executable, server, *at, "--folder", self.folder, "--images", self._images)
+        probe = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])))"
+        command = self.inside.command(
+            sys.executable, "-c", probe, self.plan.controller_address, str(self.PORT)
+        )
+        until(lambda: not subprocess.run(command, capture_output=True, check=False).returncode)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+    def order(self, node: PlannedNode, task: str = "install", script: str = "") -> None:
+        """Let the node find its orders when it boots from the network."""
+        folder = self.folder / "boot" / node.mac.replace(":", "-")
+        folder.mkdir(parents=True, exist_ok=True)
+        url = f"{self._url}/boot/{folder.name}"
+        host_key, key = self.inside.key.with_name(node.name), self.inside.key
+        files = {
+            "boot.ipxe": script or f"#!ipxe\nkernel {self._url}/none perfci.url={url}\nboot\n",
+            "boot.conf": "".join(f"{name}={value}\n" for name, value in self._orders(node, task).items()),
+            "authorized_keys": key.with_name(f"{key.name}.pub").read_text(),
+            "host_key": host_key.read_text(),
+            "host_key.pub": host_key.with_name(f"{host_key.name}.pub").read_text(),
+        }
+        for name, text in files.items():
+            (folder / name).write_text(text)
+
+    def steps(self, node: PlannedNode) -> list[str]:
+        """What the node has told of its deployments."""
+        file = self.folder / "phone-home" / f"{node.name}.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [json.loads(line)["step"] for line in lines]
+
+    def _orders(self, node: PlannedNode, task: str) -> dict[str, str]:
+        orders = {"node": node.name, "attempt": "1", "task": task, "wipe": "headers"}
+        orders["phone_home"] = f"{self._url}/phone-home/{node.name}"
+        if task == "install":
+            image = next(self._images.rglob("root.tar.gz"))
+            described = json.loads(image.with_name("image.json").read_text())
+            orders["root"] = f"{self._url}/images/{image.relative_to(self._images)}"
+            orders["root_sha256"] = described["root_sha256"]
+        return orders
+
+    def _make_keys(self) -> None:
+        self.inside.key.parent.mkdir(mode=0o700)
+        known = []
+        for file in (self.inside.key, *(self.inside.key.with_name(node.name) for node in self.plan.nodes)):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file], check=True)
+        for node in self.plan.nodes:
+            public = self.inside.key.with_name(f"{node.name}.pub").read_text()
+            known.append(f"{node.address} {public}")
+        self.inside.key.with_name("known_hosts").write_text("".join(known))
+
+    def _dhcp(self) -> list[str]:
+        network = self.plan.network
+        hosts = [
+            line
+            for node in self.plan.nodes
+            for line in (
+                f"dhcp-host={node.mac},set:{node.name},{node.address},{node.name}",
+                f"dhcp-boot=tag:ipxe,tag:{node.name},{self._url}/boot/{node.mac.replace(':', '-')}/boot.ipxe",
+            )
+        ]
+        return [
+            *(
+                "port=0",
+                "interface=br-prov",
+                "bind-interfaces",
+                "user=root",
+                "no-ping",
+                "no-hosts",
+                "no-resolv",
+            ),
+            *(
+                "pid-file=",
+                "log-facility=-",
+                f"dhcp-leasefile={self.folder / 'leases'}",
+                "dhcp-authoritative",
+            ),
+            f"dhcp-range={network.network_address},static,{network.netmask},1h",
+            *("dhcp-ignore=tag:!known", "dhcp-userclass=set:ipxe,iPXE", "dhcp-option=3", "dhcp-option=6"),
+            *hosts,
+        ]
+
+    def _start(self, *words: str | Path) -> None:
+        with (self.folder / "services.log").open("ab") as log:
+            command = self.inside.command(*words)
+            self._processes.append(
+                subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            )
