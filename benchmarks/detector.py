@@ -3,7 +3,8 @@
     make_detector(series, seed).night(t, runs, canary, rerun, environment) -> [(series, change night, effect)]
 
 With re-runs it is the screening and the sequential trials (`perfci.analysis.screen`, `confirm`), without
-them the passive rules of the nightly verdict (`perfci.analysis.verdict`), at a floor of 1 %.
+them the passive rules of the nightly verdict (`perfci.analysis.verdict`), at a floor of 1 %. `make_passive`
+has the passive rules even where re-runs are offered.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ class Passive:
         self.replay = Replay(AnalysisSettings(latency_floor=0.01))
         self.told: dict[SeriesKey, str | None] = {}
         self.canaries = Canaries()
+        self.promised: list[float] = []
+        """The q-values of the slow-downs that were told."""
 
     def night(
         self, t: int, runs: Sequence[np.ndarray | None], canary: np.ndarray, environment: str
@@ -82,6 +85,8 @@ class Passive:
             since = judgement.since if changed else None
             if since is not None and self.told.get(series) != since:
                 alerts.append((int(series.arguments), int(since), judgement.effect or 0.0))
+                if judgement.outcome is Outcome.REGRESSION:
+                    self.promised.append(judgement.q_value or 0.0)
             self.told[series] = since
         return alerts
 
@@ -136,8 +141,8 @@ class Confirming:
 
 
 class Detector:
-    def __init__(self, series: int) -> None:
-        self.passive, self.confirming = Passive(), Confirming(series)
+    def __init__(self, series: int, *, reruns: bool = True) -> None:
+        self.passive, self.confirming, self.reruns = Passive(), Confirming(series), reruns
 
     def night(
         self,
@@ -147,10 +152,14 @@ class Detector:
         rerun: Rerun | None,
         environment: str,
     ) -> list[Alert]:
-        if rerun is None:
+        if rerun is None or not self.reruns:
             return self.passive.night(t, runs, canary, environment)
         return self.confirming.night(t, runs, canary, rerun)
 
 
 def make_detector(series: int, seed: int) -> Detector:  # noqa: ARG001 - nothing in it is random
     return Detector(series)
+
+
+def make_passive(series: int, seed: int) -> Detector:  # noqa: ARG001 - as above
+    return Detector(series, reruns=False)

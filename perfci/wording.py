@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING
 from perfci.results.model import COUNTERS, TOTAL, Metric
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from perfci.analysis.calibration import NoiseBudget
+    from perfci.analysis.types import Confirmation
     from perfci.results.model import SeriesKey, ServiceRevision
 
 NBSP = "\u00a0"
 MISSING = "\u2013"
+DASH = "\u2013"
 MINUS = "\u2212"
 TIMES = "\u00d7"
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -24,6 +29,7 @@ _COMMIT_LENGTH = 40
 _SHORT_COMMIT = 12
 _KIB = 1024.0
 _SMALLEST_Q = 0.0001
+_NIGHTS = ((1, "one night"), (3, "three"))
 _COUNTER_NAMES = {
     Metric.CPU_SECONDS: "CPU seconds",
     Metric.SQL_STATEMENTS: "SQL statements",
@@ -83,6 +89,27 @@ def interval(low: float | None, high: float | None, metric: Metric) -> str:
     return f"{_signed(low)}{NBSP}…{NBSP}{_signed(high)}{NBSP}{_change_unit(metric)}"
 
 
+def shown(confirmation: Confirmation, metric: Metric) -> str:
+    """Return what re-runs measured: `+9.1 % (+6.8 … +11 %)`."""
+    effect = change(confirmation.effect, metric)
+    return f"{effect} ({interval(confirmation.low, confirmation.high, metric)})"
+
+
+def reruns(confirmation: Confirmation) -> str:
+    """Say which re-runs there were, on what and when: `4 fresh deployments of X and 4 of Y, in turns, ...`.
+
+    X is the new code, Y the old one. Empty where nothing was run.
+    """
+    if not confirmation.runs or confirmation.began is None or confirmation.ended is None:
+        return ""
+    began, ended = (datetime.fromtimestamp(at, UTC) for at in (confirmation.began, confirmation.ended))
+    new = counted(confirmation.new_runs, "fresh deployment")
+    return (
+        f"{new} of {confirmation.new} and {confirmation.old_runs} of {confirmation.old}, in turns, on the "
+        f"same nodes, {began:%Y-%m-%d %H:%M}{DASH}{ended:%H:%M} UTC"
+    )
+
+
 def _change_unit(metric: Metric) -> str:
     return "points" if metric is Metric.FAILURE_RATE else "%"
 
@@ -94,6 +121,24 @@ def _signed(share: float) -> str:
     text = f"{abs(value):.0f}" if abs(value) >= 10 else f"{abs(value):.1f}"  # noqa: PLR2004
     sign = "" if not float(text) else MINUS if value < 0 else "+"
     return f"{sign}{text}"
+
+
+def detectable(mde: Mapping[int, float], metric: Metric) -> str:
+    """Return which changes can be shown: `3.5 % with one night, 2.1 % with three`; empty: none is known."""
+    shown = [(words, mde[nights]) for nights, words in _NIGHTS if nights in mde]
+    return ", ".join(f"{change(size, metric).lstrip('+')} with {words}" for words, size in shown)
+
+
+def noise_sources(budget: NoiseBudget | None) -> str:
+    """Return where a series' noise comes from: `iterations 20 %, runs and deployments 80 %`."""
+    if budget is None or budget.total <= 0:
+        return MISSING
+    parts = [("iterations", budget.iterations)]
+    if budget.run is None:
+        parts.append(("runs and deployments", budget.deployment))
+    else:
+        parts += [("runs", budget.run), ("deployments", budget.deployment)]
+    return ", ".join(f"{name} {100 * part / budget.total:.0f}{NBSP}%" for name, part in parts)
 
 
 def probability(value: float | None) -> str:

@@ -65,7 +65,7 @@ def night(
         "validity": Validity(valid=True),
     }
     record = RunRecord(**{**fields, **changed})
-    folder = archive / run_id
+    folder = archive / record.run_id
     (folder / "rally").mkdir(parents=True)
     failure = (
         None
@@ -99,5 +99,7 @@ def night(
         "scenarios": [{"task": "neutron-create-and-list-ports", "times": 28}],
         "mail": {"to": ["team@example.org"]},
     }
+    if version != "29.0.0":
+        job["sources"] = {"neutron": {"version": version}}
     (folder / "job.yml").write_text(yaml.safe_dump(job))
     return folder

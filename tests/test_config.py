@@ -82,7 +82,9 @@ def test_all_mistakes_are_told_at_once_with_file_line_and_key(tmp_path: Path) ->
     assert f"{file}:4: mail.transprt: unknown key; did you mean 'transport'?" in lines
     assert f"{file}:8: mail.smtp.port: expected a whole number from 1 to 65535, got 'many'" in lines
     assert f"{file}:10: influxx: unknown key; did you mean 'influx'?" in lines
-    assert any(line.startswith(f"{file}:5: mail.to[0]: expected text such as 'team@example.org'") for line in lines)
+    assert any(
+        line.startswith(f"{file}:5: mail.to[0]: expected text such as 'team@example.org'") for line in lines
+    )
     assert len(lines) == 4
 
 

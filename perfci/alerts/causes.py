@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perfci.alerts.model import RevisionChange
-from perfci.results.model import COUNTERS, TOTAL
+from perfci.results.model import COUNTERS, FINISHED, TOTAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,9 +36,22 @@ def project(service: str) -> str:
 
 
 def last_good(judgement: Judgement, since: str, records: Mapping[str, RunRecord]) -> str | None:
-    """Return the newest valid run of the baseline before the change; None where no record is known."""
-    runs = [run for run in judgement.baseline if run < since and run in records]
-    return max(runs, default=None)
+    """Return the newest valid run before the change in the baseline's environment; None where none is known.
+
+    The baseline itself may end earlier: the runs that are held against it can begin before the change does.
+    """
+    known = [run for run in judgement.baseline if run < since and run in records]
+    if not known:
+        return None
+    here = records[max(known)]
+    place = (here.lab, here.job, here.environment)
+    fit = (
+        run
+        for run, one in records.items()
+        if run < since and one.validity.valid and one.status == FINISHED
+        if (one.lab, one.job, one.environment) == place
+    )
+    return max(fit, default=max(known))
 
 
 def same_change(one: str, other: str, records: Mapping[str, RunRecord]) -> bool:

@@ -1,4 +1,8 @@
-"""The picture in a regression's mail: the trend of a few series, drawn with matplotlib (Agg)."""
+"""The picture in a regression's mail: the trend of a few series, drawn with matplotlib (Agg).
+
+matplotlib is imported where it draws: it takes a second, most commands draw nothing, and it looks for the
+folder of its cache (MPLCONFIGDIR, which the controller sets below the state folder) as it is imported.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from perfci.wording import action_name, change, quantity, run_day
 
@@ -42,6 +43,9 @@ def draw(trends: tuple[Trend, ...], *, since: str, fixed: str | None = None) -> 
     baseline ± the smallest change that could be shown; the line is where the change began, and where
     it ended if it did. Runs that were not valid are hollow.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     shown = trends[:PANELS]
     figure = Figure(figsize=(7.2, 2.05 * len(shown) + 0.25), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -66,6 +70,8 @@ def describe(trends: tuple[Trend, ...], since: str) -> str:
 
 
 def _panel(axes: Axes, trend: Trend, since: str, fixed: str | None) -> None:
+    from matplotlib.ticker import FuncFormatter  # noqa: PLC0415
+
     points = [point for point in trend.history.points if point.values][-RUNS_SHOWN:]
     metric = trend.moved.key.metric
     _baseline(axes, trend.moved)
@@ -119,6 +125,8 @@ def _border(axes: Axes, points: list[RunPoint], run_id: str, label: str, colour:
 
 
 def _tidy(axes: Axes, points: list[RunPoint]) -> None:
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+
     step = max(1, -(-len(points) // _LABELLED_RUNS))
     ticks = list(range(len(points) - 1, -1, -step))[::-1]
     axes.set_xticks(ticks, [run_day(points[tick].run_id) for tick in ticks])

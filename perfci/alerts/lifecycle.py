@@ -300,6 +300,7 @@ def _moved(judgement: Judgement, night: Night) -> MovedSeries:
         baseline_location=judgement.baseline_location,
         location=judgement.location,
         kind=judgement.kind,
+        confirmation=judgement.confirmation,
     )
 
 

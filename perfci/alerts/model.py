@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-# These three are needed at run time: the state file is checked against the types below.
-from perfci.analysis.types import ChangeKind  # noqa: TC001
+# These four are needed at run time: the state file is checked against the types below.
+from perfci.analysis.types import ChangeKind, Confirmation  # noqa: TC001
 from perfci.results.model import SeriesKey, ServiceRevision  # noqa: TC001
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class MovedSeries:
     baseline_location: float | None
     location: float | None
     kind: ChangeKind | None
+    confirmation: Confirmation | None = None
 
 
 @dataclass(frozen=True, slots=True)

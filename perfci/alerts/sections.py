@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -10,16 +11,22 @@ from perfci.alerts.causes import project
 from perfci.alerts.chart import Trend, describe, draw
 from perfci.alerts.document import Facts, Paragraph, Picture, Row, Steps, Table
 from perfci.alerts.model import Alert, Audience, Closing, interest
+from perfci.analysis.confirm import Decision
+from perfci.analysis.types import Basis
 from perfci.wording import (
+    MISSING,
     TIMES,
     action_name,
     change,
     counted,
+    detectable,
     interval,
     probability,
     quantity,
+    reruns,
     revision_name,
     run_day,
+    shown,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +40,10 @@ if TYPE_CHECKING:
     from perfci.results.model import SeriesKey
 
 ROWS = 20
+_ALONE = "Where the night alone would prove nothing, effect and interval above are those of the re-runs."
+_PROOF = (
+    "The proof is how much likelier the re-runs' results are if the new code is slower than if it is not."
+)
 
 
 def recipients(audience: Audience, settings: MailSettings) -> tuple[str, ...]:
@@ -160,9 +171,70 @@ def determined(alert: Alert, evidence: Evidence) -> list[Block]:
     if leading.mde is not None:
         least = change(leading.mde, leading.key.metric).lstrip("+")
         facts.append(("could show", f"changes of {least} or more in this series (MDE)"))
+    if calibration := evidence.calibrations.get(leading.key):
+        runs = counted(calibration.runs, "run")
+        shows = detectable(calibration.mde, leading.key.metric)
+        facts.append(("calibrated", f"{shows}, from {runs} of unchanged code"))
     facts.append(("lab", evidence.lab_state or "valid: canaries and foreign load within their limits"))
     facts.append(("found in", f"{alert.opened}"))
-    return [Paragraph(evidence.method), Facts(tuple(facts))]
+    return [*confirmed(alert), Paragraph(evidence.method), Facts(tuple(facts))]
+
+
+def is_confirmed(one: MovedSeries) -> bool:
+    """Tell whether re-runs confirmed that a series has changed."""
+    return one.confirmation is not None and one.confirmation.decision is Decision.DIFFERENT
+
+
+def confirmed(alert: Alert) -> list[Block]:
+    """Say what re-runs have shown beside the nights, or why there were none."""
+    moved = sorted(alert.series, key=interest)
+    rerun = [one for one in moved if is_confirmed(one)]
+    blocks: list[Block] = []
+    if rerun and rerun[0].confirmation is not None:
+        alone = any(one.confirmation is not None and not one.confirmation.claimed for one in rerun)
+        text = f"Confirmed by re-runs: {reruns(rerun[0].confirmation)}. {_PROOF}"
+        blocks.append(Paragraph(f"{text} {_ALONE}" if alone else text))
+        blocks.append(_rerun_table(rerun[:ROWS]))
+    reasons = {
+        one.confirmation.reason: None
+        for one in moved
+        if one.confirmation is not None and one.confirmation.basis is Basis.NOTHING
+    }
+    blocks += [Paragraph(f"Not confirmed by re-runs: {reason}.") for reason in reasons]
+    return blocks
+
+
+def _rerun_table(moved: Sequence[MovedSeries]) -> Table:
+    rows = tuple(
+        Row(
+            action_name(one.key),
+            one.key.scenario,
+            (
+                change(_nightly(one), one.key.metric),
+                shown(one.confirmation, one.key.metric) if one.confirmation else MISSING,
+                _odds(one.confirmation.log_proof) if one.confirmation else MISSING,
+            ),
+        )
+        for one in moved
+    )
+    return Table("series", ("the nights", "the re-runs", "proof"), rows, strong=1)
+
+
+def _nightly(one: MovedSeries) -> float | None:
+    """Return the change that the nights show; of one that only re-runs have proven, the latest night's."""
+    if one.confirmation is None or one.confirmation.claimed:
+        return one.effect
+    if not one.location or not one.baseline_location:
+        return None
+    return one.location / one.baseline_location - 1
+
+
+def _odds(log_proof: float | None) -> str:
+    """Write a Bayes factor, which means little beyond a million."""
+    if log_proof is None:
+        return MISSING
+    most = 1_000_000
+    return f"> {most} : 1" if log_proof > math.log(most) else f"{math.exp(log_proof):.0f} : 1"
 
 
 def regression_steps(alert: Alert, settings: MailSettings) -> Steps:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from perfci import pages
 from perfci.alerts.document import Document, Facts, Log, Paragraph, Section, Steps, Tone
-from perfci.alerts.model import Alert, Audience, Closing, Kind, Notification
+from perfci.alerts.model import Alert, Audience, Closing, Kind, Notification, interest
 from perfci.alerts.sections import (
     back_table,
     determined,
     from_to,
+    is_confirmed,
     link,
     pictures,
     recipients,
@@ -33,6 +34,7 @@ from perfci.wording import (
     counted,
     run_day,
     run_moment,
+    shown,
 )
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ def _regression(alert: Alert, evidence: Evidence, settings: MailSettings) -> Doc
     verdict = (
         f"{action_name(leading.key)} is {_size(leading)} than its baseline since the run of "
         f"{run_moment(alert.since)} UTC ({from_to(leading)}); "
-        f"{counted(len(alert.series), 'series')} in {scenarios} moved together."
+        f"{counted(len(alert.series), 'series')} in {scenarios} moved together.{_rerun_sentence(alert)}"
     )
     return Document(
         subject=_subject(alert, f"{name} {effect} ({scenarios}) since {run_day(alert.since)}"),
@@ -94,6 +96,17 @@ def _regression(alert: Alert, evidence: Evidence, settings: MailSettings) -> Doc
         ),
         foot=_foot(alert.lab, alert.job, f"alert {alert.id}", recipients(Audience.JOB, settings)),
     )
+
+
+def _rerun_sentence(alert: Alert) -> str:
+    """Say for how many of the series re-runs confirm it, and by how much for the clearest of those."""
+    first = min((one for one in alert.series if is_confirmed(one)), key=interest, default=None)
+    if first is None or first.confirmation is None:
+        return ""
+    size = shown(first.confirmation, first.key.metric)
+    if first.key == alert.leading.key:
+        return f" Re-runs of the old and the new code confirm it: {size}."
+    return f" Re-runs of the old and the new code confirm {action_name(first.key)}: {size}."
 
 
 def _closed(alert: Alert, run_id: str, evidence: Evidence, settings: MailSettings) -> Document:

@@ -44,6 +44,8 @@ PROMISING = 5.0
 MOST_WORTH = 16.0
 """The history never stands for more runs of the old revision than this."""
 MOST_LEVELS = 800
+MOST_WITHIN = 24
+LARGEST_STEP = math.log(10)
 SCALE_FLOOR = 0.002
 MORNING = 0.004
 """How far a morning's level may be from that of the nights, beside the series' own wander."""
@@ -163,14 +165,40 @@ def possible_levels(trial: Trial) -> tuple[Array, Array]:
     return trial.level + offsets, np.log(weight)
 
 
-def read(trial: Trial) -> Reading:
-    """Work out what the runs so far say."""
+def within_sizes(scale: float) -> list[Array]:
+    """Return steps that stand for each of `STEPS`, at most two deviations apart, 24 of them at most.
+
+    A step between two sizes is as good as one of them only where single runs scatter by about as much as
+    lies between. The last size stands for all above it, up to a factor of 10.
+    """
+    middles = (STEPS[1:] + STEPS[:-1]) / 2
+    low = np.concatenate([[STEPS[0] - (middles[0] - STEPS[0])], middles])
+    high = np.concatenate([middles, [LARGEST_STEP]])
+    numbers = np.minimum(np.ceil((high - low) / (2 * scale)), MOST_WITHIN).astype(int)
+    return [
+        a + (b - a) * (np.arange(n) + 0.5) / n if n > 1 else np.array([size])
+        for a, b, n, size in zip(low, high, numbers, STEPS, strict=True)
+    ]
+
+
+def read(trial: Trial, *, fine: bool = False) -> Reading:
+    """Work out what the runs so far say.
+
+    `fine` spreads each size over all steps that it stands for (`within_sizes`), which a series with
+    little noise needs.
+    """
+    within = within_sizes(trial.noise.scale) if fine else []
+    steps = np.concatenate(within) if fine else STEPS
     levels, weight = possible_levels(trial)
     common = weight + sum(trial.noise(x - levels) for x in trial.old)
     nothing = common + sum(trial.noise(x - levels) for x in trial.new)
-    stepped_levels = levels[None, :] + STEPS[:, None]
-    stepped = common[None, :] + sum(trial.noise(x - stepped_levels) for x in trial.new)
+    stepped_levels = levels[None, :] + steps[:, None]
+    stepped = np.broadcast_to(common, stepped_levels.shape)
+    stepped = stepped + sum(trial.noise(x - stepped_levels) for x in trial.new)
     factors: Array = special.logsumexp(stepped, axis=1) - special.logsumexp(nothing)
+    if fine:
+        each = np.split(factors, np.cumsum([one.size for one in within])[:-1])
+        factors = np.array([special.logsumexp(one) - math.log(one.size) for one in each])
     posterior = np.asarray(trial.prior) + factors
     odds = float(special.logsumexp(posterior))
     share = np.exp(posterior - odds)

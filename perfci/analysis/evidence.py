@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from scipy import special
 
 from perfci.analysis.robust import level_and_scale, median
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from perfci.analysis.alarms import FalseAlarms
     from perfci.analysis.settings import AnalysisSettings
     from perfci.analysis.variance import VariancePrior
 
@@ -21,13 +22,21 @@ if TYPE_CHECKING:
 class RunValue:
     """One run of one series as a single number: `log` of its location, with the standard error of that.
 
-    `shape` are the quantiles of its iterations (`kinds.shape_of`).
+    `shape` are the quantiles of its iterations (`kinds.shape_of`), `code` the digest of the code that ran.
     """
 
     run_id: str
     log: float
     error: float
     shape: tuple[float, ...] = ()
+    code: str = ""
+
+
+class Reach(Protocol):
+    """What evidence must look like to be reported."""
+
+    def at(self, p_value: float) -> float:
+        """Return the smallest effect that is reported where p-values up to `p_value` are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +45,15 @@ class Evidence:
 
     `window` is the number of latest runs that were held against the baseline, the first of which is
     `since`. `proves` says whether so few runs may prove a change at all. `suspect` says that the latest
-    run alone stands out.
+    run alone stands out. `reach` is that of the runs that spoke, `shortest` that of the fewest that can
+    speak. `proofs` are the p-values of all windows that look like a change, before the lab's history
+    corrects them.
     """
 
     p_value: float
     effect: float
     low: float
     high: float
-    mde: float
     location: float
     baseline_location: float
     baseline: tuple[str, ...]
@@ -51,14 +61,15 @@ class Evidence:
     window: int
     proves: bool
     suspect: bool
+    reach: Reach
+    shortest: Reach
+    proofs: Mapping[int, float]
 
 
 LARGEST = 50.0
 """Differences of logarithms beyond this (a factor of 5e21) are not told apart."""
 AGREEMENT = 0.4
 """Nearly every run of a change shows at least this share of the whole."""
-BOTH = 1.25
-"""Deviations that a change must lie above a floor for two runs to be above it with a chance of 80 %."""
 NEAR_MODE = 1.3
 """A shift within this factor of that of a known mode is that mode."""
 PULL = 1.5
@@ -98,16 +109,63 @@ class Contrast:
         return float(special.stdtrit(self.df, 0.5 + confidence / 2)) * self.error
 
 
-def baseline_scale(baseline: Sequence[RunValue], scale_floor: float) -> tuple[float, float]:
+@dataclass(frozen=True, slots=True)
+class LevelReach:
+    """The smallest relative effect that `window` runs can prove.
+
+    The decision limit of Student's t with `df` degrees of freedom and the standard error `error` of the
+    difference (Currie 1968), `tests` windows paid for, at the p-value that the lab's history asks for
+    (`alarms`), and not below `floor`.
+    """
+
+    window: int
+    df: float
+    error: float
+    tests: int
+    floor: float
+    alarms: FalseAlarms
+
+    def at(self, p_value: float) -> float:
+        """See Reach."""
+        needed = self.alarms.needed(self.window, p_value / self.tests)
+        return max(relative(limit(self.df, self.error, needed)), self.floor)
+
+
+def limit(df: float, error: float, p_value: float) -> float:
+    """Return the difference of logarithms whose two-sided p-value is `p_value`; at most `LARGEST`."""
+    found = -float(special.stdtrit(df, p_value / 2)) * error if p_value > 0 else math.inf
+    return min(LARGEST, found)
+
+
+class Spread(NamedTuple):
+    """Level and run-to-run standard deviation of a baseline, in logarithms, and what that is known from."""
+
+    level: float
+    scale: float
+    df: float
+
+
+MOST_DF = 30.0
+"""The iterations of a baseline never make its deviation known better than this."""
+
+
+def baseline_scale(baseline: Sequence[RunValue], scale_floor: float) -> Spread:
     """Return level and run-to-run standard deviation of a baseline, in logarithms.
 
     The run-to-run deviation is the unit of evidence. It can't be smaller than what the iterations
     of a run leave open, which is the typical standard error of a run's location, nor than
     `scale_floor`: eight equal numbers don't mean that the ninth must be equal.
+
+    n runs have n - 1 degrees of freedom. Where they differ by less than their iterations leave open, the
+    deviation is the iterations' own, which is far better known: then (n - 1) within / deviation. With that
+    the t test keeps its level however much runs really differ (`tests/analysis/test_evidence.py`).
     """
     level, scale = level_and_scale([run.log for run in baseline])
     within = median([run.error for run in baseline])
-    return level, max(scale, within, scale_floor)
+    df = len(baseline) - 1.0
+    if within > scale:
+        df = max(df, min(df * within / max(scale, within / MOST_DF), MOST_DF))
+    return Spread(level, max(scale, within, scale_floor), df)
 
 
 def agreed_shift(shifts: Sequence[float], scale: float) -> float:
@@ -163,6 +221,12 @@ def proves(found: Contrast, floor: float, needed: int, modes: Sequence[float] = 
     return len(found.latest) >= needed and relative(common) >= floor and common > least and not known
 
 
+def shift_error(scale: float, wander: float, latest: int, baseline: int) -> float:
+    """Return the standard error of a shift between so many runs, as in `contrast`."""
+    price = math.pi / 2 if latest > 2 else 1.0  # noqa: PLR2004
+    return scale * math.sqrt(wander + (1 - wander) * price / latest + 1 / baseline)
+
+
 def contrast(
     baseline: Sequence[RunValue],
     latest: Sequence[RunValue],
@@ -171,25 +235,24 @@ def contrast(
     wander: float,
     prior: VariancePrior,
     lab: float = 0.0,
-    known: tuple[float, float] | None = None,
+    known: Spread | None = None,
 ) -> Contrast:
     """Hold the latest runs against the baseline.
 
     The variance of the difference is s^2 (w + (1 - w) c / k + 1 / n) for k latest and n baseline runs
     with run-to-run deviation s: w is the share of the variance that neighbouring nights have in
     common, c = pi/2 the price of a median of three and more. s^2 is moderated by the night's other
-    series, and the test is Student's t with the n - 1 degrees of freedom of the baseline and those of
-    the prior. `lab` (logarithm) is how far the lab itself is known to have moved: nothing of that size can
+    series, and the test is Student's t with the degrees of freedom of the baseline and those of the
+    prior. `lab` (logarithm) is how far the lab itself is known to have moved: nothing of that size can
     be proven tonight, so it is added to the standard error. `known` is what `baseline_scale` gives, if the
     caller has it.
     """
-    level, scale = known or baseline_scale(baseline, scale_floor)
+    level, scale, df = known or baseline_scale(baseline, scale_floor)
     k, n = len(latest), len(baseline)
-    variance, df = prior.moderate(scale**2, n - 1.0)
+    variance, df = prior.moderate(scale**2, df)
     scale = math.sqrt(variance)
     shifts = [run.log - level for run in latest]
-    price = math.pi / 2 if k > 2 else 1.0  # noqa: PLR2004
-    error = math.hypot(scale * math.sqrt(wander + (1 - wander) * price / k + 1 / n), lab)
+    error = math.hypot(shift_error(scale, wander, k, n), lab)
     return Contrast(
         baseline=tuple(baseline),
         latest=tuple(latest),
@@ -209,30 +272,43 @@ def describe(
     floor: float,
     needed: int,
     suspect: bool,
+    alarms: FalseAlarms,
     modes: Sequence[float] = (),
 ) -> Evidence:
     """Turn the contrasts of several windows, shortest first, into what is published.
 
-    The strongest window speaks, and pays for the choice (Bonferroni). The MDE is that of the
-    shortest: what tonight shows of a change that has just come. It is also large enough for each of two
-    runs to show the floor. `needed` runs may prove; `modes` as in `proves`.
+    The strongest window speaks, and pays for the choice (Bonferroni). Its p-value is calibrated by what
+    the lab's history knows of evidence from so many nights (`alarms`). `needed` runs may prove; `modes`
+    as in `proves`. Effects below `floor` (relative) are not reported.
     """
     tests = len(candidates)
-    found, shortest = min(candidates, key=lambda c: c.p_value), candidates[0]
+    raw = [c.p_value for c in candidates]
+    calibrated = [alarms.calibrated(len(c.latest), p) for c, p in zip(candidates, raw, strict=True)]
+    strongest = min(range(tests), key=lambda i: (calibrated[i], raw[i]))
+    found = candidates[strongest]
     half = found.half_width(settings.confidence)
-    critical = float(special.stdtrit(shortest.df, 1 - settings.largest_p / tests / 2))
-    reach = (critical + float(special.stdtrit(shortest.df, settings.power))) * shortest.error
+    proofs = {
+        len(c.latest): p
+        for c, p in zip(candidates, raw, strict=True)
+        if p * tests <= settings.largest_p and proves(c, floor, needed, modes)
+    }
+
+    def reach(contrast: Contrast) -> LevelReach:
+        return LevelReach(len(contrast.latest), contrast.df, contrast.error, tests, floor, alarms)
+
     return Evidence(
-        p_value=min(1.0, found.p_value * tests),
+        p_value=min(1.0, calibrated[strongest] * tests),
         effect=relative(found.difference),
         low=relative(found.difference - half),
         high=relative(found.difference + half),
-        mde=relative(max(reach, math.log1p(floor) + BOTH * shortest.scale)),
         location=math.exp(found.latest[-1].log),
         baseline_location=math.exp(found.level),
         baseline=tuple(run.run_id for run in found.baseline),
         since=found.latest[0].run_id,
         window=len(found.latest),
-        proves=proves(found, floor, needed, modes),
+        proves=len(found.latest) in proofs,
         suspect=suspect,
+        reach=reach(found),
+        shortest=reach(candidates[0]),
+        proofs=proofs,
     )

@@ -6,7 +6,7 @@ product that suddenly fails is not to wait for a second night.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,20 +66,36 @@ def difference_interval(
     return float(low), float(high)
 
 
-def detectable_rate(attempts: int, before: tuple[int, int], alpha: float, power: float) -> float:
-    """Return the smallest rise of the rate that one run of `attempts` would show with this power.
+def critical_failures(attempts: int, before: tuple[int, int], alpha: float) -> int | None:
+    """Return the fewest failures of `attempts`, above the rate before, with an exact p-value up to `alpha`.
 
-    The critical count comes from the exact test, the power from the binomial distribution at the
-    raised rate. 1 - rate where not even a run of failures only would be enough.
+    `before` are the baseline's (failures, attempts). None where not even failures alone are enough.
     """
-    rate = before[0] / before[1]
-    counts = range(int(rate * attempts) + 1, attempts + 1)
-    critical = next((c for c in counts if exact_p_value(c, attempts, *before) <= alpha), None)
-    if critical is None:
-        return 1 - rate
-    rates = np.linspace(rate, 1, 401)
-    enough = stats.binom.sf(critical - 1, attempts, rates) >= power
-    return float(rates[int(np.argmax(enough))] - rate)
+    low, high = int(before[0] / before[1] * attempts) + 1, attempts
+    if low > high or exact_p_value(high, attempts, *before) > alpha:
+        return None
+    while low < high:  # the p-value falls from the rate before upwards
+        middle = (low + high) // 2
+        if exact_p_value(middle, attempts, *before) <= alpha:
+            high = middle
+        else:
+            low = middle + 1
+    return high
+
+
+@dataclass(frozen=True, slots=True)
+class RateReach:
+    """The smallest rise of a failure rate, in points, that one run of `attempts` can prove."""
+
+    attempts: int
+    before: tuple[int, int]
+    floor: float
+
+    def at(self, p_value: float) -> float:
+        """See Reach. The whole way up to a rate of 1 where nothing less is enough."""
+        rate = self.before[0] / self.before[1]
+        fewest = critical_failures(self.attempts, self.before, p_value)
+        return max(1 - rate if fewest is None else fewest / self.attempts - rate, self.floor)
 
 
 @dataclass(slots=True)
@@ -92,6 +108,12 @@ class FailureTrack:
     """Runs since the open change; before a night is decided, its run too."""
     worse: bool = False
     settled: bool = False
+    q_value: float = 1.0
+    """That of the night on which the open change was found."""
+
+    def fork(self) -> FailureTrack:
+        """Return a track that goes on from here without touching this one."""
+        return replace(self, runs=list(self.runs), after=list(self.after))
 
     @staticmethod
     def value_of(point: RunPoint) -> Tally | None:
@@ -101,6 +123,7 @@ class FailureTrack:
     def add(self, run: Tally) -> None:
         """Add the latest run."""
         (self.runs if len(self.runs) < self.settings.min_baseline else self.after).append(run)
+        self.runs = self.runs[-self.settings.longest_baseline :]
 
     def look(self) -> Evidence | None:
         """Hold the latest run against the baseline; None while there is no baseline."""
@@ -109,15 +132,13 @@ class FailureTrack:
         baseline, run = self.runs[-self.settings.longest_baseline :], self.after[-1]
         before = (sum(t.failures for t in baseline), sum(t.attempts for t in baseline))
         low, high = difference_interval((run.failures, run.attempts), before, self.settings.confidence)
-        alpha = self.settings.false_discovery_rate
         p_value = exact_p_value(run.failures, run.attempts, *before)
-        mde = detectable_rate(run.attempts, before, alpha, self.settings.power)
+        reach = RateReach(run.attempts, before, self.settings.failure_floor)
         return Evidence(
             p_value=p_value,
             effect=run.rate - before[0] / before[1],
             low=low,
             high=high,
-            mde=max(mde, self.settings.failure_floor),
             location=run.rate,
             baseline_location=before[0] / before[1],
             baseline=tuple(t.run_id for t in baseline),
@@ -125,18 +146,29 @@ class FailureTrack:
             window=1,
             proves=self._outside(run, baseline),
             suspect=False,
+            reach=reach,
+            shortest=reach,
+            proofs={},
         )
 
-    def decide(self, evidence: Evidence, *, rejected: bool) -> None:
-        """Follow the night's decision about the run that was looked at last."""
+    def could_report(self, evidence: Evidence) -> bool:
+        """Say whether this may be reported at all, however small its p-value is."""
+        return evidence.proves and abs(evidence.effect) >= self.settings.failure_floor
+
+    def decide(self, evidence: Evidence, *, q_value: float, rejected: bool) -> None:
+        """Follow the night's decision about the run that was looked at last.
+
+        An open change is no new discovery: it goes on for as long as its runs could be reported at all.
+        """
         self.settled = False
         run = self.after[-1]
-        changed = rejected and evidence.proves and abs(evidence.effect) >= self.settings.failure_floor
-        if not changed:
+        if not rejected:
             self.runs.append(run)
             self.after = []
             return
         worse = evidence.effect > 0
+        if len(self.after) == 1:
+            self.q_value = q_value
         if len(self.after) > 1 and worse != self.worse:
             self.after = [run]
         self.worse = worse

@@ -6,15 +6,19 @@ The baseline of an open change is what came before it, for as long as the change
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from perfci.analysis.alarms import FalseAlarms
+from perfci.analysis.confirm import Decision
 from perfci.analysis.evidence import (
     Contrast,
     Evidence,
     RunValue,
+    Spread,
     baseline_scale,
     contrast,
     describe,
@@ -27,14 +31,18 @@ from perfci.analysis.variance import VariancePrior
 from perfci.results.model import Metric
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from perfci.analysis.settings import AnalysisSettings
-    from perfci.analysis.types import RunPoint
+    from perfci.analysis.types import Confirmation, RunPoint
 
 BACK = 0.4
 """Share of a step, from the baseline, below which runs are back at it."""
 MODE_VISITS = 2
 """A level that a series has visited and left so often is one of its own modes, not news."""
 SUSPICION = 0.01
+REMEMBERED = 20
+"""Runs that a track keeps beyond its baseline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +90,29 @@ CANARY_RULE = LevelRule(floor=0.01, unit=0.0, scale_floor=0.002, may_be_steady=F
 
 @dataclass(slots=True)
 class OpenChange:
-    """A change that was proven and is neither accepted nor gone. `after` are the runs since."""
+    """A change that was proven and is neither accepted nor gone. `after` are the runs since.
+
+    `q_value` is that of the night on which it was found. `refuted` says that re-runs have shown it to be
+    the lab's, not the code's: it is followed, and not told.
+    """
 
     worse: bool
     after: list[RunValue]
+    q_value: float = 1.0
+    refuted: bool = False
+
+
+@dataclass(slots=True)
+class Pending:
+    """What looked like a change, until it is known whether it lasts.
+
+    `proofs` are the smallest p-values so far, by the number of runs that spoke; `left` runs are still
+    waited for. `same_code`: the same code ran before it, so it can't be the code.
+    """
+
+    proofs: dict[int, float]
+    left: int
+    same_code: bool
 
 
 @dataclass(slots=True)
@@ -100,7 +127,8 @@ class LevelTrack:
     """Levels, in logarithms, of changes that went away again."""
     settled: bool = False
     """True on the night on which an improvement became the baseline."""
-    scales: dict[int, tuple[float, float]] = field(default_factory=dict)
+    pending: Pending | None = None
+    scales: dict[int, Spread] = field(default_factory=dict)
     """Level and deviation of the first so many runs, as they are needed again the next night."""
 
     def value_of(self, point: RunPoint) -> RunValue | None:
@@ -108,11 +136,23 @@ class LevelTrack:
         usable = [max(v, self.rule.unit) for v in point.values if v >= 0]
         if self.rule.tail:
             tail = tail_location(usable)
-            return None if tail is None else RunValue(point.run_id, tail, 0.0, shape_of(usable))
+            return None if tail is None else RunValue(point.run_id, tail, 0.0, shape_of(usable), point.code)
         location = run_location(usable)
         if location is None:
             return None
-        return RunValue(point.run_id, location.log, location.error, shape_of(usable))
+        return RunValue(point.run_id, location.log, location.error, shape_of(usable), point.code)
+
+    def fork(self) -> LevelTrack:
+        """Return a track that goes on from here without touching this one."""
+        change, pending = self.change, self.pending
+        return replace(
+            self,
+            runs=list(self.runs),
+            change=change and replace(change, after=list(change.after)),
+            visits=list(self.visits),
+            pending=pending and replace(pending, proofs=dict(pending.proofs)),
+            scales=dict(self.scales),
+        )
 
     def kind(self) -> ChangeKind:
         """Return what the open change looks like."""
@@ -121,19 +161,40 @@ class LevelTrack:
         return _kind(self._kept(), self.change.after if self.change is not None else [])
 
     def add(self, run: RunValue) -> None:
-        """Add the latest run."""
+        """Add the latest run, and forget what is too old to be looked at."""
         (self.runs if self.change is None else self.change.after).append(run)
+        most = self.settings.longest_baseline + REMEMBERED
+        if len(self.runs) > 2 * most:
+            self._replace(self.runs[-most:])
+        if self.pending is not None:
+            self.pending.left -= 1
+
+    def false_alarm(self) -> Mapping[int, float]:
+        """Return the proofs of what looked like a change long enough ago and was none; empty if nothing did.
+
+        It went away by itself within as many runs as the longest window has, or began between two runs of
+        the same code.
+        """
+        if self.pending is None or self.pending.left > 0:
+            return {}
+        found, self.pending = self.pending, None
+        return found.proofs if self.change is None or found.same_code else {}
 
     def variance(self) -> tuple[float, float] | None:
         """Return the baseline's run-to-run variance and its degrees of freedom; None without a baseline."""
         latest = 1 if self.change is None else 0
-        runs = len(self._kept(latest))
-        if runs < self.settings.min_baseline:
+        if len(self._kept(latest)) < self.settings.min_baseline:
             return None
-        return self._scale(latest)[1] ** 2, runs - 1.0
+        found = self._scale(latest)
+        return found.scale**2, found.df
 
-    def look(self, prior: VariancePrior, lab: float = 0.0) -> Evidence | None:
-        """Return what the latest runs show; None while there is no baseline. `lab` as in `contrast`."""
+    def look(
+        self, prior: VariancePrior, lab: float = 0.0, alarms: FalseAlarms | None = None
+    ) -> Evidence | None:
+        """Return what the latest runs show; None while there is no baseline.
+
+        `lab` as in `contrast`; `alarms` is what is known of false alarms of such series.
+        """
         lab = lab if self.rule.follows_lab else 0.0
         longest = max(self.settings.windows)
         if self.change is not None:
@@ -143,42 +204,73 @@ class LevelTrack:
             candidates = [self._contrast(k, self.runs[-k:], prior, lab) for k in fitting or self._first()]
         if not candidates:
             return None
-        return describe(
+        evidence = describe(
             candidates,
             self.settings,
-            floor=self.rule.floor,
+            floor=max(self.rule.floor, self.rule.unit / math.exp(candidates[0].level)),
             needed=self._needed(),
             suspect=self._suspect(prior),
+            alarms=alarms or FalseAlarms(),
             modes=self.visits if len(self.visits) >= MODE_VISITS else (),
         )
+        self._watch(evidence)
+        return evidence
 
-    def decide(self, evidence: Evidence, *, rejected: bool) -> None:
-        """Follow the night's decision: `rejected` says that "nothing changed" was given up.
+    def _watch(self, evidence: Evidence) -> None:
+        """Remember what looks like a change, to learn later whether it was one."""
+        if self.change is not None or not evidence.proofs:
+            return
+        if self.pending is None:
+            first = max(len(self.runs) - evidence.window, 1)
+            before, after = self.runs[first - 1].code, self.runs[first].code
+            same = bool(before) and before == after
+            self.pending = Pending({}, max(self.settings.windows), same)
+        for window, p in evidence.proofs.items():
+            self.pending.proofs[window] = min(p, self.pending.proofs.get(window, 1.0))
 
-        A tail that has moved with all the other requests is not a change of the tail.
-        """
+    def could_report(self, evidence: Evidence) -> bool:
+        """Say whether this may be reported at all, however small its p-value is."""
+        if self.change is not None or not evidence.proves or abs(evidence.effect) < evidence.reach.at(1.0):
+            return False
+        # A tail that has moved with all the other requests is not a change of the tail.
+        start = self._start(evidence.window)
+        return not self.rule.tail or _kind(self.runs[:start], self.runs[start:]) is not ChangeKind.SHIFT
+
+    def decide(self, evidence: Evidence, *, q_value: float, rejected: bool) -> None:
+        """Follow the night's decision: `rejected` says that "nothing changed" was given up."""
         self.settled = False
         if self.change is None:
-            if rejected and evidence.proves and self._is_large(evidence):
+            if rejected:
                 start = self._start(evidence.window)
-                before, after = self.runs[:start], self.runs[start:]
-                if not (self.rule.tail and _kind(before, after) is ChangeKind.SHIFT):
-                    self.change = OpenChange(evidence.effect > 0, after)
-                    self._replace(before)
+                self.change = OpenChange(evidence.effect > 0, self.runs[start:], q_value)
+                self._replace(self.runs[:start])
         elif self._is_back(self.change):
             needed = self._needed()
             self.visits.append(median([run.log for run in self.change.after[:-needed]]))
             self._replace([*self.runs, *self.change.after[-needed:]])
             self.change = None
-        elif not self.change.worse and len(self.change.after) >= self.settings.settle:
+        elif (self.change.refuted or not self.change.worse) and len(
+            self.change.after
+        ) >= self.settings.settle:
             self._replace(self.change.after)
-            self.change, self.settled = None, True
+            self.change, self.pending, self.settled = None, None, True
             self.visits = []
 
-    def _is_large(self, evidence: Evidence) -> bool:
-        """Say whether a change is worth a report: above the floor, and at least one unit."""
-        absolute = abs(evidence.effect) * evidence.baseline_location
-        return abs(evidence.effect) >= self.rule.floor and absolute >= self.rule.unit
+    def follow_reruns(self, answer: Confirmation) -> None:
+        """Follow what re-runs have shown of a change.
+
+        One that they confirmed is open, however few nights show it. One that they refuted is the lab's:
+        until it is gone it is no news, and once it has lasted it is the baseline.
+        """
+        if answer.decision is Decision.DIFFERENT:
+            known = self.runs if self.change is None else [*self.runs, *self.change.after]
+            after = [run for run in known if run.run_id >= answer.since]
+            if after and len(known) - len(after) >= self.settings.min_baseline:
+                self.change = OpenChange(answer.worse, after)
+                self.pending = None
+                self._replace(known[: len(known) - len(after)])
+        elif answer.decision is Decision.SAME and self.change is not None:
+            self.change.refuted = True
 
     def movement(self) -> float:
         """Return how far the latest two runs are certainly off the baseline, in logarithms; 0 if unknown."""
@@ -192,13 +284,13 @@ class LevelTrack:
         """Forget all but the latest runs: the lab has changed under the series."""
         known = self.runs if self.change is None else [*self.runs, *self.change.after]
         self._replace(known[len(known) - latest :])
-        self.change = None
+        self.change = self.pending = None
         self.visits = []
 
     def forget(self, since: str) -> None:
         """Forget the runs from a run on: another track accounts for them."""
         self._replace([run for run in self.runs if run.run_id < since])
-        self.change = None
+        self.change = self.pending = None
 
     def _kept(self, latest: int = 0) -> list[RunValue]:
         """Return the baseline without the latest runs."""
@@ -208,7 +300,7 @@ class LevelTrack:
         latest = 1 if self.change is None else 0
         if not self.rule.may_be_steady or len(self._kept(latest)) < self.settings.min_baseline:
             return False
-        return self._scale(latest)[1] <= self.settings.steady_scale
+        return self._scale(latest).scale <= self.settings.steady_scale
 
     def _first(self) -> tuple[int, ...]:
         """Return the window of the first run after a young baseline, which can't prove yet."""
@@ -232,11 +324,11 @@ class LevelTrack:
         least = min(window, self._needed())
         longest = min(max(self.settings.windows) + window, len(self.runs) - self.settings.min_baseline)
         sizes = range(least, max(longest, least) + 1)
-        logs = np.array([run.log for run in self.runs])
+        logs = np.array([run.log for run in self._kept()])
         gains = [
             abs(logs[-k:].mean() - np.median(logs[:-k])) * np.sqrt(k * (1 - k / logs.size)) for k in sizes
         ]
-        return logs.size - sizes[int(np.argmax(gains))]
+        return len(self.runs) - sizes[int(np.argmax(gains))]
 
     def _is_back(self, change: OpenChange) -> bool:
         """Say whether the latest runs are clearly nearer to the baseline than to the changed level.
@@ -247,7 +339,7 @@ class LevelTrack:
         needed = self._needed()
         if len(change.after) <= needed:
             return False
-        level, _ = self._scale(0)
+        level = self._scale(0).level
         step = float(np.median([run.log for run in change.after[:-needed]])) - level
         if (step > 0) != change.worse:
             return True
@@ -257,7 +349,7 @@ class LevelTrack:
     def _replace(self, runs: list[RunValue]) -> None:
         self.runs, self.scales = runs, {}
 
-    def _scale(self, latest: int) -> tuple[float, float]:
+    def _scale(self, latest: int) -> Spread:
         """Return level and deviation of the baseline without the latest runs."""
         number = len(self.runs) - latest
         if number not in self.scales:

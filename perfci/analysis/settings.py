@@ -18,13 +18,14 @@ class AnalysisSettings:
     max_baseline: int = 60
     """Older runs of a baseline are forgotten; at least `min_baseline` are kept."""
     false_discovery_rate: float = 0.05
-    """Share of a night's newly reported changes that may be false (Benjamini-Hochberg)."""
+    """Share of the newly reported changes that may be false, over `memory` nights (`multiple.q_values`)."""
+    memory: int = 7
+    """Nights over which false discoveries are counted. The longest window is about as long: further nights
+    hold much the same runs against each other, so more tests than these are not independent."""
     largest_p: float = 0.005
     """And no change is reported on weaker evidence than this, however few series the night has."""
     confidence: float = 0.95
     """Level of the published intervals."""
-    power: float = 0.8
-    """Chance with which a change of the size of the published MDE is found."""
     latency_floor: float = 0.05
     """Smaller changes of a timing are never reported, however sure they are."""
     tail_floor: float = 0.15

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 # Needed at run time: judgements are read back from JSON by their types.
+from perfci.analysis.confirm import Decision  # noqa: TC001
 from perfci.results.model import SeriesKey  # noqa: TC001
 
 
@@ -56,6 +57,53 @@ class SeriesHistory:
     points: tuple[RunPoint, ...]
 
 
+class Basis(StrEnum):
+    """What a confirmation rests on."""
+
+    RERUNS = "re-runs"
+    """Fresh deployments of both revisions."""
+    SAME_CODE = "same code"
+    """Nothing was run: code and environment are those of the baseline, so the lab has changed."""
+    NOTHING = "nothing"
+    """No re-runs were possible: the night's own verdict stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What re-runs of the last good and of the new revision have shown of one series.
+
+    `asked` is the run that raised the question, whose code is the new side; `since` the first run of the
+    suspected change; `good` the run whose code is the old side. `worse` says what was asked: whether the
+    series is slower, or whether it is faster; `claimed` whether the night's own rules had called it a
+    change, or only found it worth asking. `old` and `new` name the revisions for people. `runs` are
+    the ids of the re-runs that counted, in their order; `old_runs` and `new_runs` of them were of each
+    side, each a fresh deployment. `effect` with its 95 % interval `low`..`high` is new against old,
+    relative. `log_proof` is the natural logarithm of the Bayes factor for a change, from the re-runs
+    alone. `began` and `ended` are seconds since the epoch. `reason` says how it ended.
+    """
+
+    decision: Decision
+    basis: Basis
+    reason: str
+    asked: str
+    since: str
+    worse: bool = True
+    tail: bool = False
+    claimed: bool = True
+    good: str | None = None
+    old: str = ""
+    new: str = ""
+    runs: tuple[str, ...] = ()
+    old_runs: int = 0
+    new_runs: int = 0
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+    log_proof: float | None = None
+    began: float | None = None
+    ended: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """The answer for one series in one run, with the evidence.
@@ -67,6 +115,7 @@ class Judgement:
     `baseline_location` are in the unit of the metric. What does not apply is None. Effects of a failure
     rate are differences in points of the rate, because a baseline without failures has no ratio.
     `suspect` says that the latest run alone stands out, which proves nothing yet but is worth a re-run.
+    `confirmation` is what re-runs have shown of this change; None where nobody asked.
     """
 
     key: SeriesKey
@@ -85,3 +134,4 @@ class Judgement:
     since: str | None = None
     kind: ChangeKind | None = None
     suspect: bool = False
+    confirmation: Confirmation | None = None

@@ -2,19 +2,23 @@
 
 The nights are replayed from the oldest run to the latest, with the decisions that would have been
 taken then. So everything that a verdict depends on (which runs are the baseline, which change is
-open, since when) follows from the histories and from what people accepted; no state is kept.
+open, since when) follows from the histories, from what re-runs have shown and from what people
+accepted. `Replay` is where a lab's nights have led; `perfci.analysis.state` writes it down, so that
+not every night is replayed again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from perfci.analysis.alarms import FalseAlarms
 from perfci.analysis.failures import FailureTrack
 from perfci.analysis.levels import CANARY_RULE, LevelTrack, rule_of, tail_rule
-from perfci.analysis.multiple import q_values
+from perfci.analysis.multiple import q_values, threshold
 from perfci.analysis.robust import median
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.types import ChangeKind, Judgement, Outcome
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from perfci.analysis.evidence import Evidence
-    from perfci.analysis.types import RunPoint, SeriesHistory
+    from perfci.analysis.types import Confirmation, RunPoint, SeriesHistory
     from perfci.results.model import SeriesKey
 
 
@@ -40,6 +44,17 @@ class Part(NamedTuple):
     tail: bool
 
 
+Kind = tuple[Metric, bool]
+"""Series of one kind are alike: those of a metric, the tails of timings apart."""
+
+
+class Limits(NamedTuple):
+    """What decided tonight: the q-value of each part, and the p-value up to which changes were reported."""
+
+    q_values: Mapping[Part, float]
+    p_value: float
+
+
 @dataclass(slots=True)
 class Replay:
     """The nights of a lab, fed one by one, oldest first; `judge` is this on whole histories."""
@@ -48,11 +63,19 @@ class Replay:
     tracks: dict[Part, Track] = field(default_factory=dict)
     canaries: dict[Part, LevelTrack] = field(default_factory=dict)
     """The lab's own series, likewise."""
+    alarms: dict[Kind, FalseAlarms] = field(default_factory=dict)
+    """What is known of false alarms."""
+    found: list[int] = field(default_factory=list)
+    """How many changes were found on each of the latest nights."""
+    latest: str = ""
+    """The last night that was fed."""
+    confirmations: Mapping[tuple[SeriesKey, str], Confirmation] = field(default_factory=dict)
+    """What re-runs have shown, by series and the run that raised the question."""
 
     def track(self, part: Part) -> Track:
         """Return the state of a part."""
         if part not in self.tracks:
-            self.tracks[part] = _new_track(part, self.settings)
+            self.tracks[part] = new_track(part, self.settings)
         return self.tracks[part]
 
     def night(
@@ -74,35 +97,98 @@ class Replay:
             for track in tracks.values():
                 if isinstance(track, LevelTrack) and track.rule.follows_lab:
                     track.restart(moved)
+        self._learn(tracks)
         priors = _priors(tracks)
         seen = {
             part: evidence
             for part, track in tracks.items()
-            if (evidence := _look(track, priors[part.key.metric, part.tail], movement)) is not None
+            if (evidence := self._look(part, track, priors[_kind(part)], movement)) is not None
         }
-        adjusted = self._decide(seen)
+        opened = {part for part in seen if _is_open(self.track(part))}
+        limits = self._decide(seen, opened)
+        self._follow_reruns(points)
         out = {}
         for key, point in points.items():
             parts = _parts(key, point.environment)
             if parts[0] in seen:
                 self._follow_middle(*parts)
-                speaking = self._speaking(parts, seen)
-                out[key] = _judgement(
-                    point, speaking, self.track(speaking), seen[speaking], adjusted[speaking]
-                )
+                part = self._speaking(parts, seen)
+                evidence = seen[part]
+                mde = self._mde(part, evidence, limits, known=part in opened)
+                out[key] = _judgement(point, part, self.track(part), evidence, (limits.q_values[part], mde))
         return out
 
-    def _decide(self, seen: Mapping[Part, Evidence]) -> dict[Part, float]:
-        """Decide for every part, and return the q-values. An open change is no new discovery."""
-        fresh = [part for part in seen if not _is_open(self.track(part))]
-        adjusted = {part: evidence.p_value for part, evidence in seen.items()}
-        fresh_q = q_values(np.array([adjusted[part] for part in fresh]))
-        adjusted |= dict(zip(fresh, fresh_q.tolist(), strict=True))
+    def fork(self) -> Replay:
+        """Return a replay that goes on from here without touching this one."""
+        return replace(
+            self,
+            tracks={part: track.fork() for part, track in self.tracks.items()},
+            canaries={part: track.fork() for part, track in self.canaries.items()},
+            alarms={kind: replace(alarms, seen=list(alarms.seen)) for kind, alarms in self.alarms.items()},
+            found=list(self.found),
+        )
+
+    def _learn(self, tracks: Mapping[Part, Track]) -> None:
+        """Note which of what looked like changes some nights ago were none."""
+        for kind in {_kind(part) for part in tracks}:
+            alike = [t for p, t in tracks.items() if _kind(p) == kind and isinstance(t, LevelTrack)]
+            alarms = self.alarms.setdefault(kind, FalseAlarms())
+            alarms.night(sum(track.change is None for track in alike))
+            for track in alike:
+                alarms.note(track.false_alarm())
+
+    def _look(self, part: Part, track: Track, prior: VariancePrior, movement: float) -> Evidence | None:
+        if isinstance(track, FailureTrack):
+            return track.look()
+        return track.look(prior, movement, self.alarms[_kind(part)])
+
+    def _decide(self, seen: Mapping[Part, Evidence], opened: set[Part]) -> Limits:
+        """Decide for every part. An open change is no new discovery, and keeps the q-value it had.
+
+        Evidence that may not be reported, whatever its p-value, counts as a test with a p-value of 1.
+        """
+        settings, before = self.settings, sum(self.found)
+        fresh = [part for part in seen if part not in opened]
+        able = [self.track(part).could_report(seen[part]) for part in fresh]
+        p = [seen[part].p_value if can else 1.0 for part, can in zip(fresh, able, strict=True)]
+        adjusted = dict(
+            zip(fresh, q_values(np.array(p), before=before, nights=settings.memory).tolist(), strict=True)
+        )
+        rate = settings.false_discovery_rate
+        number = sum(q <= rate for q in adjusted.values())
+        enough = threshold(rate, found=number, tests=len(fresh), before=before, nights=settings.memory)
+        found = 0
         for part, evidence in seen.items():
-            enough = adjusted[part] <= self.settings.false_discovery_rate
-            rejected = enough and evidence.p_value <= self.settings.largest_p
-            self.track(part).decide(evidence, rejected=rejected)
-        return adjusted
+            track = self.track(part)
+            if part in opened:
+                adjusted[part] = _q_value(track)
+                rejected = track.could_report(evidence) and evidence.p_value <= settings.largest_p
+            else:
+                rejected = adjusted[part] <= rate and evidence.p_value <= settings.largest_p
+                found += rejected
+            track.decide(evidence, q_value=adjusted[part], rejected=rejected)
+        self.found = [*self.found, found][-max(settings.memory - 1, 0) :] if settings.memory > 1 else []
+        return Limits(adjusted, min(enough, settings.largest_p))
+
+    def _mde(self, part: Part, evidence: Evidence, limits: Limits, *, known: bool) -> float:
+        """Return the smallest effect that tonight's decision could report of this part.
+
+        Of a change that is known from nights before, what proves that it is still there.
+        """
+        if known:
+            return evidence.reach.at(self.settings.largest_p)
+        if _open_change(self.track(part))[0] is not None:
+            return evidence.reach.at(limits.p_value)
+        return evidence.shortest.at(limits.p_value)
+
+    def _follow_reruns(self, points: Mapping[SeriesKey, RunPoint]) -> None:
+        """Let what re-runs have shown of tonight's suspects count from tonight on."""
+        for key, point in points.items():
+            answer = self.confirmations.get((key, point.run_id))
+            if answer is not None:
+                track = self.track(Part(key, point.environment, answer.tail))
+                if isinstance(track, LevelTrack):
+                    track.follow_reruns(answer)
 
     def _follow_middle(self, middle: Part, *tail: Part) -> None:
         """While the middle of a timing has changed, its tail is not judged: it changes with it."""
@@ -133,7 +219,9 @@ class Replay:
         steps = []
         for track in tracks:
             evidence = track.look(VariancePrior())
-            if evidence is not None and evidence.proves and evidence.p_value <= self.settings.largest_p:
+            if evidence is None or evidence.p_value > self.settings.largest_p:
+                continue
+            if track.could_report(evidence):
                 steps.append(evidence.window)
         if not steps or 2 * len(steps) < len(tracks):
             return 0, movement
@@ -146,7 +234,8 @@ class Replay:
         return self.canaries.setdefault(part, LevelTrack(CANARY_RULE, self.settings))
 
 
-def _new_track(part: Part, settings: AnalysisSettings) -> Track:
+def new_track(part: Part, settings: AnalysisSettings) -> Track:
+    """Return the state of a part that has not had a run yet."""
     if part.key.metric is Metric.FAILURE_RATE:
         return FailureTrack(settings)
     rule = tail_rule(settings) if part.tail else rule_of(part.key.metric, settings)
@@ -176,6 +265,7 @@ def judge(
     settings: AnalysisSettings = AnalysisSettings(),  # noqa: B008 - immutable
     accepted: Mapping[SeriesKey, str] | None = None,
     canaries: Sequence[SeriesHistory] = (),
+    confirmations: Mapping[tuple[SeriesKey, str], Confirmation] | None = None,
 ) -> tuple[Judgement, ...]:
     """Judge the last run of every series; the answers are in the order of the histories.
 
@@ -185,30 +275,65 @@ def judge(
     it are no longer part of the baseline. `canaries` are the histories of the lab's own fixed
     workloads (a node and a workload each, metric seconds). A lasting step in half of them starts every
     baseline anew, as a new environment digest does; what they move tonight is added to the uncertainty
-    of all timings and CPU seconds.
+    of all timings and CPU seconds. `confirmations` are what re-runs have shown, by series and the run
+    that raised the question: from that run on a change is what they say, real or noise.
 
     The order of the series does not matter, nor does the unit of a timing. Invalid runs, runs in
     another environment and failed iterations are never compared with.
     """
-    accepted = accepted or {}
-    replay = Replay(settings)
+    return follow(Replay(settings, confirmations=confirmations or {}), histories, accepted, canaries)
+
+
+def follow(
+    replay: Replay,
+    histories: Sequence[SeriesHistory],
+    accepted: Mapping[SeriesKey, str] | None = None,
+    canaries: Sequence[SeriesHistory] = (),
+) -> tuple[Judgement, ...]:
+    """Feed the nights that a replay has not seen yet, and judge the last run of every series.
+
+    As `judge`, for a replay that knows the nights up to `replay.latest`: `histories` need not hold them.
+    """
+    answers = feed(replay, histories, accepted, canaries)
+    environments: dict[SeriesKey, set[str]] = defaultdict(set)
+    for part in replay.tracks:
+        environments[part.key].add(part.environment)
+    return tuple(
+        (h.points and answers.get((h.key, h.points[-1].run_id))) or _without_evidence(h, replay, environments)
+        for h in histories
+    )
+
+
+def feed(
+    replay: Replay,
+    histories: Sequence[SeriesHistory],
+    accepted: Mapping[SeriesKey, str] | None = None,
+    canaries: Sequence[SeriesHistory] = (),
+    before: str | None = None,
+) -> dict[tuple[SeriesKey, str], Judgement]:
+    """Feed the nights that a replay has not seen yet, up to the run `before`, which is left out."""
+    nights, lab = by_night(histories, accepted or {}), by_night(canaries, {}, valid=False)
+    answers: dict[tuple[SeriesKey, str], Judgement] = {}
+    for run_id in sorted(nights):
+        if run_id > replay.latest and (before is None or run_id < before):
+            answers |= {(key, run_id): j for key, j in replay.night(nights[run_id], lab.get(run_id)).items()}
+            replay.latest = run_id
+    return answers
+
+
+def by_night(
+    histories: Sequence[SeriesHistory], accepted: Mapping[SeriesKey, str], *, valid: bool = True
+) -> dict[str, dict[SeriesKey, RunPoint]]:
+    """Return the runs of many series by run, those before an accepted change left out.
+
+    With `valid` also those in which the lab was not fit to measure.
+    """
     nights: dict[str, dict[SeriesKey, RunPoint]] = {}
     for history in histories:
         for point in _kept_points(history, accepted):
-            if point.valid:
+            if point.valid or not valid:
                 nights.setdefault(point.run_id, {})[history.key] = point
-    lab: dict[str, dict[SeriesKey, RunPoint]] = {}
-    for history in canaries:
-        for point in history.points:
-            lab.setdefault(point.run_id, {})[history.key] = point
-    answers: dict[tuple[SeriesKey, str], Judgement] = {}
-    for run_id in sorted(nights):
-        answers |= {(key, run_id): j for key, j in replay.night(nights[run_id], lab.get(run_id)).items()}
-    return tuple(
-        (h.points and answers.get((h.key, h.points[-1].run_id)))
-        or _without_evidence(h, _kept_points(h, accepted), replay)
-        for h in histories
-    )
+    return nights
 
 
 def _kept_points(history: SeriesHistory, accepted: Mapping[SeriesKey, str]) -> list[RunPoint]:
@@ -216,15 +341,15 @@ def _kept_points(history: SeriesHistory, accepted: Mapping[SeriesKey, str]) -> l
     return [p for p in history.points if p.run_id >= first]
 
 
-def _look(track: Track, prior: VariancePrior, lab: float) -> Evidence | None:
-    return track.look() if isinstance(track, FailureTrack) else track.look(prior, lab)
+def _kind(part: Part) -> Kind:
+    return part.key.metric, part.tail
 
 
-def _priors(tracks: Mapping[Part, Track]) -> dict[tuple[Metric, bool], VariancePrior]:
+def _priors(tracks: Mapping[Part, Track]) -> dict[Kind, VariancePrior]:
     """Learn from the night's series of a kind how much runs of such a series differ."""
     priors = {}
-    for kind in {(part.key.metric, part.tail) for part in tracks}:
-        alike = [t for p, t in tracks.items() if (p.key.metric, p.tail) == kind and isinstance(t, LevelTrack)]
+    for kind in {_kind(part) for part in tracks}:
+        alike = [t for p, t in tracks.items() if _kind(p) == kind and isinstance(t, LevelTrack)]
         known = np.array([v for t in alike if (v := t.variance()) is not None]).reshape(-1, 2)
         priors[kind] = fit_prior(known[:, 0], known[:, 1])
     return priors
@@ -237,11 +362,22 @@ def _is_open(track: Track) -> bool:
     return track.change is not None
 
 
-def _judgement(point: RunPoint, part: Part, track: Track, evidence: Evidence, q_value: float) -> Judgement:
+def _q_value(track: Track) -> float:
+    """Return the q-value with which an open change was found."""
+    if isinstance(track, FailureTrack):
+        return track.q_value
+    return 1.0 if track.change is None else track.change.q_value
+
+
+def _judgement(
+    point: RunPoint, part: Part, track: Track, evidence: Evidence, limits: tuple[float, float]
+) -> Judgement:
+    """Say what came out; `limits` are the part's q-value and its MDE."""
+    q_value, mde = limits
     worse, since, kind = _open_change(track)
     if worse is not None:
         outcome = Outcome.REGRESSION if worse else Outcome.IMPROVEMENT
-    elif isinstance(track, LevelTrack) and evidence.mde > track.settings.useful_mde and not track.settled:
+    elif isinstance(track, LevelTrack) and mde > track.settings.useful_mde and not track.settled:
         outcome = Outcome.TOO_NOISY
     else:
         outcome = Outcome.NO_CHANGE
@@ -249,14 +385,15 @@ def _judgement(point: RunPoint, part: Part, track: Track, evidence: Evidence, q_
         key=part.key,
         run_id=point.run_id,
         outcome=outcome,
-        reason=_reason(outcome, evidence, since, settled=track.settled, tail=part.tail),
+        reason=_reason(outcome, evidence, since, mde, settled=track.settled, tail=part.tail)
+        + _refuted(track),
         baseline=evidence.baseline,
         location=evidence.location,
         baseline_location=evidence.baseline_location,
         effect=evidence.effect,
         low=evidence.low,
         high=evidence.high,
-        mde=evidence.mde,
+        mde=mde,
         p_value=evidence.p_value,
         q_value=q_value,
         since=since,
@@ -271,12 +408,21 @@ def _open_change(track: Track) -> tuple[bool | None, str | None, ChangeKind | No
         return (
             (track.worse, track.after[0].run_id, ChangeKind.FAILURES) if track.after else (None, None, None)
         )
-    if track.change is None:
+    if track.change is None or track.change.refuted:
         return None, None, None
     return track.change.worse, track.change.after[0].run_id, track.kind()
 
 
-def _reason(outcome: Outcome, evidence: Evidence, since: str | None, *, settled: bool, tail: bool) -> str:
+def _refuted(track: Track) -> str:
+    """Say of a change that re-runs have refuted since when it is there."""
+    if isinstance(track, FailureTrack) or track.change is None or not track.change.refuted:
+        return ""
+    return f"; re-runs have refuted the change since {track.change.after[0].run_id}"
+
+
+def _reason(
+    outcome: Outcome, evidence: Evidence, since: str | None, mde: float, *, settled: bool, tail: bool
+) -> str:
     """Say in a sentence how the answer was found."""
     interval = f"{evidence.effect:+.1%} [{evidence.low:+.1%}, {evidence.high:+.1%}]"
     against = f"against {len(evidence.baseline)} baseline runs"
@@ -284,25 +430,30 @@ def _reason(outcome: Outcome, evidence: Evidence, since: str | None, *, settled:
         what = "the slow requests alone: " if tail else ""
         return f"{what}{interval} {against}, since {since}"
     if settled:
-        return f"the improvement of {interval} has lasted; its level is the baseline from now on"
+        return f"the change of {interval} has lasted; its level is the baseline from now on"
     if evidence.suspect:
         return f"the latest run alone stands out; {interval} {against} is not proof yet"
     if outcome is Outcome.TOO_NOISY:
-        return f"{interval} {against}; only changes above {evidence.mde:.0%} could be shown"
-    return f"{interval} {against}; changes above {evidence.mde:.1%} would have been shown"
+        return f"{interval} {against}; only changes above {mde:.0%} could be shown"
+    return f"{interval} {against}; changes above {mde:.1%} would have been shown"
 
 
-def _without_evidence(history: SeriesHistory, kept: Sequence[RunPoint], replay: Replay) -> Judgement:
-    """Answer for a series whose last run could not be held against anything."""
+def _without_evidence(
+    history: SeriesHistory, replay: Replay, environments: Mapping[SeriesKey, set[str]]
+) -> Judgement:
+    """Answer for a series whose last run could not be held against anything.
+
+    `environments` are those in which each series has run.
+    """
     if not history.points:
         return Judgement(history.key, "", Outcome.NO_DATA, "the series has no runs")
     last = history.points[-1]
     if not last.valid:
         return Judgement(history.key, last.run_id, Outcome.INVALID, "the lab was not fit to measure")
-    if replay.track(_parts(history.key, last.environment)[0]).value_of(last) is None:
+    track = replay.track(_parts(history.key, last.environment)[0])
+    if track.value_of(last) is None:
         reason = f"{last.failures} of {last.attempts} iterations failed; none gave a value"
         return Judgement(history.key, last.run_id, Outcome.NO_DATA, reason)
-    same = sum(p.valid and p.environment == last.environment for p in kept)
-    start = "the environment is new: " if any(p.environment != last.environment for p in kept) else ""
-    reason = f"{start}run {same} of the {replay.settings.min_baseline} that a baseline needs"
+    start = "the environment is new: " if environments[history.key] > {last.environment} else ""
+    reason = f"{start}run {len(track.runs)} of the {replay.settings.min_baseline} that a baseline needs"
     return Judgement(history.key, last.run_id, Outcome.NO_BASELINE, reason)

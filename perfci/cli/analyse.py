@@ -1,30 +1,84 @@
-"""`perfci analyse`: what a run's numbers mean."""
+"""`perfci analyse`: what a run's numbers mean, what a history holds, and what it could have shown."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from perfci import config
-from perfci.cli.output import Json, errors_reported, print_json
+from perfci.cli.groups import DEFAULT, DefaultGroup
+from perfci.cli.output import Json, errors_reported, print_json, print_table
+from perfci.errors import UsageError
 from perfci.report.terminal import show_judgements
 from perfci.results.archive import read_archive
 from perfci.runs import judging
+from perfci.runs.changes import Change, Column, column_of, find_changes, read_csv
 from perfci.runs.controller import Controller
 from perfci.runs.listing import find_run
+from perfci.runs.past import past
+from perfci.runs.progress import Silent, Terminal
+from perfci.runs.what_if import Report
+from perfci.runs.what_if import what_if as try_steps
 
 
+class SeriesUnknown(UsageError):
+    """No series of the job has this in its name."""
+
+    template = "no series of {job} has {wanted!r} in its name"
+    help = "`perfci analyse --full` lists the series; a part of scenario, action or metric is enough."
+
+
+class HistoryUnclear(UsageError):
+    """More than one source of histories was given."""
+
+    template = "expected at most one of SERIES, --csv and --otava"
+    help = "`perfci analyse changepoints --help` shows the three forms."
+
+
+class _Group(DefaultGroup):
+    """Without any word it is its default command: the last run is judged."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See DefaultGroup."""
+        return super().parse_args(ctx, args or [DEFAULT])
+
+
+app = typer.Typer(
+    cls=_Group,
+    help="Judge a run against its history: `perfci analyse`, `perfci analyse RUN`, with `--full` for every "
+    'series. `perfci analyse --what-if "+5 %"` says which steps would have been found in the archived '
+    "history, and when.",
+)
+
+Job = Annotated[str | None, typer.Option(help="Name of the job. Default: the one that ran last.")]
+
+
+@app.command(DEFAULT, hidden=True)
 def analyse(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or `last`.")] = "last",
     full: Annotated[bool, typer.Option("--full", help="List the series that did not change, too.")] = False,
+    what_if: Annotated[
+        str | None,
+        typer.Option("--what-if", metavar="STEP", help='Put steps like "+5 %" or "20ms" into the history.'),
+    ] = None,
+    job: Annotated[
+        str | None, typer.Option(help="With --what-if: name of the job. Default: the one that ran last.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Judge every series of a run against its history. Nothing is sent; `perfci run` does that.
 
-    Leaves with 1 where something is slower.
+    Leaves with 1 where something is slower. With --what-if no run is judged: steps are put into the archived
+    history at many nights, and for each series it is told which share of them is found, and when. Takes about
+    two minutes at most.
     """
+    if what_if is not None:
+        _what_if(what_if, job, as_json=as_json)
+        return
     with errors_reported(as_json=as_json):
         controller = Controller(config.load())
         results = read_archive(find_run(controller.state.archive, run_id))
@@ -35,3 +89,61 @@ def analyse(
         else:
             show_judgements(Console(), judgements, full=full)
     raise typer.Exit(judging.exit_code(judgements))
+
+
+@app.command()
+def changepoints(
+    series: Annotated[
+        str, typer.Argument(metavar="SERIES", help="Only series with this in their name.")
+    ] = "",
+    job: Job = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="A CSV file: run or time, then numbers.")
+    ] = None,
+    otava: Annotated[
+        Path | None, typer.Option("--otava", metavar="FILE", help="A CSV file as Apache Otava reads it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the changes of level in whole histories, each with its date, size and certainty.
+
+    Of the job's series, or of the columns of a CSV file: `run,a,b` with one line per run, or Otava's form
+    with a header, a column `time`, and attributes such as `commit` among the metrics.
+    """
+    with errors_reported(as_json=as_json):
+        if sum((bool(series), csv is not None, otava is not None)) > 1:
+            raise HistoryUnclear
+        found = list(find_changes(_columns(series, job, csv, otava)))
+        if as_json:
+            print_json([change.as_dict() for change in found])
+        else:
+            print_table(Change.COLUMNS, (change.row() for change in found), empty="No changes of level.")
+
+
+def _columns(series: str, job: str | None, csv: Path | None, otava: Path | None) -> list[Column]:
+    if csv is not None:
+        return read_csv(csv)
+    if otava is not None:
+        return read_csv(otava, otava=True)
+    looked_at = past(Controller(config.load()), job)
+    wanted = [one for one in looked_at.series if series.lower() in one.key.label.lower()]
+    if not wanted:
+        raise SeriesUnknown(job=looked_at.last.job, wanted=series)
+    return [column_of(one) for one in wanted]
+
+
+def _what_if(step: str, job: str | None, *, as_json: bool) -> None:
+    with errors_reported(as_json=as_json):
+        controller = Controller(config.load())
+        if as_json:
+            print_json(try_steps(controller, step, job=job, on_step=Silent().step).as_dict())
+            return
+        with Terminal() as progress:
+            since = time.monotonic()
+            progress.begin("what-if")
+            report = try_steps(controller, step, job=job, on_step=progress.step)
+            note = f"{report.trials} trials over {report.nights} nights"
+            progress.end("what-if", note, time.monotonic() - since, ok=True)
+        print_table(Report.COLUMNS, report.rows(), empty="No series could be tried.")
+        for line in report.lines():
+            typer.echo(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,8 +14,10 @@ from perfci.cli.groups import DefaultGroup
 from perfci.cli.outcome import outcome_as_dict, print_outcome
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 from perfci.runs import listing
+from perfci.runs.answers import read_answers
 from perfci.runs.assemble import night
 from perfci.runs.controller import Controller
+from perfci.runs.environments import environment_differences
 from perfci.runs.folders import StateFolder
 from perfci.runs.job import load_job
 from perfci.runs.progress import Silent, Terminal
@@ -22,6 +25,9 @@ from perfci.runs.reproduce import reproduce as again
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from perfci.runs.answers import Answer
+    from perfci.runs.environments import Difference
 
 app = typer.Typer(
     cls=DefaultGroup,
@@ -41,7 +47,7 @@ def start(
     lab: Lab = None,
     as_json: Json = False,
 ) -> None:
-    """Run a job once: reserve, deploy, hammer, archive, store, analyse, alert, publish.
+    """Run a job once: reserve, deploy, hammer, archive, store, analyse, confirm, alert, publish.
 
     Exit codes: 0 the night ended well, 1 it failed or found a regression, 2 the job or a setting is
     wrong, 3 the lab can't do it now (somebody holds the nodes, say).
@@ -67,27 +73,46 @@ def list_runs(
 ) -> None:
     """List archived runs, newest first."""
     with errors_reported(as_json=as_json):
-        folders = reversed(listing.run_folders(StateFolder(config.load().state_dir).archive))
+        archive = StateFolder(config.load().state_dir).archive
+        folders = [*listing.run_folders(archive), *listing.rerun_folders(archive)]
+        folders.sort(key=lambda folder: folder.name, reverse=True)
         documents = (listing.read_document(folder) for folder in folders)
         wanted = [found for found in documents if job in (None, found["job"])][:limit]
         if as_json:
             print_json(wanted)
         else:
-            columns = ("run", "lab", "job", "status", "lab fit", "code", "environment")
+            columns = ("run", "lab", "job", "status", "lab fit", "code", "environment", "re-run for")
             print_table(columns, map(_row, wanted), empty="No runs yet. Start one: perfci run nightly")
 
 
 @app.command()
-def show(run_id: RunId = "last", as_json: Json = False) -> None:
+def show(
+    run_id: RunId = "last",
+    against: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Say how its environment differs from that of this run.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Show one run: what ran, how long each stage took, how it failed."""
     with errors_reported(as_json=as_json):
-        folder = listing.find_run(StateFolder(config.load().state_dir).archive, run_id)
+        state = StateFolder(config.load().state_dir)
+        folder = listing.find_run(state.archive, run_id)
         document = listing.read_document(folder)
+        answers = read_answers(state.confirmations, [document["run_id"]])
+        other = listing.read_document(listing.find_run(state.archive, against)) if against else document
+        differences = environment_differences(other, document)
         if as_json:
-            print_json({**document, "folder": folder})
+            found = {
+                "confirmations": [asdict(one) for one in answers],
+                "differences": [asdict(one) for one in differences],
+            }
+            print_json({**document, "folder": folder, **found})
         else:
-            for line in _described(document, folder):
+            lines = (*_described(document, folder), *map(_confirmed, answers), *map(_differs, differences))
+            for line in lines:
                 typer.echo(line)
+            if against and not differences:
+                typer.echo(f"differs      in nothing from {other['run_id']}")
 
 
 @app.command()
@@ -130,13 +155,23 @@ def _row(document: dict[str, Any]) -> tuple[str, ...]:
         "yes" if document["validity"]["valid"] else "no",
         document["code"]["digest"],
         document["environment"]["digest"],
+        document.get("confirms", ""),
     )
+
+
+def _confirmed(answer: Answer) -> str:
+    return f"confirm      {answer.confirmation.decision}: {answer.key.label}: {answer.confirmation.reason}"
+
+
+def _differs(difference: Difference) -> str:
+    return f"differs      {difference.place}: {difference.before or '-'} -> {difference.after or '-'}"
 
 
 def _described(document: dict[str, Any], folder: Path) -> list[str]:
     lines = [
         f"run          {document['run_id']}",
         f"job          {document['job']} on {document['lab']} ({', '.join(document.get('nodes', []))})",
+        *([f"re-run for   {document['confirms']}"] if "confirms" in document else []),
         f"status       {document['status']}",
         f"started      {document['started_at']}",
         f"environment  {document['environment']['digest']}",

@@ -99,10 +99,11 @@ def clean(
 ) -> None:
     """Stop everything of this lab and remove its state folder, the archive with it."""
     with errors_reported(as_json=as_json):
-        state = StateFolder(config.load().state_dir)
+        settings = config.load()
+        state = StateFolder(settings.state_dir)
         if not yes and not as_json:
             typer.confirm(f"Remove {state.root} with all archived runs?", abort=True)
-        ended = remove(state)
+        ended = remove(state, settings.root_dir)
         if as_json:
             print_json({"removed": state.root, "ended": ended})
         else:

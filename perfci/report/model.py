@@ -12,6 +12,8 @@ from perfci.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from perfci.analysis.calibration import SeriesCalibration
+    from perfci.analysis.growth import Growth
     from perfci.analysis.types import Judgement, SeriesHistory
     from perfci.results.model import RunRecord, SeriesKey
 
@@ -81,12 +83,17 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class SiteData:
-    """All that the pages show: runs in any order, each series with its history and latest judgement."""
+    """All that the pages show: runs in any order, each series with its history and latest judgement.
+
+    `calibrations` say what series can show; `growing` are those whose noise grows, the worst first.
+    """
 
     runs: tuple[RunReport, ...]
     histories: tuple[SeriesHistory, ...]
     judgements: Mapping[SeriesKey, Judgement] = field(default_factory=dict)
     marks: tuple[Mark, ...] = ()
+    calibrations: Mapping[SeriesKey, SeriesCalibration] = field(default_factory=dict)
+    growing: tuple[Growth, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ not change is left alone, and a changed one is replaced in one step.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import defaultdict
 from dataclasses import dataclass
@@ -17,21 +18,26 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from perfci import pages, wording
+from perfci.analysis.changepoints import change_points
+from perfci.analysis.robust import run_location
 from perfci.markup import breakable
 from perfci.redaction import redacted
 from perfci.report.model import TONES, RunReport, SiteData, by_interest, tally, verdict
-from perfci.report.svg import sparkline, trend
+from perfci.report.svg import shown_points, sparkline, trend
 from perfci.results.model import COUNTERS, TOTAL, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from perfci.analysis.types import Judgement, SeriesHistory
+    from perfci.analysis.changepoints import ChangePoint
+    from perfci.analysis.types import SeriesHistory
     from perfci.report.model import Mark
     from perfci.results.model import CodeUnderTest, SeriesKey
 
 RUNS_LISTED = 60
+LEAST_CHANGE = 0.02
+"""Smaller changes of level are not drawn."""
 STYLE = "style.css"
 _METRICS = tuple(Metric)
 
@@ -64,10 +70,7 @@ def _pages(data: SiteData) -> Iterator[tuple[str, str]]:
         yield pages.run_page(run.record.run_id), _run(run)
     for histories in _by_scenario(data.histories).values():
         key = histories[0].key
-        series = [
-            _series(history, data.judgements.get(history.key), marks[history.key], names)
-            for history in histories
-        ]
+        series = [_series(history, data, marks[history.key], names) for history in histories]
         yield pages.scenario_page(key), _rendered("scenario.html.j2", root="../", key=key, series=series)
 
 
@@ -86,6 +89,7 @@ def _jobs(data: SiteData) -> list[dict[str, Any]]:
             "job": job,
             "runs": [_summary(run) for run in _newest(runs[lab, job])[:RUNS_LISTED]],
             "scenarios": scenarios[lab, job],
+            "growing": [one for one in data.growing if (one.key.lab, one.key.job) == (lab, job)],
         }
         for lab, job in sorted(runs)
     ]
@@ -128,11 +132,27 @@ def _run(run: RunReport) -> str:
 
 
 def _series(
-    history: SeriesHistory, judgement: Judgement | None, marks: list[Mark], names: dict[str, str]
+    history: SeriesHistory, data: SiteData, marks: list[Mark], names: dict[str, str]
 ) -> dict[str, Any]:
+    judgement = data.judgements.get(history.key)
     # The picture escapes what it is given.
-    picture = Markup(trend(history, judgement, marks, names))  # noqa: S704
-    return {"key": history.key, "judgement": judgement, "picture": picture, "runs": len(history.points)}
+    picture = Markup(trend(history, judgement, marks, names, changes=level_changes(history)))  # noqa: S704
+    return {
+        "key": history.key,
+        "judgement": judgement,
+        "picture": picture,
+        "runs": len(history.points),
+        "calibration": data.calibrations.get(history.key),
+    }
+
+
+def level_changes(history: SeriesHistory) -> tuple[ChangePoint, ...]:
+    """Return the changes of level in what a picture shows of a history; indices count its points."""
+    shown = shown_points(history)
+    found = [run_location(point.values) if point.valid else None for point in shown]
+    values = [math.nan if one is None else math.exp(one.log) for one in found]
+    errors = [0.0 if one is None else one.error for one in found]
+    return change_points(values, errors, floor=LEAST_CHANGE)
 
 
 def _by_scenario(histories: Iterable[SeriesHistory]) -> dict[tuple[str, ...], list[SeriesHistory]]:

@@ -12,11 +12,21 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from perfci import pages
-from perfci.wording import action_name, counted, quantity, run_day, run_moment
+from perfci.wording import (
+    action_name,
+    change,
+    counted,
+    interval,
+    probability,
+    quantity,
+    run_day,
+    run_moment,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from perfci.analysis.changepoints import ChangePoint
     from perfci.analysis.types import Judgement, RunPoint, SeriesHistory
     from perfci.report.model import Mark
     from perfci.results.model import SeriesKey
@@ -74,13 +84,16 @@ def trend(
     marks: Sequence[Mark] = (),
     code_names: Mapping[str, str] | None = None,
     *,
+    changes: Sequence[ChangePoint] = (),
     root: str = "../",
 ) -> str:
     """Return the trend of one series as an SVG element; empty where no run has values.
 
     Each run is a point with a bar over the middle 80 % of its iterations, linked to its page below
     `root`. The band is the baseline ± MDE, dashed lines are where changes began, dotted ones where the
-    environment changed, small triangles where the code did. `code_names` explains digests of code.
+    environment changed, small triangles where the code did. `code_names` explains digests of code. A grey
+    field is where the level changed, looked back at (`changes`, by index of `shown_points`), as wide as its
+    date is uncertain; where a change is marked anyway there is none.
     """
     spots = _spots(history)
     if not spots:
@@ -93,6 +106,7 @@ def trend(
         f'<svg class="trend" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="group" aria-label="{label}">',
         *_band(scale, judgement),
         *_grid(scale, history.key),
+        *_levels(scale, changes, ids, around),
         *_days(scale, ids),
         *_environments(scale, spots),
         *_codes(scale, spots, around.code_names),
@@ -122,12 +136,16 @@ def sparkline(history: SeriesHistory) -> str:
     )
 
 
+def shown_points(history: SeriesHistory) -> list[RunPoint]:
+    """Return the runs that a picture of a history shows."""
+    return [point for point in history.points[-RUNS_SHOWN:] if point.values]
+
+
 def _spots(history: SeriesHistory) -> list[_Spot]:
     found = []
-    for point in history.points[-RUNS_SHOWN:]:
-        if point.values:
-            ordered = sorted(point.values)
-            found.append(_Spot(point, median(ordered), _percentile(ordered, 0.1), _percentile(ordered, 0.9)))
+    for point in shown_points(history):
+        ordered = sorted(point.values)
+        found.append(_Spot(point, median(ordered), _percentile(ordered, 0.1), _percentile(ordered, 0.9)))
     return found
 
 
@@ -218,6 +236,27 @@ def _changes(scale: _Scale, ids: Sequence[str], marks: Sequence[Mark]) -> Iterat
         yield f'<g class="change {mark.tone}"><title>{escape(mark.label)} since {escape(mark.run_id)}</title>'
         yield f'<line x1="{x}" x2="{x}" y1="{_TOP - 6}" y2="{_HEIGHT - _BOTTOM}"/>'
         yield f"{_label(x, mark.label)}</g>"
+
+
+def _levels(
+    scale: _Scale, changes: Sequence[ChangePoint], ids: Sequence[str], around: _Around
+) -> Iterator[str]:
+    for one in changes:
+        first, last = ids[one.earliest], ids[one.latest]
+        if any(first <= mark.run_id <= last for mark in around.marks):
+            continue
+        left, right = scale.x(one.earliest - 0.5), scale.x(one.latest - 0.5)
+        metric = around.key.metric
+        told = (
+            f"the level changed by {change(one.effect, metric)} ({interval(one.low, one.high, metric)}) with "
+            f"the run of {run_moment(ids[one.index])} UTC, not before {run_day(first)}, not after "
+            f"{run_day(last)}; p {probability(one.p_value)}"
+        )
+        yield f'<g class="level"><title>{escape(told)}</title>'
+        yield f'<rect x="{left - 1.5:.1f}" y="{_TOP - 6}" width="{right - left + 3:.1f}" '
+        yield f'height="{_HEIGHT - _BOTTOM - _TOP + 6}"/>'
+        yield f'<text x="{right + 4:.1f}" y="{_HEIGHT - _BOTTOM - 4}">'
+        yield f"{escape(change(one.effect, metric))}</text></g>"
 
 
 def _label(x: float, text: str) -> str:

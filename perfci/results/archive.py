@@ -13,7 +13,7 @@ from perfci.results.model import FINISHED, TOTAL, Measurement, Metric, RunResult
 from perfci.results.rally import read_report
 from perfci.results.record import read_record
 from perfci.results.tasks import read_tasks
-from perfci.results.validity import EarlierRun
+from perfci.results.validity import EarlierRun, only_canaries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -94,7 +94,14 @@ def _earlier(path: Path, lab: str) -> EarlierRun | None:
         record = read_record(path / RUN)
         if record.lab != lab or record.status != FINISHED:
             return None
-        return EarlierRun(record.environment, record.validity.valid, read_canaries(path / CANARIES))
+        return EarlierRun(
+            record.environment,
+            record.validity.valid,
+            read_canaries(path / CANARIES),
+            run_id=record.run_id,
+            level_since=record.validity.level_since,
+            only_canaries=only_canaries(record.validity),
+        )
     except ResultFileError:
         return None
 

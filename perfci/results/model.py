@@ -20,6 +20,21 @@ FINISHED = "finished"
 """The status of a run that came to the end of its load; any other one failed."""
 
 
+CALIBRATE = "-calibrate"
+"""How the name of a job ends that is run to learn how much unchanged code scatters."""
+
+
+class Purpose(StrEnum):
+    """What a run is for."""
+
+    NIGHT = "night"
+    """It is a point of its job's series."""
+    CONFIRM = "confirm"
+    """It was run to confirm another run's verdict, and is a point of nothing."""
+    CALIBRATE = "calibrate"
+    """It was run to learn how much unchanged code scatters, under a job of its own."""
+
+
 class Metric(StrEnum):
     """What a series counts. Lower is better for every one of them."""
 
@@ -108,10 +123,15 @@ class CodeUnderTest:
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """Whether the lab was fit to measure during the run; `reasons` are sentences for people."""
+    """Whether the lab was fit to measure during the run; `reasons` are sentences for people.
+
+    `level_since` is the run with which the lab's canaries came to their present level, where they have
+    changed for good in this environment: series start anew there (`results.validity`).
+    """
 
     valid: bool
     reasons: tuple[str, ...] = ()
+    level_since: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +139,8 @@ class RunRecord:
     """What an index needs to know of one archived run. Times are aware datetimes in UTC.
 
     `run_id` sorts by time. `environment` is the digest (12 hex digits) over everything that is not
-    the code under test. Only a run whose `status` is `finished` has measurements.
+    the code under test. Only a run whose `status` is `finished` has measurements. `confirms` is set on a
+    re-run, which is no night of its own: the run whose verdict it is to confirm.
     """
 
     run_id: str
@@ -132,6 +153,14 @@ class RunRecord:
     code: CodeUnderTest
     validity: Validity
     status: str = FINISHED
+    confirms: str | None = None
+
+    @property
+    def purpose(self) -> Purpose:
+        """What the run is for."""
+        if self.confirms is not None:
+            return Purpose.CONFIRM
+        return Purpose.CALIBRATE if self.job.endswith(CALIBRATE) else Purpose.NIGHT
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,10 @@
  "environment": {"digest": "0123456789ab"},
  "code": {"digest": "ba9876543210", "services": [{"service": "nova", "version": "34.0.0",
           "source": "wheel", "revision": "34.0.0", "changes": ["slow.patch@1f2e3d4c"]}]},
- "validity": {"valid": true, "reasons": []}, "status": "finished"}
+ "validity": {"valid": true, "reasons": []}, "status": "finished", "purpose": "night"}
 ```
+A re-run has the purpose `confirm`, and `"confirms": "20261121T041500Z-nightly-1f2e"`: the run whose verdict
+it is to confirm.
 Other keys may stand beside these, on every level; they are passed over here.
 """
 
@@ -51,6 +53,7 @@ class _Code(FromFile):
 class _Validity(FromFile):
     valid: bool
     reasons: list[str] = Field(default_factory=list)
+    level_since: Name | None = None
 
 
 class _Record(FromFile):
@@ -65,6 +68,7 @@ class _Record(FromFile):
     code: _Code
     validity: _Validity
     status: Name = FINISHED
+    confirms: Name | None = None
 
 
 def record_to_dict(record: RunRecord) -> dict[str, Any]:
@@ -91,8 +95,10 @@ def record_to_dict(record: RunRecord) -> dict[str, Any]:
                 for service in record.code.services
             ],
         },
-        "validity": {"valid": record.validity.valid, "reasons": list(record.validity.reasons)},
+        "validity": _validity(record.validity),
         "status": record.status,
+        "purpose": str(record.purpose),
+        **({"confirms": record.confirms} if record.confirms is not None else {}),
     }
 
 
@@ -128,9 +134,15 @@ def _record(content: bytes, where: Path | str) -> RunRecord:
                 for s in found.code.services
             ),
         ),
-        validity=Validity(found.validity.valid, tuple(found.validity.reasons)),
+        validity=Validity(found.validity.valid, tuple(found.validity.reasons), found.validity.level_since),
         status=found.status,
+        confirms=found.confirms,
     )
+
+
+def _validity(validity: Validity) -> dict[str, Any]:
+    since = {"level_since": validity.level_since} if validity.level_since is not None else {}
+    return {"valid": validity.valid, "reasons": list(validity.reasons), **since}
 
 
 def _iso(moment: datetime) -> str:

@@ -1,4 +1,4 @@
-"""What the controller does with an archived run: store, analyse, alert, publish.
+"""What the controller does with an archived run: store, analyse, confirm, alert, publish.
 
 Each step stands for itself: the archive is safe, so a step that can't be done now is told and done
 later (`perfci results sync`, the outbox), and the steps after it go on.
@@ -17,7 +17,8 @@ from perfci.results.archive import RUN, read_archive
 from perfci.results.errors import ResultFileError
 from perfci.results.model import FINISHED, RunResults
 from perfci.results.record import read_record
-from perfci.runs import judging
+from perfci.runs import confirm, judging
+from perfci.runs.answers import answers_file
 from perfci.runs.listing import read_document
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from perfci.alerts.outbox import Delivery
     from perfci.analysis.types import Judgement
     from perfci.results.model import RunRecord
+    from perfci.runs.confirm import Nodes
     from perfci.runs.controller import Controller
     from perfci.runs.stages import Stages
 
@@ -77,8 +79,11 @@ class Aftermath:
 
     controller: Controller
 
-    def of(self, folder: Path, stages: Stages) -> Outcome:
-        """Do all steps for one archived run; doing it again changes and sends nothing."""
+    def of(self, folder: Path, stages: Stages, nodes: Nodes | None = None) -> Outcome:
+        """Do all steps for one archived run; doing it again changes and sends nothing.
+
+        On `nodes`, if the run still holds them, what it suspects is run again.
+        """
         steps, controller = _Steps(stages), self.controller
         document = read_document(folder)
         failure = document["failure"] or document.get("partial")
@@ -93,9 +98,7 @@ class Aftermath:
             stage.note = f"{series}, {len(synced.delivered)} run(s) to {controller.influx.identity}"
             steps.later += synced.unreadable
         if results.record.status == FINISHED:
-            with steps.step("analyse") as stage:
-                judgements = judging.judge_run(controller, results.record)
-                stage.note = judging.summary(judgements)
+            judgements = self._judged(results.record, steps, nodes)
         with steps.step("alert") as stage:
             told = self._alert(results.record, failure, judgements)
             delivery = controller.deliver()
@@ -113,6 +116,22 @@ class Aftermath:
             site=site,
             later=tuple(steps.later),
         )
+
+    def _judged(self, record: RunRecord, steps: _Steps, nodes: Nodes | None) -> tuple[Judgement, ...]:
+        """Judge a run, and ask re-runs about what it suspects, once for each run."""
+        controller = self.controller
+        judgements: tuple[Judgement, ...] = ()
+        reruns = None
+        with steps.step("analyse") as stage:
+            judgements = judging.judge_run(controller, record)
+            stage.note = judging.summary(judgements)
+            if not answers_file(controller.state.confirmations, record.run_id).exists():
+                reruns = confirm.plan(controller, record, judgements)
+        if reruns is not None:
+            with steps.step("confirm") as stage:
+                stage.note = reruns.carry_out(nodes, steps.stages.progress)
+                judgements = judging.judge_run(controller, record)
+        return judgements
 
     def _alert(
         self, record: RunRecord, failure: dict[str, Any] | None, judgements: tuple[Judgement, ...]

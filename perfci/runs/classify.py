@@ -28,7 +28,8 @@ _TRACEBACK = re.compile(r"^(?:.*[ \t])?Traceback \(most recent call last\):", re
 _LAB_ROLES = frozenset(
     {
         "preflight", "packages", "service", "mariadb", "rabbitmq", "memcached", "influxdb", "fingerprint",
-        "counters", "canary",
+        "counters", "canary", "collect", "environment_copy", "node_fingerprint", "node_tuning", "provision",
+        "netboot", "os_image", "deploy_ramdisk",
     }
 )  # fmt: skip
 _PRODUCT_PATHS = re.compile(r"site-packages/(keystone|placement|glance|nova|neutron)/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from perfci.results.stores.influx import InfluxStore
 from perfci.results.stores.influx_http import InfluxSettings
 from perfci.results.stores.local import LocalStore
 from perfci.results.sync import Synced, pending, sync
+from perfci.runs.calibrated import read_calibration
 from perfci.runs.folders import StateFolder
 from perfci.runs.job import Job
 from perfci.runs.judging import read_judgements, series_history
@@ -117,6 +119,7 @@ class Controller:
 
     def post(self, notifications: Sequence[Notification], record: RunRecord) -> None:
         """Put the mails for these notifications into the outbox; what is there already stays as it is."""
+        os.environ.setdefault("MPLCONFIGDIR", str(self.state.root / "cache" / "matplotlib"))
         settings = self.mail_settings(record)
         for notification in notifications:
             if notification.by_mail:
@@ -135,11 +138,13 @@ class Controller:
             return Evidence(record=record)
         moved = {series.key for series in notification.alert.series}
         histories = self.local.histories(record.run_id, _HISTORY_RUNS)
+        calibration = read_calibration(self.state.root, record.lab, record.job)
         return Evidence(
             record=record,
             judgements=read_judgements(self.state.judgements, record.run_id),
             histories=tuple(series_history(one) for one in histories if one.key in moved),
             lab_state=lab_state(self.state.archive / record.run_id),
+            calibrations={one.key: one for one in calibration.series} if calibration is not None else {},
         )
 
     def deliver(self) -> Delivery:

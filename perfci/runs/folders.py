@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+RERUNS = "reruns"
+
 
 @dataclass(frozen=True, slots=True)
 class StateFolder:
@@ -21,9 +23,33 @@ class StateFolder:
         return self.root / "runs"
 
     @property
+    def recovering(self) -> Path:
+        """Locked by the run that cleans up after killed ones."""
+        return self.root / "recover.lock"
+
+    @property
     def archive(self) -> Path:
         """Finished runs, one folder each, never changed again."""
         return self.root / "archive"
+
+    @property
+    def reruns(self) -> Path:
+        """Archived re-runs, which confirm a verdict: inside the archive, but none of its nights."""
+        return self.archive / RERUNS
+
+    def archive_for(self, confirms: str | None) -> Path:
+        """Return where a run is archived, by the run whose verdict it confirms, if any."""
+        return self.archive if confirms is None else self.reruns
+
+    @property
+    def confirmations(self) -> Path:
+        """What re-runs have shown, one file for each night that asked."""
+        return self.root / "confirmations"
+
+    @property
+    def owed(self) -> Path:
+        """Runs whose verdict and mail are not out yet, so that a killed night's are made up for."""
+        return self.root / "owed"
 
     @property
     def judgements(self) -> Path:

@@ -28,8 +28,10 @@ TASKS = "tasks"
 TASK_SUFFIX = ".yml.j2"
 _SUFFIXES = (".yml", ".yaml")
 
+NAME_LENGTH = 60
+
 Text = Annotated[str, Field(min_length=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=NAME_LENGTH)]
 Count = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 Seconds = Annotated[int, Field(strict=True, ge=1, le=86_400)]
 Variable = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
@@ -165,6 +167,17 @@ class Scenario(_Part):
         return self.model_dump(mode="json", exclude={"timeout_seconds"})
 
 
+class Confirm(_Part):
+    """How far a change is looked into by running the last good and the new code again, in turns."""
+
+    enabled: Annotated[bool, Field(strict=True)] = True
+    """Whether there are re-runs at all."""
+    most_runs: Annotated[int, Field(strict=True, ge=1, le=200)] = 24
+    """How many re-runs one night may take, each with a fresh deployment."""
+    most_minutes: Annotated[int, Field(strict=True, ge=1, le=1440)] = 60
+    """How many minutes they may take, as far as the night still holds its nodes."""
+
+
 class Analysis(_Part):
     """How the results are judged."""
 
@@ -172,6 +185,7 @@ class Analysis(_Part):
     """How many runs a baseline needs."""
     minimum_effect: Annotated[float, Field(strict=True, ge=0, le=10)] = 0.05
     """The smallest relative change that is worth a mail: 0.05 is 5 %."""
+    confirm: Confirm = Confirm()
 
 
 class JobMail(_Part):

@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from perfci.alerts.lifecycle import accepted_changes
+from perfci.analysis.confirm import Decision
+from perfci.analysis.reruns import confirmed
 from perfci.analysis.types import Judgement, Outcome, RunPoint, SeriesHistory
-from perfci.analysis.verdict import judge
 from perfci.results.archive import CANARIES
 from perfci.results.canaries import read_canaries
 from perfci.results.errors import CanariesError
 from perfci.results.model import Metric, SeriesKey
+from perfci.results.stores.base import History
+from perfci.results.validity import comparable
+from perfci.runs.answers import by_series, read_answers
+from perfci.runs.replays import Rules, judge_last
 from perfci.runs.work import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from perfci.analysis.types import Confirmation
     from perfci.results.canaries import NodeCanaries
     from perfci.results.model import RunRecord
-    from perfci.results.stores.base import History
     from perfci.runs.controller import Controller
 
-_HISTORY_RUNS = 120
+HISTORY_RUNS = 120
+REPLAYS = "replays"
+"""Folder of the verdict's states, beside the judgements."""
 CANARY = "canary"
 """The scenario under which the lab's own workloads are series."""
 _JUDGEMENTS = TypeAdapter(tuple[Judgement, ...])
@@ -43,31 +51,75 @@ _ORDER = (
 
 
 def judge_run(controller: Controller, record: RunRecord) -> tuple[Judgement, ...]:
-    """Judge every series of one run against its history, and keep the answers."""
-    histories = [series_history(one) for one in controller.local.histories(record.run_id, _HISTORY_RUNS)]
-    judgements = judge(
-        histories,
-        settings=controller.analysis_settings(record),
-        accepted=accepted_changes(controller.alerts.load()),
-        canaries=canary_histories(controller, record),
+    """Judge every series of one run against its history, and keep the answers.
+
+    What re-runs have shown of this run's suspects, and of those of earlier runs, is part of it.
+    Raises ConfirmationsUnreadable.
+    """
+    records = controller.local.records(record.lab, record.job, until=record.run_id, limit=HISTORY_RUNS)
+    answers = read_answers(controller.state.confirmations, [one.run_id for one in records])
+    confirmations = by_series(answers)
+    places = comparable(records)
+    found = judge_last(
+        controller.state.judgements / REPLAYS / f"{record.lab}--{record.job}.json",
+        records,
+        Rules(
+            settings=controller.analysis_settings(record),
+            accepted=accepted_changes(controller.alerts.load()),
+            confirmations=confirmations,
+            places=places,
+        ),
+        series=lambda new: series_histories(controller, new, places),
+        canaries=lambda new: canary_histories(controller, new, places),
     )
+    judgements = tuple(_with_reruns(found, confirmations))
     folder = controller.state.judgements
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / f"{record.run_id}.json", [asdict(one) for one in judgements])
     return judgements
 
 
-def canary_histories(controller: Controller, record: RunRecord) -> list[SeriesHistory]:
-    """Return each canary of each node through the job's runs, from the archive, as series of the lab."""
+def _with_reruns(
+    judgements: Iterable[Judgement], confirmations: Mapping[tuple[SeriesKey, str], Confirmation]
+) -> Iterable[Judgement]:
+    """Return judgements as re-runs leave them; a change that lasts keeps the confirmation it got."""
+    proven = {
+        (key, one.since): one for (key, _), one in confirmations.items() if one.decision is Decision.DIFFERENT
+    }
+    for judgement in judgements:
+        tonight = confirmations.get((judgement.key, judgement.run_id))
+        if tonight is not None:
+            yield confirmed(judgement, tonight)
+        elif judgement.since is not None:
+            yield replace(judgement, confirmation=proven.get((judgement.key, judgement.since)))
+        else:
+            yield judgement
+
+
+def series_histories(
+    controller: Controller, records: Sequence[RunRecord], places: Mapping[str, tuple[str, bool]]
+) -> list[SeriesHistory]:
+    """Return all series that some runs of a job measured, through these runs."""
+    by_id = {record.run_id: record for record in records}
+    measured = controller.local.measurements(records)
+    return [
+        series_history(History(key, tuple((by_id[one.run_id], one) for one in same)), places)
+        for key, same in groupby(measured, key=lambda measurement: measurement.key)
+    ]
+
+
+def canary_histories(
+    controller: Controller, records: Sequence[RunRecord], places: Mapping[str, tuple[str, bool]]
+) -> list[SeriesHistory]:
+    """Return each canary of each node through runs of a job, from the archive, as series of the lab."""
     points: dict[SeriesKey, list[RunPoint]] = {}
-    records = controller.local.records(record.lab, record.job, until=record.run_id, limit=_HISTORY_RUNS)
     for one in records:
         for node in _canaries(controller.state.archive / one.run_id):
             for name in sorted({*node.before, *node.after}):
                 rounds = (node.before.get(name), node.after.get(name))
                 values = tuple(value for value in rounds if value is not None)
-                key = SeriesKey(record.lab, record.job, CANARY, node.node, name, Metric.SECONDS)
-                points.setdefault(key, []).append(_canary_point(one, values))
+                key = SeriesKey(one.lab, one.job, CANARY, node.node, name, Metric.SECONDS)
+                points.setdefault(key, []).append(_canary_point(one, values, places[one.run_id]))
     return [SeriesHistory(key, tuple(found)) for key, found in sorted(points.items())]
 
 
@@ -79,31 +131,37 @@ def _canaries(folder: Path) -> tuple[NodeCanaries, ...]:
         return ()
 
 
-def _canary_point(record: RunRecord, values: tuple[float, ...]) -> RunPoint:
+def _canary_point(record: RunRecord, values: tuple[float, ...], place: tuple[str, bool]) -> RunPoint:
+    environment, valid = place
     return RunPoint(
         run_id=record.run_id,
-        environment=record.environment,
+        environment=environment,
         code=record.code.digest,
         values=values,
         attempts=len(values),
         failures=0,
-        valid=record.validity.valid,
+        valid=valid,
     )
 
 
-def series_history(history: History) -> SeriesHistory:
-    """Return a store's history as the analysis wants it."""
+def series_history(history: History, places: Mapping[str, tuple[str, bool]] | None = None) -> SeriesHistory:
+    """Return a store's history as the analysis wants it.
+
+    `places` are those of all runs around it (`comparable`); left out, its own runs have to do.
+    """
+    if places is None:
+        places = comparable([record for record, _ in history.points])
     return SeriesHistory(
         history.key,
         tuple(
             RunPoint(
                 run_id=record.run_id,
-                environment=record.environment,
+                environment=places[record.run_id][0],
                 code=record.code.digest,
                 values=measurement.values,
                 attempts=measurement.attempts,
                 failures=measurement.failures,
-                valid=record.validity.valid,
+                valid=places[record.run_id][1],
             )
             for record, measurement in history.points
         ),

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from perfci.errors import UsageError
+from perfci.runs.folders import RERUNS
 from perfci.runs.work import RUN
 
 if TYPE_CHECKING:
@@ -26,11 +27,20 @@ def run_folders(archive: Path) -> list[Path]:
     return sorted(path for path in archive.iterdir() if (path / RUN).is_file())
 
 
+def rerun_folders(archive: Path) -> list[Path]:
+    """Return the archived re-runs' folders, oldest first."""
+    return run_folders(archive / RERUNS)
+
+
 def find_run(archive: Path, run_id: str) -> Path:
-    """Return the folder of a run, by its id, by the beginning of its id, or `last`. Raises RunNotFound."""
-    folders = run_folders(archive)
-    if run_id == "last" and folders:
-        return folders[-1]
+    """Return the folder of a run or re-run, by its id, by the beginning of its id, or `last`.
+
+    The last run is the last night. Raises RunNotFound.
+    """
+    nights = run_folders(archive)
+    if run_id == "last" and nights:
+        return nights[-1]
+    folders = [*nights, *rerun_folders(archive)]
     found = [path for path in folders if path.name == run_id] or [
         path for path in folders if path.name.startswith(run_id)
     ]

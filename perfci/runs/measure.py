@@ -1,6 +1,7 @@
 """The part of a night that touches nodes: provision, deploy, hammer, collect, release.
 
-Whatever fails, the cloud is taken down again; the first error is the run's, later ones stand beside it.
+Machines behind BMCs are given a fresh system first, and are taken back at the end. Whatever fails, the
+cloud is taken down again; the first error is the run's, later ones stand beside it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from perfci.errors import PerfciError
 from perfci.runs.classify import diagnose
 from perfci.runs.playbook import PlaybookFailed, PlaybookTimeout
 from perfci.runs.problems import problems, told
-from perfci.runs.processes import reap
+from perfci.runs.processes import of_run, reap
+from perfci.runs.projects import CONTROLLER
 from perfci.runs.stages import Failure
 
 if TYPE_CHECKING:
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
 
 KEEP_RUNNING = ("influxdb",)
 """Services of the controller, which outlive the cloud."""
+_PROVISION = ("setup",)
+_PROVISION_MACHINES = ("supplies", "provision", "setup")
+"""The playbooks that make nodes ready: this machine itself, and machines behind BMCs."""
+_RELEASE = (("release", "teardown"),)
+_RELEASE_MACHINES = (*_RELEASE, ("reclaim", "reclaim"))
+"""The stages that give nodes back, each with its playbook."""
 _LOG_BYTES = 200_000
 _TASKS_HELP = "logs/rally-progress.log and rally/ in the archive have all of what Rally said."
 
@@ -65,35 +73,38 @@ def measure(
     plan: Path,
 ) -> Measured:
     """Deploy a cloud, hammer it, collect what it left, and take it down again."""
+    playbooks = playbooks.of_run(work.run_id)
     logs = work.path / "logs"
     variables = {**cloud_variables, "perfci_run_dir": str(work.path)}
     errors: list[str] = []
 
-    def stage(books: Playbooks, name: str, playbook: str, limit: float, **extra: Any) -> None:
+    def stage(books: Playbooks, name: str, *names: str, limit: float, **extra: Any) -> None:
         with stages.stage(name):
-            books.run(
-                playbook,
-                log=logs / f"{name}.log",
-                limit_seconds=limit,
-                variables={**variables, **extra},
-                on_step=stages.progress.step,
-            )
+            for playbook in names:
+                books.run(
+                    playbook,
+                    log=logs / f"{name}.log",
+                    limit_seconds=limit,
+                    variables={**variables, **extra},
+                    on_step=stages.progress.step,
+                )
 
+    provision = _PROVISION_MACHINES if playbooks.nodes else _PROVISION
     first: PerfciError | None = None
     try:
-        stage(playbooks, "provision", "setup", limits.provision)
-        stage(playbooks, "deploy", "deploy", limits.deploy)
-        stage(playbooks, "hammer", "hammer", limits.hammer, hammer_plan=str(plan))
+        stage(playbooks, "provision", *provision, limit=limits.provision)
+        stage(playbooks, "deploy", "deploy", limit=limits.deploy)
+        stage(playbooks, "hammer", "hammer", limit=limits.hammer, hammer_plan=str(plan))
     except PerfciError as error:
         first = error
     failed = stages.done[-1].name if first else ""
     # From here on a second signal changes nothing: giving the nodes back comes first.
     calm = playbooks.uninterrupted()
     try:
-        stage(calm, "collect", "collect", limits.collect)
+        stage(calm, "collect", "collect", limit=limits.collect)
     except PerfciError as error:
         errors.append(f"collect: {error}")
-    errors += release(playbooks=calm, stages=stages, logs=logs, state=state, limit_seconds=limits.release)
+    errors += release(playbooks=calm, stages=stages, work=work, state=state, limit_seconds=limits.release)
     evidence = service_logs(logs)
     if first is not None:
         return Measured(_explain(failed, first, evidence), None, errors)
@@ -102,22 +113,24 @@ def measure(
 
 
 def release(
-    *, playbooks: Playbooks, stages: Stages, logs: Path, state: StateFolder, limit_seconds: float
+    *, playbooks: Playbooks, stages: Stages, work: WorkFolder, state: StateFolder, limit_seconds: float
 ) -> list[str]:
-    """Take the cloud down, and end what the playbook left running; return what went wrong."""
+    """Take the cloud down, and end what the playbooks left running; return what went wrong."""
     errors = []
-    try:
-        with stages.stage("release"):
-            playbooks.run(
-                "teardown",
-                log=logs / "release.log",
-                limit_seconds=limit_seconds,
-                variables={"teardown_keep": list(KEEP_RUNNING)},
-                on_step=stages.progress.step,
-            )
-    except PerfciError as error:
-        errors.append(f"release: {error}")
-    if left := reap(state.root, keep=KEEP_RUNNING):
+    for name, playbook in _RELEASE_MACHINES if playbooks.nodes else _RELEASE:
+        try:
+            with stages.stage(name):
+                playbooks.run(
+                    playbook,
+                    log=work.path / "logs" / f"{name}.log",
+                    limit_seconds=limit_seconds,
+                    variables={"teardown_keep": list(KEEP_RUNNING)},
+                    on_step=stages.progress.step,
+                )
+        except PerfciError as error:
+            errors.append(f"{name}: {error}")
+    # Ansible's own processes are no surprise: ssh keeps its connections open for the next playbook.
+    if left := [name for name in reap(state.root, of_run(work.run_id)) if name != CONTROLLER]:
         errors.append(f"release: these still ran and were ended: {', '.join(left)}")
     return errors
 

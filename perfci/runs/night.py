@@ -1,7 +1,8 @@
 """One night: reserve nodes, measure on them, archive, then let the controller tell what it means.
 
-The nodes are given back whatever happens. The archive is written before anything is stored or sent,
-so that a broken InfluxDB or mail server costs nothing but time.
+The nodes are given back whatever happens, but not before what the night suspects was run again on them.
+The archive is written before anything is stored or sent, so that a broken InfluxDB or mail server costs
+nothing but time. A night that was killed after that is judged and told by the next start.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,14 @@ from perfci.results.canaries import read_canaries
 from perfci.results.errors import ResultFileError
 from perfci.results.model import Validity
 from perfci.results.validity import ValidityLimits, validity
+from perfci.runs.confirm import Nodes
 from perfci.runs.job import TASKS
 from perfci.runs.measure import Limits, Measured, measure
+from perfci.runs.owed import left_owing, owe, settle
 from perfci.runs.plan import CloudAccess, make_plan
-from perfci.runs.processes import reap
+from perfci.runs.processes import of_run, reap
 from perfci.runs.progress import Silent
-from perfci.runs.projects import SETUP_SECONDS, cloud_variables, playbooks
+from perfci.runs.projects import SETUP_SECONDS, cloud_variables, node_playbooks
 from perfci.runs.record import Ended, document, run_record
 from perfci.runs.recover import recover
 from perfci.runs.stages import Stages
@@ -38,13 +41,24 @@ if TYPE_CHECKING:
 
     from perfci.config import Settings
     from perfci.lab.ledger import Ledger
+    from perfci.lab.model import Reservation
     from perfci.runs.aftermath import Aftermath, Outcome
     from perfci.runs.folders import StateFolder
     from perfci.runs.job import Job
+    from perfci.runs.playbook import Playbooks
     from perfci.runs.progress import Progress
     from perfci.runs.work import WorkFolder
 
 PLAN = "plan.json"
+
+
+@dataclass(frozen=True, slots=True)
+class _RunOf:
+    """Which run is made: its id, the digest of the job for its environment, and what it confirms."""
+
+    run_id: str
+    job_digest: str
+    confirms: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,24 +90,52 @@ class Night:
             with stages.stage("reserve") as stage:
                 stage.note = ", ".join(lease.nodes)
                 left = recover(self.state)
-            for folder in left:
-                self.progress.say(f"The run {folder.name} was killed; it is archived as failed.")
-                self.aftermath.of(folder, Stages(Silent()))
-            folder = self._measured(run_id, lease.nodes, stages)
-            return self.aftermath.of(folder, stages)
+            self._make_up_for(left)
+            run = _RunOf(run_id, self.job.job_digest)
+            folder = self._measured(run, lease.nodes, stages, threading.Event())
+            outcome = self.aftermath.of(folder, stages, self._nodes(run_id, lease))
+            settle(self.state, run_id)
+            return outcome
 
-    def _measured(self, run_id: str, nodes: tuple[str, ...], stages: Stages) -> Path:
+    def _make_up_for(self, killed: list[Path]) -> None:
+        """Tell what killed runs still owe: those that were killed while they ran, and those after."""
+        for folder in killed:
+            self.progress.say(f"The run {folder.name} was killed; it is archived as failed.")
+        nights = [folder for folder in killed if folder.parent == self.state.archive]
+        for folder in sorted({*nights, *left_owing(self.state)}):
+            try:
+                self.aftermath.of(folder, Stages(Silent()))
+            finally:  # one that can't be told must not be in the way of every night to come
+                settle(self.state, folder.name)
+
+    def _nodes(self, run_id: str, lease: Reservation) -> Nodes:
+        """Offer the nodes of this night for re-runs, until the lease ends."""
+
+        def rerun(job: Job, stop: threading.Event, progress: Progress) -> Path:
+            again = replace(self, job=job, progress=progress)
+            # Its environment is the night's: what it measures is compared with nothing else.
+            run = _RunOf(new_run_id(job.name, utc_now()), self.job.job_digest, confirms=run_id)
+            return again._measured(run, lease.nodes, Stages(progress), stop)  # noqa: SLF001 - it is a night too
+
+        return Nodes(rerun, lease.ends_at, _stopping)
+
+    def _measured(self, run: _RunOf, nodes: tuple[str, ...], stages: Stages, stop: threading.Event) -> Path:
         """Measure, and return the folder in the archive."""
-        plan = self._plan(
-            self.state.runs / run_id
-        )  # what is wrong with the job shows before anything is made
+        run_id = run.run_id
+        # What is wrong with the job or the lab shows before anything is made.
+        plan = self._plan(self.state.runs / run_id)
+        leased = [node for node in self.ledger.nodes if node.name in nodes]
+        books = node_playbooks(self.settings, leased, stop)
+        if run.confirms is None:
+            owe(self.state, run_id)
         work = create(
             self.state.runs,
             run_id,
             lab=self.label,
             job=self.job.name,
             cloud=self.job.cloud.kind,
-            job_digest=self.job.job_digest,
+            job_digest=run.job_digest,
+            confirms=run.confirms,
             nodes=list(nodes),
             started_at=utc_now().isoformat(),
             perfci=__version__,
@@ -101,13 +143,12 @@ class Night:
         stages.folder = work
         (work.path / "job.yml").write_text(yaml.safe_dump(self.job.resolved(), sort_keys=False))
         write_json(work.path / PLAN, plan)
-        stop = threading.Event()
         try:
             with _stopping(stop):
-                measured = self._measure(work, stages, stop)
+                measured = self._measure(work, stages, books)
         except BaseException:
             # A bug of ours must not leave a cloud running; the next start archives the run as failed.
-            reap(self.state.root)
+            reap(self.state.root, of_run(run_id))
             raise
         with stages.stage("archive") as stage:
             ended = Ended(
@@ -116,7 +157,7 @@ class Night:
                 cleanup_errors=tuple(measured.cleanup_errors),
                 validity=self._validity(work, measured),
             )
-            folder = seal(work, self.state.archive, document(work, ended))
+            folder = seal(work, self.state.archive_for(run.confirms), document(work, ended))
             stages.folder = None
             stage.note = str(folder)
         return folder
@@ -130,10 +171,10 @@ class Night:
             cloud=CloudAccess(clouds_file=root / "clouds.yaml", image_file=root / "rally" / "image.raw"),
         )
 
-    def _measure(self, work: WorkFolder, stages: Stages, stop: threading.Event) -> Measured:
+    def _measure(self, work: WorkFolder, stages: Stages, books: Playbooks) -> Measured:
         limits = self.job.limits
         return measure(
-            playbooks=playbooks(self.settings, stop),
+            playbooks=books,
             stages=stages,
             work=work,
             state=self.state,

@@ -55,9 +55,11 @@ def make_plan(
 ) -> dict[str, Any]:
     """Return the plan, ready for JSON, with the tasks in the order given.
 
-    `scenarios` are the entries of a checked job: task, times, and where they differ from their
-    defaults concurrency, warmup, timeout_seconds and args. `templates` is the folder of the task
-    templates, `output` the run's working folder. Raises UnknownTaskArgument and BadTaskTemplate.
+    It holds the templates' text, so that the archive has it and a node needs no more than the plan; its
+    paths are the controller's. `scenarios` are the entries of a checked job: task, times, and where
+    they differ from their defaults concurrency, warmup, timeout_seconds and args. `templates` is the
+    folder of the task templates, `output` the run's working folder. Raises UnknownTaskArgument and
+    BadTaskTemplate.
     """
     return {
         "output": str(output),
@@ -69,8 +71,9 @@ def make_plan(
 def _task(index: int, scenario: Mapping[str, Any], templates: Path, cloud: CloudAccess) -> dict[str, Any]:
     name = scenario["task"]
     path = templates / f"{name}{TASK_SUFFIX}"
+    source = _read(path)
     arguments = dict(scenario.get("args", {}))
-    _check_arguments(index, name, arguments, path)
+    _check_arguments(index, name, arguments, known=_variables_of(source, path) - _GIVEN)
     times, warmup = scenario["times"], scenario.get("warmup", 0)
     # Rally refuses a concurrency above the number of iterations.
     concurrency = min(scenario.get("concurrency", 1), warmup + times)
@@ -78,6 +81,7 @@ def _task(index: int, scenario: Mapping[str, Any], templates: Path, cloud: Cloud
         "slug": f"{index + 1:02d}-{name}",
         "task": name,
         "template": str(path),
+        "source": source,
         "times": times,
         "warmup": warmup,
         "concurrency": concurrency,
@@ -96,20 +100,24 @@ def _task(index: int, scenario: Mapping[str, Any], templates: Path, cloud: Cloud
     }
 
 
-def _check_arguments(index: int, task: str, arguments: Iterable[str], path: Path) -> None:
-    known = _variables_of(path) - _GIVEN
+def _check_arguments(index: int, task: str, arguments: Iterable[str], *, known: set[str]) -> None:
     for argument in arguments:
         if argument not in known:
             choices = ", ".join(sorted(known)) or "no arguments"
             raise UnknownTaskArgument(index=index, task=task, argument=argument, known=choices)
 
 
-def _variables_of(path: Path) -> set[str]:
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadTaskTemplate(path=path, line=1, detail=f"can't be read: {error}") from error
+
+
+def _variables_of(source: str, path: Path) -> set[str]:
     # Only parsed, never rendered here, so nothing has to be escaped.
     environment = Environment(autoescape=False)  # noqa: S701
     try:
-        return meta.find_undeclared_variables(environment.parse(path.read_text(encoding="utf-8")))
+        return meta.find_undeclared_variables(environment.parse(source))
     except TemplateSyntaxError as error:
         raise BadTaskTemplate(path=path, line=error.lineno, detail=error.message) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadTaskTemplate(path=path, line=1, detail=f"can't be read: {error}") from error

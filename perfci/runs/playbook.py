@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import tempfile
 import threading
@@ -14,11 +15,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import ansible_runner
 
 from perfci.errors import FailureClass, PerfciError
+from perfci.runs.processes import RUN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _FAILED_EVENTS = frozenset({"runner_on_failed", "runner_on_unreachable", "runner_item_on_failed"})
+_OF_THE_CONTROLLER = frozenset({"controller", "supplies"})
+"""Playbooks that reach no node, and need the way out that the nodes' network does not have."""
+_WITH_THE_CONTROLLER = frozenset({"supplies", "provision", "reclaim"})
+"""Playbooks that also work on the group `controller`, which has to be within their limit."""
 
 
 class PlaybookFailed(PerfciError):
@@ -88,6 +94,9 @@ class Playbooks:
     """The playbooks of one checkout, run against one inventory.
 
     `variables` go to every playbook, through a file, so that they never stand on a command line.
+    `nodes` are the machines behind BMCs that playbooks are limited to; where there are none, it is all
+    of the inventory. `entering` begins the command line of what reaches nodes in another network
+    namespace, as `nsenter --net=FILE`.
     """
 
     root: Path
@@ -95,6 +104,8 @@ class Playbooks:
     variables: Mapping[str, Any]
     environment: Mapping[str, str]
     stop: threading.Event = field(default_factory=threading.Event)
+    nodes: tuple[str, ...] = ()
+    entering: tuple[str, ...] = ()
 
     def run(
         self,
@@ -120,7 +131,8 @@ class Playbooks:
                 playbook=f"playbooks/{name}.yml",
                 inventory=str(self.inventory),
                 extravars={**self.variables, **(variables or {})},
-                envvars=self._environment(),
+                envvars=self._environment(self._programs(name, Path(private))),
+                limit=self._limit(name),
                 event_handler=watcher,
                 cancel_callback=self.stop.is_set,
                 settings={"job_timeout": limit_seconds, "pexpect_timeout": 1},
@@ -135,14 +147,33 @@ class Playbooks:
         """Return the same playbooks for cleaning up, which must not be interrupted any more."""
         return replace(self, stop=threading.Event())
 
+    def of_run(self, run_id: str) -> Playbooks:
+        """Return the same playbooks for one run, whose mark all that they start will carry."""
+        return replace(self, environment={**self.environment, RUN: run_id})
+
+    def _limit(self, name: str) -> str | None:
+        more = ("controller",) if name in _WITH_THE_CONTROLLER else ()
+        return ",".join((*self.nodes, *more)) if self.nodes else None
+
+    def _programs(self, name: str, private: Path) -> Path:
+        """Return the folder with Ansible's programs; they enter the nodes' network where that is needed."""
+        real = Path(sys.executable).parent
+        if not self.entering or name in _OF_THE_CONTROLLER:
+            return real
+        program = private / "bin" / "ansible-playbook"
+        program.parent.mkdir()
+        program.write_text(f'#!/bin/sh\nexec {shlex.join([*self.entering, str(real / program.name)])} "$@"\n')
+        program.chmod(0o700)
+        return program.parent
+
     def _home(self) -> Path:
         return Path(self.environment["PERFCI_STATE_DIR"]) / "ansible"
 
-    def _environment(self) -> dict[str, str]:
-        bin_dir = str(Path(sys.executable).parent)
+    def _environment(self, programs: Path) -> dict[str, str]:
+        inherited = os.environ.get("PATH", os.defpath)
         return {
             **self.environment,
-            "PATH": f"{bin_dir}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), inherited]),
             "ANSIBLE_CONFIG": str(self.root / "ansible.cfg"),
             "ANSIBLE_HOME": str(self._home()),
             "ANSIBLE_FORCE_COLOR": "0",

@@ -2,24 +2,29 @@
 
 Everything that perfci starts carries `PERFCI_STATE_DIR` and `PERFCI_SERVICE` in its environment, so
 that what a killed run left behind is found without pid files: by these marks in `/proc/PID/environ`.
-The first one alone is no mark: a person may have set it in a shell.
+The first one alone is no mark: a person may have set it in a shell. What a run starts carries
+`PERFCI_RUN` as well, its id, so that two runs of one state folder never end each other's processes;
+the controller's own services carry none and outlive all runs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from pathlib import Path
 
 MARK = "PERFCI_STATE_DIR"
 SERVICE = "PERFCI_SERVICE"
+RUN = "PERFCI_RUN"
 TERM_SECONDS = 10.0
+
+Chosen = Callable[[psutil.Process], bool]
 
 
 def processes_of(state_dir: Path) -> list[psutil.Process]:
@@ -48,6 +53,19 @@ def service_of(process: psutil.Process) -> str:
         return "?"
 
 
+def run_of(process: psutil.Process) -> str:
+    """Return the id of the run that a process belongs to; empty for the controller's own."""
+    try:
+        return process.environ().get(RUN, "")
+    except (psutil.Error, OSError):
+        return ""
+
+
+def of_run(run_id: str) -> Chosen:
+    """Choose what belongs to one run."""
+    return lambda process: run_of(process) == run_id
+
+
 def end(processes: Collection[psutil.Process], *, grace_seconds: float = TERM_SECONDS) -> list[str]:
     """End these processes, TERM first and KILL after the grace; return what they were, sorted."""
     names = sorted({service_of(process) for process in processes})
@@ -60,8 +78,14 @@ def end(processes: Collection[psutil.Process], *, grace_seconds: float = TERM_SE
     return names
 
 
-def reap(state_dir: Path, *, keep: Collection[str] = (), grace_seconds: float = TERM_SECONDS) -> list[str]:
-    """End everything of this state folder but the services in `keep`; return what was ended.
+def reap(
+    state_dir: Path,
+    chosen: Chosen = lambda _: True,
+    *,
+    keep: Collection[str] = (),
+    grace_seconds: float = TERM_SECONDS,
+) -> list[str]:
+    """End what is chosen of this state folder, but the services in `keep`; return what was ended.
 
     A supervisor would start its children again, so it goes first; one that runs a service to keep
     is left alone, and so are its other children: they must be stopped through it.
@@ -69,10 +93,10 @@ def reap(state_dir: Path, *, keep: Collection[str] = (), grace_seconds: float = 
     found = processes_of(state_dir)
     kept = {process.pid for process in found if service_of(process) in keep}
     spared = kept | {parent.pid for process in found if process.pid in kept for parent in process.parents()}
-    targets = [process for process in found if process.pid not in spared]
+    targets = [process for process in found if process.pid not in spared and chosen(process)]
     ended = end(targets, grace_seconds=grace_seconds)
     # What was forked while we looked.
-    late = [process for process in processes_of(state_dir) if process.pid not in spared]
+    late = [process for process in processes_of(state_dir) if process.pid not in spared and chosen(process)]
     return sorted({*ended, *end(late, grace_seconds=grace_seconds)}) if late else ended
 
 

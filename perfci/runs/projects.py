@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from perfci.lab.virtual.lab import entering
 from perfci.runs.playbook import Playbooks
 from perfci.runs.processes import MARK, SERVICE
 from perfci.runs.stages import Stages
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from perfci.config import Settings
+    from perfci.lab.model import Node
     from perfci.runs.job import Job
     from perfci.runs.progress import Progress
 
@@ -21,6 +25,8 @@ CONTROLLER = "deploy"
 """The mark of Ansible's own processes, which belong to the lab and to no service."""
 SETUP_SECONDS = 1800.0
 """Long enough for a slow mirror."""
+VIRTUAL = "virtual"
+"""The lab of `perfci virtual up`: its nodes are reached from within its own network namespace."""
 
 
 def playbooks(settings: Settings, stop: threading.Event | None = None) -> Playbooks:
@@ -32,6 +38,21 @@ def playbooks(settings: Settings, stop: threading.Event | None = None) -> Playbo
         environment={MARK: str(settings.state_dir), SERVICE: CONTROLLER},
         stop=stop or threading.Event(),
     )
+
+
+def node_playbooks(settings: Settings, nodes: Iterable[Node], stop: threading.Event) -> Playbooks:
+    """Return the playbooks for a run on these nodes. Raises VirtualLabDown.
+
+    Nodes behind BMCs are other machines: the playbooks are limited to them, and where their state
+    folder is, the inventory says.
+    """
+    books = playbooks(settings, stop)
+    machines = tuple(sorted(node.name for node in nodes if node.has_bmc))
+    if not machines:
+        return books
+    variables = {name: value for name, value in books.variables.items() if name != "perfci_state_dir"}
+    within = entering(settings.state_dir) if settings.lab == VIRTUAL else ()
+    return replace(books, variables=variables, nodes=machines, entering=tuple(within))
 
 
 def prepare(settings: Settings, progress: Progress, *, tests: bool = False) -> None:

@@ -6,6 +6,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from perfci.alerts.model import Closing
+from perfci.analysis.growth import growing
+from perfci.analysis.settings import AnalysisSettings
 from perfci.pages import INDEX
 from perfci.report.model import Canary, Failure, Mark, RunReport, SiteData, Stage, Tone
 from perfci.report.site import write
@@ -14,6 +16,7 @@ from perfci.results.canaries import read_canaries
 from perfci.results.errors import ResultFileError
 from perfci.results.record import record_from_dict
 from perfci.results.stores.base import History
+from perfci.runs.calibrated import read_calibration
 from perfci.runs.judging import read_judgements, series_history
 from perfci.runs.listing import read_document, run_folders
 from perfci.wording import change
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from perfci.alerts.model import Alert
+    from perfci.analysis.calibration import SeriesCalibration
     from perfci.analysis.types import Judgement, SeriesHistory
     from perfci.results.model import SeriesKey
     from perfci.runs.controller import Controller
@@ -35,13 +39,16 @@ def write_site(controller: Controller) -> Path:
     alerts = controller.alerts.load().alerts
     folders = run_folders(controller.state.archive)[-_SHOWN_RUNS:]
     runs = tuple(report_of(controller.state.judgements, folder, alerts) for folder in folders)
+    histories = tuple(_histories(controller, runs))
     write(
         controller.state.site,
         SiteData(
             runs=runs,
-            histories=tuple(_histories(controller, runs)),
+            histories=histories,
             judgements=_latest(runs),
             marks=tuple(_marks(alerts)),
+            calibrations=_calibrations(controller, runs),
+            growing=growing(histories, AnalysisSettings()),
         ),
     )
     return controller.state.site / INDEX
@@ -94,6 +101,18 @@ def _histories(controller: Controller, runs: Sequence[RunReport]) -> Iterator[Se
         measured = controller.local.measurements(records)
         for key, same in groupby(measured, key=lambda measurement: measurement.key):
             yield series_history(History(key, tuple((by_id[one.run_id], one) for one in same)))
+
+
+def _calibrations(controller: Controller, runs: Sequence[RunReport]) -> dict[SeriesKey, SeriesCalibration]:
+    """Return what each series can show, as far as it was calibrated in the environment of its last run."""
+    last = {(run.record.lab, run.record.job): run.record.environment for run in runs}
+    found = (read_calibration(controller.state.root, lab, job) for lab, job in sorted(last))
+    return {
+        series.key: series
+        for one in found
+        if one is not None and one.environment == last[one.lab, one.job]
+        for series in one.series
+    }
 
 
 def _latest(runs: Sequence[RunReport]) -> dict[SeriesKey, Judgement]:

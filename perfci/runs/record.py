@@ -76,6 +76,7 @@ def run_record(work: WorkFolder, ended: Ended) -> RunRecord:
         code=code_under_test(code["services"] if isinstance(code, dict) else []),
         validity=ended.validity,
         status=ended.status,
+        confirms=notes.get("confirms"),
     )
 
 

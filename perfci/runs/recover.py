@@ -2,38 +2,67 @@
 
 from __future__ import annotations
 
+import fcntl
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from perfci.errors import FailureClass
-from perfci.runs.processes import reap
+from perfci.runs.processes import reap, run_of
 from perfci.runs.record import Ended, document
 from perfci.runs.stages import Failure
-from perfci.runs.work import seal, unfinished
+from perfci.runs.work import WorkFolder, seal, unfinished
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    import psutil
+
     from perfci.runs.folders import StateFolder
+    from perfci.runs.processes import Chosen
 
 
 def recover(state: StateFolder) -> list[Path]:
     """Archive the runs whose process died, and end what they left running; return the archive folders.
 
-    While another run of this state folder lives, its processes can't be told from a dead run's, so
-    nothing is ended then: the last one to start cleans up.
+    Other runs of this state folder that live, and the controller's own services, are left alone.
     """
-    folders = unfinished(state.runs)
-    dead = [folder for folder in folders if not folder.alive()]
-    if len(dead) == len(folders):
-        reap(state.root)
-    sealed = []
-    for folder in dead:
-        stage = str(folder.notes().get("stage", "start"))
-        failure = Failure(
-            stage=stage,
-            failure_class=FailureClass.LAB,
-            message=f"the run was killed in the stage {stage}",
-            help="Look for an out-of-memory kill or a reboot at that time: journalctl -k, or dmesg.",
-        )
-        sealed.append(seal(folder, state.archive, document(folder, Ended(failure))))
-    return sealed
+    with _alone(state):
+        dead = [folder for folder in unfinished(state.runs) if not folder.alive()]
+        reap(state.root, _left_over(state))
+        return [_archived(folder, state) for folder in dead]
+
+
+def _archived(folder: WorkFolder, state: StateFolder) -> Path:
+    stage = str(folder.notes().get("stage", "start"))
+    failure = Failure(
+        stage=stage,
+        failure_class=FailureClass.LAB,
+        message=f"the run was killed in the stage {stage}",
+        help="Look for an out-of-memory kill or a reboot at that time: journalctl -k, or dmesg.",
+    )
+    archive = state.archive_for(folder.notes().get("confirms"))
+    return seal(folder, archive, document(folder, Ended(failure)))
+
+
+@contextmanager
+def _alone(state: StateFolder) -> Iterator[None]:
+    """Let one of several runs that start at a time clean up after the dead ones."""
+    state.root.mkdir(parents=True, exist_ok=True)
+    with state.recovering.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _left_over(state: StateFolder) -> Chosen:
+    """Choose what belongs to a run that does not live any more, or to a deployment by hand.
+
+    A run's folder is there before its first process is, so it is asked for each process when that has
+    been seen: a run that starts at this moment is not taken for a dead one.
+    """
+
+    def chosen(process: psutil.Process) -> bool:
+        run = run_of(process)
+        return bool(run) and not WorkFolder(state.runs / run).alive()
+
+    return chosen

@@ -10,19 +10,16 @@ import yaml
 
 from perfci.results.archive import read_archive
 from perfci.results.model import COUNTERS
+from perfci.runs.again import same_job
 from perfci.runs.assemble import night
-from perfci.runs.job import Job, Source
 from perfci.wording import change, quantity
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from perfci.config import Settings
-    from perfci.results.model import Metric, RunResults, ServiceRevision
+    from perfci.results.model import Metric, RunResults
     from perfci.runs.progress import Progress
-
-SUFFIX = "-reproduce"
-_WHEEL = "wheel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,30 +90,6 @@ def reproduce(folder: Path, settings: Settings, *, holder: str, progress: Progre
         same_environment=before.record.environment == after.record.environment,
         pairs=pairs(before, after),
         exit_code=0 if outcome.failure is None else 1,
-    )
-
-
-def same_job(resolved: dict[str, Any], services: tuple[ServiceRevision, ...]) -> Job:
-    """Return the archived job under its own series, with every source fixed to the revision that ran.
-
-    Patches and filters stay as the job names them: their files are not in the archive.
-    """
-    job = Job.model_validate(resolved)
-    sources = dict(job.sources)
-    for service in services:
-        named: Source | None = sources.get(service.service)
-        if service.source == _WHEEL:
-            fixed: dict[str, str | None] = {"version": service.version}
-        else:
-            fixed = {"version": None, "git": service.source, "ref": service.revision}
-        sources[service.service] = (named or Source()).model_copy(update=fixed)
-    name = f"{job.name.removesuffix(SUFFIX)}{SUFFIX}"
-    return job.model_copy(
-        update={
-            "name": name,
-            "sources": job.sources.model_copy(update=sources),
-            "description": job.description,
-        }
     )
 
 

@@ -11,6 +11,8 @@ from perfci.alerts.errors import AlertsUnreadable
 from perfci.alerts.lifecycle import accept, process
 from perfci.alerts.model import AlertState, Night
 from perfci.alerts.repository import AlertFile, AlertMemory
+from perfci.analysis.confirm import Decision
+from perfci.analysis.types import Basis, Confirmation
 
 
 @pytest.fixture
@@ -21,6 +23,23 @@ def state():
         state, _ = process(state, Night(run, history.judgements(), history.records))
     closed, _ = accept(state, state.alerts[0].id, run.run_id)
     return replace(state, alerts=(*state.alerts, *closed.alerts), invalid_since={"embedded": "x"})
+
+
+def test_what_re_runs_have_shown_is_kept_with_the_alert(state, tmp_path):
+    shown = Confirmation(
+        Decision.DIFFERENT, Basis.RERUNS, "confirmed", "r9", "r9", runs=("a", "b"), effect=0.3
+    )
+    first = state.alerts[0]
+    series = tuple(replace(one, confirmation=shown) for one in first.series)
+    state = replace(state, alerts=(replace(first, series=series), *state.alerts[1:]))
+    keep = AlertFile(tmp_path / "alerts.json")
+    keep.save(state)
+    assert keep.load() == state
+    content = json.loads(keep.path.read_text())
+    for one in content["state"]["alerts"][0]["series"]:
+        del one["confirmation"]
+    keep.path.write_text(json.dumps(content))
+    assert {one.confirmation for one in keep.load().alerts[0].series} == {None}, "an older perfci wrote it"
 
 
 @pytest.mark.parametrize("kind", ["file", "memory"])

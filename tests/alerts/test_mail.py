@@ -17,14 +17,15 @@ from perfci.alerts.errors import MailAddressInvalid
 from perfci.alerts.evidence import Evidence
 from perfci.alerts.lifecycle import accept, process, run_failed
 from perfci.alerts.mail import compose, one_line
-from perfci.alerts.model import AlertState, Kind, MovedSeries, Night, RunFailure
+from perfci.alerts.model import AlertState, Kind, MovedSeries, Night, RunFailure, interest
 from perfci.alerts.outbox import Outbox, on_the_wire
 from perfci.alerts.sections import link, recipients
 from perfci.alerts.settings import MailSettings
-from perfci.analysis.types import Outcome
+from perfci.analysis.confirm import Decision
+from perfci.analysis.types import Basis, Confirmation, Outcome
 from perfci.errors import FailureClass
 from perfci.results.model import Metric
-from perfci.wording import TIMES
+from perfci.wording import TIMES, action_name
 
 NOW = datetime(2026, 11, 20, 4, 30, tzinfo=UTC)
 SETTINGS = MailSettings(
@@ -142,6 +143,74 @@ def test_a_regression_answers_the_three_questions_in_order(told):
     ):
         assert f"\n    {command}" in text
     assert text.rstrip().endswith("neutron@example.org")
+
+
+def confirmation(**fields):
+    given_fields = {
+        "decision": Decision.DIFFERENT,
+        "basis": Basis.RERUNS,
+        "reason": "re-runs confirm it",
+        "asked": run_id(10),
+        "since": run_id(10),
+        "good": run_id(9),
+        "old": "neutron 27.0.1 (wheel)",
+        "new": f"neutron 27.0.1 (wheel) with {PATCH}",
+        "runs": ("r1", "r2", "r3", "r4", "r5", "r6", "r7"),
+        "old_runs": 3,
+        "new_runs": 4,
+        "effect": 0.312,
+        "low": 0.287,
+        "high": 0.341,
+        "log_proof": 9.0,
+        "began": datetime(2026, 11, 10, 23, 10, tzinfo=UTC).timestamp(),
+        "ended": datetime(2026, 11, 10, 23, 31, tzinfo=UTC).timestamp(),
+    }
+    return Confirmation(**{**given_fields, **fields})
+
+
+def confirmed(told, *answers):
+    """Return the regression's mail, its clearest series with these answers of re-runs."""
+    notification, evidence = told[Kind.REGRESSION]
+    series = sorted(notification.alert.series, key=interest)
+    moved = [replace(one, confirmation=answer) for one, answer in zip(series, answers, strict=False)]
+    alert = replace(notification.alert, series=(*moved, *series[len(moved) :]))
+    return parsed(replace(notification, alert=alert), evidence)
+
+
+def test_what_re_runs_confirmed_is_told_beside_what_the_nights_show(told):
+    message = confirmed(told, confirmation())
+    text = text_of(message)
+    words = " ".join(text.split())
+    assert "Re-runs of the old and the new code confirm it: +31 % (+29 … +34 %)." in words
+    assert (
+        f"Confirmed by re-runs: 4 fresh deployments of neutron 27.0.1 (wheel) with {PATCH} and 3 of neutron "
+        "27.0.1 (wheel), in turns, on the same nodes, 2026-11-10 23:10\u201323:31 UTC."
+    ) in words
+    assert "8103 : 1" in words
+    assert "Not confirmed" not in words
+    assert "+31 % (+29 … +34 %)" in html_of(message).replace("\u00a0", " ")
+    for line in text.splitlines():
+        assert len(line) <= 78 or line.startswith("    http")
+
+
+def test_a_proof_beyond_all_doubt_is_no_long_number(told):
+    assert "> 1000000 : 1" in text_of(confirmed(told, confirmation(log_proof=400.0)))
+
+
+def test_a_mail_says_why_there_were_no_re_runs(told):
+    nothing = confirmation(
+        decision=Decision.UNKNOWN, basis=Basis.NOTHING, reason="the job wants none", runs=(), effect=None
+    )
+    words = " ".join(text_of(confirmed(told, nothing, nothing)).split())
+    assert words.count("Not confirmed by re-runs: the job wants none.") == 1
+    assert "confirm it" not in words
+
+
+def test_where_another_series_than_the_first_was_run_again_it_is_named(told):
+    notification, _ = told[Kind.REGRESSION]
+    second = sorted(notification.alert.series, key=interest)[1]
+    words = " ".join(text_of(confirmed(told, None, confirmation())).split())
+    assert f"confirm {action_name(second.key)}: +31 %" in words
 
 
 def test_text_keeps_to_78_columns_except_for_what_must_not_break(told):

@@ -55,6 +55,29 @@ def test_unchanged_code_is_called_different_at_most_as_often_as_promised(morning
     assert decisions.count(Decision.DIFFERENT) <= 12
 
 
+@pytest.mark.parametrize("deploy", [0.5, 1.0])
+def test_the_redeploy_variance_does_not_break_the_promise(deploy: float) -> None:
+    """Nights and re-runs each have a deployment of their own, which scatters as much as runs do."""
+    rng = np.random.default_rng(7)
+    scale = 0.03 * math.hypot(1, deploy)
+    decisions = [play(rng, 0.0, scale=scale)[2] for _ in range(120)]
+    assert decisions.count(Decision.DIFFERENT) <= 12
+
+
+def test_the_size_of_a_proven_step_lies_in_its_interval() -> None:
+    """On a grid of sizes, so the interval may miss a size between two of them by half a step."""
+    rng = np.random.default_rng(8)
+    held = proven = 0
+    for _ in range(60):
+        size = float(rng.choice([0.1, 0.14, 0.2]))
+        _, reading, decision = play(rng, size, settings=ConfirmSettings())
+        if decision is Decision.DIFFERENT:
+            proven += 1
+            held += reading.low <= size + 1e-9 and size - 1e-9 <= reading.high
+    assert proven >= 40
+    assert held >= 0.85 * proven
+
+
 def test_a_clear_step_is_found_with_few_runs() -> None:
     rng = np.random.default_rng(2)
     played = [play(rng, 0.2, settings=ConfirmSettings()) for _ in range(40)]

@@ -68,12 +68,14 @@ metrics = st.sampled_from([m for m in Metric if m is not Metric.FAILURE_RATE])
 
 
 def sane(judgement: Judgement) -> None:
+    """No number is out of its range. The q-value of an open change is that of the night that found it."""
     numbers = (judgement.effect, judgement.low, judgement.mde, judgement.p_value, judgement.q_value)
     for number in numbers:
         assert number is None or math.isfinite(number)
     if judgement.effect is not None:
         assert judgement.low <= judgement.effect <= judgement.high
-        assert 0 <= judgement.p_value <= judgement.q_value <= 1
+        assert 0 <= judgement.p_value <= 1
+        assert 0 <= judgement.q_value <= 1
         assert judgement.mde > 0
     assert (judgement.since is not None) == (judgement.outcome in (Outcome.REGRESSION, Outcome.IMPROVEMENT))
 

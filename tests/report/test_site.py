@@ -10,8 +10,12 @@ from nights import NETWORKS, PATCH, PORTS, run_id, seconds_key
 from site_data import site_data
 
 from perfci import pages
+from perfci.analysis.calibration import NoiseBudget, SeriesCalibration
+from perfci.analysis.growth import Growth
+from perfci.analysis.types import RunPoint, SeriesHistory
 from perfci.report.model import Mark, SiteData, Tone
-from perfci.report.site import Written, write
+from perfci.report.site import Written, level_changes, write
+from perfci.results.model import Validity
 
 VOID = frozenset({"meta", "link", "br", "wbr"})
 
@@ -146,6 +150,47 @@ def test_a_trend_marks_changes_environments_code_and_unfit_runs(site):
     assert 'class="band"' in picture
     assert PATCH in picture
     assert f'href="../runs/{run_id(20)}.html"' in picture
+
+
+def test_a_trend_shows_where_the_level_changed():
+    key = seconds_key("total", NETWORKS)
+    levels = [1.0] * 12 + [1.4] * 10
+    points = tuple(
+        RunPoint(run_id(n), "e", "c", (level * (1 + 0.01 * (n % 3)),), 1, 0, n != 5)
+        for n, level in enumerate(levels)
+    )
+    (change,) = level_changes(SeriesHistory(key, points))
+    assert change.index == 12
+    assert level_changes(SeriesHistory(key, points[:12])) == ()
+
+
+def test_what_a_series_can_show_stands_beside_it(data, tmp_path):
+    key = seconds_key("total", NETWORKS)
+    mde = {1: 0.12, 2: 0.08, 3: 0.061, 5: 0.05, 8: 0.05}
+    found = SeriesCalibration(key, 9, 0.4, 0.02, mde, NoiseBudget(0.0001, None, 0.0003))
+    write(tmp_path, replace(data, calibrations={key: found}))
+    text = (tmp_path / pages.scenario_page(key)).read_text().replace("\u00a0", " ")
+    assert "can show 12 % with one night, 6.1 % with three" in text
+    assert "noise from iterations 25 %, runs and deployments 75 %" in text
+
+
+def test_noise_that_grows_is_listed_on_the_overview(data, tmp_path):
+    key = seconds_key("total", NETWORKS)
+    growth = Growth(key, 0.02, 0.05, 2.5, 1.6, 3.9, 0.001, run_id(10))
+    write(tmp_path, replace(data, growing=(growth,)))
+    page = Page((tmp_path / "index.html").read_text())
+    assert "Noise that grows" in page.text
+    assert "2.5" in page.text
+    assert "Noise that grows" not in Page((tmp_path / pages.scenario_page(key)).read_text()).text
+
+
+def test_a_new_level_of_the_lab_is_told_on_the_runs_page(data, tmp_path):
+    run = data.runs[20]
+    record = replace(run.record, validity=Validity(valid=True, level_since=run_id(15)))
+    write(tmp_path, replace(data, runs=(replace(run, record=record),)))
+    text = (tmp_path / pages.run_page(record.run_id)).read_text()
+    assert "The lab has a new level" in text
+    assert run_id(15) in text
 
 
 def test_only_pages_that_changed_are_written(data, tmp_path):

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nights import PORTS, History, run_id, seconds_key, statements_key
 
+from perfci.analysis.changepoints import ChangePoint
 from perfci.analysis.types import Judgement, Outcome, RunPoint, SeriesHistory
 from perfci.report.model import Mark, Tone
 from perfci.report.svg import RUNS_SHOWN, sparkline, trend
@@ -86,6 +87,28 @@ def test_colours_follow_the_newest_mark():
         "run good",
     ]
     assert "+20 % since 2026-11-01; back since 2026-11-03" in root.get("aria-label")
+
+
+def level_change(index, earliest, latest, effect=0.12):
+    return ChangePoint(index, earliest, latest, 1.0, 1 + effect, effect, effect - 0.02, effect + 0.02, 0.0001)
+
+
+def test_a_change_of_level_is_a_field_as_wide_as_its_date_is_uncertain():
+    points = [point(n, 1.0) for n in range(9)]
+    changes = (level_change(2, 2, 2), level_change(6, 5, 7, -0.2))
+    root = parsed(trend(SeriesHistory(KEY, tuple(points)), None, changes=changes))
+    fields = root.findall("g[@class='level']/rect")
+    narrow, wide = (float(one.get("width")) for one in fields)
+    assert narrow < wide
+    assert root.find("g[@class='level']/title").text.startswith("the level changed by +12")
+    assert "2026-11-02" in root.find("g[@class='level']/title").text
+
+
+def test_a_change_that_is_marked_anyway_gets_no_field():
+    marks = (Mark(KEY, run_id(2), "+20 %", Tone.BAD),)
+    points = tuple(point(n, 1.0) for n in range(6))
+    root = parsed(trend(SeriesHistory(KEY, points), None, marks, changes=(level_change(3, 2, 4),)))
+    assert root.findall("g[@class='level']") == []
 
 
 def test_only_the_last_runs_are_drawn():

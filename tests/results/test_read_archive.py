@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from perfci.results.archive import earlier_runs, load_shares, read_archive, run_folders
 from perfci.results.canaries import NodeCanaries
 from perfci.results.errors import ArchiveError, CountersError, ReportError
-from perfci.results.model import TOTAL, CodeUnderTest, Metric, RunRecord, ServiceRevision, Validity
+from perfci.results.model import (
+    TOTAL,
+    CodeUnderTest,
+    Metric,
+    Purpose,
+    RunRecord,
+    ServiceRevision,
+    Validity,
+)
 from perfci.results.record import record_from_dict, record_to_dict
 from perfci.results.validity import EarlierRun
 
@@ -37,12 +45,24 @@ RECORDS = st.builds(
     ),
     validity=st.builds(Validity, st.booleans(), st.lists(st.text(), max_size=2).map(tuple)),
     status=st.sampled_from(["finished", "failed"]),
+    confirms=st.none() | NAMES,
 )
 
 
 @given(RECORDS)
 def test_a_record_comes_back_from_json_as_it_was(record):
     assert record_from_dict(json.loads(json.dumps(record_to_dict(record)))) == record
+
+
+def test_a_re_run_names_the_run_that_it_confirms(make_record):
+    night = make_record()
+    assert (night.purpose, night.confirms) == (Purpose.NIGHT, None)
+    assert record_to_dict(night)["purpose"] == "night"
+    assert "confirms" not in record_to_dict(night)
+    again = dataclasses.replace(night, confirms="20261121T041500Z-nightly-1f2e")
+    assert again.purpose is Purpose.CONFIRM
+    assert record_to_dict(again)["purpose"] == "confirm"
+    assert record_from_dict(record_to_dict(again)) == again
 
 
 def test_unknown_keys_are_passed_over(make_record):
@@ -206,7 +226,9 @@ def test_earlier_runs_for_the_validity(make_record, archive_run, tmp_path):
     assert run_folders(archive) == folders
 
     def run(level, valid):
-        return EarlierRun("0123456789ab", valid, (NodeCanaries("node-1", {"disk": level}, {"disk": level}),))
+        canaries = (NodeCanaries("node-1", {"disk": level}, {"disk": level}),)
+        number = round(10 * level) - 1
+        return EarlierRun("0123456789ab", valid, canaries, run_id=records[number].run_id)
 
     assert earlier_runs(archive, records[4]) == (run(0.1, valid=True), run(0.2, valid=False))
     assert earlier_runs(archive, records[4], limit=1) == (run(0.2, valid=False),)

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
+import nights
 import pytest
 
 from perfci.results.canaries import NodeCanaries
 from perfci.results.counters import NodeShares
 from perfci.results.model import Validity
-from perfci.results.validity import EarlierRun, ValidityLimits, validity
+from perfci.results.validity import EarlierRun, ValidityLimits, comparable, validity
 
 LIMITS = ValidityLimits(
     foreign_cpu_share=0.1, steal_share=0.05, canary_change=0.05, spreads=5, least_history=5
@@ -108,3 +111,97 @@ def test_a_missing_round_is_judged_by_the_other_one():
 )
 def test_shares_have_limits(shares, reason):
     assert judge([], [], shares=(*QUIET, shares)).reasons == (reason,)
+
+
+def unfit(*levels, first=10, environment="env"):
+    return [
+        EarlierRun(
+            environment, valid=False, canaries=(node(level),), run_id=f"r{first + n:02d}", only_canaries=True
+        )
+        for n, level in enumerate(levels)
+    ]
+
+
+def test_a_lab_that_changed_for_good_gets_a_new_level_after_five_runs():
+    earlier = [*STEADY, *unfit(0.30, 0.302, 0.299, 0.301)]
+    for known in range(4):
+        assert not judge([node(0.30)], earlier[: len(STEADY) + known]).valid
+    assert judge([node(0.30)], earlier) == Validity(valid=True, level_since="r10")
+
+
+def test_runs_of_the_new_level_are_compared_with_each_other():
+    first = EarlierRun("env", valid=True, canaries=(node(0.30),), run_id="r14", level_since="r10")
+    earlier = [*STEADY, *unfit(0.30, 0.302, 0.299, 0.301), first]
+    assert judge([node(0.301)], earlier) == Validity(valid=True, level_since="r10")
+    back = judge([node(0.22)], earlier)
+    assert not back.valid
+    assert back.level_since == "r10"
+    assert "usual is 0.30 s" in back.reasons[0]
+
+
+def test_a_second_change_is_a_second_level():
+    first = EarlierRun("env", valid=True, canaries=(node(0.30),), run_id="r14", level_since="r10")
+    earlier = [*STEADY, *unfit(0.30, 0.302, 0.299, 0.301), first, *unfit(0.22, 0.221, 0.219, 0.22, first=15)]
+    assert judge([node(0.22)], earlier) == Validity(valid=True, level_since="r15")
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        pytest.param((0.30, 0.35, 0.30, 0.30), id="they do not agree"),
+        pytest.param((0.30, 0.30, 0.30), id="too few"),
+        pytest.param((0.30, 0.30, 0.30, 0.22 * 1.2), id="it moves on"),
+    ],
+)
+def test_a_lab_that_wobbles_stays_unfit(levels):
+    assert not judge([node(0.30)], [*STEADY, *unfit(*levels)]).valid
+
+
+def test_only_runs_in_a_row_that_had_nothing_but_their_canaries_wrong_make_a_level():
+    busy = EarlierRun("env", valid=False, canaries=(node(0.30),), run_id="r12")
+    usual = EarlierRun("env", valid=True, canaries=(node(0.22),), run_id="r12")
+    for between in (busy, usual):
+        assert not judge(
+            [node(0.30)], [*STEADY, *unfit(0.30, 0.30), between, *unfit(0.30, 0.30, first=13)]
+        ).valid
+    earlier = [*STEADY, *unfit(0.30, 0.302, 0.299, 0.301)]
+    assert not judge([node(0.30)], earlier, shares=(NodeShares("node-1", 0.5, 0.0),)).valid
+    elsewhere = [*STEADY, *unfit(0.30, 0.302, 0.299, 0.301, environment="other")]
+    assert not judge([node(0.30)], elsewhere).valid
+
+
+def test_every_canary_of_every_node_has_to_agree():
+    def both(one, two):
+        return (node(one), node(two, name="node-2"))
+
+    steady = [EarlierRun("env", valid=True, canaries=both(0.22, 0.22))] * 6
+    first = [EarlierRun("env", valid=False, canaries=both(0.30, x), run_id=f"r{n}", only_canaries=True)
+             for n, x in enumerate((0.22, 0.40, 0.22, 0.22))]  # fmt: skip
+    assert not judge(both(0.30, 0.22), [*steady, *first]).valid
+    agreed = [replace(run, canaries=both(0.30, 0.22)) for run in first]
+    assert judge(both(0.30, 0.22), [*steady, *agreed]).level_since == "r0"
+    assert not judge((node(0.30),), [*steady, *agreed[:3], replace(agreed[3], canaries=())]).valid
+
+
+def test_what_runs_can_be_compared_within():
+    reasons = ("canary cpu on node-1 took 0.30 s",)
+
+    def run(number, *, valid=True, reasons=(), since=None, environment="env"):
+        return replace(
+            nights.record(number, environment=environment), validity=Validity(valid, reasons, since)
+        )
+
+    since = nights.run_id(2)
+    records = [
+        run(0), run(1, valid=False, reasons=reasons), run(2, valid=False, reasons=reasons),
+        run(3, valid=False, reasons=reasons), run(4, valid=False, reasons=("busy",)),
+        run(5, since=since), run(6, valid=False, reasons=reasons, since=since), run(7, since=since),
+        run(8, environment="other"),
+    ]  # fmt: skip
+    found = [comparable(records)[one.run_id] for one in records]
+    level = f"env, lab as since {since}"
+    assert found == [
+        ("env", True), ("env", False), (level, True), (level, True), ("env", False),
+        (level, True), (level, False), (level, True), ("other", True),
+    ]  # fmt: skip
+    assert [comparable(records[::-1])[one.run_id] for one in records] == found

@@ -11,7 +11,17 @@ from perfci.runs.playbook import Playbooks
 from perfci.runs.processes import processes_of, reap
 
 SAMPLE = Path(__file__).parents[1] / "data" / "archive" / "20261121T052400Z-sample-7c3d"
-STAGES = ("setup", "deploy", "hammer", "collect", "teardown", "controller")
+STAGES = (
+    "setup",
+    "deploy",
+    "hammer",
+    "collect",
+    "teardown",
+    "controller",
+    "supplies",
+    "provision",
+    "reclaim",
+)
 
 
 @dataclass

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import archives
 import pytest
+import reruns
 
 from perfci import config
+from perfci.analysis.confirm import Side
 from perfci.results.model import Validity
 from perfci.runs.aftermath import Aftermath
 from perfci.runs.controller import Controller
-from perfci.runs.demo import BASELINE, FIXED, SLOW, SLOW_DOWN, Shown, checks, noise, with_filters
+from perfci.runs.demo import BASELINE, RUNS, SLOW, SLOW_DOWN, Shown, checks, noise, with_filters
 from perfci.runs.job import load_job
 from perfci.runs.progress import Silent
 from perfci.runs.projects import cloud_variables
@@ -25,15 +29,17 @@ def play(tmp_path):
         config.load(environ={"PERFCI_STATE_DIR": str(tmp_path), "PERFCI_INFLUX__URL": "http://127.0.0.1:9"})
     )
 
-    def go(slowed, baseline=None):
+    def go(slowed, baseline=None, again=None):
         outcomes, number = {}, 0
-        for phase, runs in ((BASELINE, 8), (SLOW, 3), (FIXED, 3)):
+        for phase, runs in RUNS.items():
             outcomes[phase] = []
             for _ in range(runs):
                 number += 1
                 how = slowed if phase == SLOW else (baseline or {}) if phase == BASELINE else {}
                 folder = archives.night(controller.state.archive, number, **how)
-                outcomes[phase].append(Aftermath(controller).of(folder, Stages(Silent())))
+                factors = {Side.OLD: 1.0, Side.NEW: again or slowed["factor"]}
+                nodes = reruns.FakeLab(controller.state.archive, folder, factors).nodes()
+                outcomes[phase].append(Aftermath(controller).of(folder, Stages(Silent()), nodes))
         return outcomes
 
     return go
@@ -46,8 +52,8 @@ def found(outcomes):
 def test_all_is_as_expected(play):
     outcomes = play(SLOWED)
     results = found(outcomes)
-    assert len(results) == 7
-    assert all(results.values()), checks(outcomes)
+    assert len(results) == 8
+    assert all(results.values()), [one for one in checks(outcomes) if not one.ok]
     shown = Shown(outcomes, checks(outcomes))
     assert shown.exit_code == 0
     assert any("NeutronNetworks.create_and_list_ports" in line for line in noise(outcomes))
@@ -59,6 +65,22 @@ def test_a_slow_down_that_was_not_found_is_a_failure(play):
     assert not results["one alert for the slow-down"]
     assert not results["one closing mail after the fix"]
     assert Shown(outcomes, checks(outcomes)).exit_code == 1
+
+
+def test_a_slow_down_that_re_runs_do_not_confirm_is_a_failure(play):
+    outcomes = play(SLOWED, again=1.0)
+    assert not found(outcomes)["one alert for the slow-down"]
+    assert Shown(outcomes, checks(outcomes)).exit_code == 1
+
+
+def test_an_alert_without_re_runs_is_a_failure(play):
+    outcomes = play(SLOWED)
+    alert = next(one.alert for one in outcomes[SLOW][0].told if one.alert)
+    bare = replace(alert, series=tuple(replace(one, confirmation=None) for one in alert.series))
+    told = tuple(replace(one, alert=bare) for one in outcomes[SLOW][0].told)
+    outcomes[SLOW][0] = replace(outcomes[SLOW][0], told=told)
+    results = found(outcomes)
+    assert not results["re-runs of both revisions confirm it"]
 
 
 def test_an_alert_that_does_not_name_the_revision_is_a_failure(play):

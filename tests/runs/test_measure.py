@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import tarfile
+from dataclasses import replace
 
 import pytest
 
@@ -21,11 +23,11 @@ LIMITS = Limits(provision=30, deploy=30, hammer=30, collect=30, release=30)
 
 @pytest.fixture
 def run(project):
-    def go(limits=LIMITS):
+    def go(limits=LIMITS, nodes=()):
         folder = work.create(project.state / "runs", "r1")
         stages = Stages(Silent(), folder)
         measured = measure(
-            playbooks=project.playbooks(),
+            playbooks=replace(project.playbooks(), nodes=nodes),
             stages=stages,
             work=folder,
             state=StateFolder(project.state),
@@ -54,6 +56,44 @@ def test_whatever_fails_the_nodes_are_given_back(run, project, broken):
     assert "out of luck" in measured.failure.message
     assert measured.failure.stage == {"setup": "provision"}.get(broken, broken)
     assert project.trace()[-2:] == ["collect", "teardown"]
+
+
+MACHINES = ("node-0",)
+
+
+def test_machines_behind_bmcs_get_a_fresh_system_and_are_taken_back(run, project):
+    measured, stages = run(nodes=MACHINES)
+    assert measured.failure is None
+    assert project.trace() == [
+        "supplies", "provision", "setup", "deploy", "hammer", "collect", "teardown", "reclaim",
+    ]  # fmt: skip
+    assert [stage.name for stage in stages.done][-2:] == ["release", "reclaim"]
+
+
+def test_a_machine_is_taken_back_also_where_its_cloud_can_not_be_taken_down(run, project):
+    project.playbook("teardown", "ansible.builtin.fail: {msg: it is dead}")
+    project.playbook("reclaim", "ansible.builtin.fail: {msg: its BMC as well}")
+    measured, _ = run(nodes=MACHINES)
+    assert project.trace()[-2:] == ["teardown", "reclaim"]
+    assert ["it is dead" in measured.cleanup_errors[0], "its BMC" in measured.cleanup_errors[1]] == [
+        True,
+        True,
+    ]
+
+
+def test_what_ansible_leaves_is_ended_without_a_word(run, project):
+    project.playbook("deploy", "ansible.builtin.shell: setsid sleep 600 >/dev/null 2>&1 &")
+    measured, _ = run()
+    assert measured.cleanup_errors == []
+    assert processes_of(project.state) == []
+
+
+def test_another_runs_processes_are_left_alone(run, project):
+    marks = {"PERFCI_STATE_DIR": str(project.state), "PERFCI_SERVICE": "rally", "PERFCI_RUN": "r2"}
+    with subprocess.Popen(["sleep", "600"], env=marks) as other:
+        run()
+        assert other.poll() is None
+        other.kill()
 
 
 def test_the_first_error_is_reported_and_later_ones_stand_beside_it(run, project):

@@ -33,6 +33,12 @@ def test_tasks_keep_the_order_of_the_job_and_get_numbered_slugs(templates: Path)
     assert plan["cloud"] == {"clouds_file": "/state/clouds.yaml", "name": "perfci"}
 
 
+def test_the_plan_holds_the_templates_text(templates: Path) -> None:
+    (task,) = plan_of(templates, {"task": "glance"})["tasks"]
+    assert task["source"] == "{{ times }} {{ image_file }}"
+    assert task["template"] == str(templates / "glance.yml.j2")
+
+
 def test_rally_runs_warm_ups_beside_the_measured_iterations(templates: Path) -> None:
     (task,) = plan_of(templates, {"task": "glance", "times": 40, "warmup": 4, "concurrency": 2})["tasks"]
     assert (task["times"], task["warmup"], task["concurrency"]) == (40, 4, 2)

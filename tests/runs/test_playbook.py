@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -104,3 +105,43 @@ def test_stop_interrupts_it(playbooks, tmp_path):
         )
     reap(tmp_path / "state", grace_seconds=1)
     assert processes_of(tmp_path / "state") == []
+
+
+TWO_HOSTS = (
+    "all: {hosts: {node-1: {}, node-2: {}, boss: {}}, children: {controller: {hosts: {boss: {}}}}, "
+    "vars: {ansible_connection: local, ansible_python_interpreter: '{{ ansible_playbook_python }}'}}\n"
+)
+TELL = PLAY + (
+    "    - ansible.builtin.copy:\n"
+    "        content: \"{{ lookup('ansible.builtin.env', 'ENTERED') }}/{{ lookup('ansible.builtin.env', 'PERFCI_RUN') }}\"\n"
+    "        dest: '{{ folder }}/{{ inventory_hostname }}'\n"
+)
+
+
+@pytest.fixture
+def metal(playbooks, tmp_path):
+    """Playbooks for one of two machines, reached through `env` in place of another namespace."""
+
+    def run(name):
+        told = tmp_path / "told" / name
+        told.mkdir(parents=True)
+        books = playbooks(TELL, folder=str(told))
+        (tmp_path / "hosts.yml").write_text(TWO_HOSTS)
+        (tmp_path / "playbooks" / f"{name}.yml").write_text(TELL)
+        books = replace(books, nodes=("node-2",), entering=("env", "ENTERED=yes")).of_run("r1")
+        books.run(name, log=tmp_path / "try.log", limit_seconds=60)
+        return {path.name: path.read_text() for path in told.iterdir()}
+
+    return run
+
+
+def test_only_the_runs_own_nodes_are_touched_from_within_their_network(metal):
+    assert metal("deploy") == {"node-2": "yes/r1"}
+
+
+def test_provisioning_also_works_on_the_controller(metal):
+    assert metal("provision") == {"boss": "yes/r1", "node-2": "yes/r1"}
+
+
+def test_what_needs_the_controllers_way_out_stays_outside(metal):
+    assert metal("supplies") == {"boss": "/r1", "node-2": "/r1"}

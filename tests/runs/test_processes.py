@@ -10,16 +10,23 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from perfci.runs.processes import end, processes_of, reap
+from perfci.runs.processes import end, of_run, processes_of, reap
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def start(
-    state: Path, *, service: str = "sleeper", first: str = "", code: str = "import time; time.sleep(60)"
+    state: Path,
+    *,
+    service: str = "sleeper",
+    run: str = "",
+    first: str = "",
+    code: str = "import time; time.sleep(60)",
 ) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PERFCI_STATE_DIR": str(state), "PERFCI_SERVICE": service}
+    if run:
+        environment["PERFCI_RUN"] = run
     process = subprocess.Popen(
         [sys.executable, "-c", f"{first}\nprint('up', flush=True)\n{code}"],
         env=environment,
@@ -82,6 +89,14 @@ def test_grandchildren_whose_parent_died_are_found(tmp_path, started) -> None:
     parent.wait(5)
     assert reap(tmp_path) == ["sleeper"]
     assert processes_of(tmp_path) == []
+
+
+def test_a_run_ends_its_own_processes_only(tmp_path, started) -> None:
+    mine, other, controller = started(run="r1"), started(run="r2"), started(service="influxdb")
+    assert reap(tmp_path, of_run("r1")) == ["sleeper"]
+    mine.wait(5)
+    assert sorted(process.pid for process in processes_of(tmp_path)) == sorted([other.pid, controller.pid])
+    assert reap(tmp_path) == ["influxdb", "sleeper"]
 
 
 def test_the_caller_is_never_among_them(monkeypatch, tmp_path) -> None:

@@ -26,9 +26,13 @@ def killed_run(state, **notes):
     subprocess.run([sys.executable, "-c", code], check=False)
 
 
-def sleeper(state):
-    environment = {**os.environ, "PERFCI_STATE_DIR": str(state), "PERFCI_SERVICE": "nova-api"}
-    return subprocess.Popen(["sleep", "60"], env=environment)
+def sleeper(state, run="r1"):
+    marks = {
+        "PERFCI_STATE_DIR": str(state),
+        "PERFCI_SERVICE": "nova-api",
+        **({"PERFCI_RUN": run} if run else {}),
+    }
+    return subprocess.Popen(["sleep", "60"], env={**os.environ, **marks})
 
 
 def test_a_killed_run_is_archived_as_the_labs_failure(tmp_path):
@@ -56,31 +60,52 @@ def test_recovering_twice_finds_nothing_more(tmp_path):
 def test_a_living_run_and_its_services_are_left_alone(tmp_path):
     mine = work.create(tmp_path / "runs", "r2")
     killed_run(tmp_path)
-    child = sleeper(tmp_path)
+    child, orphan = sleeper(tmp_path, "r2"), sleeper(tmp_path, "r1")
     assert [folder.name for folder in recover(StateFolder(tmp_path))] == ["r1"]
+    orphan.wait(5)
     assert child.poll() is None
     assert mine.path.exists()
     child.kill()
     child.wait()
 
 
+def test_what_belongs_to_no_run_any_more_is_ended_and_the_controllers_services_are_not(tmp_path):
+    archived, by_hand, controller = (sleeper(tmp_path, run) for run in ("r0", "none", ""))
+    assert recover(StateFolder(tmp_path)) == []
+    archived.wait(5)
+    by_hand.wait(5)
+    assert controller.poll() is None
+    controller.kill()
+    controller.wait()
+
+
+def test_of_two_that_clean_up_at_a_time_one_archives_a_run(tmp_path):
+    killed_run(tmp_path)
+    code = f"from pathlib import Path; from perfci.runs.folders import StateFolder; from perfci.runs.recover import recover; print(len(recover(StateFolder(Path({str(tmp_path)!r})))))"
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    assert sorted(process.communicate(timeout=60)[0] for process in both) == ["0\n", "1\n"]
+    assert (tmp_path / "archive" / "r1" / "run.json").exists()
+
+
 def test_clean_ends_what_runs_and_removes_the_folder(tmp_path):
     state = tmp_path / "state"
     (state / "archive").mkdir(parents=True)
     child = sleeper(state)
-    assert clean(StateFolder(state)) == ["nova-api"]
+    assert clean(StateFolder(state), tmp_path) == ["nova-api"]
     child.wait(5)
     assert not state.exists()
 
 
 def test_clean_of_nothing_is_fine(tmp_path):
-    assert clean(StateFolder(tmp_path / "state")) == []
+    assert clean(StateFolder(tmp_path / "state"), tmp_path) == []
 
 
 def test_clean_refuses_a_folder_that_is_not_ours(tmp_path):
     (tmp_path / "Documents").mkdir()
     with pytest.raises(NotAStateFolder):
-        clean(StateFolder(tmp_path))
+        clean(StateFolder(tmp_path), tmp_path)
     assert (tmp_path / "Documents").exists()
 
 
@@ -95,6 +120,6 @@ def test_clean_stops_a_living_run_first(tmp_path):
     assert run.stdout is not None
     run.stdout.readline()
     run.stdout.close()
-    assert clean(StateFolder(state)) == ["r1"]
+    assert clean(StateFolder(state), tmp_path) == ["r1"]
     run.wait(5)
     assert not state.exists()

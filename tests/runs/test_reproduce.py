@@ -7,8 +7,9 @@ import pytest
 
 from perfci.results.archive import read_archive
 from perfci.results.model import Metric, ServiceRevision
-from perfci.runs.job import Job
-from perfci.runs.reproduce import Comparison, pairs, same_job
+from perfci.runs.again import rerun_job, same_job
+from perfci.runs.job import NAME_LENGTH, Job
+from perfci.runs.reproduce import Comparison, pairs
 
 RESOLVED = {
     "name": "nightly",
@@ -33,6 +34,36 @@ def test_it_has_series_of_its_own_also_the_second_time():
     job = same_job(RESOLVED, RAN)
     assert job.name == "nightly-reproduce"
     assert same_job(job.resolved(), RAN).name == "nightly-reproduce"
+
+
+NIGHT = Job.model_validate(
+    {
+        "name": "n" * NAME_LENGTH,
+        "sources": {
+            "neutron": {"git": "https://example.org/neutron", "ref": "master"},
+            "nova": {"version": "35"},
+        },
+        "scenarios": [{"task": "ports", "times": 10}, {"task": "networks", "times": 5}],
+    }
+)
+
+
+def test_a_re_run_takes_some_scenarios_of_the_night_on_the_code_of_another_run():
+    before = Job.model_validate({**RESOLVED, "scenarios": [{"task": "other", "times": 1}]})
+    job = rerun_job(NIGHT, before, RAN, [1])
+    assert [scenario.task for scenario in job.scenarios] == ["networks"]
+    assert job.sources.neutron.ref == "0123456789abcdef"
+    assert job.sources.neutron.patches == ("a.patch",)
+    assert job.sources.nova is None, "the constraints fix a release: both runs have the same"
+    assert job.cloud == NIGHT.cloud
+    assert Job.model_validate(job.resolved()) == job, "what is archived must load again"
+
+
+def test_a_suffix_never_makes_a_name_too_long():
+    assert rerun_job(NIGHT, NIGHT, (), [0]).name == "n" * (NAME_LENGTH - len("-confirm")) + "-confirm"
+    assert Job.model_validate(same_job(NIGHT.resolved(), ()).resolved()).name.endswith("n-reproduce")
+    again = NIGHT.model_copy(update={"name": "short-confirm"})
+    assert rerun_job(again, NIGHT, (), [0]).name == "short-confirm"
 
 
 def test_the_same_measurements_of_both_runs_are_paired(tmp_path):

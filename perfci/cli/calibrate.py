@@ -1,0 +1,53 @@
+"""`perfci calibrate`: which changes each series can show."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from perfci.cli.output import Json, errors_reported, print_json, print_table
+from perfci.cli.run import Lab, holder, settings_for
+from perfci.runs.calibrate import from_history, run
+from perfci.runs.calibrated import Calibration, calibration_file
+from perfci.runs.controller import Controller
+from perfci.runs.job import load_job
+from perfci.runs.progress import Progress, Silent, Terminal
+
+
+def calibrate(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="Name or path of a job file.")] = "nightly",
+    runs: Annotated[int, typer.Option(min=3, max=200, help="How many fresh deployments to measure.")] = 8,
+    from_existing: Annotated[
+        bool, typer.Option("--from-history", help="Run nothing; take the job's runs so far.")
+    ] = False,
+    lab: Lab = None,
+    as_json: Json = False,
+) -> None:
+    """Run unchanged code again and again, and say which changes each series can show.
+
+    Every run is a fresh deployment of the same revision, archived under the job JOB-calibrate and in nobody's
+    baseline. The smallest change that one, two, three, five and eight nights can prove (MDE) and where the
+    noise comes from are printed, kept under the state folder, and shown on the trend pages and in the mails.
+    One night alone proves nothing for a timing: from that size on a series is worth a re-run.
+    """
+    with errors_reported(as_json=as_json):
+        settings = settings_for(lab)
+        controller = Controller(settings)
+        if as_json:
+            found = _calibrated(controller, job, runs, Silent(), from_existing=from_existing)
+            print_json(found.as_dict())
+            return
+        with Terminal() as progress:
+            found = _calibrated(controller, job, runs, progress, from_existing=from_existing)
+        print_table(Calibration.COLUMNS, found.rows(), empty="No series has three unchanged runs yet.")
+        typer.echo(str(calibration_file(settings.state_dir, found.lab, found.job)))
+
+
+def _calibrated(
+    controller: Controller, job: str, runs: int, progress: Progress, *, from_existing: bool
+) -> Calibration:
+    loaded = load_job(job, controller.settings.jobs_dir)
+    if from_existing:
+        return from_history(controller, controller.settings.lab, loaded.name)
+    return run(controller.settings, controller, loaded, runs, holder=holder(), progress=progress)

@@ -1,0 +1,121 @@
+"""The state of a replay, written down and read again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from series import Histories, run_id
+
+from perfci.analysis.settings import AnalysisSettings
+from perfci.analysis.state import VERSION, dump, load
+from perfci.analysis.types import SeriesHistory
+from perfci.analysis.verdict import Replay, feed, follow, judge
+
+NIGHTS = 34
+
+
+def lab(seed: int = 4) -> list[SeriesHistory]:
+    """Steps, fixes, improvements, spikes, a new environment, counters and failures."""
+    made = Histories(np.random.default_rng(seed))
+    slow = [1.0] * 12 + [1.3] * 6 + [1.0] * (NIGHTS - 18)
+    series = [made.timings(slow, action=f"slow{i}", between=0.02) for i in range(3)]
+    series += [made.timings([1.0] * 14 + [0.8] * (NIGHTS - 14), action="better", between=0.01)]
+    series += [made.timings([1.0] * 15 + [1.5] * 2 + [1.0] * (NIGHTS - 17), action="spike", between=0.02)]
+    series += [made.timings([1.0] * NIGHTS, action=f"same{i}") for i in range(4)]
+    moved = made.timings([1.0] * 20 + [1.4] * (NIGHTS - 20), action="moved")
+    points = tuple(replace(p, environment="e1") if n >= 20 else p for n, p in enumerate(moved.points))
+    return [
+        *series,
+        SeriesHistory(moved.key, points),
+        made.counters([20.0] * 16 + [24.0] * (NIGHTS - 16)),
+        made.failures([0] * 20 + [9] * 3 + [1] * (NIGHTS - 23)),
+    ]
+
+
+def canaries() -> list[SeriesHistory]:
+    made = Histories(np.random.default_rng(5))
+    levels = [1.0] * 24 + [1.1] * (NIGHTS - 24)
+    return [made.timings(levels, action=f"canary{i}", between=0.003) for i in range(3)]
+
+
+def until(histories: list[SeriesHistory], night: int) -> list[SeriesHistory]:
+    return [SeriesHistory(h.key, tuple(p for p in h.points if p.run_id <= run_id(night))) for h in histories]
+
+
+def tonight(histories: list[SeriesHistory], night: int) -> list[SeriesHistory]:
+    return [SeriesHistory(h.key, tuple(p for p in h.points if p.run_id == run_id(night))) for h in histories]
+
+
+def test_a_lab_that_goes_on_from_its_state_judges_as_one_that_replays_every_night() -> None:
+    series, own, state = lab(), canaries(), None
+    for night in range(NIGHTS):
+        replay = Replay(AnalysisSettings()) if state is None else load(state, AnalysisSettings())
+        answers = follow(replay, tonight(series, night), {}, tonight(own, night))
+        state = json.loads(json.dumps(dump(replay)))
+        if night % 5 == 3 or night in (12, 13, 14, 17, 18, 24, 25):
+            assert answers == judge(until(series, night), canaries=until(own, night))
+
+
+def test_the_same_nights_give_the_same_state() -> None:
+    series = lab()
+    states = []
+    for order in (series, series[::-1]):
+        replay = Replay(AnalysisSettings())
+        feed(replay, order)
+        state = dump(replay)
+        states.append((state["found"], sorted(json.dumps(one["key"]) for one in state["tracks"])))
+    assert states[0] == states[1]
+
+
+def test_nights_that_are_known_are_not_fed_again() -> None:
+    series, replay = lab(), Replay(AnalysisSettings())
+    feed(replay, series)
+    before = dump(replay)
+    assert feed(replay, series) == {}
+    assert dump(replay) == before
+
+
+def test_series_that_are_long_gone_are_left_out() -> None:
+    replay = Replay(AnalysisSettings())
+    feed(replay, lab())
+    assert all(
+        one["environment"] != "e0" or one["key"][4] != "moved"
+        for one in dump(replay, since=run_id(21))["tracks"]
+    )
+    assert dump(replay, since=run_id(NIGHTS + 1))["tracks"] == []
+
+
+def test_a_fork_leaves_its_origin_alone() -> None:
+    series, replay = lab(), Replay(AnalysisSettings())
+    feed(replay, until(series, 16))
+    before = dump(replay)
+    feed(replay.fork(), series)
+    assert dump(replay) == before
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        [],
+        {},
+        {"version": VERSION + 1},
+        {"version": VERSION},
+        {
+            "version": VERSION,
+            "latest": "",
+            "found": [],
+            "alarms": [],
+            "tracks": [{"key": []}],
+            "canaries": [],
+            "runs": [],
+            "codes": [],
+        },
+    ],
+)
+def test_anything_else_is_refused(state: object) -> None:
+    with pytest.raises(ValueError, match="state"):
+        load(state, AnalysisSettings())

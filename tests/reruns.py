@@ -1,0 +1,75 @@
+"""Nodes that are not there: re-runs whose results are made up from a recorded Rally report."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import archives
+
+from perfci.analysis.confirm import Side
+from perfci.results.archive import read_record
+from perfci.results.model import Validity
+from perfci.runs.confirm import Nodes
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from perfci.runs.job import Job
+
+OLD_CODE = "aaaaaaaaaaaa"
+
+
+@dataclass
+class FakeLab:
+    """Archives a re-run wherever a real lab would measure one.
+
+    `factors` says how slow a side is; `spoil` may change what becomes of the n-th re-run (from 1): fields of
+    its record. `on_run` is called with its number before it is archived, for signals and kills.
+    """
+
+    archive: Path
+    night: Path
+    factors: dict[Side, float]
+    spoil: Callable[[int, Side], dict] = lambda _number, _side: {}
+    on_run: Callable[[int, threading.Event], None] = lambda _number, _stop: None
+    sides: list[Side] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+    until: datetime = datetime.now(UTC) + timedelta(hours=6)
+
+    def nodes(self) -> Nodes:
+        return Nodes(self._rerun, self.until, _nobody)
+
+    def _rerun(self, job: Job, stop: threading.Event, _progress: object) -> Path:
+        tonight = read_record(self.night / "run.json")
+        neutron = job.sources.neutron
+        # The made up archives tell revisions by version only.
+        old = neutron is None or neutron.version is None
+        side = Side.OLD if old else Side.NEW
+        self.sides.append(side)
+        self.jobs.append(job)
+        number = len(self.sides)
+        self.on_run(number, stop)
+        changed = {
+            "run_id": f"{tonight.run_id.partition('-')[0][:-1]}Z-nightly-confirm-{number:04x}",
+            "job": job.name,
+            "lab": tonight.lab,
+            "environment": tonight.environment,
+            "code": OLD_CODE if old else tonight.code.digest,
+            "changes": () if old else tonight.code.services[0].changes,
+            "validity": Validity(valid=True),
+            "started_at": tonight.finished_at + timedelta(minutes=2 * number),
+            "finished_at": tonight.finished_at + timedelta(minutes=2 * number + 2),
+            "confirms": tonight.run_id,
+            **self.spoil(number, side),
+        }
+        return archives.night(self.archive / "reruns", 1000 + number, factor=self.factors[side], **changed)
+
+
+@contextmanager
+def _nobody(_stop):
+    yield
