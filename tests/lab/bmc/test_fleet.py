@@ -96,6 +96,15 @@ def test_nothing_to_do():
     assert asyncio.run(each([], None, limits=Limits())) == {}
 
 
+@pytest.fixture
+def heard():
+    """A process in the background of a script is born deaf to Ctrl-C; hear it while the test runs."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_closes_all_sessions(number):
     rack = Rack()
