@@ -44,7 +44,10 @@ def pack(folder: Path, archive: Path, *, renew: bool) -> bool:
     if archive.exists() and not renew:
         return False
     archive.parent.mkdir(parents=True, exist_ok=True)
-    partial = archive.with_name(f"{archive.name}.{os.getpid()}")
+    inside = archive.parent == folder
+    # Beside the folder: tar gives up where the folder changes while it reads it.
+    place = folder.parent if inside else archive.parent
+    partial = place / f".{folder.name}-{archive.name}.{os.getpid()}"
     # The lowest level: the network is faster than better compression.
     command = [
         "tar",
@@ -53,8 +56,8 @@ def pack(folder: Path, archive: Path, *, renew: bool) -> bool:
         f"--file={partial}",
         f"--directory={folder}",
     ]
-    if archive.parent == folder:
-        command.append(f"--exclude=./{archive.name}*")
+    if inside:
+        command.append(f"--exclude=./{archive.name}")
     try:
         run([*command, "."])
         partial.replace(archive)
