@@ -136,9 +136,14 @@ def _lab(state: AlertState, run: RunRecord) -> tuple[AlertState, tuple[Notificat
         lab=run.lab,
         job=run.job,
         run_id=run.run_id,
-        reasons=run.validity.reasons if not run.validity.valid else (f"unfit since {began}",),
+        reasons=(f"unfit since {began}", *_new_level(run)) if run.validity.valid else run.validity.reasons,
     )
     return replace(state, invalid_since=invalid), (note,)
+
+
+def _new_level(run: RunRecord) -> tuple[str, ...]:
+    since = run.validity.level_since
+    return () if since is None else (f"its canaries have a new level since {since}: series start anew there",)
 
 
 def _follow(

@@ -13,6 +13,7 @@ from perfci.results.model import SeriesKey, ServiceRevision  # noqa: TC001
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from perfci.analysis.growth import Growth
     from perfci.analysis.types import Judgement
     from perfci.errors import FailureClass
     from perfci.results.model import RunRecord
@@ -53,6 +54,7 @@ class Kind(StrEnum):
     RUN_FAILED = "run failed"
     LAB_INVALID = "lab invalid"
     LAB_VALID = "lab valid"
+    NOISE = "noise grows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ class Notification:
     """Something to tell. `id` is the same whenever it is worked out again.
 
     Exactly the fields that belong to `kind` are filled: `alert` (regression, closed), `judgements`
-    (improvement), `failure` (run failed), `reasons` (lab invalid).
+    (improvement), `failure` (run failed), `reasons` (lab invalid), `growing` (noise grows).
     """
 
     id: str
@@ -181,6 +183,7 @@ class Notification:
     judgements: tuple[Judgement, ...] = ()
     failure: RunFailure | None = None
     reasons: tuple[str, ...] = ()
+    growing: tuple[Growth, ...] = ()
 
     @property
     def by_mail(self) -> bool:

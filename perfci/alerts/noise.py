@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perfci.alerts.document import Document, Paragraph, Row, Section, Steps, Table, Tone
-from perfci.alerts.model import Audience
+from perfci.alerts.model import Audience, Kind, Notification
 from perfci.alerts.sections import ROWS, recipients, trend_link
 from perfci.wording import NBSP, action_name, counted, run_day, run_time
 
@@ -16,17 +16,24 @@ if TYPE_CHECKING:
     from perfci.analysis.growth import Growth
 
 
-def noise_id(lab: str, job: str, run_id: str) -> str:
-    """Return the id of the list of the week in which a run was: the outbox takes it once."""
+def noise_grows(growing: Sequence[Growth], *, lab: str, job: str, run_id: str) -> Notification:
+    """Return the list of the week in which a run was; its id is the week's, so that the outbox takes one."""
     when = run_time(run_id)
     week = f"{when:%G-W%V}" if when is not None else run_id
-    return f"noise-{lab}-{job}-{week}"
+    return Notification(
+        id=f"noise-{lab}-{job}-{week}",
+        kind=Kind.NOISE,
+        audience=Audience.ADMINS,
+        lab=lab,
+        job=job,
+        run_id=run_id,
+        growing=tuple(growing),
+    )
 
 
-def noise_story(
-    growing: Sequence[Growth], *, lab: str, job: str, run_id: str, settings: MailSettings
-) -> Document:
-    """Say which series measure worse than before. `growing` has at least one, the worst first."""
+def noise_story(notification: Notification, settings: MailSettings) -> Document:
+    """Say which series measure worse than before: at least one, the worst first."""
+    growing, lab, job = notification.growing, notification.lab, notification.job
     worst = growing[0]
     series = counted(len(growing), "series")
     rows = tuple(
@@ -67,6 +74,6 @@ def noise_story(
             Section("How it was determined", (Paragraph(method),)),
             Section("What you can do", (steps,)),
         ),
-        foot=f"perfci · lab {lab} · job {job} · run {run_id} · sent to "
+        foot=f"perfci · lab {lab} · job {job} · run {notification.run_id} · sent to "
         f"{', '.join(recipients(Audience.ADMINS, settings)) or 'nobody'}",
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from perfci import pages
 from perfci.alerts.document import Document, Facts, Log, Paragraph, Section, Steps, Tone
 from perfci.alerts.model import Alert, Audience, Closing, Kind, Notification, interest
+from perfci.alerts.noise import noise_story
 from perfci.alerts.sections import (
     back_table,
     determined,
@@ -69,6 +70,8 @@ def tell(notification: Notification, evidence: Evidence, settings: MailSettings)
             return _lab_invalid(notification, settings)
         case Kind.LAB_VALID:
             return _lab_valid(notification, settings)
+        case Kind.NOISE if notification.growing:
+            return noise_story(notification, settings)
         case _:
             msg = f"no mail is sent for {notification.kind}"
             raise ValueError(msg)

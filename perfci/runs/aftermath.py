@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from perfci.alerts.lifecycle import process, run_failed
 from perfci.alerts.model import Night, RunFailure
+from perfci.alerts.noise import noise_grows
+from perfci.analysis.growth import growing
+from perfci.analysis.settings import AnalysisSettings
 from perfci.errors import FailureClass, PerfciError, ServiceError
 from perfci.results.archive import RUN, read_archive
 from perfci.results.errors import ResultFileError
 from perfci.results.model import FINISHED, RunResults
 from perfci.results.record import read_record
+from perfci.results.validity import comparable
 from perfci.runs import confirm, judging
 from perfci.runs.answers import answers_file
 from perfci.runs.listing import read_document
@@ -150,7 +154,20 @@ class Aftermath:
             state, told = process(controller.alerts.load(), Night(record, judgements, records))
             controller.post(told, record)
             controller.alerts.save(state)
-        return (*failures, *told)
+        rotting = self._rotting(record)
+        controller.post(rotting, record)
+        return (*failures, *told, *rotting)
+
+    def _rotting(self, record: RunRecord) -> tuple[Notification, ...]:
+        """Return the week's list of series whose noise grows; told again, it is the same one."""
+        records = self.controller.local.records(
+            record.lab, record.job, until=record.run_id, limit=judging.HISTORY_RUNS
+        )
+        histories = judging.series_histories(self.controller, records, comparable(records))
+        found = growing(histories, AnalysisSettings())
+        if not found:
+            return ()
+        return (noise_grows(found, lab=record.lab, job=record.job, run_id=record.run_id),)
 
 
 def _failed(record: RunRecord, failure: dict[str, Any]) -> Notification:

@@ -26,7 +26,7 @@ from perfci.alerts.lifecycle import accept, accepted_changes, acknowledge, find,
 from perfci.alerts.model import AlertState, Audience, Closing, Kind, Night, RunFailure, Status
 from perfci.analysis.types import Outcome
 from perfci.errors import FailureClass
-from perfci.results.model import CodeUnderTest, ServiceRevision
+from perfci.results.model import CodeUnderTest, ServiceRevision, Validity
 
 CREATE_PORT = seconds_key("neutron.create_port", PORTS)
 PORTS_TOTAL = seconds_key("total", PORTS)
@@ -175,6 +175,14 @@ def test_the_lab_is_told_of_once_when_it_becomes_unfit_and_once_when_it_is_over(
     assert len({one.id for one in told}) == 4
     assert told[0].reasons == ("disk",)
     assert run_id(1) in told[1].reasons[0]
+
+
+def test_a_lab_that_settled_at_a_new_level_says_so():
+    state, _ = process(AlertState(), Night(record(1, invalid=("disk",)), (), {}))
+    settled = replace(record(6), validity=Validity(valid=True, level_since=run_id(2)))
+    _, (told,) = process(state, Night(settled, (), {}))
+    assert told.kind is Kind.LAB_VALID
+    assert f"new level since {run_id(2)}" in told.reasons[1]
 
 
 def test_closing_takes_as_many_nights_in_a_row_as_set():

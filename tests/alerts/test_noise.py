@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from nights import NETWORKS, PORTS, run_id, seconds_key
 
-from perfci.alerts.noise import noise_id, noise_story
+from perfci.alerts.evidence import Evidence
+from perfci.alerts.model import Kind
+from perfci.alerts.noise import noise_grows
 from perfci.alerts.plain import render
 from perfci.alerts.settings import MailSettings
+from perfci.alerts.stories import tell
 from perfci.analysis.growth import Growth
 
 SETTINGS = MailSettings("perfci@example.org", ("team@example.org",), ("admins@example.org",))
@@ -18,21 +21,23 @@ def growth(scenario, ratio):
     )
 
 
+def told(*growing, lab="embedded", job="nightly", night=21):
+    return noise_grows(growing, lab=lab, job=job, run_id=run_id(night))
+
+
 def test_a_week_has_one_list():
-    monday, sunday, next_monday = run_id(2), run_id(8), run_id(9)  # 2026-11-02 is a Monday
-    assert noise_id("lab", "job", monday) == noise_id("lab", "job", sunday)
-    assert noise_id("lab", "job", sunday) != noise_id("lab", "job", next_monday)
-    assert noise_id("lab", "job", monday) != noise_id("lab", "other", monday)
+    monday, sunday, next_monday = (told(night=night).id for night in (2, 8, 9))  # 2026-11-02 is a Monday
+    assert monday == sunday
+    assert sunday != next_monday
+    assert monday != told(night=2, job="other").id
+    assert monday != told(night=2, lab="other").id
 
 
 def test_the_mail_names_the_worst_and_says_what_to_do():
-    story = noise_story(
-        [growth(PORTS, 3.1), growth(NETWORKS, 1.9)],
-        lab="embedded",
-        job="nightly",
-        run_id=run_id(21),
-        settings=SETTINGS,
-    )
+    notification = told(growth(PORTS, 3.1), growth(NETWORKS, 1.9))
+    assert notification.kind is Kind.NOISE
+    assert notification.by_mail
+    story = tell(notification, Evidence(), SETTINGS)
     text = render(story).replace("\u00a0", " ")
     assert story.subject.replace("\u00a0", " ") == "[perfci] nightly: the noise of 2 series grows on embedded"
     assert "3.1 times as much" in text

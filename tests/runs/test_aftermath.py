@@ -14,6 +14,7 @@ import pytest
 from perfci import config
 from perfci.alerts.model import Kind
 from perfci.analysis.types import Outcome
+from perfci.results.archive import read_archive
 from perfci.results.model import Validity
 from perfci.runs.aftermath import Aftermath
 from perfci.runs.controller import Controller
@@ -83,6 +84,22 @@ def test_a_slow_down_is_told_once_and_closed_once(after, controller):
     assert fixed[-1].exit_code == 0
     assert len(subjects(controller)) == 2
     assert all("nightly: neutron" in subject for subject in subjects(controller))
+
+
+def test_growing_noise_is_told_once_a_week(after, controller):
+    """Two weeks in which runs scatter by 8 %, after three in which they hardly did; a Monday and a Tuesday."""
+    for number in range(1, 36):
+        factor = 1.0 if number <= 20 else 1.08 ** (-1) ** number
+        folder = archives.night(controller.state.archive, number, factor=factor)
+        controller.local.write(read_archive(folder))
+    told = [one for number in (36, 37) for one in after(number, factor=1.08 ** (-1) ** number).told]
+    noise = [one for one in told if one.kind is Kind.NOISE]
+    assert len({one.id for one in noise}) == 1
+    assert any(series.key.action == "total" for series in noise[0].growing)
+    assert noise[0].growing[0].low > 1.25
+    assert [subject for subject in subjects(controller) if "noise" in subject] == [
+        f"[perfci] nightly: the noise of {len(noise[0].growing)} series grows on embedded"
+    ]
 
 
 def test_the_same_run_twice_sends_nothing_twice(after, controller):
