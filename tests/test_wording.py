@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from perfci import wording
+from perfci.analysis.confirm import Decision
+from perfci.analysis.types import Basis, Confirmation
 from perfci.markup import breakable
 from perfci.redaction import redacted
 from perfci.results.model import Metric, SeriesKey, ServiceRevision
@@ -88,6 +90,27 @@ def test_revisions():
     commit = "1f2e3d4c5b6a" + 28 * "0"
     git = ServiceRevision("nova", "32.0.1.dev4", "https://git/nova", commit, ("slow.patch@1f2e3d4c",))
     assert wording.revision_name(git) == "32.0.1.dev4 (1f2e3d4c5b6a) with slow.patch@1f2e3d4c"
+
+
+@pytest.mark.parametrize(
+    ("decision", "text"),
+    [
+        (Decision.DIFFERENT, "re-runs confirm it: +9.1 % (+6.8 … +11 %), 3 and 4 runs"),
+        (Decision.SAME, "re-runs refute it: +9.1 % (+6.8 … +11 %), 3 and 4 runs"),
+        (Decision.UNKNOWN, "re-runs could not settle it: +9.1 % (+6.8 … +11 %), 3 and 4 runs"),
+    ],
+)
+def test_what_re_runs_made_of_it(decision, text):
+    shown = Confirmation(
+        decision, Basis.RERUNS, "", "run", "run", runs=("a",) * 7, new_runs=3, old_runs=4,
+        effect=0.091, low=0.068, high=0.114,
+    )  # fmt: skip
+    assert plain(wording.rerun_verdict(shown, Metric.SECONDS)) == text
+
+
+def test_why_nothing_was_run_again():
+    none = Confirmation(Decision.UNKNOWN, Basis.NOTHING, "the night had no time left", "run", "run")
+    assert wording.rerun_verdict(none, Metric.SECONDS) == "not re-run: the night had no time left"
 
 
 def test_long_names_may_break_and_stay_escaped():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from perfci.alerts.model import Closing
@@ -15,9 +14,9 @@ from perfci.results.archive import CANARIES
 from perfci.results.canaries import read_canaries
 from perfci.results.errors import ResultFileError
 from perfci.results.record import record_from_dict
-from perfci.results.stores.base import History
+from perfci.results.validity import comparable
 from perfci.runs.calibrated import read_calibration
-from perfci.runs.judging import read_judgements, series_history
+from perfci.runs.judging import read_judgements, series_histories
 from perfci.runs.listing import read_document, run_folders
 from perfci.wording import change
 
@@ -97,10 +96,7 @@ def _histories(controller: Controller, runs: Sequence[RunReport]) -> Iterator[Se
     """Return the series of each job through its last runs; one that is no longer measured is shown too."""
     for lab, job in sorted({(run.record.lab, run.record.job) for run in runs}):
         records = controller.local.records(lab, job, limit=_SHOWN_RUNS)
-        by_id = {record.run_id: record for record in records}
-        measured = controller.local.measurements(records)
-        for key, same in groupby(measured, key=lambda measurement: measurement.key):
-            yield series_history(History(key, tuple((by_id[one.run_id], one) for one in same)))
+        yield from series_histories(controller, records, comparable(records))
 
 
 def _calibrations(controller: Controller, runs: Sequence[RunReport]) -> dict[SeriesKey, SeriesCalibration]:
