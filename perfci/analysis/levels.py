@@ -33,6 +33,7 @@ from perfci.results.model import Metric
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from perfci.analysis.noise import Array
     from perfci.analysis.settings import AnalysisSettings
     from perfci.analysis.types import Confirmation, RunPoint
 
@@ -339,12 +340,24 @@ class LevelTrack:
         needed = self._needed()
         if len(change.after) <= needed:
             return False
+        shares, worse = self._shares(change, needed)
+        return worse != change.worse or bool(np.clip(shares, -0.5, 1.5).mean() < BACK)
+
+    def seems_back(self) -> bool:
+        """Say whether the latest run alone is back at the baseline, while the change counts as open."""
+        if self.change is None or len(self.change.after) < 2:  # noqa: PLR2004
+            return False
+        return bool(self._shares(self.change, 1)[0][0] < BACK)
+
+    def _shares(self, change: OpenChange, latest: int) -> tuple[Array, bool]:
+        """Return how far the latest runs are off the baseline, in steps of the changed runs before them.
+
+        And whether those went up. A step of nothing is one that is over.
+        """
         level = self._scale(0).level
-        step = float(np.median([run.log for run in change.after[:-needed]])) - level
-        if (step > 0) != change.worse:
-            return True
-        steps = np.array([run.log - level for run in change.after[-needed:]]) / step if step else np.zeros(1)
-        return bool(np.clip(steps, -0.5, 1.5).mean() < BACK)
+        step = float(np.median([run.log for run in change.after[:-latest]])) - level
+        away = np.array([run.log - level for run in change.after[-latest:]])
+        return (away / step if step else np.zeros(latest)), step > 0
 
     def _replace(self, runs: list[RunValue]) -> None:
         self.runs, self.scales = runs, {}

@@ -385,8 +385,7 @@ def _judgement(
         key=part.key,
         run_id=point.run_id,
         outcome=outcome,
-        reason=_reason(outcome, evidence, since, mde, settled=track.settled, tail=part.tail)
-        + _refuted(track),
+        reason=_reason(outcome, evidence, since, mde, settled=track.settled, tail=part.tail) + _aside(track),
         baseline=evidence.baseline,
         location=evidence.location,
         baseline_location=evidence.baseline_location,
@@ -413,11 +412,13 @@ def _open_change(track: Track) -> tuple[bool | None, str | None, ChangeKind | No
     return track.change.worse, track.change.after[0].run_id, track.kind()
 
 
-def _refuted(track: Track) -> str:
-    """Say of a change that re-runs have refuted since when it is there."""
-    if isinstance(track, FailureTrack) or track.change is None or not track.change.refuted:
+def _aside(track: Track) -> str:
+    """Say of a change that re-runs have refuted it, or that the latest run no longer shows it."""
+    if isinstance(track, FailureTrack) or track.change is None:
         return ""
-    return f"; re-runs have refuted the change since {track.change.after[0].run_id}"
+    if track.change.refuted:
+        return f"; re-runs have refuted the change since {track.change.after[0].run_id}"
+    return "; the latest run alone was back at the baseline" if track.seems_back() else ""
 
 
 def _reason(

@@ -34,6 +34,13 @@ def test_a_slow_down_is_found_named_and_closed(histories: Histories) -> None:
     assert slow.baseline == tuple(run_id(n) for n in range(8))
 
 
+def test_the_first_night_back_is_told_as_that(histories: Histories) -> None:
+    history = histories.timings([1.0] * 8 + [1.3] * 4 + [1.0] * 2, between=0.02)
+    said = [judge([until(history, n)])[0] for n in range(10, 14)]
+    assert [one.outcome for one in said] == [Outcome.REGRESSION] * 3 + [Outcome.NO_CHANGE]
+    assert ["back at the baseline" in one.reason for one in said] == [False, False, True, False]
+
+
 def test_one_night_alone_is_suspect_but_proves_nothing(histories: Histories) -> None:
     history = histories.timings([1.0] * 12 + [1.6, 1.0], between=0.02)
     first = judge([until(history, 12)])[0]
