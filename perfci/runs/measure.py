@@ -107,7 +107,7 @@ def measure(
     errors += release(playbooks=calm, stages=stages, work=work, state=state, limit_seconds=limits.release)
     evidence = service_logs(logs)
     if first is not None:
-        return Measured(_explain(failed, first, evidence), None, errors)
+        return Measured(_explain(failed, first, work, evidence), None, errors)
     failure, partial = _tasks(work.path, evidence)
     return Measured(failure, partial, errors)
 
@@ -146,12 +146,14 @@ def _tasks(folder: Path, logs: Mapping[str, str]) -> tuple[Failure | None, Failu
     return (failure, None) if len(found) == total else (None, failure)
 
 
-def _explain(stage: str, error: PerfciError, logs: Mapping[str, str]) -> Failure:
+def _explain(stage: str, error: PerfciError, work: WorkFolder, logs: Mapping[str, str]) -> Failure:
     """Say whose fault an error is, with the services' logs as evidence."""
+    # When this is read, the working folder is the archive's.
+    advice = error.advice.replace(f"{work.path}/", "the archive's ")
     if not isinstance(error, PlaybookFailed | PlaybookTimeout):
-        return Failure(stage, error.failure_class, str(error), error.advice)
+        return Failure(stage, error.failure_class, str(error), advice)
     found = diagnose(stage=stage, role=error.role, message=str(error), logs=logs)
-    return Failure(stage, found.failure_class, str(error), error.advice, found.source, found.excerpt)
+    return Failure(stage, found.failure_class, str(error), advice, found.source, found.excerpt)
 
 
 def service_logs(logs: Path) -> dict[str, str]:

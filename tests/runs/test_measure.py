@@ -54,7 +54,9 @@ def test_whatever_fails_the_nodes_are_given_back(run, project, broken):
     project.playbook(broken, "ansible.builtin.fail: {msg: out of luck}")
     measured, _ = run()
     assert "out of luck" in measured.failure.message
-    assert measured.failure.stage == {"setup": "provision"}.get(broken, broken)
+    stage = {"setup": "provision"}.get(broken, broken)
+    assert measured.failure.stage == stage
+    assert measured.failure.help == f"The whole output is in the archive's logs/{stage}.log."
     assert project.trace()[-2:] == ["collect", "teardown"]
 
 
