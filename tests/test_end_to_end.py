@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from free_ports import port_base
 
 from perfci.config import load
 from perfci.results.archive import read_archive
@@ -20,7 +21,6 @@ from perfci.runs.services import start_controller, stop_controller
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 REPOSITORY = Path(__file__).parents[1]
-PORT_BASE = 27000
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def environ(tmp_path_factory):
     # A machine that runs other tests is not quiet, and this is no test of quietness.
     return {
         "PERFCI_STATE_DIR": str(state),
-        "PERFCI_PORT_BASE": str(PORT_BASE),
+        "PERFCI_PORT_BASE": str(port_base()),
         "PERFCI_LIMITS__FOREIGN_CPU_SHARE": "1",
         "PERFCI_LIMITS__STEAL_SHARE": "1",
     }

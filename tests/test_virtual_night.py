@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from free_ports import port_base
 
 from perfci.config import load
 from perfci.lab.virtual.lab import PROGRAMS, site_name
@@ -51,7 +52,7 @@ def environ(tmp_path_factory):
     return {
         "PERFCI_ROOT_DIR": str(project),
         "PERFCI_STATE_DIR": str(state),
-        "PERFCI_PORT_BASE": "28000",
+        "PERFCI_PORT_BASE": str(port_base()),
         # A container sees the whole machine's CPU time, and this is no test of quietness.
         "PERFCI_LIMITS__FOREIGN_CPU_SHARE": "1",
         "PERFCI_LIMITS__STEAL_SHARE": "1",

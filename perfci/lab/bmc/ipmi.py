@@ -149,6 +149,7 @@ class IpmiBmc:
                 code=asker.last_code,
                 passing=False,
             ) from error
+        # pyghmi's decoders raise NotImplementedError for a vendor's records that they don't know.
         except (PyghmiException, NotImplementedError, *_MALFORMED) as error:
             raise self._session.garbled(f"{what}: {error!r}") from error
         return found
