@@ -49,6 +49,7 @@ settle() {
     : >"$tree/etc/machine-id"
     printf 'UUID=%s / ext4 defaults,noatime 0 1\n' "$uuid" >"$tree/etc/fstab"
     printf '%s\n' "$IMAGE_INPUTS" >"$tree/etc/perfci-image"
+    mkdir -p "$tree/etc/systemd/system-preset"
     {
         for unit in $IMAGE_UNITS; do echo "enable $unit"; done
         echo 'disable *' # what a package enables for itself runs behind our backs
