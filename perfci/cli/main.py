@@ -14,6 +14,7 @@ from perfci.cli import (
     config,
     dashboards,
     lab,
+    pins,
     report,
     results,
     run,
@@ -33,6 +34,7 @@ app.add_typer(run.app, name="run")
 app.add_typer(results.app, name="results")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(lab.app, name="lab")
+app.add_typer(pins.app, name="pins")
 app.add_typer(virtual.app, name="virtual")
 app.add_typer(services.app, name="services")
 app.add_typer(dashboards.app, name="dashboards")

@@ -22,6 +22,8 @@ FINISHED = "finished"
 
 CALIBRATE = "-calibrate"
 """How the name of a job ends that is run to learn how much unchanged code scatters."""
+COMPARE = "-compare"
+"""How the name of a job ends that is run to compare two sets of pins."""
 
 
 class Purpose(StrEnum):
@@ -33,6 +35,8 @@ class Purpose(StrEnum):
     """It was run to confirm another run's verdict, and is a point of nothing."""
     CALIBRATE = "calibrate"
     """It was run to learn how much unchanged code scatters, under a job of its own."""
+    COMPARE = "compare"
+    """It was run to compare two sets of pins, under a job of its own."""
 
 
 class Metric(StrEnum):
@@ -160,6 +164,8 @@ class RunRecord:
         """What the run is for."""
         if self.confirms is not None:
             return Purpose.CONFIRM
+        if self.job.endswith(COMPARE):
+            return Purpose.COMPARE
         return Purpose.CALIBRATE if self.job.endswith(CALIBRATE) else Purpose.NIGHT
 
 

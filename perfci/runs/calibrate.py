@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from perfci.runs.stages import Stages
 
 MOST_BAD = 3
+_STORED = frozenset({Purpose.CALIBRATE, Purpose.COMPARE})
 
 
 class CalibrationFailed(LabError):
@@ -49,11 +50,11 @@ class CalibrationFailed(LabError):
 
 @dataclass(frozen=True)
 class Storing(Aftermath):
-    """The steps after a calibration's run: it is stored, not judged. Any other run is treated as ever."""
+    """The steps after a run that is no night: it is stored, not judged. Any other run is treated as ever."""
 
     def of(self, folder: Path, stages: Stages, nodes: Nodes | None = None) -> Outcome:
         """See Aftermath."""
-        if read_record(folder / RUN).purpose is not Purpose.CALIBRATE:
+        if read_record(folder / RUN).purpose not in _STORED:
             return super().of(folder, stages, nodes)
         document, results = read_document(folder), read_archive(folder)
         with stages.stage("store") as stage:

@@ -98,8 +98,10 @@ class Controller:
     def analysis_settings(self, record: RunRecord) -> AnalysisSettings:
         """Return how a run's job wants to be judged."""
         job = self.job(record.run_id)
-        if job is None:
-            return AnalysisSettings()
+        return AnalysisSettings() if job is None else self.job_settings(job)
+
+    def job_settings(self, job: Job) -> AnalysisSettings:
+        """Return how a job wants to be judged."""
         return AnalysisSettings(
             min_baseline=job.analysis.baseline_runs, latency_floor=job.analysis.minimum_effect
         )

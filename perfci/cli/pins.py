@@ -1,0 +1,115 @@
+"""`perfci pins`: exact versions, what moved between two runs, and moving one of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from perfci import config
+from perfci.cli.output import Json, errors_reported, print_json, print_table
+from perfci.cli.run import Lab, RunId, holder, settings_for
+from perfci.runs.bump import Bump, bump
+from perfci.runs.compare import Compared
+from perfci.runs.controller import Controller
+from perfci.runs.folders import StateFolder
+from perfci.runs.job import load_job
+from perfci.runs.listing import find_run, read_document
+from perfci.runs.moves import Moved, moves
+from perfci.runs.pins import CONSTRAINTS, read_pins
+from perfci.runs.progress import Progress, Silent, Terminal
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Exact versions: of the pins that clouds are deployed from, and of what ran.",
+)
+
+
+@app.command()
+def show(
+    run_id: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="What this run deployed. Left out: the pins of the project."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the exact version of every package, as it is pinned or as a run deployed it."""
+    with errors_reported(as_json=as_json):
+        settings = config.load()
+        if run_id is None:
+            file = settings.root_dir / CONSTRAINTS
+            where, versions = {"file": str(file)}, read_pins(file.read_text(encoding="utf-8"))
+        else:
+            document = read_document(find_run(StateFolder(settings.state_dir).archive, run_id))
+            where, versions = {"run": document["run_id"]}, document.get("versions", {})
+        if as_json:
+            print_json({**where, "pins": versions})
+        else:
+            empty = "The run ended before anything was installed."
+            print_table(("package", "version"), sorted(versions.items()), empty=empty)
+
+
+@app.command()
+def diff(before: RunId, after: RunId, as_json: Json = False) -> None:
+    """Say what moved between two runs: code under test, packages, and the rest of the environment."""
+    with errors_reported(as_json=as_json):
+        archive = StateFolder(config.load().state_dir).archive
+        documents = [read_document(find_run(archive, one)) for one in (before, after)]
+        found = moves(*documents)
+        if as_json:
+            runs = [document["run_id"] for document in documents]
+            print_json({"before": runs[0], "after": runs[1], "moved": [asdict(one) for one in found]})
+        else:
+            print_table(Moved.COLUMNS, (one.row() for one in found), empty="Nothing moved between them.")
+
+
+@app.command("bump")
+def move(  # noqa: PLR0917 - typer takes them by name
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a package that has a pin.")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="The exact version to move it to.")],
+    job: Annotated[
+        str, typer.Option(metavar="JOB", help="Job that is measured with the old and the new pin.")
+    ] = "nightly",
+    no_compare: Annotated[
+        bool, typer.Option("--no-compare", help="Only check that the pins resolve, and move it.")
+    ] = False,
+    lab: Lab = None,
+    as_json: Json = False,
+) -> None:
+    """Move one pin, and say what that does to each scenario of a job.
+
+    The pins must still resolve, with a pin for everything. Then the job is deployed afresh with the old and
+    the new pin, in turns, until each scenario is `same` or `different`, or the job's analysis.confirm allows
+    no more. Only at the end the project's file is changed.
+
+    Exit codes: 0 it was moved and nothing is slower, 1 it was moved and a scenario is slower or none could be
+    measured, 2 it can't be moved so, 3 the lab can't do it now, 4 no answer from the package index.
+    """
+    with errors_reported(as_json=as_json):
+        controller = Controller(settings_for(lab))
+        if as_json:
+            found = _moved(controller, name, version, None if no_compare else job, Silent())
+            print_json(found.as_dict())
+        else:
+            with Terminal() as progress:
+                found = _moved(controller, name, version, None if no_compare else job, progress)
+            _print(found)
+    compared = found.compared
+    raise typer.Exit(int(compared is not None and (compared.slower or not compared.runs)))
+
+
+def _moved(controller: Controller, name: str, version: str, job: str | None, progress: Progress) -> Bump:
+    loaded = load_job(job, controller.settings.jobs_dir) if job is not None else None
+    return bump(controller, name, version, loaded, holder=holder(), progress=progress)
+
+
+def _print(found: Bump) -> None:
+    move, compared = found.move, found.compared
+    if compared is not None:
+        print_table(Compared.COLUMNS, compared.rows(), empty="No run counted, so nothing was compared.")
+        if compared.ended:
+            typer.echo(f"ended   {compared.ended}")
+    typer.echo(f"moved   {move.name} {move.before} -> {move.after} in {found.file}")
+    typer.echo(f"keep    git commit -m 'Move {move.name} to {move.after}' {found.file}")
+    typer.echo(f"undo    {found.undo}")
