@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from perfci.lab.virtual.plan import BMC_PORT, BMC_USERNAME, BRIDGE, Kind
+from perfci.lab.virtual.plan import (
+    BMC_PORT,
+    BMC_USERNAME,
+    BRIDGE,
+    TUNNEL_INTERFACE,
+    TUNNEL_MTU,
+    TUNNEL_NETWORK,
+    Kind,
+)
 
 if TYPE_CHECKING:
     from perfci.lab.virtual.folders import LabFolder
@@ -92,8 +100,15 @@ def _host(plan: Plan, node: PlannedNode) -> dict[str, Any]:
         "provision_address": node.address,
         "provision_firmware": str(plan.firmware),
     }
+    tunnels = {
+        "tunnel_interface": TUNNEL_INTERFACE,
+        "tunnel_address": node.tunnel_address,
+        "tunnel_prefix": TUNNEL_NETWORK.prefixlen,
+        "tunnel_mtu": TUNNEL_MTU,
+    }
     return {
         "bmc_address": node.bmc_address,
         "pdu_outlet": node.name,
         **(reached if node.address else {}),
+        **(tunnels if node.tunnel_address else {}),
     }

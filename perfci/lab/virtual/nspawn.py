@@ -276,6 +276,7 @@ def container_environment() -> dict[str, str]:
         "TERM": "vt220",
         "SYSTEMD_NSPAWN_LOCK": "0",  # a lock file would be left by a kill; the folder is ours alone
         "SYSTEMD_NSPAWN_TMPFS_TMP": "0",  # a tenth of the memory is little for what is built in /tmp
+        "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network",  # routers forward packets, which /proc/sys/net says
     }
 
 

@@ -17,6 +17,12 @@ BMC_PORT = 623
 BMC_USERNAME = "perfci"
 BMC_NETWORK = IPv4Network("127.90.0.0/16")
 """The out-of-band network: all of 127.0.0.0/8 is local to the namespace's loopback interface."""
+TUNNEL_BRIDGE = "br-data"
+TUNNEL_INTERFACE = "data0"
+"""The second network card of an nspawn node: user-space Open vSwitch takes it over for tunnels."""
+TUNNEL_MTU = 9000
+TUNNEL_NETWORK = IPv4Network("198.18.0.0/16")
+"""For tests of networks; see RFC 2544, C.2.2. Labs don't meet: each has a namespace of its own."""
 FIRST_NODE = 10
 """The first node has the number 1 and the address 11 of the provisioning network; .1 is the controller."""
 MOST_NODES = 65_000
@@ -51,6 +57,8 @@ class PlannedNode:
     mac: str
     address: str
     """Its fixed address in the provisioning network; empty for a `null` node, which has no network."""
+    tunnel_address: str = ""
+    """Its address in the network for tunnels, with a card of its own; empty where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,7 @@ class Plan:
             bmc_address=str(BMC_NETWORK[number]),
             mac=mac_of(number),
             address="" if self.kind is Kind.NULL else str(self.network[FIRST_NODE + number]),
+            tunnel_address=str(TUNNEL_NETWORK[FIRST_NODE + number]) if self.kind is Kind.NSPAWN else "",
         )
 
     def describe(self) -> str:

@@ -1,4 +1,6 @@
-"""The site: one network namespace with the provisioning bridge, and a cable to it for each node.
+"""The site: one network namespace with two bridges, and cables to them for each node.
+
+One is the provisioning network; the other has jumbo frames, and carries the tunnels between nodes of a cloud.
 
 Interfaces of nodes have names that depend on their number only: the namespace is the lab's own.
 """
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfci.lab.virtual.commands import run, run_async
-from perfci.lab.virtual.plan import BRIDGE, mac_of
+from perfci.lab.virtual.plan import BRIDGE, TUNNEL_BRIDGE, TUNNEL_INTERFACE, TUNNEL_MTU, mac_of
 
 if TYPE_CHECKING:
     from perfci.lab.virtual.plan import Plan, PlannedNode
@@ -36,6 +38,8 @@ def site_batch(plan: Plan) -> str:
         f"link add {BRIDGE} address {mac_of(0)} type bridge",
         f"address add {plan.controller_address}/{length} broadcast + dev {BRIDGE}",
         f"link set {BRIDGE} up",
+        f"link add {TUNNEL_BRIDGE} mtu {TUNNEL_MTU} type bridge",
+        f"link set {TUNNEL_BRIDGE} up",
     ]
     return _text(lines)
 
@@ -84,7 +88,7 @@ def namespace_of(pid: int) -> int | None:
 
 
 async def plug(plan: Plan, node: PlannedNode, *, mac: str) -> None:
-    """Give a node a new namespace with a network card on the bridge. Raises HostCommandFailed."""
+    """Give a node a new namespace with its network cards. Raises HostCommandFailed."""
     await unplug(plan, node)
     await run_async("ip", "netns", "add", node_namespace(plan.site, node))
     await run_async("ip", "-netns", plan.site, "-batch", "-", text=plug_batch(plan, node, mac=mac))
@@ -92,19 +96,26 @@ async def plug(plan: Plan, node: PlannedNode, *, mac: str) -> None:
 
 def plug_batch(plan: Plan, node: PlannedNode, *, mac: str) -> str:
     """Return the commands of ip(8) that connect a node's namespace."""
-    port = port_name(node)
-    inside = f"name {NODE_INTERFACE} address {mac} netns {node_namespace(plan.site, node)}"
-    lines = [f"link add {port} type veth peer {inside}", f"link set {port} master {BRIDGE} up"]
+    port, tunnels, namespace = port_name(node), tunnel_port_name(node), node_namespace(plan.site, node)
+    inside = f"name {NODE_INTERFACE} address {mac} netns {namespace}"
+    other = f"name {TUNNEL_INTERFACE} mtu {TUNNEL_MTU} netns {namespace}"
+    lines = [
+        f"link add {port} type veth peer {inside}",
+        f"link set {port} master {BRIDGE} up",
+        f"link add {tunnels} mtu {TUNNEL_MTU} type veth peer {other}",
+        f"link set {tunnels} master {TUNNEL_BRIDGE} up",
+    ]
     return _text(lines)
 
 
 async def unplug(plan: Plan, node: PlannedNode) -> None:
     """Take that away again, if it is there."""
-    # The cable first: a namespace that is still dying would keep its end, and the name of ours.
-    port = port_name(node)
+    # The cables first: a namespace that is still dying would keep its ends, and the names of ours.
     listed = await run_async("ip", "-netns", plan.site, "-brief", "link", "show")
-    if any(line.split("@")[0].split()[0] == port for line in listed.splitlines()):
-        await run_async("ip", "-netns", plan.site, "link", "delete", port)
+    there = {line.split("@")[0].split()[0] for line in listed.splitlines()}
+    for port in (port_name(node), tunnel_port_name(node)):
+        if port in there:
+            await run_async("ip", "-netns", plan.site, "link", "delete", port)
     namespace = node_namespace(plan.site, node)
     if (NAMESPACES / namespace).exists():
         await run_async("ip", "netns", "delete", namespace)
@@ -124,8 +135,13 @@ def tap_batch(port: str) -> str:
 
 
 def port_name(node: PlannedNode) -> str:
-    """Return the name of a node's port in the site."""
+    """Return the name of a node's port on the provisioning bridge."""
     return f"port{node.number}"
+
+
+def tunnel_port_name(node: PlannedNode) -> str:
+    """Return the name of a node's port on the bridge for tunnels."""
+    return f"data{node.number}"
 
 
 def _text(lines: list[str]) -> str:

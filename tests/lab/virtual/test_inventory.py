@@ -43,6 +43,10 @@ def test_a_node_has_all_that_playbooks_ask_for(written):
         "provision_mac": "52:54:00:00:00:02",
         "provision_address": "192.168.240.12",
         "provision_firmware": "bios",
+        "tunnel_interface": "data0",
+        "tunnel_address": "198.18.0.12",
+        "tunnel_prefix": 16,
+        "tunnel_mtu": 9000,
     }
     assert text["all"]["vars"]["provision_controller_address"] == "192.168.240.1"
     assert "a secret" not in inventory.file_of(one.project).read_text()

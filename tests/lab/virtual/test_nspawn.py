@@ -45,6 +45,8 @@ def test_what_the_site_is_furnished_with():
         "link add br-prov address 52:54:00:00:00:00 type bridge",
         "address add 192.168.240.1/24 broadcast + dev br-prov",
         "link set br-prov up",
+        "link add br-data mtu 9000 type bridge",
+        "link set br-data up",
     ]
 
 
@@ -54,5 +56,7 @@ def test_the_cable_of_a_node():
     assert text == (
         f"link add port1 type veth peer name host0 address 52:54:00:00:00:01 netns {one.site}-1\n"
         "link set port1 master br-prov up\n"
+        f"link add data1 mtu 9000 type veth peer name data0 mtu 9000 netns {one.site}-1\n"
+        "link set data1 master br-data up\n"
     )
     assert len(site.port_name(plan(size=200).nodes[-1])) <= 15
