@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ansible.module_utils.basic import AnsibleModule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DOCUMENTATION = r"""
 module: folder_archive
@@ -41,6 +47,22 @@ def pack(folder: Path, archive: Path, *, renew: bool) -> bool:
     """Make the archive; say whether that was needed. Raises CalledProcessError and OSError."""
     if not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "there is no such folder", str(folder))
+    with locked(folder):
+        return _pack(folder, archive, renew=renew)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Wait until nobody else packs a folder: a task for several nodes is carried out side by side."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _pack(folder: Path, archive: Path, *, renew: bool) -> bool:
     if archive.exists() and not renew:
         return False
     archive.parent.mkdir(parents=True, exist_ok=True)

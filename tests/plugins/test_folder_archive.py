@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -48,6 +49,15 @@ def test_an_archive_in_the_folder_does_not_hold_itself(folder_archive, folder, t
     listed = subprocess.run(["tar", "-tzf", archive], capture_output=True, text=True, check=True).stdout
     assert ".packed" not in listed
     assert "./.complete" in listed.split()
+
+
+def test_for_several_nodes_at_a_time_it_is_made_once(folder_archive, folder):
+    for number in range(200):
+        (folder / f"{number}").write_bytes(os.urandom(20_000))
+    archive = folder / ".packed.tar.gz"
+    with ThreadPoolExecutor() as nodes:
+        made = list(nodes.map(lambda _: folder_archive.pack(folder, archive, renew=False), range(6)))
+    assert sorted(made) == [False] * 5 + [True]
 
 
 def test_an_archive_is_made_once_unless_it_shall_be_new(folder_archive, folder, tmp_path):
