@@ -50,7 +50,7 @@ def quantity(value: float | None, metric: Metric) -> str:
         return _bytes(value)
     if metric is Metric.FAILURE_RATE:
         return f"{significant(100 * value)}{NBSP}%"
-    if metric is Metric.SQL_STATEMENTS:
+    if metric in (Metric.SQL_STATEMENTS, Metric.LEFTOVERS):
         return significant(value)
     return seconds(value)
 
@@ -189,6 +189,8 @@ def action_name(key: SeriesKey) -> str:
         return f"{_COUNTER_NAMES[key.metric]} of {key.action}"
     if key.metric is Metric.FAILURE_RATE:
         return "failure rate"
+    if key.metric is Metric.LEFTOVERS:
+        return "things left in the cloud"
     return "whole iteration" if key.action == TOTAL else key.action
 
 

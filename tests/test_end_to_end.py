@@ -87,6 +87,11 @@ def test_every_scenario_was_measured_with_its_actions_and_counters(run):
     assert by_name[boot, "neutron", Metric.SQL_STATEMENTS].values[0] > 0
 
 
+def test_no_task_left_anything_in_the_cloud(run):
+    swept = json.loads((Path(run[1]["folder"]) / "leftovers.json").read_text())
+    assert [(one["found"], one["error"]) for one in swept] == [([], None)] * 3
+
+
 def test_the_record_names_exact_versions_and_the_stages(run):
     document = json.loads((Path(run[1]["folder"]) / "run.json").read_text())
     versions = {one["service"]: one["version"] for one in document["code"]["services"]}

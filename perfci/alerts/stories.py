@@ -266,9 +266,7 @@ def _lab_valid(notification: Notification, settings: MailSettings) -> Document:
 
 def _size(series: MovedSeries) -> str:
     """Say how much worse, in the words of the metric: `31 % slower`."""
-    word = "slower"
-    if series.key.metric in COUNTERS or series.key.metric is Metric.FAILURE_RATE:
-        word = "higher"
+    word = "slower" if series.key.metric is Metric.SECONDS else "higher"
     return f"{change(series.effect, series.key.metric).lstrip('+')} {word}"
 
 

@@ -77,6 +77,7 @@ def rule_of(metric: Metric, settings: AnalysisSettings) -> LevelRule:
         Metric.PEAK_RSS_BYTES: LevelRule(
             settings.memory_floor, 2.0**20, 0.005, may_be_steady=True, follows_lab=False
         ),
+        Metric.LEFTOVERS: LevelRule(settings.sql_floor, 1.0, 0.002, may_be_steady=True, follows_lab=False),
     }
     return rules[metric]
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from perfci.analysis.calibration import SeriesCalibration
     from perfci.analysis.growth import Growth
     from perfci.analysis.types import Judgement, SeriesHistory
+    from perfci.results.density import Curve
+    from perfci.results.leftovers import Swept
     from perfci.results.model import RunRecord, SeriesKey
 
 
@@ -61,7 +63,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """Everything about one run that people look at. `alerts` are ids of the alerts that it opened."""
+    """Everything about one run that people look at.
+
+    `alerts` are ids of the alerts that it opened, `curves` how the cloud behaved while it was filled,
+    `swept` what its tasks left in the cloud.
+    """
 
     record: RunRecord
     stages: tuple[Stage, ...] = ()
@@ -69,6 +75,8 @@ class RunReport:
     canaries: tuple[Canary, ...] = ()
     failure: Failure | None = None
     alerts: tuple[str, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    swept: tuple[Swept, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from perfci.analysis.changepoints import change_points
 from perfci.analysis.robust import run_location
 from perfci.markup import breakable
 from perfci.redaction import redacted
+from perfci.report.curve import by_service, curves
 from perfci.report.model import TONES, RunReport, SiteData, by_interest, tally, verdict
 from perfci.report.svg import shown_points, sparkline, trend
 from perfci.results.model import COUNTERS, TOTAL, Metric
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from perfci.analysis.changepoints import ChangePoint
     from perfci.analysis.types import SeriesHistory
     from perfci.report.model import Mark
+    from perfci.results.density import Curve
     from perfci.results.model import CodeUnderTest, SeriesKey
 
 RUNS_LISTED = 60
@@ -128,7 +130,22 @@ def _run(run: RunReport) -> str:
         counts=[(outcome, count) for outcome in TONES if (count := tally(judgements, outcome))],
         excerpt=redacted(run.failure.excerpt) if run.failure else "",
         error=redacted(run.failure.error) if run.failure else "",
+        fills=[{"curve": curve, "pictures": list(_pictures(curve))} for curve in run.curves],
     )
+
+
+def _pictures(curve: Curve) -> Iterator[tuple[str, Markup]]:
+    """Return the pictures of one fill with their headings; what was not measured has none."""
+    messages = [(p.servers, p.messages) for p in curve.points if p.messages is not None]
+    for heading, lines, metric in (
+        ("Seconds", {name: curve.middle(name) for name in curve.quantities}, Metric.SECONDS),
+        ("CPU seconds per server booted", by_service(curve, "cpu_seconds"), Metric.CPU_SECONDS),
+        ("Memory", by_service(curve, "rss_bytes"), Metric.PEAK_RSS_BYTES),
+        ("Messages in RabbitMQ's queues, at most", {"messages": messages}, Metric.SQL_STATEMENTS),
+    ):
+        # The picture escapes what it is given.
+        if picture := curves(lines, metric):
+            yield heading, Markup(picture)  # noqa: S704
 
 
 def _series(

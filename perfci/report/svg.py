@@ -170,14 +170,14 @@ def _scale(spots: Sequence[_Spot], judgement: Judgement | None) -> _Scale:
 
 
 def _grid(scale: _Scale, key: SeriesKey) -> Iterator[str]:
-    for value in _ticks(scale.low, scale.high):
+    for value in ticks(scale.low, scale.high):
         y = scale.y(value)
         yield f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>'
         yield f'<text class="tick" x="{_WIDTH - _RIGHT + 8}" y="{y + 3.5}">'
         yield f"{escape(quantity(value, key.metric))}</text>"
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
     """Return round values between two: multiples of 1, 2 or 5 times a power of ten."""
     rough = (high - low) / _TICKS
     power = 10.0 ** math.floor(math.log10(rough))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from perfci.results.canaries import read_canaries
 from perfci.results.counters import measurements as counter_measurements
 from perfci.results.counters import read_counters, usage
+from perfci.results.density import FILL, TARGET, curves_of
+from perfci.results.density import measurements as density_measurements
 from perfci.results.errors import ArchiveError, ResultFileError
-from perfci.results.model import FINISHED, TOTAL, Measurement, Metric, RunResults
+from perfci.results.leftovers import read_leftovers
+from perfci.results.model import FINISHED, Measurement, Metric, RunResults
 from perfci.results.rally import read_report
 from perfci.results.record import read_record
 from perfci.results.tasks import read_tasks
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from perfci.results.counters import NodeShares, Sample
+    from perfci.results.density import Curve
+    from perfci.results.leftovers import Swept
     from perfci.results.model import RunRecord
     from perfci.results.rally import Load
     from perfci.results.tasks import Task
@@ -56,8 +62,11 @@ def read_archive(path: Path) -> RunResults:
 def read_measurements(path: Path, record: RunRecord) -> tuple[Measurement, ...]:
     """Read what was measured in a run's folder, archived or not; raises ReportError and CountersError."""
     nodes = read_counters(path / COUNTERS)
+    left = read_leftovers(path)
     found = [
-        measurement for task in read_tasks(path / TASKS) for measurement in _task(path, task, record, nodes)
+        measurement
+        for task in read_tasks(path / TASKS)
+        for measurement in _task(path, task, record, nodes, left.get(task.slug))
     ]
     found.sort(key=lambda measurement: measurement.key)
     return tuple(_joined(list(same)) for _, same in groupby(found, key=lambda measurement: measurement.key))
@@ -106,27 +115,64 @@ def _earlier(path: Path, lab: str) -> EarlierRun | None:
         return None
 
 
-def _task(
-    path: Path, task: Task, record: RunRecord, nodes: Mapping[str, Sequence[Sample]]
-) -> Iterator[Measurement]:
-    loads = read_report(
+def density_curves(path: Path) -> tuple[Curve, ...]:
+    """Return the curves of the tasks in a run's folder that filled the cloud; raises as `read_archive`."""
+    record, tasks = _tasks(path, FILL)
+    nodes = read_counters(path / COUNTERS) if tasks else {}
+    return tuple(
+        curve for task in tasks for load in _loads(path, task, record) for curve in curves_of(load, nodes)
+    )
+
+
+def _tasks(path: Path, scenario: str) -> tuple[RunRecord, list[Task]]:
+    """Return the tasks of a run whose scenario's name begins so; reading the report of each takes a while."""
+    record = read_record(path / RUN)
+    tasks = read_tasks(path / TASKS) if record.status == FINISHED else ()
+    return record, [task for task in tasks if task.scenario.startswith(scenario)]
+
+
+def _loads(path: Path, task: Task, record: RunRecord) -> tuple[Load, ...]:
+    return read_report(
         path / "rally" / f"{task.slug}.json",
         lab=record.lab,
         job=record.job,
         run_id=record.run_id,
         warmup=task.warmup,
     )
+
+
+def _task(
+    path: Path, task: Task, record: RunRecord, nodes: Mapping[str, Sequence[Sample]], left: Swept | None
+) -> Iterator[Measurement]:
+    loads = _loads(path, task, record)
     for load in loads:
-        yield from load.measurements
-    if len(loads) == 1:  # what several loads used together can't be told apart
+        yield from _load(load)
+    if len(loads) == 1 and _whole(loads[0]):  # what several loads used together can't be told apart
         used = usage(nodes, task.started_at, task.finished_at)
         yield from counter_measurements(
-            used, like=_total(loads[0]), iterations=loads[0].iterations, at=task.started_at
+            used, like=loads[0].total, iterations=loads[0].iterations, at=task.started_at
+        )
+    if len(loads) == 1 and left is not None and left.found is not None:
+        like = loads[0].total
+        yield replace(
+            like,
+            key=replace(like.key, metric=Metric.LEFTOVERS),
+            values=(float(len(left.found)),),
+            timestamps=(task.started_at,),
         )
 
 
-def _total(load: Load) -> Measurement:
-    return next(m for m in load.measurements if (m.key.action, m.key.metric) == (TOTAL, Metric.SECONDS))
+def _load(load: Load) -> Iterator[Measurement]:
+    for curve in curves_of(load, {}):
+        yield from density_measurements(curve, like=load.total)
+    for measurement in load.measurements:
+        if _whole(load) or measurement.key.metric is Metric.FAILURE_RATE:
+            yield measurement
+
+
+def _whole(load: Load) -> bool:
+    """Say whether a load did all that it was to do: a fill that was ended early took less time for less."""
+    return all(curve.reason == TARGET for curve in curves_of(load, {}))
 
 
 def _joined(same: Sequence[Measurement]) -> Measurement:
@@ -138,7 +184,7 @@ def _joined(same: Sequence[Measurement]) -> Measurement:
     points = sorted((time, value) for m in same for time, value in zip(m.timestamps, m.values, strict=True))
     key = same[0].key
     if key.metric is not Metric.SECONDS and points:
-        # One value a run: the rate over all attempts, the largest peak, the mean of what one iteration used.
+        # One value a run: the rate over all attempts, the largest peak or heap, the mean use of an iteration.
         points = [(points[0][0], _one_value(key.metric, [value for _, value in points], failures / attempts))]
     return Measurement(
         key=key,
@@ -153,4 +199,5 @@ def _joined(same: Sequence[Measurement]) -> Measurement:
 def _one_value(metric: Metric, values: Sequence[float], failure_rate: float) -> float:
     if metric is Metric.FAILURE_RATE:
         return failure_rate
-    return max(values) if metric is Metric.PEAK_RSS_BYTES else sum(values) / len(values)
+    largest = metric in (Metric.PEAK_RSS_BYTES, Metric.LEFTOVERS)
+    return max(values) if largest else sum(values) / len(values)

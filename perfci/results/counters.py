@@ -55,13 +55,17 @@ class Machine(FromFile):
 
 
 class Sample(FromFile):
-    """All counters of one node at one moment; `sql` counts statements by database user."""
+    """All counters of one node at one moment; `sql` counts statements by database user.
+
+    `messages` are those in RabbitMQ's queues, by their state; empty where they are not known.
+    """
 
     t: Moment
     services: dict[Name, Service]
     sql: dict[Name, Amount]
     machine: Machine
     foreign_seconds: Amount
+    messages: dict[Name, Amount] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

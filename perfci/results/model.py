@@ -52,6 +52,8 @@ class Metric(StrEnum):
     """SQL statements per iteration of one service (the action), over the whole task; one value a run."""
     PEAK_RSS_BYTES = "peak_rss_bytes"
     """Largest resident set of one service (the action) during the task; one value a run."""
+    LEFTOVERS = "leftovers"
+    """Things of a task's tenants (servers, ports, users, ...) that were there after it; one value a run."""
 
 
 COUNTERS = frozenset({Metric.CPU_SECONDS, Metric.SQL_STATEMENTS, Metric.PEAK_RSS_BYTES})

@@ -63,11 +63,23 @@ class _Action(FromFile):
         return self.finished_at - self.started_at
 
 
+class Output(FromFile):
+    """What a scenario put into the report beside its timings, by its title; what `data` is, it knows."""
+
+    title: str
+    data: Any
+
+
+class _Outputs(FromFile):
+    complete: list[Output] = Field(default_factory=list)
+
+
 class _Iteration(FromFile):
     timestamp: Moment
     duration: Amount
     error: list[Any]
     atomic_actions: list[_Action]
+    output: _Outputs = _Outputs()
 
 
 class _Workload(FromFile):
@@ -106,13 +118,20 @@ class Load:
     """One scenario of a report: what was run, how often, and what it took.
 
     `iterations` counts all of them, warm-up and failed ones too. `measurements` holds the timings of
-    `total` and of each atomic action, and the failure rate.
+    `total` and of each atomic action, and the failure rate; `outputs` what measured iterations that did
+    not fail put into the report beside these.
     """
 
     scenario: str
     arguments: str
     iterations: int
     measurements: tuple[Measurement, ...]
+    outputs: tuple[Output, ...] = ()
+
+    @property
+    def total(self) -> Measurement:
+        """The seconds of whole iterations."""
+        return next(m for m in self.measurements if (m.key.action, m.key.metric) == (TOTAL, Metric.SECONDS))
 
 
 def read_report(path: Path, *, lab: str, job: str, run_id: str, warmup: int = 0) -> tuple[Load, ...]:
@@ -224,6 +243,7 @@ def _load(names: _Names, workloads: Sequence[Sequence[_Iteration]], warmup: int)
             *(measurement(action, Metric.SECONDS, timings[action]) for action in timings),
             measurement(TOTAL, Metric.FAILURE_RATE, rate),
         ),
+        outputs=tuple(one for i in measured if not i.error for one in i.output.complete),
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, RootModel
 
 from perfci.results.errors import ArchiveError
-from perfci.results.files import FromFile, Moment, parse, read_bytes
+from perfci.results.files import FromFile, Moment, Name, parse, read_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +18,7 @@ class Task(FromFile):
 
     status: Literal["finished"]
     slug: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    scenario: Name
     warmup: Annotated[int, Field(ge=0)]
     started_at: Moment
     finished_at: Moment

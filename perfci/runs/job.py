@@ -52,7 +52,7 @@ class JobFileInvalid(UsageError):
     """A job file that can't be used; `problems` has one line for each thing that is wrong."""
 
     template = "{problems}"
-    help = "Correct the job file; docs/errors.md has an example of each field."
+    help = "Correct the job file; docs/jobs.md explains each field."
 
 
 class _Part(BaseModel):
@@ -160,11 +160,13 @@ class Scenario(_Part):
     """Variables of the template."""
     timeout_seconds: Seconds = 600
     """How long the whole task may take, in seconds."""
+    clean: Annotated[bool, Field(strict=True)] = True
+    """Whether what it leaves in the cloud is listed, counted and removed; only for the last one not."""
 
     @property
     def shape(self) -> dict[str, Any]:
         """What makes two measurements of this task comparable."""
-        return self.model_dump(mode="json", exclude={"timeout_seconds"})
+        return self.model_dump(mode="json", exclude={"timeout_seconds", "clean"})
 
 
 class Confirm(_Part):
@@ -220,6 +222,10 @@ class Job(_Part):
             if first != index:
                 same = f"item {index} ({scenario.task}) is the same as item {first}"
                 msg = f"{same}: change its args, or raise times there"
+                raise ValueError(msg)
+        for index, scenario in enumerate(scenarios[:-1]):
+            if not scenario.clean:
+                msg = f"item {index} ({scenario.task}): only the last one may leave things (clean: false)"
                 raise ValueError(msg)
         return scenarios
 

@@ -168,7 +168,11 @@ class Night:
             self.job.resolved()["scenarios"],
             templates=self.settings.jobs_dir / TASKS,
             output=output,
-            cloud=CloudAccess(clouds_file=root / "clouds.yaml", image_file=root / "rally" / "image.raw"),
+            cloud=CloudAccess(
+                clouds_file=root / "clouds.yaml",
+                image_file=root / "rally" / "image.raw",
+                services=self.job.cloud.services,
+            ),
         )
 
     def _measure(self, work: WorkFolder, stages: Stages, books: Playbooks) -> Measured:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, TemplateSyntaxError, meta
 
 from perfci.errors import UsageError
-from perfci.runs.job import TASK_SUFFIX
+from perfci.runs.job import SERVICES, TASK_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,11 +40,12 @@ class CloudAccess:
 
     `clouds_file` is a clouds.yaml with an administrator's access under `name`. `flavor` and `image`
     are the names that the deployment made; `image_file` is what the image tasks upload (the role
-    writes it).
+    writes it). `services` are those that were deployed.
     """
 
     clouds_file: Path
     image_file: Path
+    services: tuple[str, ...] = SERVICES
     name: str = "perfci"
     flavor: str = "m1.nano"
     image: str = "perfci-image"
@@ -57,13 +58,17 @@ def make_plan(
 
     It holds the templates' text, so that the archive has it and a node needs no more than the plan; its
     paths are the controller's. `scenarios` are the entries of a checked job: task, times, and where
-    they differ from their defaults concurrency, warmup, timeout_seconds and args. `templates` is the
+    they differ from their defaults concurrency, warmup, timeout_seconds, clean and args. `templates` is the
     folder of the task templates, `output` the run's working folder. Raises UnknownTaskArgument and
     BadTaskTemplate.
     """
     return {
         "output": str(output),
-        "cloud": {"clouds_file": str(cloud.clouds_file), "name": cloud.name},
+        "cloud": {
+            "clouds_file": str(cloud.clouds_file),
+            "name": cloud.name,
+            "services": list(cloud.services),
+        },
         "tasks": [_task(index, scenario, templates, cloud) for index, scenario in enumerate(scenarios)],
     }
 
@@ -86,6 +91,7 @@ def _task(index: int, scenario: Mapping[str, Any], templates: Path, cloud: Cloud
         "warmup": warmup,
         "concurrency": concurrency,
         "timeout_seconds": scenario.get("timeout_seconds", 600),
+        "clean": scenario.get("clean", True),
         "variables": {
             **_ISOLATION,
             **arguments,

@@ -10,9 +10,10 @@ from perfci.analysis.settings import AnalysisSettings
 from perfci.pages import INDEX
 from perfci.report.model import Canary, Failure, Mark, RunReport, SiteData, Stage, Tone
 from perfci.report.site import write
-from perfci.results.archive import CANARIES
+from perfci.results.archive import CANARIES, density_curves
 from perfci.results.canaries import read_canaries
 from perfci.results.errors import ResultFileError
+from perfci.results.leftovers import read_leftovers
 from perfci.results.record import record_from_dict
 from perfci.results.validity import comparable
 from perfci.runs.calibrated import read_calibration
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from perfci.alerts.model import Alert
     from perfci.analysis.calibration import SeriesCalibration
     from perfci.analysis.types import Judgement, SeriesHistory
+    from perfci.results.density import Curve
+    from perfci.results.leftovers import Swept
     from perfci.results.model import SeriesKey
     from perfci.runs.controller import Controller
 
@@ -64,6 +67,8 @@ def report_of(judgements: Path, folder: Path, alerts: Sequence[Alert]) -> RunRep
         canaries=_canaries(folder),
         failure=_failure(document.get("failure") or document.get("partial")),
         alerts=tuple(alert.id for alert in alerts if alert.opened == record.run_id),
+        curves=_curves(folder),
+        swept=_swept(folder),
     )
 
 
@@ -90,6 +95,20 @@ def _canaries(folder: Path) -> tuple[Canary, ...]:
         for node in nodes
         for name in sorted({*node.before, *node.after})
     )
+
+
+def _curves(folder: Path) -> tuple[Curve, ...]:
+    try:
+        return density_curves(folder)
+    except ResultFileError:
+        return ()
+
+
+def _swept(folder: Path) -> tuple[Swept, ...]:
+    try:
+        return tuple(read_leftovers(folder).values())
+    except ResultFileError:
+        return ()
 
 
 def _histories(controller: Controller, runs: Sequence[RunReport]) -> Iterator[SeriesHistory]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import os
 import random
@@ -19,6 +20,7 @@ import proc_reader
 import pytest
 from accounts import Accounts
 from proc_reader import Process, parse_stat
+from queue_depth import NoQueues, RabbitMq, sums
 from sql_statements import NoDatabase, Rising
 
 if TYPE_CHECKING:
@@ -265,7 +267,7 @@ def started(state: Path, service: str, code: str) -> Iterator[subprocess.Popen[b
 
 
 def test_real_processes_with_short_lived_children(tmp_path: Path) -> None:
-    sampler = counters.Sampler(str(tmp_path), NoDatabase())
+    sampler = counters.Sampler(str(tmp_path), NoDatabase(), NoQueues())
     sampler.sample()
     burn = BURN.format(seconds=0.3)
     parent = f"import subprocess, sys\nfor _ in range(3): subprocess.run([sys.executable, '-c', {burn!r}])\ninput()"
@@ -286,7 +288,7 @@ def test_real_processes_with_short_lived_children(tmp_path: Path) -> None:
 
 
 def test_a_process_of_nobody_is_foreign_and_a_service_is_not(tmp_path: Path) -> None:
-    sampler = counters.Sampler(str(tmp_path), NoDatabase())
+    sampler = counters.Sampler(str(tmp_path), NoDatabase(), NoQueues())
     before = sampler.sample()
     subprocess.run([sys.executable, "-c", BURN.format(seconds=1.0)], check=True, env={})
     after = sampler.sample()
@@ -307,14 +309,14 @@ def test_the_script_writes_whole_lines_until_it_is_told_to_stop(tmp_path: Path) 
         assert child.wait(30) == 0
     samples = [json.loads(line) for line in output.read_text().splitlines()]
     assert len(samples) >= 4
-    assert set(samples[0]) == {"t", "services", "sql", "machine", "foreign_seconds"}
+    assert set(samples[0]) == {"t", "services", "sql", "machine", "foreign_seconds", "messages"}
     assert [sample["t"] for sample in samples] == sorted(sample["t"] for sample in samples)
     assert "counters" in samples[-1]["services"]
 
 
 def test_it_ends_by_itself_when_nobody_stops_it(tmp_path: Path) -> None:
     output = tmp_path / "node.jsonl"
-    sampler = counters.Sampler(str(tmp_path), NoDatabase())
+    sampler = counters.Sampler(str(tmp_path), NoDatabase(), NoQueues())
     counters.run(sampler, output, threading.Event(), period=0.01, limit=0.1)
     assert output.read_text().count("\n") >= 2
 
@@ -352,3 +354,40 @@ def test_a_sampler_that_does_not_start_says_why(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "--output" in done.stderr
     assert not pid_file.exists()
+
+
+FIGURES = """# TYPE rabbitmq_queue_messages_ready gauge
+# HELP rabbitmq_queue_messages_ready Messages ready to be delivered to consumers
+rabbitmq_queue_messages_ready 12
+rabbitmq_queue_messages_unacked 3
+rabbitmq_queue_messages 15
+rabbitmq_queue_messages_ready_bytes 4096
+"""
+
+
+def test_the_depth_of_all_queues_is_read_from_rabbitmqs_figures() -> None:
+    assert sums(FIGURES) == {"ready": 12, "unacknowledged": 3}
+    assert sums(FIGURES.replace(" 12\n", " 1.2e+06\n"))["ready"] == 1_200_000
+    assert sums(FIGURES.replace("_unacked 3", "_unacked NaN")) == {}
+    assert sums("") == {}
+
+
+def test_queues_are_asked_about_every_five_seconds_and_may_be_away() -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(FIGURES.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    now = 0.0
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        queues = RabbitMq(f"http://127.0.0.1:{server.server_port}/metrics", clock=lambda: now)
+        assert queues.messages() == {"ready": 12, "unacknowledged": 3}
+        now = 4.9
+        assert queues.messages() == {}
+    now = 5.0
+    assert queues.messages() == {}, "nobody listens any more"

@@ -33,7 +33,7 @@ hammer_rally._ABORT_GRACE_SECONDS = 2
 
 class Engine(hammer_rally.RallyEngine):
     def unreachable(self):
-        return None  # there is no cloud to ask
+        return None  # there is no cloud to ask, nor one to leave anything in
 
 folder = Path(sys.argv[2])
 plan = json.loads((folder / "plan.json").read_text())
@@ -55,7 +55,7 @@ def prepare(folder: Path, *tasks: tuple[str, dict, int]) -> None:
     (folder / "rally.conf").write_text("[DEFAULT]\nuse_stderr = false\n")
     plan = {
         "output": str(folder / "run"),
-        "cloud": {"clouds_file": str(folder / "clouds.yaml"), "name": "perfci"},
+        "cloud": {"clouds_file": str(folder / "clouds.yaml"), "name": "perfci", "services": []},
         "tasks": [
             {
                 "slug": f"{position:02d}-dummy",
@@ -66,6 +66,7 @@ def prepare(folder: Path, *tasks: tuple[str, dict, int]) -> None:
                 "warmup": 1,
                 "concurrency": 1,
                 "timeout_seconds": limit,
+                "clean": False,
                 "variables": {"scenario": scenario, "arguments": arguments, "times": 3},
             }
             for position, (scenario, arguments, limit) in enumerate(tasks, 1)

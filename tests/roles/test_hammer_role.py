@@ -7,19 +7,44 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hammer_loop import EXIT_UNREACHABLE, Hammer, Outcome, TaskCrashed, placed
+from leftovers import InventoryFailed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Engine:
-    """Plays a part per task: an Outcome, or the text of a crash."""
+class Inventory:
+    """A cloud in which there are ports."""
 
-    def __init__(self, parts: dict[str, Outcome | str | BaseException], *, lost_after: str = "") -> None:
+    def __init__(self) -> None:
+        self.ports: dict[str, str] = {}
+        self.silent = False
+
+    def list(self, kind: str) -> dict[str, str]:
+        if self.silent:
+            raise InventoryFailed("list of every port: 503")
+        return dict(self.ports) if kind == "port" else {}
+
+    def remove(self, kind: str, thing: str) -> None:
+        del self.ports[thing]
+
+
+class Engine:
+    """Plays a part per task: an Outcome, or the text of a crash; `leaves` a port after some of them."""
+
+    def __init__(
+        self,
+        parts: dict[str, Outcome | str | BaseException],
+        *,
+        lost_after: str = "",
+        leaves: tuple[str, ...] = (),
+    ) -> None:
         self.parts = parts
         self.lost_after = lost_after
+        self.leaves = leaves
         self.lost = False
         self.ran: list[str] = []
+        self.inventory = Inventory()
 
     def scenario_of(self, task: dict[str, Any]) -> str:
         if task["task"] == "bad-template":
@@ -28,6 +53,8 @@ class Engine:
 
     def run(self, task: dict[str, Any]) -> Outcome:
         self.ran.append(task["slug"])
+        if task["slug"] in self.leaves:
+            self.inventory.ports[f"of-{task['slug']}"] = "s_rally_a_b"
         self.lost = task["slug"] == self.lost_after
         part = self.parts[task["slug"]]
         if isinstance(part, BaseException):
@@ -58,7 +85,15 @@ class World:
 
 
 def task(slug: str, name: str = "ports") -> dict[str, Any]:
-    return {"slug": slug, "task": name, "times": 4, "warmup": 1, "concurrency": 2, "timeout_seconds": 60}
+    return {
+        "slug": slug,
+        "task": name,
+        "times": 4,
+        "warmup": 1,
+        "concurrency": 2,
+        "timeout_seconds": 60,
+        "clean": True,
+    }
 
 
 def hammer(tmp_path: Path, engine: Engine, *tasks: dict[str, Any]) -> tuple[int, list[dict[str, Any]], World]:
@@ -127,6 +162,46 @@ def test_a_kill_loses_only_the_running_task(tmp_path: Path) -> None:
     assert [r["status"] for r in records] == ["finished", "crashed"]
     assert records[1]["error"] == "did not end: the hammer was stopped"
     assert records[1]["finished_at"] is None
+
+
+def leftovers(tmp_path: Path) -> dict[str, Any]:
+    return {one["slug"]: one for one in json.loads((tmp_path / "leftovers.json").read_text())}
+
+
+def test_what_a_task_left_is_written_down_and_removed_also_after_a_crash(tmp_path: Path) -> None:
+    engine = Engine({"01-a": GOOD, "02-b": "boom", "03-c": GOOD}, leaves=("01-a", "02-b"))
+    code, _, world = hammer(tmp_path, engine, task("01-a"), task("02-b"), task("03-c"))
+    assert code == 0
+    found = leftovers(tmp_path)
+    port = {"kind": "port", "id": "of-01-a", "name": "s_rally_a_b", "error": ""}
+    assert found["01-a"] == {"slug": "01-a", "found": [port], "error": None}
+    assert [one["id"] for one in found["02-b"]["found"]] == ["of-02-b"]
+    assert found["03-c"]["found"] == []
+    assert engine.inventory.ports == {}
+    assert world.said.count("1 things of it were left in the cloud") == 2
+
+
+def test_a_sweep_waits_until_the_tasks_last_sample_is_taken(tmp_path: Path) -> None:
+    engine = Engine({"01-a": GOOD, "02-b": GOOD})
+    _, records, _ = hammer(tmp_path, engine, task("01-a"), task("02-b"))
+    assert records[1]["started_at"] - records[0]["finished_at"] >= 2 * 1.2
+
+
+def test_a_task_may_leave_what_it_made(tmp_path: Path) -> None:
+    engine = Engine({"01-a": GOOD}, leaves=("01-a",))
+    hammer(tmp_path, engine, {**task("01-a"), "clean": False})
+    assert not (tmp_path / "leftovers.json").exists()
+    assert engine.inventory.ports == {"of-01-a": "s_rally_a_b"}
+
+
+def test_a_cloud_that_can_not_be_asked_stops_no_task(tmp_path: Path) -> None:
+    engine = Engine({"01-a": GOOD, "02-b": GOOD})
+    engine.inventory.silent = True
+    code, records, world = hammer(tmp_path, engine, task("01-a"), task("02-b"))
+    assert (code, [r["status"] for r in records]) == (0, ["finished", "finished"])
+    assert "what tasks leave can't be told: list of every port: 503" in world.said
+    assert leftovers(tmp_path)["01-a"]["found"] is None
+    assert "before the first task" in leftovers(tmp_path)["01-a"]["error"]
 
 
 PLAN = {

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perfci.runs.job import Job, JobFileInvalid, JobNotFound, Scenario, jobs, load_job
+from perfci.runs.job import Job, JobFileInvalid, JobNotFound, jobs, load_job
 from perfci.runs.plan import CloudAccess, make_plan
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -223,14 +223,18 @@ def test_no_file_makes_anything_but_a_told_error(
         load_job("night", folder)
 
 
-def test_the_example_in_the_document_is_a_job_with_every_field(folder: Path) -> None:
-    document = (REPOSITORY / "docs" / "errors.md").read_text()
-    example = document.partition("## JobFileInvalid")[2].partition("```yaml\n")[2].partition("```")[0]
-    (folder / "tasks" / "neutron-create-and-list-ports.yml.j2").write_text("---\n")
-    (folder / "ports.yml").write_text(example)
-    job = load_job("ports", folder)
-    assert job.model_fields_set == set(Job.model_fields)
-    assert job.scenarios[0].model_fields_set == set(Scenario.model_fields)
+def test_only_the_last_task_may_leave_things(folder: Path) -> None:
+    last = GOOD.replace("    times: 20\n", "    times: 20\n    clean: false\n")
+    (folder / "night.yml").write_text(last)
+    assert [one.clean for one in load_job("night", folder).scenarios] == [True, False]
+    assert load_job("night", folder).job_digest == digest_of(folder, GOOD)
+    (line,) = problems(folder, GOOD.replace("    times: 40\n", "    times: 40\n    clean: false\n"))
+    assert "item 0 (ports): only the last one may leave things (clean: false)" in line
+
+
+def digest_of(folder: Path, text: str) -> str:
+    (folder / "night.yml").write_text(text)
+    return load_job("night", folder).job_digest
 
 
 @pytest.mark.parametrize("name", jobs(REPOSITORY / "jobs"))

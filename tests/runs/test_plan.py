@@ -30,7 +30,11 @@ def test_tasks_keep_the_order_of_the_job_and_get_numbered_slugs(templates: Path)
     plan = plan_of(templates, {"task": "neutron-ports"}, {"task": "glance"}, {"task": "neutron-ports"})
     assert [task["slug"] for task in plan["tasks"]] == ["01-neutron-ports", "02-glance", "03-neutron-ports"]
     assert plan["output"] == "/state/runs/7"
-    assert plan["cloud"] == {"clouds_file": "/state/clouds.yaml", "name": "perfci"}
+    assert plan["cloud"] == {
+        "clouds_file": "/state/clouds.yaml",
+        "name": "perfci",
+        "services": ["keystone", "placement", "glance", "nova", "neutron"],
+    }
 
 
 def test_the_plan_holds_the_templates_text(templates: Path) -> None:

@@ -1,13 +1,15 @@
 """Once a second, one JSON line: what each service of the lab uses, and what others take.
 
 {"t": epoch seconds, "services": {name: {"cpu_seconds", "rss_bytes", "processes"}}, "sql": {user: n},
- "machine": {"busy_seconds", "steal_seconds", "cpus"}, "foreign_seconds": ...}
+ "machine": {"busy_seconds", "steal_seconds", "cpus"}, "foreign_seconds": ...,
+ "messages": {"ready": n, "unacknowledged": n}}
 
-All but rss_bytes, processes and cpus are sums that never decrease; only differences mean something.
+All but rss_bytes, processes, cpus and messages are sums that never decrease; only differences mean something.
 rss_bytes adds up the resident sets, so pages that forked processes share count once for each of them:
 the proportional share (smaps_rollup) would cost a hundred times as much CPU as all the rest.
 foreign_seconds is the machine's busy time minus the lab's and the kernel threads'. `sql` is empty in
-a second in which the database could not be asked.
+a second in which the database could not be asked. `messages` is what waits in RabbitMQ's queues at that
+moment; empty in all samples but one in five seconds, and where nobody is asked.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import proc_reader
 from accounts import Accounts
+from queue_depth import Depths, NoQueues, RabbitMq
 from sql_statements import NoDatabase, Rising, Source
 
 if TYPE_CHECKING:
@@ -33,9 +36,10 @@ if TYPE_CHECKING:
 class Sampler:
     """Takes samples; see the module's text for their form."""
 
-    def __init__(self, state_dir: str, sql: Source) -> None:
+    def __init__(self, state_dir: str, sql: Source, queues: Depths) -> None:
         self._accounts = Accounts(state_dir, proc_reader.environment)
         self._sql = sql
+        self._queues = queues
         self._rising = Rising()
         self._first_busy: float | None = None
         self._foreign = 0.0
@@ -68,6 +72,7 @@ class Sampler:
                 "cpus": machine.cpus,
             },
             "foreign_seconds": round(self._foreign, 2),
+            "messages": self._queues.messages(),
         }
 
 
@@ -104,6 +109,7 @@ def main() -> int:
     parser.add_argument("--mariadb", default="", help="HOST:PORT; leave out on a node without a database")
     parser.add_argument("--mariadb-user", default="perfci")
     parser.add_argument("--mariadb-password-file", default="")
+    parser.add_argument("--rabbitmq", default="", help="URL of RabbitMQ's figures; leave out without queues")
     parser.add_argument("--period-seconds", type=float, default=1.0)
     parser.add_argument("--limit-seconds", type=float, default=14400.0, help="end by itself after that time")
     arguments = parser.parse_args()
@@ -114,7 +120,8 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    sampler = Sampler(arguments.state_dir, _source(arguments))
+    queues = RabbitMq(arguments.rabbitmq) if arguments.rabbitmq else NoQueues()
+    sampler = Sampler(arguments.state_dir, _source(arguments), queues)
     run(sampler, arguments.output, stop, period=arguments.period_seconds, limit=arguments.limit_seconds)
     return 0
 

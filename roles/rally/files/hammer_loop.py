@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from leftovers import InventoryFailed, Leftovers
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from leftovers import Inventory
 
 FINISHED = "finished"
 CRASHED = "crashed"
@@ -34,6 +38,11 @@ class Outcome:
 
 class Engine(Protocol):
     """What carries out one task."""
+
+    @property
+    def inventory(self) -> Inventory:
+        """What there is in the cloud."""
+        ...
 
     def scenario_of(self, task: dict[str, Any]) -> str:
         """Return the name of the Rally scenario; raises TaskCrashed if the template is not usable."""
@@ -65,10 +74,11 @@ class Record:
 
 
 class Hammer:
-    """Runs the tasks of a plan one after the other and keeps tasks.json up to date.
+    """Runs the tasks of a plan one after the other and keeps tasks.json and leftovers.json up to date.
 
-    Between two tasks, before the first and after the last one nothing happens for `idle_seconds`, so
-    that samples taken once a second separate the tasks.
+    After each task what it left in the cloud is listed and removed. Between two tasks, before the first and
+    after the last one nothing happens for `idle_seconds`, so that samples taken once a second separate the
+    tasks.
     """
 
     def __init__(
@@ -89,17 +99,24 @@ class Hammer:
         self.sleep = sleep
         self.output = Path(plan["output"])
         self.records: list[Record] = []
+        self.leftovers = Leftovers(engine.inventory, sleep=sleep)
+        self.swept: list[dict[str, Any]] = []
         self.lost: str | None = None
         """Why the cloud can't be reached any more."""
 
     def run(self) -> int:
         """Return 0, or 3 when the cloud went away before all tasks had run."""
         self.lost = self.engine.unreachable()
+        if not self.lost:
+            self._remember()
         for position, task in enumerate(self.plan["tasks"], 1):
             if self.lost:
                 self._skip(task, self.lost)
-            elif self._run_one(position, task).status == CRASHED:
+                continue
+            if self._run_one(position, task).status == CRASHED:
                 self.lost = self.engine.unreachable()
+            if task["clean"] and not self.lost:
+                self._sweep(task)
         self.sleep(self.idle_seconds)
         return EXIT_UNREACHABLE if self.lost else 0
 
@@ -126,6 +143,25 @@ class Hammer:
             self.say(f"{seconds:.0f} s, {outcome.failed} failed\n")
         self._keep()
         return record
+
+    def _remember(self) -> None:
+        try:
+            self.leftovers.remember()
+        except InventoryFailed as error:
+            self.say(f"what tasks leave can't be told: {error}\n")
+
+    def _sweep(self, task: dict[str, Any]) -> None:
+        # The sample that ends the task's counters must not have the sweep in it.
+        self.sleep(self.idle_seconds)
+        entry: dict[str, Any] = {"slug": task["slug"], "found": None, "error": None}
+        try:
+            entry["found"] = [asdict(one) for one in self.leftovers.sweep()]
+        except InventoryFailed as error:
+            entry["error"] = str(error)
+        self.swept.append(entry)
+        if entry["found"]:
+            self.say(f"  {len(entry['found'])} things of it were left in the cloud\n")
+        write(self.output / "leftovers.json", json.dumps(self.swept, indent=1) + "\n")
 
     def _skip(self, task: dict[str, Any], reason: str) -> None:
         record = self._new_record(task)

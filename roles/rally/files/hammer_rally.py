@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 import yaml
+from cloud_inventory import CloudInventory
 from hammer_loop import Outcome, TaskCrashed
 from rally import api as rally_api
 from rally import plugins
@@ -25,6 +26,7 @@ from rally.env import env_mgr
 from rally.exceptions import RallyException
 from rally.task import engine as rally_engine
 from rally.task import task_cfg
+from rally_openstack.common import consts, credential
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -47,7 +49,7 @@ os.register_at_fork(after_in_child=_die_with_parent)
 class RallyEngine:
     """Runs Rally tasks against one cloud; see hammer_loop.Engine."""
 
-    def __init__(self, cloud: dict[str, str], *, config: Path, database: Path, log: Path) -> None:
+    def __init__(self, cloud: dict[str, Any], *, config: Path, database: Path, log: Path) -> None:
         """Load Rally with a fresh database, which holds the cloud's password: mode 0600."""
         plugins.load()
         database.unlink(missing_ok=True)
@@ -59,7 +61,9 @@ class RallyEngine:
         )
         rally_database.CONF.set_override("connection", f"sqlite:///{database}", "database")
         schema.schema_create()
-        self._api.deployment.create(config={"existing@openstack": access(cloud)}, name=ENVIRONMENT)
+        specification = access(cloud)
+        self._api.deployment.create(config={"existing@openstack": specification}, name=ENVIRONMENT)
+        self.inventory = CloudInventory(administrator(specification), cloud["services"])
 
     def scenario_of(self, task: dict[str, Any]) -> str:
         """Render and check the template."""
@@ -153,7 +157,15 @@ def render(template: str, variables: dict[str, Any]) -> Any:
     return yaml.safe_load(environment.from_string(template).render(variables))
 
 
-def access(cloud: dict[str, str]) -> dict[str, Any]:
+def administrator(specification: dict[str, Any]) -> credential.OpenStackCredential:
+    """Return the administrator of a Rally platform specification as Rally's clients want one."""
+    rest = {name: value for name, value in specification.items() if name != "admin"}
+    return credential.OpenStackCredential(
+        **rest, **specification["admin"], permission=consts.EndpointPermission.ADMIN
+    )
+
+
+def access(cloud: dict[str, Any]) -> dict[str, Any]:
     """Return a Rally platform specification from one entry of a clouds.yaml."""
     clouds = yaml.safe_load(Path(cloud["clouds_file"]).read_text(encoding="utf-8"))["clouds"]
     entry = clouds[cloud["name"]]

@@ -1,0 +1,73 @@
+"""Every field of the job model stands in docs/jobs.md with its default, and nothing else does."""
+
+from __future__ import annotations
+
+import json
+import re
+import typing
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from perfci.runs.job import Analysis, Cloud, Confirm, Filter, Job, JobMail, Limits, Scenario, Source, jobs
+
+REPOSITORY = Path(__file__).parents[1]
+DOCUMENT = (REPOSITORY / "docs" / "jobs.md").read_text(encoding="utf-8")
+TABLES = re.findall(r"^\| field \| default \| meaning \|\n\|[-|]+\|\n((?:\|.*\n)+)", DOCUMENT, re.MULTILINE)
+MODELS = (Job, Cloud, Source, Filter, Limits, Scenario, Analysis, Confirm, JobMail)
+"""In the order of the document."""
+SAID_IN_WORDS = ("empty", "none", "all", "see below", "`mail.to` of the settings")
+
+
+def rows(model):
+    table = TABLES[MODELS.index(model)]
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()]
+    return {cell[0].strip("`"): (cell[1], cell[2]) for cell in cells}
+
+
+def models(model=Job):
+    """Return a model and all that its fields are made of."""
+    yield model
+    for field in model.model_fields.values():
+        for part in parts(field.annotation):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from models(part)
+
+
+def parts(annotation):
+    yield annotation
+    for one in typing.get_args(annotation):
+        yield from parts(one)
+
+
+def test_every_part_of_a_job_has_its_table():
+    # Of `sources` the services are fields: they stand in a sentence.
+    assert {one.__name__ for one in models()} - {"Sources"} == {one.__name__ for one in MODELS}
+    assert len(TABLES) == len(MODELS)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_every_field_is_told_in_the_models_order(model):
+    assert list(rows(model)) == list(model.model_fields)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_defaults_are_those_of_the_model(model):
+    for name, field in model.model_fields.items():
+        told = rows(model)[name][0]
+        if field.default is PydanticUndefined:
+            assert told == "required", name
+        elif told not in SAID_IN_WORDS:
+            default = field.default
+            assert told == f"`{default if isinstance(default, str) else json.dumps(default)}`", name
+        else:
+            assert not isinstance(field.default, int | float), f"{name} has a value to tell"
+
+
+def test_every_job_is_listed():
+    listed = re.findall(
+        r"^\| `([a-z-]+)` \| [^|]+ \|$", DOCUMENT.partition("## Jobs that are here")[2], re.MULTILINE
+    )
+    assert sorted(listed) == sorted(jobs(REPOSITORY / "jobs"))
