@@ -41,7 +41,7 @@ test: setup  ## Set up, then lint and run all tests that this kind of machine ca
 	@$(MAKE) --no-print-directory lint
 	@PERFCI_TESTS_COMPLETE=1 python -m pytest -m "not virtual"
 
-test-virtual: setup  ## The tests that provision simulated machines, and deploy a cloud on one; as root
+test-virtual: setup  ## Whole nights on simulated machines; as root
 	@perfci setup --tests
 	@PERFCI_TESTS_COMPLETE=1 python -m pytest -m virtual
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from virtual_labs import NO_TRACES, PROJECT, Inside, needs_root, plan, traces
+from virtual_labs import NO_TRACES, PROJECT, SMALL_IMAGE, Inside, needs_root, plan, traces
 
 from perfci.lab.virtual import lab
 from perfci.lab.virtual.plan import Firmware, Kind
@@ -25,20 +25,13 @@ from perfci.lab.virtual.plan import Firmware, Kind
 PROGRAMS = ("ip", "nsenter", "busybox", "ssh")
 missing = [program for program in PROGRAMS if not shutil.which(program)]
 pytestmark = [
-    pytest.mark.virtual,
+    pytest.mark.slow,
     needs_root,
     pytest.mark.skipif(
         bool(missing), reason=f"not installed: {', '.join(missing)}; see `perfci setup --tests`"
     ),
     pytest.mark.timeout(2400),  # the first of them builds an image
 ]
-IMAGE = {
-    "os_image_folder": str(Path(os.environ.get("PERFCI_STATE_DIR", PROJECT / "state")) / "images-small"),
-    "os_image_kernel": "linux-image-cloud-amd64",
-    "os_image_packages": ["chrony", "memcached"],
-    "os_image_free_mib": 100,
-}
-"""As little as makes a node, and a service: emulated hardware writes and reads every MiB of it. Kept for the next time."""
 TUNING = "/etc/perfci/tuning.json"
 
 IMAGES = """\
@@ -55,7 +48,7 @@ class Controller:
 
     def __init__(self, wanted, **variables):
         self.plan, self.inside = wanted, Inside(wanted)
-        self.variables = {**IMAGE, "provision_poll_seconds": 1, **variables}
+        self.variables = {**SMALL_IMAGE, "provision_poll_seconds": 1, **variables}
         self.environment = {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(wanted.state_dir),

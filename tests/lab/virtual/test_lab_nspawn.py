@@ -31,7 +31,7 @@ PROGRAMS = ("systemd-nspawn", "busybox", "dnsmasq", "ipmitool", "ssh")
 missing = [program for program in PROGRAMS if not shutil.which(program)]
 
 pytestmark = [
-    pytest.mark.virtual,
+    pytest.mark.slow,
     needs_root,
     pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}"),
     pytest.mark.timeout(1800),  # the first of them builds the image
