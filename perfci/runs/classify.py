@@ -18,7 +18,7 @@ _LAB_SIGNS = re.compile(
     r"|Read-only file system|Input/output error|Too many open files"
     r"|Can't connect to MySQL server|Lost connection to MySQL server|Temporary failure in name resolution"
     r"|Failed to fetch|Could not connect to .*:\d+ \(|AMQP server on .* is unreachable"
-    r"|(?:mariadb|rabbitmq|memcached) was not ready",
+    r"|(?:mariadb|rabbitmq|memcached) was not ready|Failed to connect to the host via ssh",
 )
 _TEST_SIGNS = re.compile(
     r"InvalidTaskException|InvalidTaskConfig|ValidationError|jsonschema|There is no .* plugin"
@@ -29,7 +29,7 @@ _LAB_ROLES = frozenset(
     {
         "preflight", "packages", "service", "mariadb", "rabbitmq", "memcached", "influxdb", "fingerprint",
         "counters", "canary", "collect", "environment_copy", "node_fingerprint", "node_tuning", "provision",
-        "netboot", "os_image", "deploy_ramdisk",
+        "netboot", "os_image", "deploy_ramdisk", "openvswitch",
     }
 )  # fmt: skip
 _PRODUCT_PATHS = re.compile(r"site-packages/(keystone|placement|glance|nova|neutron)/")

@@ -22,6 +22,7 @@ from pydantic import (
 from perfci.errors import UsageError
 from perfci.runs.digests import digest
 from perfci.runs.marked_yaml import Document, NotYamlError, parse
+from perfci.runs.parts import possible_compute_nodes, usual_compute_nodes
 from perfci.validation import Address, Fault, faults, nearest
 
 TASKS = "tasks"
@@ -62,10 +63,12 @@ class _Part(BaseModel):
 class Cloud(_Part):
     """The OpenStack to deploy."""
 
-    kind: Literal["embedded"] = "embedded"
-    """`embedded`: all services on the lab's one machine."""
+    kind: Literal["embedded", "multinode"] = "embedded"
+    """`embedded`: all services on the lab's one machine; `multinode`: its parts on several."""
     computes: Annotated[int, Field(strict=True, ge=1, le=1000)] = 10
     """How many nova-compute services with the fake driver."""
+    compute_nodes: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
+    """Only multinode: how many of the nodes are computes; left out: as docs/clouds.md says."""
     services: Annotated[tuple[Service, ...], Field(min_length=1)] = SERVICES
     """Which services are deployed; nova needs all of them."""
     variables: dict[Variable, JsonValue] = {}
@@ -76,7 +79,32 @@ class Cloud(_Part):
         if "nova" in self.services and len(set(self.services)) < len(SERVICES):
             msg = "services: nova needs keystone, placement, glance and neutron beside it"
             raise ValueError(msg)
+        if self.kind == "multinode" and len(set(self.services)) < len(SERVICES):
+            msg = "services: multinode has all of them"
+            raise ValueError(msg)
+        if self.kind != "multinode" and self.compute_nodes is not None:
+            msg = "compute_nodes: only multinode has some"
+            raise ValueError(msg)
         return self
+
+    def check_nodes(self, nodes: int) -> None:
+        """Raise ValueError where the cloud can't be spread over so many nodes."""
+        if self.kind != "multinode":
+            return
+        possible = possible_compute_nodes(nodes)
+        wanted = usual_compute_nodes(nodes) if self.compute_nodes is None else self.compute_nodes
+        if wanted not in possible:
+            some = f"{possible[0]} to {possible[-1]} can be computes"
+            msg = f"cloud.compute_nodes: of {nodes} nodes, {some}, got {wanted}"
+            raise ValueError(msg)
+        if self.computes < wanted:
+            msg = f"cloud.computes: {wanted} compute nodes need at least as many, got {self.computes}"
+            raise ValueError(msg)
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What makes two measurements on this cloud comparable."""
+        return self.model_dump(mode="json", exclude={"compute_nodes"} if self.compute_nodes is None else None)
 
 
 class Filter(_Part):
@@ -229,6 +257,11 @@ class Job(_Part):
                 raise ValueError(msg)
         return scenarios
 
+    @model_validator(mode="after")
+    def _enough_nodes(self) -> Self:
+        self.cloud.check_nodes(self.nodes)
+        return self
+
     def resolved(self) -> dict[str, Any]:
         """Return the whole job with its defaults, as the archive's job.yml has it; loads as a job again."""
         resolved: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
@@ -242,7 +275,7 @@ class Job(_Part):
         """
         return digest(
             {
-                "cloud": self.cloud.model_dump(mode="json"),
+                "cloud": self.cloud.shape,
                 "nodes": self.nodes,
                 "scenarios": [scenario.shape for scenario in self.scenarios],
             }

@@ -29,7 +29,7 @@ from perfci.runs.owed import left_owing, owe, settle
 from perfci.runs.plan import CloudAccess, make_plan
 from perfci.runs.processes import of_run, reap
 from perfci.runs.progress import Silent
-from perfci.runs.projects import SETUP_SECONDS, cloud_variables, node_playbooks
+from perfci.runs.projects import SETUP_SECONDS, cloud_parts, cloud_variables, node_playbooks, spread
 from perfci.runs.record import Ended, document, run_record
 from perfci.runs.recover import recover
 from perfci.runs.stages import Stages
@@ -126,6 +126,7 @@ class Night:
         plan = self._plan(self.state.runs / run_id)
         leased = [node for node in self.ledger.nodes if node.name in nodes]
         books = node_playbooks(self.settings, leased, stop)
+        parts = cloud_parts(self.job, books, self.settings.lab)
         if run.confirms is None:
             owe(self.state, run_id)
         work = create(
@@ -143,6 +144,7 @@ class Night:
         stages.folder = work
         (work.path / "job.yml").write_text(yaml.safe_dump(self.job.resolved(), sort_keys=False))
         write_json(work.path / PLAN, plan)
+        books = spread(books, parts, work.path)
         try:
             with _stopping(stop):
                 measured = self._measure(work, stages, books)

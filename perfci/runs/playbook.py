@@ -96,7 +96,8 @@ class Playbooks:
     `variables` go to every playbook, through a file, so that they never stand on a command line.
     `nodes` are the machines behind BMCs that playbooks are limited to; where there are none, it is all
     of the inventory. `entering` begins the command line of what reaches nodes in another network
-    namespace, as `nsenter --net=FILE`.
+    namespace, as `nsenter --net=FILE`. `parts` is an inventory file beside the lab's own, which says which
+    node plays which part of the cloud.
     """
 
     root: Path
@@ -106,6 +107,7 @@ class Playbooks:
     stop: threading.Event = field(default_factory=threading.Event)
     nodes: tuple[str, ...] = ()
     entering: tuple[str, ...] = ()
+    parts: Path | None = None
 
     def run(
         self,
@@ -129,7 +131,7 @@ class Playbooks:
                 private_data_dir=private,
                 project_dir=str(self.root),
                 playbook=f"playbooks/{name}.yml",
-                inventory=str(self.inventory),
+                inventory=[str(source) for source in (self.inventory, self.parts) if source],
                 extravars={**self.variables, **(variables or {})},
                 envvars=self._environment(self._programs(name, Path(private))),
                 limit=self._limit(name),

@@ -7,7 +7,11 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
+from perfci.errors import UsageError
 from perfci.lab.virtual.lab import entering
+from perfci.runs.parts import assign
 from perfci.runs.playbook import Playbooks
 from perfci.runs.processes import MARK, SERVICE
 from perfci.runs.stages import Stages
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from perfci.config import Settings
     from perfci.lab.model import Node
     from perfci.runs.job import Job
+    from perfci.runs.parts import Parts
     from perfci.runs.progress import Progress
 
 CONTROLLER = "deploy"
@@ -27,6 +32,15 @@ SETUP_SECONDS = 1800.0
 """Long enough for a slow mirror."""
 VIRTUAL = "virtual"
 """The lab of `perfci virtual up`: its nodes are reached from within its own network namespace."""
+PARTS_FILE = "parts.yml"
+"""In the folder of a run: which node plays which part of the cloud, as an inventory for Ansible."""
+
+
+class MachinesNeeded(UsageError):
+    """A cloud on several machines was asked of a lab that has no machines to provision."""
+
+    template = "the cloud {kind} needs machines behind BMCs, and the lab {lab} has none"
+    help = "Say `--lab LAB` for a lab of machines; `perfci virtual up --nodes {nodes}` makes a virtual one."
 
 
 def playbooks(settings: Settings, stop: threading.Event | None = None) -> Playbooks:
@@ -55,6 +69,26 @@ def node_playbooks(settings: Settings, nodes: Iterable[Node], stop: threading.Ev
     return replace(books, variables=variables, nodes=machines, entering=tuple(within))
 
 
+def cloud_parts(job: Job, books: Playbooks, lab: str) -> Parts | None:
+    """Say which node plays which part of a job's cloud; None where all is on one. Raises MachinesNeeded."""
+    cloud = job.cloud
+    if cloud.kind != "multinode":
+        return None
+    if not books.nodes:
+        raise MachinesNeeded(kind=cloud.kind, lab=lab, nodes=job.nodes)
+    return assign(books.nodes, computes=cloud.computes, compute_nodes=cloud.compute_nodes)
+
+
+def spread(books: Playbooks, parts: Parts | None, folder: Path) -> Playbooks:
+    """Return the playbooks that know the parts, which are written into the folder of the run."""
+    if parts is None:
+        return books
+    file = folder / PARTS_FILE
+    head = "---\n# Which node plays which part of the cloud.\n"
+    file.write_text(head + yaml.safe_dump(parts.inventory(), sort_keys=False), encoding="utf-8")
+    return replace(books, parts=file)
+
+
 def prepare(settings: Settings, progress: Progress, *, tests: bool = False) -> None:
     """Check the machine and install what a night needs, and with `tests` what the tests need.
 
@@ -80,7 +114,8 @@ def cloud_variables(job: Job, root: Path) -> dict[str, Any]:
     return {
         **job.cloud.variables,
         "cloud_services": list(job.cloud.services),
-        "fake_compute_count": job.cloud.computes,
+        # What is spread over several nodes stands in the inventory of the parts, node by node.
+        **({} if job.cloud.kind == "multinode" else {"fake_compute_count": job.cloud.computes}),
         "openstack_sources": sources,
         "neutron_api_filters": [{**one, "source": str(root / one["source"])} for one in filters],
     }

@@ -38,6 +38,13 @@ OSError: closed
         ("hammer", "rally", "InvalidTaskException: no such scenario", {}, FailureClass.TEST),
         ("deploy", "nova", "ValidationError: flavor", {}, FailureClass.UNKNOWN),
         ("hammer", "rally", "cloud does not answer", {"neutron-api": NOVA_TRACEBACK}, FailureClass.PRODUCT),
+        (
+            "hammer",
+            "canary",
+            "Run them on node-3: Failed to connect to the host via ssh: timed out",
+            {"node-1/nova-api": NOVA_TRACEBACK},
+            FailureClass.LAB,
+        ),
         ("provision", "", "anything", {}, FailureClass.LAB),
         ("store", "", "anything", {"x": OTHER_TRACEBACK}, FailureClass.LAB),
     ],

@@ -103,7 +103,10 @@ def test_an_unknown_job_lists_those_there_are(folder: Path) -> None:
         ("times: 40", "times:", "night.yml:15: scenarios[0].times: expected a whole number from 1 to 100000, got nothing"),
         ("    times: 20\n", "", "night.yml:19: scenarios[1].times: missing: expected a whole number from 1 to 100000"),
         ("warmup: 4", "warmpu: 4", "night.yml:17: scenarios[0].warmpu: unknown key; did you mean 'warmup'?"),
-        ("kind: embedded", "kind: devstack", "night.yml:4: cloud.kind: expected 'embedded', got 'devstack'"),
+        ("kind: embedded", "kind: kolla", "night.yml:4: cloud.kind: expected 'embedded' or 'multinode', got 'kolla'"),
+        ("kind: embedded", "kind: embedded\n  compute_nodes: 1", "night.yml:3: cloud: compute_nodes: only multinode has some"),
+        ("kind: embedded", "kind: multinode\n  services: [keystone]", "night.yml:3: cloud: services: multinode has all of them"),
+        ("kind: embedded", "kind: multinode\n  compute_nodes: 2", "night.yml:1: cloud.compute_nodes: of 1 nodes, 1 to 1 can be computes, got 2"),
         ("deploy: 900", "deplyo: 900", "night.yml:12: limits.deplyo: unknown key; did you mean 'deploy'?"),
         ("nova: {", "nove: {", "night.yml:9: sources.nove: unknown key; did you mean 'nova'?"),
         ("version: 34.0.0", "version: 34.0", "night.yml:9: sources.nova.version: expected text that is not empty, got 34.0"),
@@ -197,6 +200,23 @@ def test_the_digest_covers_what_is_measured_and_nothing_else(
     folder: Path, old: str, new: str, *, same: bool
 ) -> None:
     assert (load(folder, GOOD).job_digest == load(folder, changed(old, new)).job_digest) is same
+
+
+def test_a_cloud_on_one_node_keeps_the_digest_that_its_history_has(folder: Path) -> None:
+    assert set(load(folder, GOOD).cloud.shape) == {"kind", "computes", "services", "variables"}
+
+
+def test_how_many_nodes_are_computes_is_part_of_the_digest(folder: Path) -> None:
+    spread = changed("kind: embedded", "kind: multinode").replace("nodes: 1", "nodes: 4")
+    fewer = spread.replace("kind: multinode", "kind: multinode\n  compute_nodes: 1")
+    assert load(folder, spread).job_digest != load(folder, fewer).job_digest
+
+
+def test_each_compute_node_has_a_compute(folder: Path) -> None:
+    text = changed("kind: embedded", "kind: multinode").replace("nodes: 1", "nodes: 4")
+    assert problems(folder, text.replace("computes: 10", "computes: 1")) == [
+        "night.yml:1: cloud.computes: 2 compute nodes need at least as many, got 1"
+    ]
 
 
 @settings(max_examples=200)

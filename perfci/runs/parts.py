@@ -1,0 +1,94 @@
+"""Which node plays which part of a cloud on several nodes. Pure: names in, parts out.
+
+The nodes are taken in the order of their names, so that the same nodes always play the same parts. The
+controller comes first, the load last, computes stand between them; a network node of its own follows the
+controller:
+
+    nodes  without `compute_nodes`
+    1      everything
+    2      controller and network, compute and load
+    3      controller and network, compute, compute and load
+    4      controller and network, compute, compute, load
+    5      controller, network, compute, compute, load; each further one is a compute
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+CONTROLLER, NETWORK, COMPUTE, LOAD = PARTS = ("controller", "network", "compute", "load")
+GROUP = "cloud_multinode"
+"""The inventory group of all of them; each part is a group `cloud_<part>` below it."""
+MOST_OTHERS = 3
+"""Controller, network and load may each have a node of their own."""
+_FIRST_COMPUTE = (0, 1, 1, 2)
+"""How many nodes come before the first compute, by how many are none."""
+_OWN_NETWORK = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The nodes of a cloud by their part; `computes` says how many nova-compute services each compute has."""
+
+    controller: str
+    network: str
+    load: str
+    computes: Mapping[str, int]
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Return all nodes, sorted."""
+        return tuple(sorted({self.controller, self.network, self.load, *self.computes}))
+
+    def of(self, node: str) -> tuple[str, ...]:
+        """Return the parts that a node plays."""
+        held = {CONTROLLER: [self.controller], NETWORK: [self.network], LOAD: [self.load]}
+        held[COMPUTE] = list(self.computes)
+        return tuple(part for part in PARTS if node in held[part])
+
+    def inventory(self) -> dict[str, Any]:
+        """Return what Ansible needs to know of it, beside the inventory of the lab, as YAML holds it."""
+        hosts = {node: self._variables(node) for node in self.nodes}
+        groups: dict[str, Any] = {
+            f"cloud_{part}": {"hosts": {node: {} for node in self.nodes if part in self.of(node)}}
+            for part in PARTS
+        }
+        return {"all": {"children": {GROUP: {"hosts": hosts, "children": groups}}}}
+
+    def _variables(self, node: str) -> dict[str, Any]:
+        count = {"fake_compute_count": self.computes[node]} if node in self.computes else {}
+        return {"cloud_parts": list(self.of(node)), **count}
+
+
+def usual_compute_nodes(nodes: int) -> int:
+    """Return how many of so many nodes are computes where the job does not say."""
+    return max(1, nodes - min(MOST_OTHERS, max(1, nodes - 2)))
+
+
+def possible_compute_nodes(nodes: int) -> range:
+    """Return how many of so many nodes can be computes: of all others, each plays a part."""
+    return range(max(1, nodes - MOST_OTHERS), max(1, nodes - 1) + 1)
+
+
+def assign(nodes: Collection[str], *, computes: int, compute_nodes: int | None = None) -> Parts:
+    """Say which of these nodes plays which part.
+
+    `computes` nova-compute services are spread over `compute_nodes` nodes, as evenly as it goes; both are of
+    a job that was checked (`possible_compute_nodes`, at least one service for each).
+    """
+    names = sorted(nodes)
+    wanted = usual_compute_nodes(len(names)) if compute_nodes is None else compute_nodes
+    others = len(names) - wanted
+    first = _FIRST_COMPUTE[others]
+    carrying = names[first : first + wanted]
+    each, more = divmod(computes, wanted)
+    return Parts(
+        controller=names[0],
+        network=names[1] if others >= _OWN_NETWORK else names[0],
+        load=names[-1],
+        computes={node: each + (place < more) for place, node in enumerate(carrying)},
+    )
