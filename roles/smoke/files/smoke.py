@@ -45,7 +45,7 @@ def wait_for_hosts(cloud: Any, settings: dict[str, Any]) -> None:
         seconds,
     )
     wait_for(
-        "network agents are alive (see logs/fake-agents.log)",
+        "network agents are alive (see logs/fake-agents.log and neutron-*-agent.log)",
         lambda: sum(bool(agent.is_alive) for agent in cloud.network.agents()),
         int(settings["agents"]),
         seconds,
@@ -88,6 +88,7 @@ def boot(cloud: Any, settings: dict[str, Any], flavor: Any, image: Any) -> float
     """Boot one server on a network of its own; return the seconds until it was ACTIVE. Raises NotWorking."""
     network = cloud.network.create_network(name="perfci-smoke")
     try:
+        check_mtu(network.mtu, int(settings["network_mtu"]))
         cloud.network.create_subnet(
             name="perfci-smoke", network_id=network.id, ip_version=4, cidr="10.100.0.0/24", enable_dhcp=False
         )
@@ -103,6 +104,12 @@ def boot(cloud: Any, settings: dict[str, Any], flavor: Any, image: Any) -> float
             cloud.compute.wait_for_delete(server, interval=POLL_SECONDS, wait=60)
     finally:
         cloud.delete_network(network.id)
+
+
+def check_mtu(found: int, wanted: int) -> None:
+    """Raise NotWorking where neutron did not work out the MTU that the tunnels have room for."""
+    if wanted and found != wanted:
+        raise NotWorking(f"a network of a project has an MTU of {found} in place of {wanted}")
 
 
 def wait_for_server(cloud: Any, server: Any, seconds: float) -> Any:

@@ -1,0 +1,191 @@
+"""What each machine of a cloud on several is told: the inventory of the parts, the group's variables, and the roles' files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from configparser import RawConfigParser
+from pathlib import Path
+
+import pytest
+import yaml
+
+from perfci.runs.parts import assign
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+NODES = {f"node-{number}": f"192.0.2.{number}" for number in (1, 2, 3)}
+NAMES = (
+    "perfci_hosts",
+    "perfci_bind_address",
+    "secrets_node",
+    "preflight_ports",
+    "smoke_computes",
+    "smoke_agents",
+    "smoke_network_mtu",
+    "canary_python",
+    "canary_mariadb",
+    "counters_mariadb",
+    "fake_compute_prefix",
+    "fingerprint_spread",
+)
+
+
+def role(name, verb):
+    return {"name": f"{name} {verb}", "ansible.builtin.import_role": {"name": name, "tasks_from": verb}}
+
+
+def for_(part, task):
+    return {**task, "when": f"'{part}' in cloud_parts"}
+
+
+def of_networks(task):
+    return {**task, "when": "cloud_has_agents"}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """Folder with NODE.json (variables), and NODE/ (the state folder of each machine, with its configuration)."""
+    folder = tmp_path_factory.mktemp("multinode")
+    inventory = folder / "inventory"
+    (inventory / "group_vars").mkdir(parents=True)
+    (inventory / "group_vars" / "all.yml").symlink_to(ROOT / "inventory/embedded/group_vars/all.yml")
+    (inventory / "group_vars" / "cloud_multinode.yml").symlink_to(
+        ROOT / "playbooks/group_vars/cloud_multinode.yml"
+    )
+    local = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "openvswitch_in_effect": "netdev",
+        "tunnel_mtu": 9000,
+        "perfci_state_dir": f"{folder}/{{{{ inventory_hostname }}}}",
+        "openstack_code_result": {"venv": "/venv", "key": "k"},
+    }
+    hosts = {name: {"provision_address": address, **local} for name, address in NODES.items()}
+    (inventory / "hosts.yml").write_text(yaml.safe_dump({"cloud": {"hosts": hosts}}))
+    (inventory / "parts.yml").write_text(yaml.safe_dump(assign(NODES, computes=5).inventory()))
+    variables = ", ".join(f"'{name}': {name} | default(none)" for name in NAMES)
+    tasks = [
+        role("secrets", "config"),
+        for_("controller", role("neutron", "config")),
+        role("nova", "config"),
+        {**role("openvswitch", "start"), "when": False},
+        of_networks(role("neutron_agents", "config")),
+        {
+            "name": "Tell",
+            "ansible.builtin.copy": {
+                "content": f"{{{{ {{{variables}, 'units': neutron_agents_units}} | to_json }}}}",
+                "dest": f"{folder}/{{{{ inventory_hostname }}}}.json",
+                "mode": "0600",
+            },
+        },
+    ]
+    playbook = folder / "play.yml"
+    playbook.write_text(yaml.safe_dump([{"hosts": "cloud", "name": "Try", "tasks": tasks}]))
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), str(playbook)],
+        env={
+            **os.environ,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_HOME": str(folder / "ansible"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def variables(told, node):
+    return json.loads((told / f"{node}.json").read_text())
+
+
+def ini(path):
+    parser = RawConfigParser(strict=False, allow_no_value=True)
+    parser.read_string(path.read_text())
+    return parser
+
+
+def test_services_are_on_the_controller_and_listen_on_their_own_address(told):
+    for node, address in NODES.items():
+        found = variables(told, node)
+        assert set(found["perfci_hosts"].values()) == {NODES["node-1"]}
+        assert found["perfci_bind_address"] == address
+        assert found["secrets_node"] == "node-1"
+        assert bool(found["preflight_ports"]) is (node == "node-1")
+
+
+def test_only_the_controller_asks_its_database(told):
+    for node in NODES:
+        found = variables(told, node)
+        assert bool(found["canary_mariadb"]) is bool(found["counters_mariadb"]) is (node == "node-1")
+    pythons = [variables(told, node)["canary_python"] for node in NODES]
+    assert [path.endswith("rally/venv/bin/python") for path in pythons] == [True, False, True]
+
+
+def test_what_is_waited_for_is_the_whole_cloud(told):
+    found = variables(told, "node-1")
+    assert int(found["smoke_computes"]) == 5
+    assert int(found["smoke_agents"]) == 5 + 3 + 2, (
+        "pretend ones, Open vSwitch on three nodes, L3 and DHCP on one"
+    )
+    assert int(found["smoke_network_mtu"]) == 8950
+    assert variables(told, "node-2")["fake_compute_prefix"] == "fake-node-2"
+
+
+def test_the_environment_says_who_plays_what(told):
+    assert variables(told, "node-1")["fingerprint_spread"] == {
+        "parts": {
+            "node-1": ["controller", "network"],
+            "node-2": ["compute"],
+            "node-3": ["compute", "load"],
+        },
+        "fake_computes": {"node-2": 3, "node-3": 2},
+        "agents": ["openvswitch", "l3", "dhcp"],
+        "datapath": "netdev",
+        "tunnel_mtu": 9000,
+    }
+
+
+def test_secrets_are_the_same_everywhere_and_kept_on_one_machine(told):
+    assert [(told / node / "secrets").exists() for node in NODES] == [True, False, False]
+    password = (told / "node-1/secrets/rabbitmq_openstack").read_text().strip()
+    for node, address in NODES.items():
+        text = ini(told / node / "etc/neutron-agents/neutron.conf").get("DEFAULT", "transport_url")
+        assert text == f"rabbit://openstack:{password}@{NODES['node-1']}:17672/", address
+
+
+def test_a_compute_has_no_way_into_a_database(told):
+    passwords = [path.read_text().strip() for path in (told / "node-1/secrets").glob("mariadb_*")]
+    for node in ("node-2", "node-3"):
+        for file in (told / node / "etc").rglob("*"):
+            text = file.read_text() if file.is_file() else ""
+            assert not [one for one in passwords if one in text], file
+    assert ini(told / "node-1/etc/nova/nova.conf").has_section("api_database")
+
+
+def test_the_mtu_of_projects_follows_the_tunnels(told):
+    assert ini(told / "node-1/etc/neutron/neutron.conf").get("DEFAULT", "global_physnet_mtu") == "9000"
+    ml2 = ini(told / "node-1/etc/neutron/ml2_conf.ini")
+    assert (ml2.get("ml2", "path_mtu"), ml2.get("ml2", "physical_network_mtus")) == ("9000", "external:1500")
+    assert ml2.get("ml2", "mechanism_drivers") == "openvswitch,l2population"
+
+
+def test_which_agents_run_where(told):
+    names = {node: [unit["name"] for unit in variables(told, node)["units"]] for node in NODES}
+    assert names == {
+        "node-1": ["neutron-openvswitch-agent", "neutron-l3-agent", "neutron-dhcp-agent"],
+        "node-2": ["neutron-openvswitch-agent"],
+        "node-3": ["neutron-openvswitch-agent"],
+    }
+    etc = told / "node-1/etc/neutron-agents"
+    assert ini(etc / "openvswitch_agent.ini").get("ovs", "bridge_mappings") == "external:br-ex"
+    assert ini(etc / "openvswitch_agent.ini").get("ovs", "datapath_type") == "netdev"
+    assert ini(etc / "neutron.conf").get("DEFAULT", "ovs_use_veth") == "true"
+    compute = ini(told / "node-2/etc/neutron-agents/openvswitch_agent.ini")
+    assert compute.get("ovs", "bridge_mappings") == ""
+    assert compute.get("ovs", "local_ip") == NODES["node-2"]
