@@ -154,3 +154,13 @@ def test_an_mtu_that_came_down_is_noticed(machine):
     done = machine.play(verb="check", openvswitch_in_effect="netdev")
     assert done.returncode != 0
     assert "br-phy with MTU 1500" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(("virtualization", "fails"), [("none", True), ("systemd-nspawn", False)])
+def test_a_real_machine_must_have_room_for_neighbours(machine, virtualization, fails):
+    """In a namespace there is no such setting, as in a container: of a real machine that is not accepted."""
+    done = machine.play(
+        verb="tables", openvswitch_detected={"stdout": virtualization}, openvswitch_in_effect="netdev"
+    )
+    assert (done.returncode != 0) is fails
+    assert ("gc_thresh3 could not be set to 65536" in " ".join(done.stdout.split())) is fails
