@@ -39,7 +39,22 @@ _COUNTER_NAMES = {
     Metric.CPU_SECONDS: "CPU seconds",
     Metric.SQL_STATEMENTS: "SQL statements",
     Metric.PEAK_RSS_BYTES: "peak memory",
+    Metric.ROWS_READ: "rows read",
+    Metric.ROWS_CHANGED: "rows changed",
+    Metric.PAGES_READ: "pages read",
+    Metric.WARNINGS: "warnings",
 }
+_COUNTS = frozenset(
+    {
+        Metric.SQL_STATEMENTS,
+        Metric.LEFTOVERS,
+        Metric.ROWS_READ,
+        Metric.ROWS_CHANGED,
+        Metric.PAGES_READ,
+        Metric.WARNINGS,
+    }
+)
+"""Metrics without a unit."""
 
 
 def quantity(value: float | None, metric: Metric) -> str:
@@ -50,7 +65,7 @@ def quantity(value: float | None, metric: Metric) -> str:
         return _bytes(value)
     if metric is Metric.FAILURE_RATE:
         return f"{significant(100 * value)}{NBSP}%"
-    if metric in (Metric.SQL_STATEMENTS, Metric.LEFTOVERS):
+    if metric in _COUNTS:
         return significant(value)
     return seconds(value)
 

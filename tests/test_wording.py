@@ -27,6 +27,8 @@ def plain(text):
         (0.0, Metric.SECONDS, "0 s"),
         (0.123, Metric.FAILURE_RATE, "12.3 %"),
         (41.25, Metric.SQL_STATEMENTS, "41.2"),
+        (8000, Metric.ROWS_CHANGED, "8000"),
+        (3, Metric.WARNINGS, "3.00"),
         (512, Metric.PEAK_RSS_BYTES, "512 B"),
         (44_145_049, Metric.PEAK_RSS_BYTES, "42.1 MiB"),
         (3 * 2**40, Metric.PEAK_RSS_BYTES, "3072 GiB"),

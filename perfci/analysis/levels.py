@@ -68,11 +68,15 @@ class LevelRule:
 
 def rule_of(metric: Metric, settings: AnalysisSettings) -> LevelRule:
     """Return the rule of a metric that has a level (every one but the failure rate)."""
+    count = LevelRule(settings.sql_floor, 1.0, 0.002, may_be_steady=True, follows_lab=False)
     rules = {
         Metric.SECONDS: LevelRule(settings.latency_floor, 0.0, 0.002, may_be_steady=False),
-        Metric.SQL_STATEMENTS: LevelRule(
-            settings.sql_floor, 1.0, 0.002, may_be_steady=True, follows_lab=False
-        ),
+        Metric.SQL_STATEMENTS: count,
+        # The counters ask the database too, and it looks after its pages by itself.
+        Metric.ROWS_READ: replace(count, unit=100.0),
+        Metric.ROWS_CHANGED: replace(count, unit=10.0),
+        Metric.PAGES_READ: replace(count, unit=1000.0),
+        Metric.WARNINGS: count,
         Metric.CPU_SECONDS: LevelRule(settings.cpu_floor, 0.001, 0.005, may_be_steady=True),
         Metric.PEAK_RSS_BYTES: LevelRule(
             settings.memory_floor, 2.0**20, 0.005, may_be_steady=True, follows_lab=False

@@ -13,7 +13,8 @@ from perfci.results.density import FILL, TARGET, curves_of
 from perfci.results.density import measurements as density_measurements
 from perfci.results.errors import ArchiveError, ResultFileError
 from perfci.results.leftovers import read_leftovers
-from perfci.results.model import FINISHED, Measurement, Metric, RunResults
+from perfci.results.model import FINISHED, TOTAL, Measurement, Metric, RunResults
+from perfci.results.phases import has_phases, read_parts
 from perfci.results.rally import read_report
 from perfci.results.record import read_record
 from perfci.results.tasks import read_tasks
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from perfci.results.density import Curve
     from perfci.results.leftovers import Swept
     from perfci.results.model import RunRecord
+    from perfci.results.phases import Part
     from perfci.results.rally import Load
     from perfci.results.tasks import Task
 
@@ -44,7 +46,7 @@ def run_folders(archive: Path) -> list[Path]:
 def read_archive(path: Path) -> RunResults:
     """Read one archive folder. Only a run that finished has measurements, and only from tasks that did.
 
-    Raises ArchiveError (run.json, tasks.json), ReportError or CountersError.
+    Raises ArchiveError (run.json, tasks.json), PhasesError, ReportError or CountersError.
     """
     record = read_record(path / RUN)
     if record.run_id != path.name:
@@ -60,24 +62,30 @@ def read_archive(path: Path) -> RunResults:
 
 
 def read_measurements(path: Path, record: RunRecord) -> tuple[Measurement, ...]:
-    """Read what was measured in a run's folder, archived or not; raises ReportError and CountersError."""
+    """Read what was measured in a run's folder, archived or not.
+
+    Raises ArchiveError or PhasesError, ReportError and CountersError.
+    """
     nodes = read_counters(path / COUNTERS)
-    left = read_leftovers(path)
-    found = [
-        measurement
-        for task in read_tasks(path / TASKS)
-        for measurement in _task(path, task, record, nodes, left.get(task.slug))
-    ]
+    if has_phases(path):
+        found = [one for part in read_parts(path) for one in _part(part, record, nodes)]
+    else:
+        left = read_leftovers(path)
+        found = [
+            measurement
+            for task in read_tasks(path / TASKS)
+            for measurement in _task(path, task, record, nodes, left.get(task.slug))
+        ]
     found.sort(key=lambda measurement: measurement.key)
     return tuple(_joined(list(same)) for _, same in groupby(found, key=lambda measurement: measurement.key))
 
 
 def load_shares(path: Path) -> tuple[NodeShares, ...]:
-    """Return each node's foreign and stolen CPU time over the load, from the first task to the last.
+    """Return each node's foreign and stolen CPU time over the load, from the first task or part to the last.
 
     A node whose counters do not cover the load is not in it.
     """
-    tasks = read_tasks(path / TASKS)
+    tasks: Sequence[Task | Part] = read_parts(path) if has_phases(path) else read_tasks(path / TASKS)
     if not tasks:
         return ()
     nodes = read_counters(path / COUNTERS)
@@ -173,6 +181,14 @@ def _load(load: Load) -> Iterator[Measurement]:
 def _whole(load: Load) -> bool:
     """Say whether a load did all that it was to do: a fill that was ended early took less time for less."""
     return all(curve.reason == TARGET for curve in curves_of(load, {}))
+
+
+def _part(part: Part, record: RunRecord, nodes: Mapping[str, Sequence[Sample]]) -> Iterator[Measurement]:
+    found = list(part.measurements(lab=record.lab, job=record.job, run_id=record.run_id))
+    yield from found
+    used = usage(nodes, part.started_at, part.finished_at)
+    total = next(one for one in found if one.key.action == TOTAL)
+    yield from counter_measurements(used, like=total, iterations=1, at=part.started_at)
 
 
 def _joined(same: Sequence[Measurement]) -> Measurement:

@@ -35,6 +35,12 @@ class CanariesError(ResultFileError):
     help = "Run the canaries by hand on this node, and look at what they write."
 
 
+class PhasesError(ResultFileError):
+    """What a run that upgrades or migrates says of its phases is not of the form needed."""
+
+    help = "The logs of the run, in logs/ beside it, say how the phases went."
+
+
 class ArchiveError(ResultFileError):
     """An archive folder has no readable run.json, or not all that run.json promises."""
 

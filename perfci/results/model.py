@@ -54,9 +54,20 @@ class Metric(StrEnum):
     """Largest resident set of one service (the action) during the task; one value a run."""
     LEFTOVERS = "leftovers"
     """Things of a task's tenants (servers, ports, users, ...) that were there after it; one value a run."""
+    ROWS_READ = "rows_read"
+    """Rows that the database read for one phase (the action), such as a migration; one value a run."""
+    ROWS_CHANGED = "rows_changed"
+    """Rows that the database inserted, updated or deleted for one phase (the action); one value a run."""
+    PAGES_READ = "pages_read"
+    """Pages of tables and indexes that the database looked at for one phase (the action); one value a run.
+
+    What MariaDB alters in place is in no count of rows; here it is.
+    """
+    WARNINGS = "warnings"
+    """Different warnings about configuration in the logs of one service (the action); one value a run."""
 
 
-COUNTERS = frozenset({Metric.CPU_SECONDS, Metric.SQL_STATEMENTS, Metric.PEAK_RSS_BYTES})
+COUNTERS = frozenset(Metric) - {Metric.SECONDS, Metric.FAILURE_RATE, Metric.LEFTOVERS}
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -51,7 +51,8 @@ def rerun_job(night: Job, ran: Job, code: tuple[ServiceRevision, ...], kept: Seq
         update={
             "name": named(night, CONFIRM),
             "sources": _exact(ran.sources, code),
-            "scenarios": tuple(night.scenarios[index] for index in kept),
+            # A procedure that is not Rally's has none: it is run again as a whole.
+            "scenarios": tuple(night.scenarios[index] for index in kept if night.scenarios),
         }
     )
 

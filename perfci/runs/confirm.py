@@ -26,6 +26,7 @@ from perfci.errors import FailureClass, PerfciError
 from perfci.results.archive import RUN, TASKS, read_archive
 from perfci.results.errors import ResultFileError
 from perfci.results.model import FINISHED
+from perfci.results.phases import has_phases, read_parts
 from perfci.results.rally import read_report
 from perfci.results.record import read_record
 from perfci.results.tasks import read_tasks
@@ -119,7 +120,9 @@ class Reruns:
         places = scenarios_of(self.controller.state.archive / self.record.run_id, self.record)
         indices = {
             one.key: [
-                i for i in places.get((one.key.scenario, one.key.arguments), ()) if i < len(job.scenarios)
+                i
+                for i in places.get((one.key.scenario, one.key.arguments), ())
+                if i < max(1, len(job.scenarios))
             ]
             for one in questions
         }
@@ -320,8 +323,11 @@ def plan(controller: Controller, record: RunRecord, judgements: Sequence[Judgeme
 def scenarios_of(folder: Path, record: RunRecord) -> dict[tuple[str, str], list[int]]:
     """Return which of its job's scenarios, by index, measured each (scenario, arguments) of an archived run.
 
-    Raises ArchiveError and ReportError.
+    What measured phases in place of Rally's tasks is one whole, with the index 0. Raises ArchiveError,
+    PhasesError and ReportError.
     """
+    if has_phases(folder):
+        return {(part.scenario, part.arguments_digest): [0] for part in read_parts(folder)}
     places: dict[tuple[str, str], list[int]] = {}
     for task in read_tasks(folder / TASKS):
         number, _, _ = task.slug.partition("-")

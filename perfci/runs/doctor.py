@@ -44,7 +44,8 @@ def examine(settings: Settings) -> list[Finding]:
 
 
 def _job(settings: Settings, name: str) -> str:
-    return f"{len(load_job(name, settings.jobs_dir).scenarios)} scenarios"
+    job = load_job(name, settings.jobs_dir)
+    return f"{len(job.scenarios)} scenarios" if job.scenarios else f"procedure {job.procedure}"
 
 
 def _finding(about: str, look: Callable[[], str]) -> Finding:

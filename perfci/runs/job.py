@@ -23,6 +23,8 @@ from perfci.errors import UsageError
 from perfci.runs.digests import digest
 from perfci.runs.marked_yaml import Document, NotYamlError, parse
 from perfci.runs.parts import possible_compute_nodes, usual_compute_nodes
+from perfci.runs.procedures import DbMigration, KnownChange  # noqa: TC001 - pydantic reads annotations
+from perfci.runs.procedures import Name as ProcedureName  # noqa: TC001
 from perfci.validation import Address, Fault, faults, nearest
 
 TASKS = "tasks"
@@ -165,6 +167,13 @@ class Sources(_Part):
         return self
 
 
+class Base(Sources):
+    """Code by service, and the packages around it."""
+
+    constraints: Text | None = None
+    """File with the versions of all packages, relative to the project's folder; left out: the lab's."""
+
+
 class Limits(_Part):
     """How many seconds a stage may take before it is ended and the run has failed."""
 
@@ -236,9 +245,17 @@ class Job(_Part):
     nodes: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
     """How many nodes the run takes."""
     limits: Limits = Limits()
-    scenarios: Annotated[tuple[Scenario, ...], Field(min_length=1)]
-    """In the order in which they run."""
+    procedure: ProcedureName = "hammer"
+    """What is measured: Rally's tasks (`hammer`), an upgrade, or the migrations of databases."""
+    scenarios: tuple[Scenario, ...] = ()
+    """Rally's tasks, in the order in which they run."""
+    base: Base | None = None
+    """The code that an upgrade begins with, service by service; it ends with that of `sources`."""
+    dbmigration: DbMigration | None = None
+    """The databases to migrate."""
     analysis: Analysis = Analysis()
+    exceptions: tuple[KnownChange, ...] = ()
+    """Changes that are known, each with its bug: they are not told again."""
     mail: JobMail | None = None
 
     @field_validator("scenarios")
@@ -262,6 +279,23 @@ class Job(_Part):
         self.cloud.check_nodes(self.nodes)
         return self
 
+    @model_validator(mode="after")
+    def _fits_its_procedure(self) -> Self:
+        needs = {"hammer": "scenarios", "upgrade": "base", "dbmigration": "dbmigration"}
+        for procedure, field in needs.items():
+            given = bool(getattr(self, field))
+            if given != (procedure == self.procedure):
+                said = "missing" if not given else f"only with procedure: {procedure}"
+                msg = f"{field}: {said} (procedure: {self.procedure})"
+                raise ValueError(msg)
+        if self.procedure == "upgrade" and "nova" not in self.cloud.services:
+            msg = "cloud.services: an upgrade is that of a whole cloud, with nova"
+            raise ValueError(msg)
+        if self.base is not None and self.base.neutron is not None and self.base.neutron.filters:
+            msg = "base: filters are a change of the target: put them into sources"
+            raise ValueError(msg)
+        return self
+
     def resolved(self) -> dict[str, Any]:
         """Return the whole job with its defaults, as the archive's job.yml has it; loads as a job again."""
         resolved: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
@@ -273,13 +307,15 @@ class Job(_Part):
 
         The code under test (sources), descriptions, limits, analysis and mail are not part of it.
         """
-        return digest(
-            {
-                "cloud": self.cloud.shape,
-                "nodes": self.nodes,
-                "scenarios": [scenario.shape for scenario in self.scenarios],
-            }
-        )
+        parts: dict[str, Any] = {
+            "cloud": self.cloud.shape,
+            "nodes": self.nodes,
+            "scenarios": [scenario.shape for scenario in self.scenarios],
+        }
+        for name in ("base", "dbmigration"):  # a job of Rally's tasks keeps the digest that it always had
+            if (value := getattr(self, name)) is not None:
+                parts[name] = value.model_dump(mode="json")
+        return digest(parts)
 
 
 def jobs(jobs_dir: Path) -> tuple[str, ...]:

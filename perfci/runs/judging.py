@@ -25,13 +25,14 @@ from perfci.runs.replays import Rules, judge_last
 from perfci.runs.work import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from perfci.analysis.types import Confirmation
     from perfci.results.canaries import NodeCanaries
     from perfci.results.model import RunRecord
     from perfci.runs.controller import Controller
+    from perfci.runs.procedures import KnownChange
 
 HISTORY_RUNS = 120
 REPLAYS = "replays"
@@ -72,7 +73,8 @@ def judge_run(controller: Controller, record: RunRecord) -> tuple[Judgement, ...
         series=lambda new: series_histories(controller, new, places),
         canaries=lambda new: canary_histories(controller, new, places),
     )
-    judgements = tuple(_with_reruns(found, confirmations))
+    job = controller.job(record.run_id)
+    judgements = tuple(known_changes(_with_reruns(found, confirmations), job.exceptions if job else ()))
     folder = controller.state.judgements
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / f"{record.run_id}.json", [asdict(one) for one in judgements])
@@ -94,6 +96,17 @@ def _with_reruns(
             yield replace(judgement, confirmation=proven.get((judgement.key, judgement.since)))
         else:
             yield judgement
+
+
+def known_changes(judgements: Iterable[Judgement], exceptions: Sequence[KnownChange]) -> Iterator[Judgement]:
+    """Return judgements without the regressions that the job knows of; what was seen stays, with the bug."""
+    for judgement in judgements:
+        known = next((one for one in exceptions if one.covers(judgement.key)), None)
+        if known is None or judgement.outcome is not Outcome.REGRESSION:
+            yield judgement
+        else:
+            reason = f"{judgement.reason}; known: {known.bug}"
+            yield replace(judgement, outcome=Outcome.NO_CHANGE, reason=reason)
 
 
 def series_histories(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from perfci.runs.folders import StateFolder
     from perfci.runs.playbook import Playbooks
+    from perfci.runs.procedures import Procedure
     from perfci.runs.stages import Stages
     from perfci.runs.work import WorkFolder
 
@@ -36,7 +37,7 @@ _RELEASE = (("release", "teardown"),)
 _RELEASE_MACHINES = (*_RELEASE, ("reclaim", "reclaim"))
 """The stages that give nodes back, each with its playbook."""
 _LOG_BYTES = 200_000
-_TASKS_HELP = "logs/rally-progress.log and rally/ in the archive have all of what Rally said."
+_TASKS_HELP = "logs/ in the archive has all that was said; of Rally's tasks rally/ and rally-progress.log."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,9 @@ def measure(
     limits: Limits,
     cloud_variables: Mapping[str, Any],
     plan: Path,
+    procedure: Procedure,
 ) -> Measured:
-    """Deploy a cloud, hammer it, collect what it left, and take it down again."""
+    """Deploy a cloud, hammer it as its procedure says, collect what it left, and take it down again."""
     playbooks = playbooks.of_run(work.run_id)
     logs = work.path / "logs"
     variables = {**cloud_variables, "perfci_run_dir": str(work.path)}
@@ -93,8 +95,8 @@ def measure(
     first: PerfciError | None = None
     try:
         stage(playbooks, "provision", *provision, limit=limits.provision)
-        stage(playbooks, "deploy", "deploy", limit=limits.deploy)
-        stage(playbooks, "hammer", "hammer", limit=limits.hammer, hammer_plan=str(plan))
+        stage(playbooks, "deploy", *procedure.deploy, limit=limits.deploy)
+        stage(playbooks, "hammer", procedure.hammer, limit=limits.hammer, hammer_plan=str(plan))
     except PerfciError as error:
         first = error
     failed = stages.done[-1].name if first else ""

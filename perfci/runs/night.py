@@ -27,6 +27,7 @@ from perfci.runs.job import TASKS
 from perfci.runs.measure import Limits, Measured, measure
 from perfci.runs.owed import left_owing, owe, settle
 from perfci.runs.plan import CloudAccess, make_plan
+from perfci.runs.procedures import PROCEDURES
 from perfci.runs.processes import of_run, reap
 from perfci.runs.progress import Silent
 from perfci.runs.projects import SETUP_SECONDS, cloud_parts, cloud_variables, node_playbooks, spread
@@ -167,7 +168,7 @@ class Night:
     def _plan(self, output: Path) -> dict[str, Any]:
         root = self.state.root
         return make_plan(
-            self.job.resolved()["scenarios"],
+            self.job.resolved()["scenarios"],  # none for a procedure that is not Rally's
             templates=self.settings.jobs_dir / TASKS,
             output=output,
             cloud=CloudAccess(
@@ -192,6 +193,7 @@ class Night:
             ),
             cloud_variables=cloud_variables(self.job, self.settings.root_dir),
             plan=work.path / PLAN,
+            procedure=PROCEDURES[self.job.procedure],
         )
 
     def _validity(self, work: WorkFolder, measured: Measured) -> Validity:

@@ -1,4 +1,4 @@
-"""Rally tasks of a run that gave nothing: they crashed, or all of their iterations failed.
+"""Rally tasks of a run, or parts of a procedure, that gave nothing: they crashed, or all iterations failed.
 
 The other tasks of the run count all the same, so this is no failure of the run; but somebody has to
 know, the first night too, when there is no baseline yet to compare a failure rate with.
@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from perfci.results.phases import PHASES, has_phases
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
@@ -19,7 +21,7 @@ _SHOWN_CHARACTERS = 600
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One task that gave nothing, and why as far as Rally can tell."""
+    """One task or part that gave nothing, and why as far as it can tell."""
 
     slug: str
     text: str
@@ -27,7 +29,7 @@ class Problem:
 
 def problems(folder: Path) -> tuple[list[Problem], int]:
     """Return the tasks of a run that gave nothing, and how many tasks there were at all."""
-    tasks = _read(folder / "tasks.json")
+    tasks = _read(folder / (PHASES if has_phases(folder) else "tasks.json"))
     entries = [one for one in tasks if isinstance(one, dict)] if isinstance(tasks, list) else []
     found = [Problem(str(one.get("slug")), text) for one in entries if (text := _problem(folder, one))]
     return found, len(entries)
@@ -36,8 +38,8 @@ def problems(folder: Path) -> tuple[list[Problem], int]:
 def told(found: Sequence[Problem], total: int) -> str:
     """Say it in a few lines."""
     if not total:
-        return "Rally carried out no task"
-    head = f"{len(found)} of {total} Rally tasks gave nothing"
+        return "nothing was measured"
+    head = f"{len(found)} of {total} tasks gave nothing"
     return "\n".join([head, *(f"{one.slug}: {one.text}" for one in found)])
 
 

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from perfci.config import Settings
     from perfci.lab.model import Node
-    from perfci.runs.job import Job
+    from perfci.runs.job import Job, Sources
     from perfci.runs.parts import Parts
+    from perfci.runs.procedures import DbMigration
     from perfci.runs.progress import Progress
 
 CONTROLLER = "deploy"
@@ -106,16 +107,51 @@ def prepare(settings: Settings, progress: Progress, *, tests: bool = False) -> N
 
 def cloud_variables(job: Job, root: Path) -> dict[str, Any]:
     """Return the Ansible variables that deploy a job's cloud; `root` is where its files are."""
-    sources: dict[str, Any] = json.loads(job.sources.model_dump_json(exclude_none=True))
-    filters = sources.get("neutron", {}).get("filters", [])
-    for source in sources.values():
-        source.pop("filters", None)
-        source["patches"] = [str(root / patch) for patch in source.get("patches", [])]
-    return {
+    sources, filters = _code(job.sources, root)
+    variables = {
         **job.cloud.variables,
         "cloud_services": list(job.cloud.services),
         # What is spread over several nodes stands in the inventory of the parts, node by node.
         **({} if job.cloud.kind == "multinode" else {"fake_compute_count": job.cloud.computes}),
         "openstack_sources": sources,
-        "neutron_api_filters": [{**one, "source": str(root / one["source"])} for one in filters],
+        "neutron_api_filters": filters,
+    }
+    if job.base is not None:
+        del variables["neutron_api_filters"]  # they are the target's; the base has none
+        base, _ = _code(job.base, root)
+        target = {"upgrade_sources": sources, "upgrade_filters": filters}
+        if job.base.constraints is not None:
+            variables["cloud_constraints"] = str(root / job.base.constraints)
+        return {**variables, **target, "openstack_sources": base, "cloud_code_record": "base-code.json"}
+    if job.dbmigration is not None:
+        return {**variables, **_migration(job.dbmigration, root)}
+    return variables
+
+
+def _code(wanted: Sources, root: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the sources as the role openstack_code wants them, and the filters of neutron's API."""
+    sources: dict[str, Any] = json.loads(wanted.model_dump_json(exclude_none=True, exclude={"constraints"}))
+    filters = sources.get("neutron", {}).get("filters", [])
+    for source in sources.values():
+        source.pop("filters", None)
+        source["patches"] = [str(root / patch) for patch in source.get("patches", [])]
+    return sources, [{**one, "source": str(root / one["source"])} for one in filters]
+
+
+def _migration(wanted: DbMigration, root: Path) -> dict[str, Any]:
+    """Return the variables of the role dbmigration."""
+    databases = {
+        name: {
+            "start": list(one.start),
+            "tables": dict(one.tables),
+            "dump": str(root / one.dump) if one.dump else "",
+        }
+        for name, one in wanted.databases.items()
+    }
+    return {
+        "dbmigration_databases": databases,
+        "dbmigration_sizes": list(wanted.sizes),
+        "dbmigration_deleted": wanted.deleted,
+        "dbmigration_seed": wanted.seed,
+        "dbmigration_timeout_seconds": wanted.timeout_seconds,
     }

@@ -13,6 +13,7 @@ from perfci.runs.job import Job, JobFileInvalid, JobNotFound, jobs, load_job
 from perfci.runs.plan import CloudAccess, make_plan
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+OF_OTHER_PROCEDURES = {"base", "dbmigration"}
 
 GOOD = """\
 name: night
@@ -178,6 +179,40 @@ def load(folder: Path, text: str) -> Job:
     return load_job("night", folder)
 
 
+MIGRATE = "name: night\nprocedure: dbmigration\ndbmigration: {databases: {glance: {tables: {images: 1}}}}\n"
+UPGRADE = "name: night\nprocedure: upgrade\nbase: {nova: {version: 33.0.0}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("name: night\n", "scenarios: missing (procedure: hammer)"),
+        (GOOD + "base: {}\n", "base: only with procedure: upgrade (procedure: hammer)"),
+        (UPGRADE.replace("base", "#"), "base: missing (procedure: upgrade)"),
+        (MIGRATE + "base: {}\n", "base: only with procedure: upgrade (procedure: dbmigration)"),
+        (MIGRATE.replace("glance:", "cinder:"), "dbmigration.databases.cinder"),
+        (MIGRATE.replace("images: 1", "images: 0"), "dbmigration.databases.glance.tables.images"),
+        (MIGRATE.replace("images: 1", "'im ages': 1"), "dbmigration.databases.glance.tables"),
+        (UPGRADE + "cloud: {services: [keystone, glance]}\n", "cloud.services: an upgrade is that of a whole"),
+        (
+            UPGRADE.replace("nova: {version: 33.0.0}", "neutron: {filters: [{name: a, source: b, factory: 'c:d'}]}"),
+            "base: filters are a change of the target",
+        ),
+        (UPGRADE + "exceptions: [{action: x, bug: later}]\n", "exceptions[0].bug"),
+    ],
+)  # fmt: skip
+def test_a_job_has_what_its_procedure_needs(folder: Path, text: str, problem: str) -> None:
+    assert any(problem in line for line in problems(folder, text))
+
+
+def test_the_digest_covers_what_an_upgrade_begins_with_and_what_a_database_holds(folder: Path) -> None:
+    upgrade, migrate = load(folder, UPGRADE).job_digest, load(folder, MIGRATE).job_digest
+    assert upgrade != load(folder, UPGRADE.replace("33.0.0", "33.0.1")).job_digest
+    assert migrate != load(folder, MIGRATE.replace("images: 1", "images: 2")).job_digest
+    known = "exceptions: [{action: 'nova.*', bug: 'https://example.org/1'}]\n"
+    assert upgrade == load(folder, UPGRADE + known).job_digest
+
+
 @pytest.mark.parametrize(
     ("old", "new", "same"),
     [
@@ -220,6 +255,7 @@ def test_each_compute_node_has_a_compute(folder: Path) -> None:
 
 
 @settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     data=st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.dates(),
@@ -255,6 +291,18 @@ def test_only_the_last_task_may_leave_things(folder: Path) -> None:
 def digest_of(folder: Path, text: str) -> str:
     (folder / "night.yml").write_text(text)
     return load_job("night", folder).job_digest
+@pytest.mark.parametrize("procedure", ["dbmigration", "upgrade"])
+def test_the_examples_of_the_other_procedures_are_jobs(folder: Path, procedure: str) -> None:
+    document = (REPOSITORY / "docs" / "upgrade-and-migrations.md").read_text()
+    example = next(
+        block.partition("```")[0]
+        for block in document.split("```yaml\n")[1:]
+        if f"procedure: {procedure}" in block
+    )
+    (folder / "mine.yml").write_text(example)
+    job = load_job("mine", folder)
+    assert job.procedure == procedure
+    assert Job.model_validate(yaml.safe_load(yaml.safe_dump(job.resolved()))) == job
 
 
 @pytest.mark.parametrize("name", jobs(REPOSITORY / "jobs"))
@@ -269,4 +317,4 @@ def test_the_jobs_that_come_with_the_project_load(name: str) -> None:
 
 
 def test_the_jobs_of_the_project_are_there() -> None:
-    assert {"nightly", "largeops", "smoke"} <= set(jobs(REPOSITORY / "jobs"))
+    assert {"nightly", "largeops", "smoke", "dbmigration"} <= set(jobs(REPOSITORY / "jobs"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import tarfile
 from dataclasses import replace
@@ -13,6 +14,7 @@ from perfci.errors import FailureClass
 from perfci.runs import work
 from perfci.runs.folders import StateFolder
 from perfci.runs.measure import Limits, measure, service_logs
+from perfci.runs.procedures import PROCEDURES
 from perfci.runs.processes import processes_of
 from perfci.runs.progress import Silent
 from perfci.runs.stages import Stages
@@ -23,7 +25,7 @@ LIMITS = Limits(provision=30, deploy=30, hammer=30, collect=30, release=30)
 
 @pytest.fixture
 def run(project):
-    def go(limits=LIMITS, nodes=()):
+    def go(limits=LIMITS, nodes=(), procedure=PROCEDURES["hammer"]):
         folder = work.create(project.state / "runs", "r1")
         stages = Stages(Silent(), folder)
         measured = measure(
@@ -34,6 +36,7 @@ def run(project):
             limits=limits,
             cloud_variables={},
             plan=folder.path / "plan.json",
+            procedure=procedure,
         )
         return measured, stages
 
@@ -43,7 +46,7 @@ def run(project):
 def test_all_stages_in_order(run, project):
     measured, stages = run()
     assert measured.failure is None
-    assert measured.partial.message.startswith("2 of 7 Rally tasks gave nothing")
+    assert measured.partial.message.startswith("2 of 7 tasks gave nothing")
     assert measured.cleanup_errors == []
     assert [stage.name for stage in stages.done] == ["provision", "deploy", "hammer", "collect", "release"]
     assert project.trace() == ["setup", "deploy", "hammer", "collect", "teardown"]
@@ -58,6 +61,32 @@ def test_whatever_fails_the_nodes_are_given_back(run, project, broken):
     assert measured.failure.stage == stage
     assert measured.failure.help == f"The whole output is in the archive's logs/{stage}.log."
     assert project.trace()[-2:] == ["collect", "teardown"]
+
+
+@pytest.mark.parametrize(
+    ("name", "trace"),
+    [
+        ("dbmigration", ["setup", "databases", "dbmigration", "collect", "teardown"]),
+        ("upgrade", ["setup", "upgrade_code", "deploy", "upgrade", "collect", "teardown"]),
+    ],
+)
+def test_a_procedure_has_playbooks_of_its_own_in_the_same_stages(run, project, name, trace):
+    parts = [
+        {"slug": "one", "status": "crashed", "error": "no such table"},
+        {"slug": "two", "status": "finished"},
+    ]
+    for playbook in trace[1:-2]:
+        project.playbook(playbook)
+    text = json.dumps(parts).replace("{", "{{ '{' }}")
+    project.playbook(
+        name,
+        f"ansible.builtin.copy: {{content: {json.dumps(text)}, dest: '{{{{ perfci_run_dir }}}}/phases.json'}}",
+    )
+    measured, stages = run(procedure=PROCEDURES[name])
+    assert project.trace() == trace
+    assert [stage.name for stage in stages.done] == ["provision", "deploy", "hammer", "collect", "release"]
+    assert measured.failure is None
+    assert measured.partial.message == "1 of 2 tasks gave nothing\none: crashed: no such table"
 
 
 MACHINES = ("node-0",)
@@ -110,7 +139,7 @@ def test_the_first_error_is_reported_and_later_ones_stand_beside_it(run, project
 def test_a_hammer_without_any_task_is_a_failure(run, project):
     project.playbook("hammer")
     measured, _ = run()
-    assert (measured.failure.stage, measured.failure.message) == ("hammer", "Rally carried out no task")
+    assert (measured.failure.stage, measured.failure.message) == ("hammer", "nothing was measured")
 
 
 def test_a_hanging_stage_ends_at_its_limit_and_nothing_is_left(run, project):
