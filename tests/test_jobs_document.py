@@ -12,11 +12,25 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from perfci.runs.job import Analysis, Cloud, Confirm, Filter, Job, JobMail, Limits, Scenario, Source, jobs
+from perfci.runs.procedures import DbMigration, KnownChange, Seeded
 
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENT = (REPOSITORY / "docs" / "jobs.md").read_text(encoding="utf-8")
 TABLES = re.findall(r"^\| field \| default \| meaning \|\n\|[-|]+\|\n((?:\|.*\n)+)", DOCUMENT, re.MULTILINE)
-MODELS = (Job, Cloud, Source, Filter, Limits, Scenario, Analysis, Confirm, JobMail)
+MODELS = (
+    Job,
+    Cloud,
+    Source,
+    Filter,
+    Limits,
+    Scenario,
+    DbMigration,
+    Seeded,
+    Analysis,
+    Confirm,
+    KnownChange,
+    JobMail,
+)
 """In the order of the document."""
 SAID_IN_WORDS = ("empty", "none", "all", "see below", "`mail.to` of the settings")
 
@@ -43,8 +57,8 @@ def parts(annotation):
 
 
 def test_every_part_of_a_job_has_its_table():
-    # Of `sources` the services are fields: they stand in a sentence.
-    assert {one.__name__ for one in models()} - {"Sources"} == {one.__name__ for one in MODELS}
+    # Of `sources` and `base` the services are fields: they stand in a sentence.
+    assert {one.__name__ for one in models()} - {"Sources", "Base"} == {one.__name__ for one in MODELS}
     assert len(TABLES) == len(MODELS)
 
 
@@ -60,7 +74,7 @@ def test_defaults_are_those_of_the_model(model):
         if field.default is PydanticUndefined:
             assert told == "required", name
         elif told not in SAID_IN_WORDS:
-            default = field.default
+            default = list(field.default) if isinstance(field.default, tuple) else field.default
             assert told == f"`{default if isinstance(default, str) else json.dumps(default)}`", name
         else:
             assert not isinstance(field.default, int | float), f"{name} has a value to tell"
