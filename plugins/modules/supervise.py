@@ -38,6 +38,7 @@ options:
   log_bytes: {description: Size at which a log is rotated., type: int, default: 20000000}
   grace_seconds: {description: "On stop, seconds between TERM and KILL for what the supervisor left", type: float, default: 5}
   keep: {description: Services that a stop leaves alone., type: list, elements: str, default: []}
+  only: {description: "On stop, end these services and nothing else; empty: all", type: list, elements: str, default: []}
 author: [perfci]
 """
 EXAMPLES = r"""
@@ -138,6 +139,26 @@ class Supervisor:
         for name in started:
             self.rpc.startProcess(name, False)  # noqa: FBT003
         return started
+
+    def stop_some(self, names: set[str]) -> None:
+        """Stop some services at the same time; the others, and supervisord, go on."""
+        for name in names:
+            with contextlib.suppress(xmlrpc.client.Fault):  # it has ended by itself
+                self.rpc.stopProcess(name, False)  # noqa: FBT003
+        deadline = time.monotonic() + RPC_SECONDS
+        while any(p["name"] in names and p["pid"] for p in self.rpc.getAllProcessInfo()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{', '.join(sorted(names))} did not all end within {RPC_SECONDS} s")
+            time.sleep(0.05)
+
+    def forget(self, names: set[str]) -> None:
+        """Remove the definitions of services that are stopped: those of the next deployment are its own."""
+        for path in (self.folder / "conf.d").glob("*.ini"):
+            if path.stem in names:
+                path.unlink()
+        ((_, _, removed),) = self.rpc.reloadConfig()
+        for name in removed:
+            self.rpc.removeProcessGroup(name)
 
     def stop(self) -> None:
         """Stop all services at the same time, then supervisord itself."""
@@ -242,6 +263,8 @@ def started(params: dict[str, Any]) -> list[str]:
 def stopped(params: dict[str, Any]) -> list[str]:
     """End everything of the state folder but what is to be kept; return what was ended."""
     supervisor = Supervisor(params["state_dir"], params["group"])
+    if params["only"]:
+        return stopped_some(supervisor, params)
     running = []
     if supervisor.answers():
         running = [p["name"] for p in supervisor.rpc.getAllProcessInfo() if p["pid"]]
@@ -254,6 +277,19 @@ def stopped(params: dict[str, Any]) -> list[str]:
         path.unlink()
     supervisor.socket.unlink(missing_ok=True)
     return sorted({*running, *left})
+
+
+def stopped_some(supervisor: Supervisor, params: dict[str, Any]) -> list[str]:
+    """End some services, and what is left of them; return what was ended."""
+    names, ended = set(params["only"]), set()
+    if supervisor.answers():
+        ended = {p["name"] for p in supervisor.rpc.getAllProcessInfo() if p["pid"] and p["name"] in names}
+        supervisor.stop_some(ended)
+        supervisor.forget(names)
+    left = reap(
+        params["state_dir"], run=params["run"], only=params["only"], grace_seconds=params["grace_seconds"]
+    )
+    return sorted({*ended, *left})
 
 
 def main() -> None:
@@ -270,6 +306,7 @@ def main() -> None:
             "log_bytes": {"type": "int", "default": 20_000_000},
             "grace_seconds": {"type": "float", "default": 5},
             "keep": {"type": "list", "elements": "str", "default": []},
+            "only": {"type": "list", "elements": "str", "default": []},
         }
     )
     try:

@@ -33,6 +33,7 @@ def lab(supervise, lab_processes, short_path):
                 "log_bytes": 100_000,
                 "grace_seconds": 1,
                 "keep": [],
+                "only": [],
                 **more,
             }
 
@@ -120,6 +121,30 @@ def test_what_crashes_is_started_again_but_not_for_ever(lab):
     os.kill(first, signal.SIGKILL)
     until(lambda: lab.pid("glance") not in {None, first})
     until(lambda: lab.process("nova-api")["statename"] == "FATAL")
+
+
+def test_some_can_be_stopped_and_started_anew_while_others_go_on(lab):
+    lab.start(unit("mariadb", SLEEP), unit("nova-api", SLEEP), unit("glance", SLEEP))
+    until(lambda: len(lab.services()) == 4)
+    database, supervisor = lab.pid("mariadb"), lab.pid("supervisord")
+    assert lab.stop(only=["nova-api", "glance", "never-started"]) == ["glance", "nova-api"]
+    assert sorted(lab.services().values()) == ["mariadb", "supervisord"]
+    log = lab.state / "logs" / "nova-api.log"
+    log.write_text("of the old code\n")
+    assert lab.start(unit("nova-api", "import time; print('new', flush=True); time.sleep(600)")) == [
+        "nova-api"
+    ]
+    until(lambda: log.exists() and log.read_text() == "new\n")
+    assert (lab.pid("mariadb"), lab.pid("supervisord")) == (database, supervisor)
+
+
+def test_some_are_ended_also_without_their_supervisor(lab):
+    lab.start(unit("mariadb", SLEEP), unit("glance", SLEEP))
+    until(lambda: len(lab.services()) == 3)
+    os.kill(lab.pid("supervisord"), signal.SIGKILL)
+    until(lambda: lab.pid("supervisord") is None)
+    assert lab.stop(only=["glance"]) == ["glance"]
+    assert list(lab.services().values()) == ["mariadb"]
 
 
 def test_orphans_of_a_killed_supervisor_are_found(lab):

@@ -317,4 +317,4 @@ def test_the_jobs_that_come_with_the_project_load(name: str) -> None:
 
 
 def test_the_jobs_of_the_project_are_there() -> None:
-    assert {"nightly", "largeops", "smoke", "dbmigration"} <= set(jobs(REPOSITORY / "jobs"))
+    assert {"nightly", "largeops", "smoke", "dbmigration", "upgrade"} <= set(jobs(REPOSITORY / "jobs"))
