@@ -29,7 +29,8 @@ _CONFIGURATION = re.compile(
 )
 _WARNING = re.compile(r"\b(?:WARNING|\w*(?:Deprecation|Future|User)Warning)\b:?")
 _CHANGING = re.compile(
-    r"\b(?:req-)?[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|\b[0-9a-f]{32}\b|\d{4}-\d\d-\d\d[ T][\d:.,]+|0x[0-9a-f]+|\d+"
+    r"\b(?:req-)?[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|\b[0-9a-f]{32}\b"
+    r"|\d{4}-\d\d-\d\d[ T][\d:.,]+|0x[0-9a-f]+|\d+"
 )
 
 
