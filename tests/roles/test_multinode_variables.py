@@ -145,7 +145,7 @@ def test_the_environment_says_who_plays_what(told):
             "node-3": ["compute", "load"],
         },
         "fake_computes": {"node-2": 3, "node-3": 2},
-        "agents": ["openvswitch", "l3", "dhcp"],
+        "network_agents": ["openvswitch", "l3", "dhcp"],
         "datapath": "netdev",
         "tunnel_mtu": 9000,
     }
