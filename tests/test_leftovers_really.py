@@ -37,7 +37,8 @@ subtasks:
 """
 HOOK = """\
         hooks:
-          - action: {sys_call: "%s %s %s"}
+          - description: leave things behind
+            action: {sys_call: "%s %s %s"}
             trigger: {event: {unit: iteration, at: [1]}}
 """
 LEAVE = """\

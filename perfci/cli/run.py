@@ -5,14 +5,16 @@ from __future__ import annotations
 import getpass
 import socket
 from dataclasses import asdict
+from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perfci import config
+from perfci import config, wording
 from perfci.cli.groups import DefaultGroup
 from perfci.cli.outcome import outcome_as_dict, print_outcome
 from perfci.cli.output import Json, errors_reported, print_json, print_table
+from perfci.results.density import BOOT
 from perfci.runs import listing
 from perfci.runs.answers import read_answers
 from perfci.runs.assemble import night
@@ -21,11 +23,15 @@ from perfci.runs.environments import environment_differences
 from perfci.runs.folders import StateFolder
 from perfci.runs.job import load_job
 from perfci.runs.progress import Silent, Terminal
+from perfci.runs.publishing import report_of
 from perfci.runs.reproduce import reproduce as again
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from perfci.results.density import Curve
+    from perfci.results.leftovers import Swept
     from perfci.runs.answers import Answer
     from perfci.runs.environments import Difference
 
@@ -101,15 +107,21 @@ def show(
         answers = read_answers(state.confirmations, [document["run_id"]])
         other = listing.read_document(listing.find_run(state.archive, against)) if against else document
         differences = environment_differences(other, document)
+        report = report_of(state.judgements, folder, ())
         if as_json:
             found = {
                 "confirmations": [asdict(one) for one in answers],
                 "differences": [asdict(one) for one in differences],
+                "fills": [asdict(one) for one in report.curves],
+                "leftovers": [
+                    {"task": one.slug, "left": one.kinds, "error": one.error} for one in report.swept
+                ],
             }
             print_json({**document, "folder": folder, **found})
         else:
-            lines = (*_described(document, folder), *map(_confirmed, answers), *map(_differs, differences))
-            for line in lines:
+            lines = [*_described(document, folder), *map(_confirmed, answers), *map(_differs, differences)]
+            lines += [line for curve in report.curves for line in _filled(curve)]
+            for line in (*lines, *_left(report.swept)):
                 typer.echo(line)
             if against and not differences:
                 typer.echo(f"differs      in nothing from {other['run_id']}")
@@ -161,6 +173,26 @@ def _row(document: dict[str, Any]) -> tuple[str, ...]:
 
 def _confirmed(answer: Answer) -> str:
     return f"confirm      {answer.confirmation.decision}: {answer.key.label}: {answer.confirmation.reason}"
+
+
+def _filled(curve: Curve) -> Iterator[str]:
+    yield f"fill         ended at the limit {curve.reason}: {curve.text}"
+    for point in curve.points:
+        boots = point.seconds.get(BOOT, ())
+        boot = wording.seconds(median(boots)) if boots else wording.MISSING
+        cpu = wording.seconds(sum(point.cpu_seconds.values()) or None)
+        servers = wording.counted(point.servers, "server")
+        yield f"             {servers:>13}: a boot {boot}, {cpu} of CPU for each"
+
+
+def _left(swept: Iterable[Swept]) -> Iterator[str]:
+    for one in swept:
+        if one.error:
+            yield f"left         {one.slug}: unknown: {one.error}"
+        elif one.found:
+            things = ", ".join(wording.counted(count, kind) for kind, count in one.kinds.items())
+            yield f"left         {one.slug}: {things}"
+            yield from (f"             not removed: {thing.error}" for thing in one.kept)
 
 
 def _differs(difference: Difference) -> str:

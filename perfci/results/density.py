@@ -29,6 +29,8 @@ FILL = "Density.fill_with_servers"
 """Name of the scenario."""
 TARGET = "target"
 """Why a fill ended that was not ended early."""
+BOOT = "boot"
+"""The quantity that is a single server's boot."""
 DENSITIES = (100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
 """Numbers of servers at which there are series."""
 _STEPS, _SAMPLES, _END = "density steps", "density samples", "density end"
@@ -164,7 +166,7 @@ def _point(step: _Step, samples: Sequence[_Sample], nodes: Mapping[str, Sequence
     for one in samples:
         seconds[one.quantity] = (*seconds.get(one.quantity, ()), one.seconds)
     used = usage(nodes, step.started_at, step.finished_at)
-    booted = step.batch_servers + len(seconds.get("boot", ()))
+    booted = step.batch_servers + len(seconds.get(BOOT, ()))
     return Point(
         servers=step.servers,
         networks=step.networks,

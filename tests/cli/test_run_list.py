@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from perfci.analysis.confirm import Decision
 from perfci.analysis.types import Basis, Confirmation
-from perfci.cli.run import app
+from perfci.cli.run import _filled, app
 from perfci.results.archive import read_archive
+from perfci.results.density import Curve, Point
 from perfci.runs.answers import Answer, write_answers
 from perfci.runs.folders import StateFolder
 
@@ -52,3 +53,34 @@ def test_a_night_shows_what_its_re_runs_have_shown(night):
     found = json.loads(run("show", name, "--json"))["confirmations"]
     assert [one["confirmation"]["decision"] for one in found] == ["same"]
     assert f"re-run for   {name}" in run("show", again)
+
+
+def test_a_run_shows_what_its_tasks_left_and_that_it_was_no_fill(night, tmp_path):
+    name, _ = night
+    thing = {"kind": "port", "id": "p", "name": "", "error": "Conflict: in use"}
+    found = [
+        {"slug": "01-a", "found": [], "error": None},
+        {"slug": "02-b", "found": [thing], "error": None},
+        {"slug": "03-c", "found": None, "error": "timed out"},
+    ]
+    (StateFolder(tmp_path).archive / name / "leftovers.json").write_text(json.dumps(found))
+    lines = run("show", name).splitlines()
+    assert "left         02-b: 1\u00a0port" in lines
+    assert "             not removed: Conflict: in use" in lines
+    assert "left         03-c: unknown: timed out" in lines
+    assert not [line for line in lines if "01-a" in line or "fill" in line]
+    told = json.loads(run("show", name, "--json"))
+    assert told["fills"] == []
+    assert told["leftovers"][1] == {"task": "02-b", "left": {"port": 1}, "error": ""}
+
+
+def test_a_fill_is_told_point_by_point():
+    seconds = {"boot": (1.0, 1.2, 9.0), "authenticate": (0.1,)}
+    known = Point(100, 2, 0, 1000.0, seconds, 0.5, {"nova-api": 0.5, "mariadb": 0.25})
+    unknown = Point(150, 3, 1, 1060.0, {}, 0.4)
+    lines = list(_filled(Curve("Density.fill_with_servers", (known, unknown), "memory", "4 % are left")))
+    assert lines == [
+        "fill         ended at the limit memory: 4 % are left",
+        "               100\u00a0servers: a boot 1.20\u00a0s, 0.750\u00a0s of CPU for each",
+        "               150\u00a0servers: a boot \u2013, \u2013 of CPU for each",
+    ]
