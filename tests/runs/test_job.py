@@ -254,7 +254,6 @@ def test_each_compute_node_has_a_compute(folder: Path) -> None:
     ]
 
 
-@settings(max_examples=200)
 @settings(max_examples=200, deadline=None)
 @given(
     data=st.recursive(
@@ -291,6 +290,8 @@ def test_only_the_last_task_may_leave_things(folder: Path) -> None:
 def digest_of(folder: Path, text: str) -> str:
     (folder / "night.yml").write_text(text)
     return load_job("night", folder).job_digest
+
+
 @pytest.mark.parametrize("procedure", ["dbmigration", "upgrade"])
 def test_the_examples_of_the_other_procedures_are_jobs(folder: Path, procedure: str) -> None:
     document = (REPOSITORY / "docs" / "upgrade-and-migrations.md").read_text()
