@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from free_ports import port_base
 
 from perfci.config import load
 from perfci.results.archive import read_archive
@@ -17,7 +18,6 @@ from perfci.runs.controller import Controller
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 REPOSITORY = Path(__file__).parents[1]
-PORT_BASE = 26000
 JOB = """\
 name: untidy
 cloud: {kind: embedded, services: [keystone, neutron]}
@@ -71,7 +71,7 @@ def run(tmp_path_factory):
     environ = {
         "PERFCI_ROOT_DIR": str(project),
         "PERFCI_STATE_DIR": str(state),
-        "PERFCI_PORT_BASE": str(PORT_BASE),
+        "PERFCI_PORT_BASE": str(port_base()),
         "PERFCI_LIMITS__FOREIGN_CPU_SHARE": "1",
         "PERFCI_LIMITS__STEAL_SHARE": "1",
     }

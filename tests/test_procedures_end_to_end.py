@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from free_ports import port_base
 
 from perfci.results.archive import read_archive
 from perfci.results.model import TOTAL, Metric
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 REPOSITORY = Path(__file__).parents[1]
-PORT_BASE = 29000
 ROWS = 40
 MIGRATE = {
     "name": "small",
@@ -46,7 +46,7 @@ def environ(tmp_path_factory):
     # A machine that runs other tests is not quiet, and this is no test of quietness.
     return {
         "PERFCI_STATE_DIR": str(tmp_path_factory.mktemp("lab")),
-        "PERFCI_PORT_BASE": str(PORT_BASE),
+        "PERFCI_PORT_BASE": str(port_base()),
         "PERFCI_LIMITS__FOREIGN_CPU_SHARE": "1",
         "PERFCI_LIMITS__STEAL_SHARE": "1",
     }

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from free_ports import port_base
 from virtual_labs import Inside, until
 
 from perfci.config import load
@@ -114,7 +115,7 @@ def environ(tmp_path_factory):
     return {
         "PERFCI_ROOT_DIR": str(project),
         "PERFCI_STATE_DIR": str(state),
-        "PERFCI_PORT_BASE": "28000",
+        "PERFCI_PORT_BASE": str(port_base()),
         "PERFCI_LAB": "virtual",
         # A container sees the whole machine's CPU time, and this is no test of quietness.
         "PERFCI_LIMITS__FOREIGN_CPU_SHARE": "1",
