@@ -111,4 +111,5 @@ def test_rally_accepts_all_templates_and_refuses_wrong_ones(rally_python: Path, 
     answers = ask_rally(rally_python, tmp_path, plan)
     refused = {slug.partition("-")[2] for slug, answer in answers.items() if answer.startswith("refused")}
     assert refused == set(bad)
-    assert answers["01-glance-create-and-delete-image"] == "GlanceImages.create_and_delete_image"
+    images = next(slug for slug in answers if slug.endswith("-glance-create-and-delete-image"))
+    assert answers[images] == "GlanceImages.create_and_delete_image"
