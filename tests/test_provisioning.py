@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 from virtual_labs import NO_TRACES, PROJECT, SMALL_IMAGE, Inside, needs_root, plan, traces
 
 from perfci.lab.virtual import lab
@@ -284,16 +283,3 @@ def test_a_machine_with_real_firmware(tmp_path_factory):
         )
         assert "running" in controller.ssh("node-1", "systemctl is-system-running --wait || true")
         assert list(result["seconds"]) == ["deploy", "netboot", "ssh"]
-
-
-# --- the inventory to copy -----------------------------------------------------------------------------------
-
-
-def test_variables_of_the_example_are_those_of_the_virtual_lab(controller):
-    """Whatever a virtual node says of itself, a real one is shown how to."""
-    written = yaml.safe_load((controller.plan.project / "inventory/virtual/hosts.yml").read_text())
-    said = set(written["all"]["children"]["nodes"]["hosts"]["node-1"]) | set(
-        written["all"]["children"]["nodes"]["vars"]
-    )
-    shown = "".join(path.read_text() for path in (PROJECT / "inventory/example").rglob("*.yml"))
-    assert {name for name in said if name not in shown} <= {"provision_host_key_file", "bmc_password_file"}

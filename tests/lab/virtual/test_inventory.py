@@ -111,3 +111,11 @@ def test_git_does_not_see_it(written):
     subprocess.run(["git", "init", "-q", one.project], check=True)
     command = ["git", "-C", one.project, "check-ignore", "-q", "inventory/virtual/hosts.yml"]
     assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_whatever_a_virtual_node_says_of_itself_a_real_one_is_shown_how_to(written):
+    one, _ = written
+    nodes = yaml.safe_load(inventory.file_of(one.project).read_text())["all"]["children"]["nodes"]
+    said = set(nodes["hosts"]["node-1"]) | set(nodes["vars"])
+    shown = "".join(path.read_text() for path in (PROJECT / "inventory/example").rglob("*.yml"))
+    assert {name for name in said if name not in shown} <= {"provision_host_key_file", "bmc_password_file"}
