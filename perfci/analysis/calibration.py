@@ -9,7 +9,7 @@ worth a re-run.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,9 +66,9 @@ class NoiseBudget:
 class SeriesCalibration:
     """What one series can show.
 
-    `location` (unit of the metric) is the level of its `runs` unchanged runs, `scale` the run-to-run
-    deviation (relative) that the verdict uses. `mde` has the smallest relative change by number of nights;
-    of a failure rate, in points, by one run.
+    `location` (unit of the metric) is the level of its `runs` unchanged runs (below the metric's smallest
+    unit, as measured), `scale` the run-to-run deviation (relative) that the verdict uses. `mde` has the
+    smallest relative change by number of nights; of a failure rate, in points, by one run.
     """
 
     key: SeriesKey
@@ -102,6 +102,7 @@ def calibrate(
     )
     priors = _priors(levels, settings)
     found = [_level(key, runs, settings, priors[key.metric], p_value) for key, runs in levels.items()]
+    found = [_as_measured(one, usable[one.key], settings) for one in found]
     found = [_with_budget(one, levels[one.key], deployments or {}) for one in found]
     found += [_rate(key, runs, settings, p_value) for key, runs in rates.items()]
     return tuple(sorted(found, key=lambda one: one.key))
@@ -171,6 +172,15 @@ def _level(
     return SeriesCalibration(key, len(runs), math.exp(level), scale, mde, None)
 
 
+def _as_measured(
+    one: SeriesCalibration, runs: Sequence[RunPoint], settings: AnalysisSettings
+) -> SeriesCalibration:
+    """Undo what the rule made of a level below its unit: nothing left behind is 0, not 1."""
+    measured = float(np.median([np.median(run.values) for run in runs if run.values]))
+    below = measured < rule_of(one.key.metric, settings).unit
+    return replace(one, location=measured) if below else one
+
+
 def _with_budget(
     one: SeriesCalibration, runs: Sequence[RunValue], deployments: Mapping[str, str]
 ) -> SeriesCalibration:
@@ -186,7 +196,7 @@ def _with_budget(
         within = float(np.mean([run.error**2 for run in runs]))
         _, own = level_and_scale([run.log for run in runs])
         budget = NoiseBudget(within, None, max(own**2 - within, 0.0))
-    return SeriesCalibration(one.key, one.runs, one.location, one.scale, one.mde, budget)
+    return replace(one, budget=budget)
 
 
 def _rate(

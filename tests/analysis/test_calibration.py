@@ -95,6 +95,13 @@ def test_counters_and_failure_rates_have_their_own_limits() -> None:
     assert 0.05 < found[Metric.FAILURE_RATE].mde[1] < 0.6
 
 
+def test_a_level_below_the_smallest_unit_is_told_as_it_was_measured() -> None:
+    points = tuple(point(night, [0.0]) for night in range(6))
+    (found,) = calibrate([SeriesHistory(series_key(metric=Metric.LEFTOVERS), points)], SETTINGS)
+    assert found.location == 0
+    assert found.mde[1] >= 1, "one thing left behind"
+
+
 def test_too_few_runs_say_nothing() -> None:
     made = Histories(np.random.default_rng(8))
     assert calibrate([made.timings([1.0] * 2), SeriesHistory(series_key("x"), ())], SETTINGS) == ()
