@@ -98,6 +98,15 @@ def test_a_node_without_results_is_no_error(lab):
     assert [path.name for path in lab.run_dir.iterdir()] == ["logs"]
 
 
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_node_without_logs_is_no_error_either(lab, folder):
+    """Deploying may end before it has begun on the node."""
+    if not folder:
+        (lab.node / "logs").rmdir()
+    well(lab.play(role("collect")))
+    assert not list((lab.run_dir / "logs").iterdir())
+
+
 def test_an_environment_is_copied_once_and_runs_at_its_new_place(lab):
     source, target = lab.controller / "venvs" / "1f2e", lab.node / "venvs" / "1f2e"
     subprocess.run(
@@ -132,6 +141,8 @@ def test_a_run_takes_the_environment_that_was_made_for_it(lab):
     said = well(lab.play(role("openstack_code", "bring"), told))
     assert str(lab.node / "venvs" / "abcd") in said
     assert (lab.node / "venvs" / "abcd" / ".complete").exists()
+    record = lab.node / "runs" / "r1" / "code.json"
+    assert json.loads(record.read_text())["venv"] == "abcd", "the node knows as well which code it has"
 
 
 def test_rally_comes_from_the_controller_as_well(lab):
