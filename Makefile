@@ -13,6 +13,8 @@ PYTHON ?= python3
 UV := $(shell sed -n 's/^uv==/uv==/p' constraints.txt)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 READY := .venv/.ready
+# Two processes, each with whole files: many tests wait more than they compute, and a file's tests share what they start.
+SHARED_OUT := --numprocesses 2 --dist loadfile
 
 .PHONY: help setup nightly demo test test-virtual test-fast lint doctor status clean
 
@@ -39,14 +41,14 @@ demo: setup  ## Put a slow-down into neutron, and see it found and closed
 test: setup  ## Set up, then lint and run all tests that this kind of machine can run
 	@perfci setup --tests
 	@$(MAKE) --no-print-directory lint
-	@PERFCI_TESTS_COMPLETE=1 python -m pytest -m "not virtual"
+	@PERFCI_TESTS_COMPLETE=1 python -m pytest -m "not virtual" $(SHARED_OUT)
 
 test-virtual: setup  ## Whole nights on simulated machines; as root
 	@perfci setup --tests
 	@PERFCI_TESTS_COMPLETE=1 python -m pytest -m virtual
 
 test-fast: setup  ## The tests that start no services
-	@python -m pytest -m "not slow and not virtual" -q
+	@python -m pytest -m "not slow and not virtual" -q $(SHARED_OUT)
 
 lint: setup  ## Formatter, linter, types, floors, roles
 	@ruff format --check --quiet .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import socket
@@ -15,10 +16,15 @@ BASES = range(20_000, 32_000, 1000)
 
 
 def port_base() -> int:
-    """Return the base of the first such thousand, from a random one on, so that two test runs hardly meet."""
+    """Return the base of the first such thousand, from a random one on, so that two test runs hardly meet.
+
+    The processes of one test run choose among thousands of their own.
+    """
     assert OFFSETS
-    start = random.randrange(len(BASES))  # noqa: S311
-    bases = (*BASES[start:], *BASES[:start])
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    mine = BASES[worker :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
+    start = random.randrange(len(mine))  # noqa: S311
+    bases = (*mine[start:], *mine[:start])
     return next(base for base in bases if all(_free(base + one) for one in OFFSETS))
 
 
