@@ -65,6 +65,8 @@ def quantity(value: float | None, metric: Metric) -> str:
         return _bytes(value)
     if metric is Metric.FAILURE_RATE:
         return f"{significant(100 * value)}{NBSP}%"
+    if metric is Metric.MEGABITS_PER_SECOND:
+        return f"{rate(value)}{NBSP}Mbit/s"
     if metric in _COUNTS:
         return significant(value)
     return seconds(value)
@@ -77,6 +79,11 @@ def seconds(value: float | None) -> str:
     if 0 < abs(value) < 0.1:  # noqa: PLR2004
         return f"{significant(1000 * value)}{NBSP}ms"
     return f"{significant(value)}{NBSP}s"
+
+
+def rate(megabits_per_second: float | None) -> str:
+    """Return a rate in Mbit/s without its unit: `9,378`."""
+    return MISSING if megabits_per_second is None else f"{megabits_per_second:,.0f}"
 
 
 def significant(value: float) -> str:
@@ -206,6 +213,8 @@ def action_name(key: SeriesKey) -> str:
         return "failure rate"
     if key.metric is Metric.LEFTOVERS:
         return "things left in the cloud"
+    if key.metric is Metric.MEGABITS_PER_SECOND:
+        return f"throughput {key.action}"
     return "whole iteration" if key.action == TOTAL else key.action
 
 

@@ -29,6 +29,7 @@ def plain(text):
         (41.25, Metric.SQL_STATEMENTS, "41.2"),
         (8000, Metric.ROWS_CHANGED, "8000"),
         (3, Metric.WARNINGS, "3.00"),
+        (9378.2, Metric.MEGABITS_PER_SECOND, "9,378 Mbit/s"),
         (512, Metric.PEAK_RSS_BYTES, "512 B"),
         (44_145_049, Metric.PEAK_RSS_BYTES, "42.1 MiB"),
         (3 * 2**40, Metric.PEAK_RSS_BYTES, "3072 GiB"),
@@ -84,6 +85,7 @@ def test_series_are_named_by_what_was_measured():
     assert name("total", Metric.SECONDS) == "whole iteration"
     assert name("neutron.create_port", Metric.SECONDS) == "neutron.create_port"
     assert name("total", Metric.FAILURE_RATE) == "failure rate"
+    assert name("east-west, 1 pair", Metric.MEGABITS_PER_SECOND) == "throughput east-west, 1 pair"
     assert name("neutron-api", Metric.PEAK_RSS_BYTES) == "peak memory of neutron-api"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perfci.alerts.model import RevisionChange
+from perfci.alerts.model import RevisionChange, certain
 from perfci.results.model import COUNTERS, FINISHED, TOTAL
 
 if TYPE_CHECKING:
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from perfci.results.model import RunRecord, SeriesKey
 
 PROJECTS = ("keystone", "placement", "glance", "nova", "neutron", "cinder", "swift", "heat", "octavia")
+_DATA_PLANE = "DataPlane."
+"""How the names of scenarios begin that measure what packets feel."""
 _MERGED_RUNS = 3
 """How many runs apart the start of one change may be estimated for two series."""
 
@@ -92,6 +94,8 @@ def blamed(judgement: Judgement, moved: Iterable[Judgement], changed: frozenset[
 
 def _own_project(key: SeriesKey, moved: tuple[Judgement, ...]) -> str:
     """Return the project that a series names; a whole iteration's is that of its clearest action."""
+    if key.scenario.startswith(_DATA_PLANE) and key.metric not in COUNTERS:
+        return "neutron"  # whose agents wire it; paths have names of their own
     if key.metric in COUNTERS:
         return project(key.action)
     if key.action != TOTAL:
@@ -107,4 +111,4 @@ def _own_project(key: SeriesKey, moved: tuple[Judgement, ...]) -> str:
 
 
 def _clarity(judgement: Judgement) -> tuple[float, SeriesKey]:
-    return (-(judgement.low or judgement.effect or 0.0), judgement.key)
+    return (-certain(judgement), judgement.key)

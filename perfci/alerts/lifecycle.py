@@ -24,6 +24,7 @@ from perfci.alerts.model import (
     Notification,
     RunFailure,
     Status,
+    worsening,
 )
 from perfci.analysis.types import Judgement, Outcome
 from perfci.errors import FailureClass
@@ -188,9 +189,10 @@ def _is_back(alert: Alert, series: MovedSeries, judgement: Judgement | None) -> 
         return False
     if judgement.outcome is not Outcome.TOO_NOISY:
         return judgement.outcome in _BACK
-    if judgement.low is None or judgement.high is None or series.low is None:
+    now, told = worsening(judgement), worsening(series)
+    if now is None or told is None:
         return False
-    return judgement.low <= 0 and judgement.high < series.low
+    return now[0] <= 0 and now[1] < told[0]
 
 
 def _open(
@@ -237,11 +239,12 @@ def _known(state: AlertState, night: Night, judgement: Judgement) -> bool:
 
 def _worse(held: MovedSeries, judgement: Judgement, since: str, records: Mapping[str, RunRecord]) -> bool:
     """Tell a second change on top of the first: later, with other code, above all that was seen."""
-    if judgement.low is None or held.high is None or since <= held.since:
+    now, known = worsening(judgement), worsening(held)
+    if now is None or known is None or since <= held.since:
         return False
     before, after = records.get(held.since), records.get(since)
     return (
-        judgement.low > held.high
+        now[0] > known[1]
         and before is not None
         and after is not None
         and before.code.digest != after.code.digest

@@ -120,8 +120,22 @@ class Alert:
 
 def interest(series: MovedSeries) -> tuple[float, SeriesKey]:
     """Sort key: the change that is largest even in its cautious reading comes first."""
-    cautious = series.low if series.low is not None else series.effect
-    return (-(cautious if cautious is not None else 0.0), series.key)
+    return (-certain(series), series.key)
+
+
+def worsening(one: MovedSeries | Judgement) -> tuple[float, float] | None:
+    """Return the interval of a change, turned so that more is worse for every metric; None without one."""
+    if one.low is None or one.high is None:
+        return None
+    return (-one.high, -one.low) if one.key.metric.higher_is_better else (one.low, one.high)
+
+
+def certain(one: MovedSeries | Judgement) -> float:
+    """Return by how much a series is certainly worse; without an interval, by how much it seems to be."""
+    if found := worsening(one):
+        return found[0]
+    size = one.effect or 0.0
+    return -size if one.key.metric.higher_is_better else size
 
 
 @dataclass(frozen=True, slots=True)

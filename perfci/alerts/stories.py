@@ -30,6 +30,7 @@ from perfci.errors import FailureClass
 from perfci.redaction import redacted
 from perfci.results.model import COUNTERS, Metric
 from perfci.wording import (
+    MINUS,
     action_name,
     change,
     counted,
@@ -266,8 +267,9 @@ def _lab_valid(notification: Notification, settings: MailSettings) -> Document:
 
 def _size(series: MovedSeries) -> str:
     """Say how much worse, in the words of the metric: `31 % slower`."""
-    word = "slower" if series.key.metric is Metric.SECONDS else "higher"
-    return f"{change(series.effect, series.key.metric).lstrip('+')} {word}"
+    metric = series.key.metric
+    word = "slower" if metric is Metric.SECONDS else "lower" if metric.higher_is_better else "higher"
+    return f"{change(series.effect, metric).lstrip(f'+{MINUS}')} {word}"
 
 
 def _short_name(series: MovedSeries) -> str:

@@ -54,7 +54,7 @@ class LevelRule:
     unit) count as `unit`, so that 0 statements against 1 is not an infinite change, and changes of less
     are not reported. `scale_floor` is
     the smallest run-to-run deviation that is believed. `may_be_steady`: one run proves if the series
-    is nearly deterministic.
+    is nearly deterministic. `higher_is_better`: what is worse is a fall.
     """
 
     floor: float
@@ -64,6 +64,11 @@ class LevelRule:
     tail: bool = False
     least_runs: int = 2
     follows_lab: bool = True
+    higher_is_better: bool = False
+
+    def is_worse(self, difference: float) -> bool:
+        """Say whether a difference to the baseline is one for the worse."""
+        return (difference > 0) != self.higher_is_better
 
 
 def rule_of(metric: Metric, settings: AnalysisSettings) -> LevelRule:
@@ -82,6 +87,9 @@ def rule_of(metric: Metric, settings: AnalysisSettings) -> LevelRule:
             settings.memory_floor, 2.0**20, 0.005, may_be_steady=True, follows_lab=False
         ),
         Metric.LEFTOVERS: LevelRule(settings.sql_floor, 1.0, 0.002, may_be_steady=True, follows_lab=False),
+        Metric.MEGABITS_PER_SECOND: LevelRule(
+            settings.latency_floor, 0.0, 0.002, may_be_steady=False, higher_is_better=True
+        ),
     }
     return rules[metric]
 
@@ -248,7 +256,7 @@ class LevelTrack:
         if self.change is None:
             if rejected:
                 start = self._start(evidence.window)
-                self.change = OpenChange(evidence.effect > 0, self.runs[start:], q_value)
+                self.change = OpenChange(self.rule.is_worse(evidence.effect), self.runs[start:], q_value)
                 self._replace(self.runs[:start])
         elif self._is_back(self.change):
             needed = self._needed()
@@ -357,12 +365,12 @@ class LevelTrack:
     def _shares(self, change: OpenChange, latest: int) -> tuple[Array, bool]:
         """Return how far the latest runs are off the baseline, in steps of the changed runs before them.
 
-        And whether those went up. A step of nothing is one that is over.
+        And whether those went to the worse. A step of nothing is one that is over.
         """
         level = self._scale(0).level
         step = float(np.median([run.log for run in change.after[:-latest]])) - level
         away = np.array([run.log - level for run in change.after[-latest:]])
-        return (away / step if step else np.zeros(latest)), step > 0
+        return (away / step if step else np.zeros(latest)), self.rule.is_worse(step)
 
     def _replace(self, runs: list[RunValue]) -> None:
         self.runs, self.scales = runs, {}

@@ -61,7 +61,8 @@ class Question:
     """What re-runs are to say about one series.
 
     `since` is the first run of the suspected change. `claimed` says that the night's own rules call it a
-    change; else it is a suspicion. `worse` asks whether it is slower; if False, whether it is faster.
+    change; else it is a suspicion. `worse` asks whether it is slower; if False, whether it is faster. With
+    the metric that says whether the values would have gone up (`upwards`).
     `floor` is the smallest relative change worth a report, `unit` the smallest value that counts.
     """
 
@@ -78,20 +79,25 @@ class Question:
         """Return the question with one more fresh deployment; the same one if it gave no value."""
         return replace(self, trial=self.trial.observe(side, self._seen(iterations)))
 
+    @property
+    def upwards(self) -> bool:
+        """Whether what is asked for is a rise of the values."""
+        return self.worse != self.key.metric.higher_is_better
+
     def _seen(self, iterations: Sequence[float]) -> list[float]:
-        return as_seen(iterations, unit=self.unit, worse=self.worse, tail=self.tail)
+        return as_seen(iterations, unit=self.unit, upwards=self.upwards, tail=self.tail)
 
 
-def as_seen(iterations: Sequence[float], *, unit: float, worse: bool, tail: bool) -> list[float]:
+def as_seen(iterations: Sequence[float], *, unit: float, upwards: bool, tail: bool) -> list[float]:
     """Return one run's iterations as a trial takes them, which only knows steps upwards.
 
-    Of the tail one number; where the question is whether it is faster, iterations per second.
+    Of the tail one number; where the question is whether they fell, their inverse: iterations per second.
     """
     values = [max(value, unit) for value in iterations if value >= 0]
     if tail:
         location = tail_location(values)
         values = [] if location is None else [math.exp(location)]
-    return values if worse else [1 / value for value in values if value > 0]
+    return values if upwards else [1 / value for value in values if value > 0]
 
 
 def ask(
@@ -109,7 +115,8 @@ def ask(
     tail = judgement.kind is ChangeKind.TAIL
     worse = judgement.outcome is not Outcome.IMPROVEMENT
     rule = tail_rule(settings) if tail else rule_of(judgement.key.metric, settings)
-    seen = [as_seen(run, unit=rule.unit, worse=worse, tail=tail) for run in baseline]
+    upwards = worse != judgement.key.metric.higher_is_better
+    seen = [as_seen(run, unit=rule.unit, upwards=upwards, tail=tail) for run in baseline]
     if sum(run_location(run) is not None for run in seen) < 2:  # noqa: PLR2004
         return None
     odds = CLAIMED_ODDS if claimed else SUSPECTED_ODDS
@@ -199,7 +206,7 @@ def measured(question: Question) -> Effect | None:
     half = float(special.stdtrit(df, 0.5 + CONFIDENCE / 2)) * scale * math.sqrt(1 / len(old) + 1 / len(new))
     step = after - before
     low, high = step - half, step + half
-    if not question.worse:
+    if not question.upwards:
         step, low, high = -step, -high, -low
     return Effect(math.expm1(step), math.expm1(low), math.expm1(high))
 
@@ -209,7 +216,7 @@ def is_steady(judgement: Judgement, baseline: Sequence[Sequence[float]], setting
     rule = rule_of(judgement.key.metric, settings)
     if not rule.may_be_steady:
         return False
-    seen = [as_seen(run, unit=rule.unit, worse=True, tail=False) for run in baseline]
+    seen = [as_seen(run, unit=rule.unit, upwards=True, tail=False) for run in baseline]
     logs = [found.log for run in seen if (found := run_location(run)) is not None]
     return bool(logs) and level_and_scale(logs)[1] <= settings.steady_scale
 

@@ -42,10 +42,10 @@ class Step:
     relative: float | None = None
     seconds: float | None = None
 
-    @property
-    def worse(self) -> bool:
-        """Whether it makes a series slower."""
-        return (self.relative or 0.0) + (self.seconds or 0.0) > 0
+    def outcome(self, metric: Metric) -> Outcome:
+        """Return what it makes of a series of this metric."""
+        rises = (self.relative or 0.0) + (self.seconds or 0.0) > 0
+        return Outcome.REGRESSION if rises != metric.higher_is_better else Outcome.IMPROVEMENT
 
     def fits(self, metric: Metric) -> bool:
         """Whether a series of this metric can have such a step."""
@@ -132,7 +132,6 @@ class WhatIf:
             self.found.setdefault(key, Found(key)).trials += 1
         replay, missing = before.fork(), set(changed)
         earliest = self._ids[max(trial.night - NEAR, 0)]
-        wanted = Outcome.REGRESSION if self.step.worse else Outcome.IMPROVEMENT
         for number, run_id in enumerate(self._ids[trial.night : trial.night + REACH], start=1):
             points = {
                 key: self.step.applied(point) if key in changed else point
@@ -141,6 +140,7 @@ class WhatIf:
             answers = replay.night(points, self._lab.get(run_id))
             for key in sorted(missing & answers.keys()):
                 answer = answers[key]
+                wanted = self.step.outcome(key.metric)
                 if answer.outcome is wanted and answer.since is not None and answer.since >= earliest:
                     self.found[key].nights.append(number)
                     missing.discard(key)

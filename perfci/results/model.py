@@ -40,7 +40,7 @@ class Purpose(StrEnum):
 
 
 class Metric(StrEnum):
-    """What a series counts. Lower is better for every one of them."""
+    """What a series counts. Lower is better, but where `higher_is_better` says otherwise."""
 
     SECONDS = "seconds"
     """Seconds of one iteration, or of one atomic action inside it (repeated ones added up)."""
@@ -65,9 +65,21 @@ class Metric(StrEnum):
     """
     WARNINGS = "warnings"
     """Different warnings about configuration in the logs of one service (the action); one value a run."""
+    MEGABITS_PER_SECOND = "megabits_per_second"
+    """What one path (the action) carries, 10**6 bits a second: the iterations' median; one value a run."""
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a fall is what is worse."""
+        return self is Metric.MEGABITS_PER_SECOND
 
 
-COUNTERS = frozenset(Metric) - {Metric.SECONDS, Metric.FAILURE_RATE, Metric.LEFTOVERS}
+COUNTERS = frozenset(Metric) - {
+    Metric.SECONDS,
+    Metric.FAILURE_RATE,
+    Metric.LEFTOVERS,
+    Metric.MEGABITS_PER_SECOND,
+}
 
 
 @dataclass(frozen=True, slots=True, order=True)

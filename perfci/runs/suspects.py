@@ -162,7 +162,9 @@ def _suspicions(known: Known) -> Iterator[Question]:
 
 def _is_slower(judgement: Judgement) -> bool:
     now, before = judgement.location, judgement.baseline_location
-    return now is not None and before is not None and now > before
+    if now is None or before is None:
+        return False
+    return now < before if judgement.key.metric.higher_is_better else now > before
 
 
 def _screened(

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nights import (
     BOOT,
+    JOB,
+    LAB,
     NETWORKS,
     PATCH,
     PORTS,
@@ -26,12 +28,13 @@ from perfci.alerts.lifecycle import accept, accepted_changes, acknowledge, find,
 from perfci.alerts.model import AlertState, Audience, Closing, Kind, Night, RunFailure, Status
 from perfci.analysis.types import Outcome
 from perfci.errors import FailureClass
-from perfci.results.model import CodeUnderTest, ServiceRevision, Validity
+from perfci.results.model import CodeUnderTest, Metric, SeriesKey, ServiceRevision, Validity
 
 CREATE_PORT = seconds_key("neutron.create_port", PORTS)
 PORTS_TOTAL = seconds_key("total", PORTS)
 LIST_PORTS = seconds_key("neutron.list_ports", PORTS)
 BOOT_SERVER = seconds_key("nova.boot_server", BOOT)
+RATE = SeriesKey(LAB, JOB, "DataPlane.east_west", "0a1b2c3d", "east-west, 1 pair", Metric.MEGABITS_PER_SECOND)
 GOOD = tuple(run_id(night) for night in range(8))
 RECORDS = {run_id(night): record(night) for night in range(9)} | {
     run_id(night): record(night, PATCH) for night in range(9, 30)
@@ -146,6 +149,23 @@ def test_a_second_slow_down_on_top_of_the_first_is_told():
     # with the same code, or within what was seen already, it is the known one
     assert process(state, night(15, judged))[1] == ()
     assert process(state, night(15, slow(CREATE_PORT, 15, 15), run=worse))[1] == ()
+
+
+def test_a_second_fall_of_throughput_is_told_and_a_rise_is_not():
+    first, _ = process(AlertState(), night(9, slow(RATE, 9, effect=-0.2)))
+    worse = replace(record(15, PATCH, "second.patch"), code=CodeUnderTest("other", ()))
+    assert kinds(process(first, night(15, slow(RATE, 15, 15, effect=-0.6), run=worse))[1]) == [
+        Kind.REGRESSION
+    ]
+    assert process(first, night(15, slow(RATE, 15, 15, effect=-0.05), run=worse))[1] == ()
+
+
+def test_the_largest_fall_of_throughput_leads_and_neutron_is_to_blame():
+    other = replace(RATE, action="east-west, 4 pairs")
+    state, _ = process(AlertState(), night(9, slow(RATE, 9, effect=-0.1), slow(other, 9, effect=-0.4)))
+    (alert,) = state.alerts
+    assert alert.leading.key == other
+    assert alert.service == "neutron"
 
 
 @pytest.mark.parametrize("answer", [Outcome.INVALID, Outcome.TOO_NOISY, Outcome.NO_DATA, Outcome.NO_BASELINE])

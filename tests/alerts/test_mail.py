@@ -100,6 +100,31 @@ def test_the_headers_of_a_regression(told):
     assert message["Message-ID"] == f"<{told[Kind.REGRESSION][0].id}@lab.example.org>"
 
 
+def test_a_fall_of_throughput_is_told_as_lower(told):
+    notification, _ = told[Kind.REGRESSION]
+    key = replace(
+        notification.alert.series[0].key,
+        scenario="DataPlane.east_west",
+        action="east-west, 1 pair",
+        metric=Metric.MEGABITS_PER_SECOND,
+    )
+    moved = replace(
+        notification.alert.series[0],
+        key=key,
+        effect=-0.24,
+        low=-0.27,
+        high=-0.21,
+        baseline_location=9378.0,
+        location=7127.0,
+        confirmation=None,
+    )
+    message = parsed(replace(notification, alert=replace(notification.alert, series=(moved,))))
+    text = " ".join(text_of(message).replace("\u00a0", " ").split())
+    assert "throughput east-west, 1 pair is 24 % lower than its baseline since" in text
+    assert "(9,378 Mbit/s → 7,127 Mbit/s)" in text
+    assert "throughput east-west, 1 pair \u221224 %" in message["Subject"].replace("\u00a0", " ")
+
+
 def test_a_mail_made_twice_is_the_same_but_for_its_boundaries(told):
     def body(message):
         return [part.get_content() for part in message.walk() if not part.is_multipart()]

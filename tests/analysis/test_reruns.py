@@ -131,6 +131,17 @@ def test_whether_it_is_faster_is_asked_the_same_way():
     assert shown.low < -0.2 < shown.high < 0
 
 
+@pytest.mark.parametrize(("outcome", "step"), [(Outcome.REGRESSION, 0.8), (Outcome.IMPROVEMENT, 1.25)])
+def test_of_throughput_a_fall_is_what_is_asked_about(outcome, step):
+    rng = np.random.default_rng(9)
+    asked, _ = played(question(rng, outcome=outcome, metric=Metric.MEGABITS_PER_SECOND), rng, step)
+    shown = measured(asked)
+    assert decided(asked, CONFIRM) is Decision.DIFFERENT
+    assert shown.low < step - 1 < shown.high
+    opposite, _ = played(question(rng, outcome=outcome, metric=Metric.MEGABITS_PER_SECOND), rng, 1 / step)
+    assert decided(opposite, CONFIRM) is not Decision.DIFFERENT
+
+
 def test_the_tail_is_asked_about_as_one_number_per_run():
     rng = np.random.default_rng(10)
     asked = question(rng, kind=ChangeKind.TAIL)

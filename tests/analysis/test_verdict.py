@@ -34,6 +34,24 @@ def test_a_slow_down_is_found_named_and_closed(histories: Histories) -> None:
     assert slow.baseline == tuple(run_id(n) for n in range(8))
 
 
+def test_of_throughput_a_fall_is_the_regression_and_it_closes(histories: Histories) -> None:
+    def told(levels: list[float]) -> list[Outcome]:
+        return outcomes(histories.counters(levels, metric=Metric.MEGABITS_PER_SECOND, noise=0.01))
+
+    fell = told([400.0] * 9 + [300.0] * 4 + [400.0] * 3)
+    assert fell[10:13] == [Outcome.REGRESSION] * 3
+    assert fell[-1] == Outcome.NO_CHANGE
+    assert told([400.0] * 9 + [520.0] * 4)[10:] == [Outcome.IMPROVEMENT] * 3
+
+
+def test_the_effect_of_a_fall_keeps_its_sign(histories: Histories) -> None:
+    levels = [400.0] * 9 + [300.0] * 3
+    history = histories.counters(levels, metric=Metric.MEGABITS_PER_SECOND, noise=0.01)
+    judgement = judge([history])[0]
+    assert judgement.low < -0.25 < judgement.high < 0
+    assert judgement.kind is ChangeKind.SHIFT
+
+
 def test_the_first_night_back_is_told_as_that(histories: Histories) -> None:
     history = histories.timings([1.0] * 8 + [1.3] * 4 + [1.0] * 2, between=0.02)
     said = [judge([until(history, n)])[0] for n in range(10, 14)]

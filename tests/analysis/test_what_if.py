@@ -62,6 +62,15 @@ def test_an_improvement_is_looked_for_as_one() -> None:
     assert share(tried(Step(relative=-0.3), lab(), trials=30).found) > 0.9
 
 
+def test_of_throughput_a_fall_is_looked_for_as_a_regression() -> None:
+    histories = Histories(np.random.default_rng(3))
+    rates = [
+        histories.counters([400.0] * 40, action=f"path {n}", metric=Metric.MEGABITS_PER_SECOND, noise=0.01)
+        for n in range(10)
+    ]
+    assert share(tried(Step(relative=-0.3), rates, trials=30).found) > 0.9
+
+
 def test_the_untouched_history_stays_untouched() -> None:
     histories = lab()
     before = judge(histories)
