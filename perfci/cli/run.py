@@ -113,6 +113,7 @@ def show(
                 "confirmations": [asdict(one) for one in answers],
                 "differences": [asdict(one) for one in differences],
                 "fills": [asdict(one) for one in report.curves],
+                "rates": [asdict(one) for one in report.rates],
                 "leftovers": [
                     {"task": one.slug, "left": one.kinds, "error": one.error} for one in report.swept
                 ],
@@ -121,6 +122,8 @@ def show(
         else:
             lines = [*_described(document, folder), *map(_confirmed, answers), *map(_differs, differences)]
             lines += [line for curve in report.curves for line in _filled(curve)]
+            rates = ((one.path, wording.rate(one.megabits_per_second)) for one in report.rates)
+            lines += [f"data plane   {path}: {rate} Mbit/s" for path, rate in rates]
             for line in (*lines, *_left(report.swept)):
                 typer.echo(line)
             if against and not differences:

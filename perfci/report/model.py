@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from perfci.analysis.calibration import SeriesCalibration
     from perfci.analysis.growth import Growth
     from perfci.analysis.types import Judgement, SeriesHistory
+    from perfci.results.dataplane import Rate
     from perfci.results.density import Curve
     from perfci.results.leftovers import Swept
     from perfci.results.model import RunRecord, SeriesKey
@@ -66,7 +67,8 @@ class RunReport:
     """Everything about one run that people look at.
 
     `alerts` are ids of the alerts that it opened, `curves` how the cloud behaved while it was filled,
-    `swept` what its tasks left in the cloud.
+    `swept` what its tasks left in the cloud, `rates` how fast its data plane was, and whether
+    `on_hardware`, so that what others have published may stand beside it.
     """
 
     record: RunRecord
@@ -77,6 +79,8 @@ class RunReport:
     alerts: tuple[str, ...] = ()
     curves: tuple[Curve, ...] = ()
     swept: tuple[Swept, ...] = ()
+    rates: tuple[Rate, ...] = ()
+    on_hardware: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from perfci.results.canaries import read_canaries
 from perfci.results.counters import measurements as counter_measurements
 from perfci.results.counters import read_counters, usage
+from perfci.results.dataplane import SCENARIOS as DATA_PLANE
+from perfci.results.dataplane import measurements as dataplane_measurements
+from perfci.results.dataplane import rates_of
 from perfci.results.density import FILL, TARGET, curves_of
 from perfci.results.density import measurements as density_measurements
 from perfci.results.errors import ArchiveError, ResultFileError
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from perfci.results.counters import NodeShares, Sample
+    from perfci.results.dataplane import Rate
     from perfci.results.density import Curve
     from perfci.results.leftovers import Swept
     from perfci.results.model import RunRecord
@@ -132,6 +136,12 @@ def density_curves(path: Path) -> tuple[Curve, ...]:
     )
 
 
+def dataplane_rates(path: Path) -> tuple[Rate, ...]:
+    """Return how fast each path of the data plane was in a run's folder; raises as `read_archive`."""
+    record, tasks = _tasks(path, DATA_PLANE)
+    return tuple(rate for task in tasks for load in _loads(path, task, record) for rate in rates_of(load))
+
+
 def _tasks(path: Path, scenario: str) -> tuple[RunRecord, list[Task]]:
     """Return the tasks of a run whose scenario's name begins so; reading the report of each takes a while."""
     record = read_record(path / RUN)
@@ -173,6 +183,7 @@ def _task(
 def _load(load: Load) -> Iterator[Measurement]:
     for curve in curves_of(load, {}):
         yield from density_measurements(curve, like=load.total)
+    yield from dataplane_measurements(load)
     for measurement in load.measurements:
         if _whole(load) or measurement.key.metric is Metric.FAILURE_RATE:
             yield measurement

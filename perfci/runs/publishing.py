@@ -10,8 +10,9 @@ from perfci.analysis.settings import AnalysisSettings
 from perfci.pages import INDEX
 from perfci.report.model import Canary, Failure, Mark, RunReport, SiteData, Stage, Tone
 from perfci.report.site import write
-from perfci.results.archive import CANARIES, density_curves
+from perfci.results.archive import CANARIES, dataplane_rates, density_curves
 from perfci.results.canaries import read_canaries
+from perfci.results.dataplane import is_on_hardware
 from perfci.results.errors import ResultFileError
 from perfci.results.leftovers import read_leftovers
 from perfci.results.record import record_from_dict
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from perfci.alerts.model import Alert
     from perfci.analysis.calibration import SeriesCalibration
     from perfci.analysis.types import Judgement, SeriesHistory
+    from perfci.results.dataplane import Rate
     from perfci.results.density import Curve
     from perfci.results.leftovers import Swept
     from perfci.results.model import SeriesKey
@@ -69,6 +71,8 @@ def report_of(judgements: Path, folder: Path, alerts: Sequence[Alert]) -> RunRep
         alerts=tuple(alert.id for alert in alerts if alert.opened == record.run_id),
         curves=_curves(folder),
         swept=_swept(folder),
+        rates=_rates(folder),
+        on_hardware=is_on_hardware(document["environment"].get("facts", {})),
     )
 
 
@@ -100,6 +104,13 @@ def _canaries(folder: Path) -> tuple[Canary, ...]:
 def _curves(folder: Path) -> tuple[Curve, ...]:
     try:
         return density_curves(folder)
+    except ResultFileError:
+        return ()
+
+
+def _rates(folder: Path) -> tuple[Rate, ...]:
+    try:
+        return dataplane_rates(folder)
     except ResultFileError:
         return ()
 

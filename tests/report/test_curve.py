@@ -13,6 +13,7 @@ from perfci import pages
 from perfci.report.curve import LINES_SHOWN, by_service, curves
 from perfci.report.model import SiteData
 from perfci.report.site import write
+from perfci.results.dataplane import Rate
 from perfci.results.density import Curve, Point
 from perfci.results.leftovers import Leftover, Swept
 from perfci.results.model import Metric
@@ -94,6 +95,16 @@ def test_the_page_of_a_fill_shows_its_curves_and_its_limit(tmp_path):
     assert f"Filled to 100{NBSP}servers on 2{NBSP}networks" in text
     assert "<strong>memory</strong>. 4 % are &lt;left&gt;" in text
     assert text.count('<svg class="trend curve"') == 4
+
+
+@pytest.mark.parametrize("on_hardware", [False, True])
+def test_rates_stand_beside_those_of_others_only_on_real_machines(tmp_path, on_hardware):
+    rates = (Rate("east-west, 1 pair", 9321.4), Rate("north-south, SNAT, 1 pair", 5001.0))
+    text = page_of(tmp_path, rates=rates, on_hardware=on_hardware)
+    assert "east-west, 1 pair" in text
+    assert "9,321" in text
+    assert all((published in text) is on_hardware for published in ("6,876", "9,378", "5,322", "others, MTU"))
+    assert ("Simulated machines" in text) is not on_hardware
 
 
 def test_the_page_says_what_tasks_left(tmp_path):

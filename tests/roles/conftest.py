@@ -12,7 +12,7 @@ import pytest
 
 ROLES = Path(__file__).parents[2] / "roles"
 
-for role in ("rally", "counters", "canary", "dbmigration", "upgrade", "api_probe"):
+for role in ("rally", "counters", "canary", "dbmigration", "upgrade", "api_probe", "probes"):
     sys.path.append(str(ROLES / role / "files"))
 
 

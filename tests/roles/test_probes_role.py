@@ -1,0 +1,98 @@
+"""The role `probes`, with folders of this machine as three nodes: who may do what where, and what Rally is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from ovs_machines import MISSING
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}"),
+]
+ROOT = Path(__file__).parents[2]
+NODES = {"node-1": "192.0.2.1", "node-2": "192.0.2.2", "node-3": "192.0.2.3"}
+GROUPS = {"cloud_network": ["node-1"], "cloud_compute": ["node-2", "node-3"], "cloud_load": ["node-3"]}
+
+
+@pytest.fixture
+def play(tmp_path: Path):
+    def inventory() -> dict:
+        hosts = {}
+        for name, address in NODES.items():
+            folder = tmp_path / name
+            (folder / "state").mkdir(parents=True, exist_ok=True)
+            (folder / "host_key.pub").write_text(f"ssh-ed25519 AAAA{name} root@somewhere\n")
+            hosts[name] = {
+                "provision_address": address,
+                "perfci_state_dir": str(folder / "state"),
+                "probes_host_key": str(folder / "host_key.pub"),
+                "probes_authorized_keys": str(folder / "ssh" / "authorized_keys"),
+            }
+        local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        children = {group: {"hosts": {name: {} for name in names}} for group, names in GROUPS.items()}
+        return {"cloud": {"hosts": hosts, "vars": local, "children": children}}
+
+    def run() -> str:
+        (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory()))
+        roles = [{"name": "Try", "hosts": "cloud", "gather_facts": False, "roles": ["probes"]}]
+        (tmp_path / "play.yml").write_text(yaml.safe_dump(roles))
+        done = subprocess.run(
+            [
+                str(Path(sys.executable).parent / "ansible-playbook"),
+                "-i",
+                str(tmp_path / "hosts.yml"),
+                str(tmp_path / "play.yml"),
+            ],
+            env={
+                **os.environ,
+                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+                "ANSIBLE_HOME": str(tmp_path / "ansible"),
+            },
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_rallys_node_may_start_probes_and_nothing_else(play, tmp_path: Path) -> None:
+    play()
+    key = tmp_path / "node-3" / "state" / "probes" / "key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    public = key.with_name("key.pub").read_text().strip()
+    for name in NODES:
+        (line,) = (tmp_path / name / "ssh" / "authorized_keys").read_text().splitlines()
+        program = f"{tmp_path}/{name}/state/probes/probe.py"
+        assert line == f'restrict,command="/usr/bin/python3 {program} --bridge=br-int" {public}'
+        assert Path(program).read_text() == (ROOT / "roles" / "probes" / "files" / "probe.py").read_text()
+    # Again changes nothing: the same key, and no second line.
+    assert "changed=0" in play()
+
+
+def test_rally_is_told_where_probes_can_be_and_whom_to_trust(play, tmp_path: Path) -> None:
+    play()
+    folder = tmp_path / "node-3" / "state" / "probes"
+    places = json.loads((folder / "places.json").read_text())
+    assert [one["name"] for one in places["computes"]] == ["node-2", "node-3"]
+    away, here = (one["command"] for one in places["computes"])
+    assert (away[0], away[-1]) == ("ssh", "root@192.0.2.2")
+    assert f"-oUserKnownHostsFile={folder}/known_hosts" in away
+    assert "-oStrictHostKeyChecking=yes" in away
+    assert here[:2] == ["/usr/bin/python3", f"{folder}/probe.py"]
+    assert (places["outside"]["name"], places["outside"]["address"]) == ("node-1", "203.0.113.1")
+    assert (folder / "known_hosts").read_text().splitlines() == [
+        f"{address} ssh-ed25519 AAAA{name} root@somewhere" for name, address in NODES.items()
+    ]
+    assert not (tmp_path / "node-2" / "state" / "probes" / "places.json").exists()
