@@ -25,6 +25,7 @@ from perfci.lab.model import Node
 from perfci.lab.virtual.lab import PROGRAMS
 from perfci.lab.virtual.plan import Kind, Plan
 from perfci.results.archive import read_archive
+from perfci.results.leftovers import read_leftovers
 from perfci.results.model import TOTAL, Metric
 from perfci.runs.job import load_job
 from perfci.runs.projects import cloud_parts, cloud_variables, node_playbooks, spread
@@ -362,3 +363,41 @@ def test_the_record_says_who_played_what(run):
             "children"
         ]
     )
+
+
+@pytest.fixture(scope="module")
+def dataplane(environ, run):  # after that night: the nodes are its
+    return perfci(environ, "run", "dataplane")
+
+
+def test_every_path_of_the_data_plane_carries_packets_and_keeps_out_what_it_must(dataplane):
+    code, outcome = dataplane
+    assert (code, outcome["failure"], outcome["status"]) == (0, None, "finished")
+    results = read_archive(Path(outcome["folder"]))
+    totals = [m for m in results.measurements if (m.key.action, m.key.metric) == (TOTAL, Metric.SECONDS)]
+    assert [(len(one.values), one.failures) for one in totals if "first_packet" in one.key.scenario] == [
+        (10, 0)
+    ]
+    assert [(len(one.values), one.failures) for one in totals if "first_packet" not in one.key.scenario] == [
+        (3, 0)
+    ] * 4
+
+
+def test_first_packet_round_trips_and_throughput_are_series(dataplane):
+    found = {(m.key.action, m.key.metric): m for m in read_archive(Path(dataplane[1]["folder"])).measurements}
+    assert len(found["dataplane.port_create_to_first_packet", Metric.SECONDS].values) == 10
+    assert 0 < found["round trip", Metric.SECONDS].values[0] < 1
+    rates = {
+        action: m.values for (action, metric), m in found.items() if metric is Metric.MEGABITS_PER_SECOND
+    }
+    assert set(rates) == {
+        f"{path}, {pairs}"
+        for path in ("east-west", "east-west routed", "north-south, SNAT", "north-south, floating IP")
+        for pairs in ("1 pair", "4 pairs")
+    }
+    assert all(len(values) == 1 and values[0] > 1 for values in rates.values())
+
+
+def test_the_data_plane_leaves_nothing_behind(dataplane):
+    left = read_leftovers(Path(dataplane[1]["folder"])).values()
+    assert [one.found for one in left] == [()] * 5

@@ -54,8 +54,12 @@ class Neutron:
         self.made.append(wanted["binding:host_id"])
         address = {"ip_address": f"10.101.0.{number}"}
         kind = "binding_failed" if wanted["binding:host_id"] == "node-9" else "ovs"
-        return {"port": {"id": str(uuid.uuid4()), "mac_address": f"fa:16:3e:00:01:{number:02x}",
+        self.made.append(identity := str(uuid.uuid4()))
+        return {"port": {"id": identity, "mac_address": f"fa:16:3e:00:01:{number:02x}",
                          "fixed_ips": [address], "binding:vif_type": kind}}
+
+    def delete_port(self, port):
+        self.made.remove(port)
 
     def show_port(self, port):
         return {"port": {"status": "ACTIVE"}}

@@ -59,7 +59,11 @@ class _DataPlane(scenario.OpenStackScenario):
 
     @contextlib.contextmanager
     def _probes(self):  # noqa: ANN202
-        """Give the probes of two computes, and those outside; None where nobody is outside."""
+        """Give the probes of two computes, and those outside; None where nobody is outside.
+
+        At the end the ports are deleted. Rally's clean-up would try as the tenant's user, who may not.
+        """
+        self._ports = []
         try:
             with contextlib.ExitStack() as stack:
                 where = places()
@@ -73,6 +77,10 @@ class _DataPlane(scenario.OpenStackScenario):
                 yield first, second, started[where.outside.name] if where.outside else None, where
         except ProbeFailed as error:
             raise NoProbes(why=str(error)) from error
+        finally:
+            for port in self._ports:
+                with contextlib.suppress(neutron_exceptions.NotFound):
+                    self.admin_clients("neutron").delete_port(port)
 
     def _network(self, cidr):  # noqa: ANN001, ANN202
         name = self.generate_random_name()
@@ -104,6 +112,7 @@ class _DataPlane(scenario.OpenStackScenario):
             "security_groups": [group],
         }
         port = self.admin_clients("neutron").create_port({"port": body})["port"]
+        self._ports.append(port["id"])
         if port["binding:vif_type"] in ("binding_failed", "unbound"):
             raise DataPlaneWrong(what=f"neutron can't bind a port to {host.name}: {port['binding:vif_type']}")
         return port
