@@ -46,6 +46,7 @@ def _without_password(url: str) -> str:
 
 
 Url = Annotated[str, Field(pattern=r"^https?://\S+$"), AfterValidator(_without_password)]
+GitBase = Annotated[str, Field(pattern=r"^(/|[a-z]+://)\S+$"), AfterValidator(_without_password)]
 
 
 class SettingsInvalid(UsageError):
@@ -223,6 +224,9 @@ class Settings(BaseSettings):
     """Name of the lab: its Ansible inventory is inventory/<lab>."""
     port_base: Annotated[int, Field(ge=1024, le=64000)] = 17000
     """The embedded lab's ports begin here; two labs on one machine need different ones."""
+    git_base: GitBase | None = None
+    """Where clouds of the kind devstack come from: a URL, or an absolute path of a folder, that has the
+    repositories as openstack/devstack, openstack/nova and so on."""
     influx: Influx = Influx()
     mail: Mail = Mail()
     grafana: Grafana = Grafana()

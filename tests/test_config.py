@@ -49,7 +49,14 @@ def test_the_file_can_be_named(tmp_path: Path) -> None:
 
 
 def test_variables_that_are_no_settings_are_left_alone() -> None:
-    assert load(environ={"PERFCI_SERVICE": "rally", "PERFCI_GIT_BASE": "x", "HOME": "/"}).lab == "embedded"
+    assert load(environ={"PERFCI_SERVICE": "rally", "PERFCI_RUN": "x", "HOME": "/"}).lab == "embedded"
+
+
+@pytest.mark.parametrize("base", ["mirrors", "../git", "https://me:pw@host/git", ""])
+def test_a_git_base_is_a_url_or_an_absolute_path(base: str) -> None:
+    with pytest.raises(SettingsInvalid, match="PERFCI_GIT_BASE"):
+        load(environ={"PERFCI_GIT_BASE": base})
+    assert load(environ={"PERFCI_GIT_BASE": "/srv/git"}).git_base == "/srv/git"
 
 
 def test_relative_paths_start_at_the_files_folder(tmp_path: Path) -> None:

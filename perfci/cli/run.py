@@ -21,7 +21,7 @@ from perfci.runs.assemble import night
 from perfci.runs.controller import Controller
 from perfci.runs.environments import environment_differences
 from perfci.runs.folders import StateFolder
-from perfci.runs.job import load_job
+from perfci.runs.job import Kind, load_job
 from perfci.runs.progress import Silent, Terminal
 from perfci.runs.publishing import report_of
 from perfci.runs.reproduce import reproduce as again
@@ -44,6 +44,12 @@ app = typer.Typer(
 Lab = Annotated[
     str | None, typer.Option(help="Lab to run on: a folder of inventory/. Default: the settings'.")
 ]
+Cloud = Annotated[
+    Kind | None,
+    typer.Option(
+        "--cloud", help="Deploy a cloud of this kind, whatever the job says; JOB-KIND is its name then."
+    ),
+]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, the beginning of one, or `last`.")]
 
 
@@ -51,6 +57,7 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, the begi
 def start(
     job: Annotated[str, typer.Argument(metavar="JOB", help="Name of a job in jobs/, or path of a job file.")],
     lab: Lab = None,
+    cloud: Cloud = None,
     as_json: Json = False,
 ) -> None:
     """Run a job once: reserve, deploy, hammer, archive, store, analyse, confirm, alert, publish.
@@ -61,6 +68,7 @@ def start(
     with errors_reported(as_json=as_json):
         settings = settings_for(lab)
         loaded = load_job(job, settings.jobs_dir)
+        loaded = loaded.on(cloud) if cloud else loaded
         if as_json:
             outcome = night(loaded, settings, holder=holder(), progress=Silent()).run()
             print_json(outcome_as_dict(outcome))
@@ -219,6 +227,7 @@ def _described(document: dict[str, Any], folder: Path) -> list[str]:
         f"stage        {stage['name']:<10} {stage['seconds']:7.1f} s{'' if stage['ok'] else '  failed'}"
         for stage in document.get("stages", [])
     ]
+    lines += [f"mirror       {line}" for line in document.get("mirrors", [])]
     lines += [f"lab          not fit: {reason}" for reason in document["validity"]["reasons"]]
     lines += [f"cleaning up  {error}" for error in document.get("cleanup_errors", [])]
     if failure := document.get("failure"):

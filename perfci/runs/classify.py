@@ -24,15 +24,29 @@ _TEST_SIGNS = re.compile(
     r"InvalidTaskException|InvalidTaskConfig|ValidationError|jsonschema|There is no .* plugin"
     r"|InvalidScenarioArgument|is not defined.*template|TemplateSyntaxError|UndefinedError",
 )
+# Said by plugins/modules: the job, or a variable of its cloud, names what no repository has.
+_NO_REVISION = re.compile(r"there is no branch, tag or commit|has no branch or tag")
 _TRACEBACK = re.compile(r"^(?:.*[ \t])?Traceback \(most recent call last\):", re.MULTILINE)
 _LAB_ROLES = frozenset(
     {
         "preflight", "packages", "service", "mariadb", "rabbitmq", "memcached", "influxdb", "fingerprint",
         "counters", "canary", "collect", "environment_copy", "node_fingerprint", "node_tuning", "provision",
-        "netboot", "os_image", "deploy_ramdisk", "openvswitch",
+        "netboot", "os_image", "deploy_ramdisk", "openvswitch", "mirror",
     }
 )  # fmt: skip
-_PRODUCT_PATHS = re.compile(r"site-packages/(keystone|placement|glance|nova|neutron)/")
+_PRODUCT_PATHS = re.compile(r"(?:site-packages|opt/stack/\w+)/(keystone|placement|glance|nova|neutron)/")
+# What stack.sh says in its last lines where an archive, a wheelhouse, a repository or the node failed it.
+_STACK_SIGNS = re.compile(
+    r"No matching distribution found for|Could not find a version that satisfies|Could not resolve host"
+    r"|E: (?:Unable to locate package|Package .* has no installation candidate|Unable to fetch)"
+    r"|fatal: (?:unable to access|Could not read from remote)|Temporary failure resolving"
+    r"|sysctl: .*(?:Read-only|Operation not permitted)"
+    r"|Job for (?:mariadb|mysql|rabbitmq-server|openvswitch-switch)",
+)
+_STACK_ROLE = "devstack"
+_STACK_LOG = "stack.sh.log"
+_STACK_LINES = 150
+"""So many last lines of stack.sh's log are about its end."""
 EXCERPT_LINES = 30
 _LEAD_LINES = 1
 
@@ -59,14 +73,37 @@ def diagnose(*, stage: str, role: str, message: str, logs: Mapping[str, str]) ->
             return Diagnosis(FailureClass.LAB, source, _around(text, found.start()))
     if stage == "hammer" and (found := _TEST_SIGNS.search(message)):
         return Diagnosis(FailureClass.TEST, "message", _around(message, found.start()))
+    if found := _NO_REVISION.search(message):
+        return Diagnosis(FailureClass.TEST, "message", _around(message, found.start()))
     if role in _LAB_ROLES:
         return Diagnosis(FailureClass.LAB, "message", _last(message))
+    if role == _STACK_ROLE and (of_stack := _of_stack(logs)) is not None:
+        return of_stack
+    return _of_services(stage, message, logs)
+
+
+def _of_services(stage: str, message: str, logs: Mapping[str, str]) -> Diagnosis:
     for source, text in sorted(logs.items()):
         if (place := _product_traceback(text)) is not None:
             return Diagnosis(FailureClass.PRODUCT, source, _around(text, place))
     if stage not in {"deploy", "hammer"}:
         return Diagnosis(FailureClass.LAB, "message", _last(message))
     return Diagnosis(FailureClass.UNKNOWN, "message", _last(message))
+
+
+def _of_stack(logs: Mapping[str, str]) -> Diagnosis | None:
+    """Say whose fault it is that stack.sh failed, from the end of its log; None where that does not tell."""
+    ends = {
+        name: "\n".join(text.splitlines()[-_STACK_LINES:])
+        for name, text in sorted(logs.items())
+        if name.endswith(_STACK_LOG)
+    }
+    for source, text in ends.items():
+        if (place := _product_traceback(text)) is not None:
+            return Diagnosis(FailureClass.PRODUCT, source, _around(text, place))
+        if seen := _STACK_SIGNS.search(text):
+            return Diagnosis(FailureClass.LAB, source, _around(text, seen.start()))
+    return None
 
 
 def _product_traceback(text: str) -> int | None:

@@ -32,12 +32,15 @@ TASK_SUFFIX = ".yml.j2"
 _SUFFIXES = (".yml", ".yaml")
 
 NAME_LENGTH = 60
+DEVSTACK_SECONDS = 3600
+"""How long deploying by devstack may take at least, where the job is made for another kind of cloud."""
 
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=NAME_LENGTH)]
 Count = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 Seconds = Annotated[int, Field(strict=True, ge=1, le=86_400)]
 Variable = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
+Kind = Literal["embedded", "multinode", "devstack"]
 Service = Literal["keystone", "placement", "glance", "nova", "neutron"]
 SERVICES: tuple[Service, ...] = ("keystone", "placement", "glance", "nova", "neutron")
 
@@ -65,8 +68,9 @@ class _Part(BaseModel):
 class Cloud(_Part):
     """The OpenStack to deploy."""
 
-    kind: Literal["embedded", "multinode"] = "embedded"
-    """`embedded`: all services on the lab's one machine; `multinode`: its parts on several."""
+    kind: Kind = "embedded"
+    """`embedded`: all services on the lab's one machine; `multinode`: its parts on several; `devstack`: on a
+    fresh node by devstack."""
     computes: Annotated[int, Field(strict=True, ge=1, le=1000)] = 10
     """How many nova-compute services with the fake driver."""
     compute_nodes: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
@@ -227,6 +231,24 @@ class Analysis(_Part):
     confirm: Confirm = Confirm()
 
 
+def check_devstack(job: Job) -> None:
+    """Raise ValueError for what a cloud of the kind devstack can't have."""
+    if job.nodes != 1:
+        msg = f"nodes: devstack takes one node, got {job.nodes}"
+        raise ValueError(msg)
+    if job.procedure != "hammer":
+        msg = f"procedure: {job.procedure} is not for devstack"
+        raise ValueError(msg)
+    if len(set(job.cloud.services)) < len(SERVICES):
+        msg = "cloud.services: devstack has all of them"
+        raise ValueError(msg)
+    for service in SERVICES:
+        source: Source | None = getattr(job.sources, service)
+        if source is not None and (source.git is None or source.patches or source.filters):
+            msg = f"sources.{service}: devstack takes git and ref alone"
+            raise ValueError(msg)
+
+
 class JobMail(_Part):
     """Who is told about this job, in place of `mail.to` of the settings."""
 
@@ -295,6 +317,31 @@ class Job(_Part):
             msg = "base: filters are a change of the target: put them into sources"
             raise ValueError(msg)
         return self
+
+    @model_validator(mode="after")
+    def _sources_of_devstack(self) -> Self:
+        if self.cloud.kind == "devstack":
+            check_devstack(self)
+        return self
+
+    def on(self, kind: Kind) -> Job:
+        """Return the job on a cloud of another kind, with series of its own. Raises JobFileInvalid.
+
+        devstack takes long: its stages get the time that they need at least.
+        """
+        if kind == self.cloud.kind:
+            return self
+        data = self.resolved()
+        name = f"{self.name[: NAME_LENGTH - len(kind) - 1]}-{kind}"
+        limits = data["limits"] | (
+            {"deploy": max(self.limits.deploy, DEVSTACK_SECONDS)} if kind == "devstack" else {}
+        )
+        try:
+            return Job.model_validate(
+                data | {"name": name, "cloud": data["cloud"] | {"kind": kind}, "limits": limits}
+            )
+        except ValidationError as error:
+            raise JobFileInvalid(problems="\n".join(fault.message for fault in faults(error, Job))) from error
 
     def resolved(self) -> dict[str, Any]:
         """Return the whole job with its defaults, as the archive's job.yml has it; loads as a job again."""

@@ -36,6 +36,8 @@ _PROVISION_MACHINES = ("supplies", "provision", "setup")
 _RELEASE = (("release", "teardown"),)
 _RELEASE_MACHINES = (*_RELEASE, ("reclaim", "reclaim"))
 """The stages that give nodes back, each with its playbook."""
+_DEPLOYS = {"devstack": ("devstack",)}
+"""The playbooks that deploy clouds of other kinds than `deploy` does."""
 _LOG_BYTES = 200_000
 _TASKS_HELP = "logs/ in the archive has all that was said; of Rally's tasks rally/ and rally-progress.log."
 
@@ -91,11 +93,12 @@ def measure(
                     on_step=stages.progress.step,
                 )
 
+    deploys = _DEPLOYS.get(cloud_variables.get("cloud_kind", ""), procedure.deploy)
     provision = _PROVISION_MACHINES if playbooks.nodes else _PROVISION
     first: PerfciError | None = None
     try:
         stage(playbooks, "provision", *provision, limit=limits.provision)
-        stage(playbooks, "deploy", *procedure.deploy, limit=limits.deploy)
+        stage(playbooks, "deploy", *deploys, limit=limits.deploy)
         stage(playbooks, "hammer", procedure.hammer, limit=limits.hammer, hammer_plan=str(plan))
     except PerfciError as error:
         first = error

@@ -22,6 +22,7 @@ from perfci.results.canaries import read_canaries
 from perfci.results.errors import ResultFileError
 from perfci.results.model import Validity
 from perfci.results.validity import ValidityLimits, validity
+from perfci.runs.clouds import check_cloud
 from perfci.runs.confirm import Nodes
 from perfci.runs.job import TASKS
 from perfci.runs.measure import Limits, Measured, measure
@@ -127,6 +128,7 @@ class Night:
         plan = self._plan(self.state.runs / run_id)
         leased = [node for node in self.ledger.nodes if node.name in nodes]
         books = node_playbooks(self.settings, leased, stop)
+        check_cloud(self.job, self.settings, books)
         parts = cloud_parts(self.job, books, self.settings.lab)
         if run.confirms is None:
             owe(self.state, run_id)

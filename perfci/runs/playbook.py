@@ -72,10 +72,17 @@ class _Watcher:
         if event.get("event") == "playbook_on_task_start":
             self.task, self.role = str(data.get("task", "")), str(data.get("role", "") or "")
             self.on_step(self.task)
+        elif event.get("event") == "runner_retry":
+            self._progress(str(data.get("res", {}).get("stdout", "")))
         elif event.get("event") in _FAILED_EVENTS and not data.get("ignore_errors"):
             where = f"{data.get('task', self.task)} on {data.get('host', '?')}"
             self.failures.append((str(data.get("role") or self.role), where, _message(data.get("res", {}))))
         return False
+
+    def _progress(self, output: str) -> None:
+        """Tell the last line that a task printed which looks again and again until something is so."""
+        if lines := output.strip().splitlines():
+            self.on_step(f"{self.task}: {lines[-1]}")
 
 
 def _message(result: Mapping[str, Any]) -> str:

@@ -49,7 +49,11 @@ def playbooks(settings: Settings, stop: threading.Event | None = None) -> Playbo
     return Playbooks(
         root=settings.root_dir,
         inventory=settings.inventory_dir,
-        variables={"perfci_state_dir": str(settings.state_dir), "perfci_port_base": settings.port_base},
+        variables={
+            "perfci_state_dir": str(settings.state_dir),
+            "perfci_port_base": settings.port_base,
+            **({"perfci_git_base": settings.git_base} if settings.git_base else {}),
+        },
         environment={MARK: str(settings.state_dir), SERVICE: CONTROLLER},
         stop=stop or threading.Event(),
     )
@@ -110,6 +114,7 @@ def cloud_variables(job: Job, root: Path) -> dict[str, Any]:
     sources, filters = _code(job.sources, root)
     variables = {
         **job.cloud.variables,
+        "cloud_kind": job.cloud.kind,
         "cloud_services": list(job.cloud.services),
         # What is spread over several nodes stands in the inventory of the parts, node by node.
         **({} if job.cloud.kind == "multinode" else {"fake_compute_count": job.cloud.computes}),

@@ -52,6 +52,7 @@ def document(work: WorkFolder, ended: Ended) -> dict[str, Any]:
         "cleanup_errors": list(ended.cleanup_errors),
         "stages": notes.get("stages", []),
         "nodes": notes.get("nodes", []),
+        "mirrors": _mirrors(work.read("mirror.json")),
         "versions": code.get("packages", {}) if isinstance(code, dict) else {},
         "perfci": notes.get("perfci", ""),
     }
@@ -78,6 +79,16 @@ def run_record(work: WorkFolder, ended: Ended) -> RunRecord:
         status=ended.status,
         confirms=notes.get("confirms"),
     )
+
+
+def _mirrors(found: object) -> list[str]:
+    """Say which copies of repositories were used because they could not be fetched, and how old they are."""
+    mirrors = found if isinstance(found, dict) else {}
+    return [
+        f"{name}: fetched {one['fetched']} ({one['age_hours']} h old), as {one['problem']}"
+        for name, one in sorted(mirrors.items())
+        if one["problem"]
+    ]
 
 
 def _time(text: object) -> datetime:

@@ -71,3 +71,54 @@ def test_the_last_traceback_of_the_product_counts() -> None:
     found = diagnose(stage="deploy", role="nova", message="", logs={"nova-api": log})
     assert "second" in found.excerpt
     assert "'first'" not in found.excerpt
+
+
+STACK_TRACEBACK = """+ nova-manage api_db sync
+Traceback (most recent call last):
+  File "/opt/stack/nova/nova/db/migration.py", line 10, in db_sync
+KeyError: 'revision'
+[ERROR] /opt/stack/devstack/lib/nova:800 failed
+"""
+STACK_WHEEL = "ERROR: No matching distribution found for oslo.log===8.1.0\n[ERROR] inc/python:220 failed\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        (STACK_TRACEBACK, FailureClass.PRODUCT),
+        (STACK_WHEEL, FailureClass.LAB),
+        (STACK_WHEEL + "ok\n" * 500, FailureClass.UNKNOWN),  # it went on after that
+        ("fatal: unable to access 'https://opendev.org/': Could not resolve host\n", FailureClass.LAB),
+        ("E: Unable to locate package conntrackd\n", FailureClass.LAB),
+        ("curl: (7) Failed to connect to 127.0.0.1: Connection refused\n", FailureClass.UNKNOWN),
+        ("", FailureClass.UNKNOWN),
+    ],
+)
+def test_the_end_of_stack_sh_says_whose_fault_it_was(log, expected):
+    found = diagnose(
+        stage="deploy", role="devstack", message="stack.sh failed", logs={"node-1/stack.sh.log": log}
+    )
+    assert found.failure_class is expected
+
+
+def test_a_service_of_devstack_that_could_not_start_is_the_code_under_test():
+    logs = {"node-1/stack.sh.log": "n-api did not start\n", "node-1/n-api.log": STACK_TRACEBACK}
+    found = diagnose(stage="deploy", role="devstack", message="stack.sh failed", logs=logs)
+    assert (found.failure_class, found.source) == (FailureClass.PRODUCT, "node-1/n-api.log")
+
+
+@pytest.mark.parametrize(
+    ("role", "message"),
+    [
+        ("mirror", "/srv/git/openstack/nova: there is no branch, tag or commit 'nope'"),
+        ("openstack_code", "/srv/git/nova has no branch or tag 'nope'; give one of those, or a full commit"),
+    ],
+)
+def test_a_revision_that_no_repository_has_is_the_jobs(role, message):
+    found = diagnose(stage="provision", role=role, message=message, logs={})
+    assert found.failure_class is FailureClass.TEST
+
+
+def test_a_mirror_that_can_not_be_had_is_the_labs():
+    found = diagnose(stage="provision", role="mirror", message="no copy of openstack/nova yet", logs={})
+    assert found.failure_class is FailureClass.LAB

@@ -104,7 +104,7 @@ def test_an_unknown_job_lists_those_there_are(folder: Path) -> None:
         ("times: 40", "times:", "night.yml:15: scenarios[0].times: expected a whole number from 1 to 100000, got nothing"),
         ("    times: 20\n", "", "night.yml:19: scenarios[1].times: missing: expected a whole number from 1 to 100000"),
         ("warmup: 4", "warmpu: 4", "night.yml:17: scenarios[0].warmpu: unknown key; did you mean 'warmup'?"),
-        ("kind: embedded", "kind: kolla", "night.yml:4: cloud.kind: expected 'embedded' or 'multinode', got 'kolla'"),
+        ("kind: embedded", "kind: kolla", "night.yml:4: cloud.kind: expected 'embedded' or 'multinode' or 'devstack', got 'kolla'"),
         ("kind: embedded", "kind: embedded\n  compute_nodes: 1", "night.yml:3: cloud: compute_nodes: only multinode has some"),
         ("kind: embedded", "kind: multinode\n  services: [keystone]", "night.yml:3: cloud: services: multinode has all of them"),
         ("kind: embedded", "kind: multinode\n  compute_nodes: 2", "night.yml:1: cloud.compute_nodes: of 1 nodes, 1 to 1 can be computes, got 2"),
@@ -319,3 +319,34 @@ def test_the_jobs_that_come_with_the_project_load(name: str) -> None:
 
 def test_the_jobs_of_the_project_are_there() -> None:
     assert {"nightly", "largeops", "smoke", "dbmigration", "upgrade"} <= set(jobs(REPOSITORY / "jobs"))
+
+
+ANY_CLOUD = """\
+name: night
+scenarios:
+  - {task: ports, times: 40}
+"""
+
+
+def test_a_job_can_be_run_on_another_kind_of_cloud(folder: Path) -> None:
+    job = load(folder, ANY_CLOUD)
+    other = job.on("devstack")
+    assert (other.name, other.cloud.kind, other.limits.deploy) == ("night-devstack", "devstack", 3600)
+    assert other.scenarios == job.scenarios
+    assert other.job_digest != job.job_digest
+    assert job.on("embedded") is job
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("nodes: 2", "devstack takes one node, got 2"),
+        ("cloud: {services: [keystone]}", "devstack has all of them"),
+        ("sources: {nova: {version: '1'}}", "sources.nova: devstack takes git and ref alone"),
+        ("sources: {nova: {git: g, ref: r, patches: [a]}}", "sources.nova: devstack takes git and ref alone"),
+    ],
+)
+def test_what_devstack_can_not_have_is_told(folder: Path, line: str, problem: str) -> None:
+    job = load(folder, f"{ANY_CLOUD}{line}\n")
+    with pytest.raises(JobFileInvalid, match=problem):
+        job.on("devstack")

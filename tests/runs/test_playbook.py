@@ -50,6 +50,17 @@ def test_steps_are_told_and_the_output_is_kept(playbooks, tmp_path):
     )
 
 
+def test_a_task_that_looks_again_and_again_tells_what_it_sees(playbooks, tmp_path):
+    steps = []
+    script = f"echo running; echo look >>{tmp_path}/looks; wc -l <{tmp_path}/looks"
+    play = playbooks(
+        PLAY + f"    - name: Watch\n      ansible.builtin.command: {{argv: [sh, -c, '{script}']}}\n"
+        "      register: seen\n      until: seen.stdout_lines[1] == '3'\n      retries: 5\n      delay: 0\n"
+    )
+    play.run("try", log=tmp_path / "try.log", limit_seconds=60, on_step=steps.append)
+    assert steps == ["Watch", "Watch: 1", "Watch: 2"]
+
+
 def test_a_failure_names_the_task_the_host_and_what_was_said(playbooks, tmp_path):
     play = playbooks(
         PLAY + "    - name: Break\n      ansible.builtin.command: sh -c 'echo out of luck >&2; exit 3'\n"

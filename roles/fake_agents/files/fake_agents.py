@@ -32,6 +32,7 @@ AGENTS_PER_SUBNET = 250
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prefix", required=True)
+    parser.add_argument("--host", default="{prefix}-{number:03d}", help="how hosts are named")
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--interval-seconds", type=float, default=60)
     parser.add_argument("--give-up-seconds", type=float, default=120)
@@ -39,12 +40,12 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def state(prefix: str, number: int) -> dict[str, Any]:
+def state(host: str, number: int) -> dict[str, Any]:
     """Return what the agent of one host says about itself."""
     subnet, address = divmod(number - 1, AGENTS_PER_SUBNET)
     return {
         "binary": "neutron-openvswitch-agent",
-        "host": f"{prefix}-{number:03d}",
+        "host": host,
         "topic": "N/A",
         "agent_type": "Open vSwitch agent",
         "configurations": {
@@ -68,7 +69,7 @@ def report(api: Any, options: argparse.Namespace, started: set[int]) -> str:
     """Report all agents; return what went wrong, empty where nothing did."""
     admin = context.get_admin_context_without_session()
     for number in range(1, options.count + 1):
-        agent = state(options.prefix, number)
+        agent = state(options.host.format(prefix=options.prefix, number=number), number)
         first = number not in started
         if first:
             agent["start_flag"] = True

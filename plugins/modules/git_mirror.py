@@ -1,0 +1,233 @@
+"""Ansible module: copies of git repositories on the controller, fetched anew, and used as they are where that fails."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from ansible.module_utils.basic import AnsibleModule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DOCUMENTATION = r"""
+module: git_mirror
+short_description: Copies of git repositories on the controller
+description:
+  - Makes a bare copy of each repository where there is none, and fetches what is new. Where a repository does not
+    answer, the copy is used as it is, with a note that says how old it is, as long as it has the wanted revision.
+  - Fails where a wanted revision is in no copy.
+options:
+  folder: {description: Where the copies are kept., type: path, required: true}
+  repositories:
+    description: What to copy.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name: {description: "Name of the copy, such as C(openstack/nova)", type: str, required: true}
+      url: {description: Where it is copied from., type: str, required: true}
+      ref: {description: "Branch, tag, Gerrit ref or commit that is wanted; left out: none", type: str}
+  timeout: {description: How long one git command may take in seconds., type: int, default: 900}
+  record: {description: File to write the result to as JSON., type: path}
+author: [perfci]
+"""
+EXAMPLES = r"""
+- git_mirror:
+    folder: /srv/perfci/mirror/git
+    repositories: [{name: openstack/nova, url: 'https://opendev.org/openstack/nova', ref: stable/2026.1}]
+"""
+RETURN = r"""
+mirrors:
+  description: "By name: path of the copy, url, ref, commit, fetched (ISO 8601), age_hours, problem"
+  returned: success
+  type: dict
+"""
+
+NOTE = "perfci-mirror.json"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_UNKNOWN = re.compile(r"couldn't find remote ref|not our ref|unadvertised object|bad object", re.IGNORECASE)
+"""What git says of a revision that a repository which did answer doesn't have."""
+
+
+class MirrorError(Exception):
+    """A revision can't be had; says why."""
+
+
+def git(*arguments: str, timeout: float) -> str:
+    """Run git and return what it printed. Raises MirrorError."""
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    # Copies may belong to another user: it is read with git, and none of its hooks run.
+    command = ["git", "-c", "safe.directory=*", "-c", "gc.auto=0", *arguments]
+    try:
+        done = subprocess.run(
+            command,
+            check=True,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            timeout=timeout,
+        )
+    except FileNotFoundError as error:
+        raise MirrorError("the program git is missing") from error
+    except subprocess.TimeoutExpired as error:
+        raise MirrorError(f"git did not end within {timeout:.0f} s") from error
+    except subprocess.CalledProcessError as error:
+        said = [line for line in (error.stderr or error.stdout).strip().splitlines() if line.strip()]
+        raise MirrorError(without_credentials_in(" ".join(said[-3:]))) from error
+    return done.stdout
+
+
+def without_credentials(url: str) -> str:
+    """Return an address without the user and password that may stand in it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "://" in url else url
+
+
+def without_credentials_in(text: str) -> str:
+    """Return a text without users and passwords in the addresses in it."""
+    return re.sub(r"(\b[a-z][a-z0-9+.-]*://)[^/\s@]+@", r"\1", text)
+
+
+def commit_in(mirror: Path, ref: str, timeout: float, *, of_itself: bool = True) -> str | None:
+    """Return the commit that a ref means in a copy; None where it has none.
+
+    `of_itself` counts what was fetched on request, such as a Gerrit change or HEAD, which moves unseen.
+    """
+    # A branch wins over a tag of the same name, as in git; what was fetched on request is kept below refs/perfci.
+    names = [
+        f"refs/heads/{ref}",
+        f"refs/tags/{ref}",
+        *([f"refs/perfci/{ref}"] if of_itself else []),
+        *([ref] if _COMMIT.fullmatch(ref) else []),
+    ]
+    for name in names:
+        with contextlib.suppress(MirrorError):
+            return git(
+                "-C", str(mirror), "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", timeout=timeout
+            ).strip()
+    return None
+
+
+def refresh(mirror: Path, url: str, ref: str | None, timeout: float) -> None:
+    """Make a copy, or fetch what is new. Raises MirrorError; the copy is then what it was."""
+    if not mirror.exists():
+        partial = mirror.with_name(f".{mirror.name}.unfinished")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            git("clone", "--quiet", "--mirror", url, str(partial), timeout=timeout)
+            partial.rename(mirror)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    else:
+        wanted = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
+        git("-C", str(mirror), "fetch", "--quiet", "--prune", url, *wanted, timeout=timeout)
+    if ref is not None and commit_in(mirror, ref, timeout, of_itself=False) is None:
+        fetch_on_request(mirror, url, ref, timeout)
+    (mirror / NOTE).write_text(json.dumps({"fetched": time.time()}))
+
+
+def fetch_on_request(mirror: Path, url: str, ref: str, timeout: float) -> None:
+    """Fetch what is neither a branch nor a tag, such as a change under review. Raises MirrorError."""
+    try:
+        git("-C", str(mirror), "fetch", "--quiet", url, f"+{ref}:refs/perfci/{ref}", timeout=timeout)
+    except MirrorError as error:
+        raise MirrorError(unknown(ref)) if _UNKNOWN.search(str(error)) else error from None
+
+
+def unknown(ref: str) -> str:
+    """Say that a repository does not have a revision."""
+    return f"there is no branch, tag or commit {ref!r}"
+
+
+def fetched(mirror: Path) -> float:
+    """Return when a copy was fetched, in seconds since the epoch; 0 where nobody knows."""
+    try:
+        return float(json.loads((mirror / NOTE).read_text())["fetched"])
+    except (OSError, ValueError, KeyError):
+        return 0.0
+
+
+def provide(folder: Path, wanted: dict[str, Any], timeout: float) -> dict[str, Any]:
+    """Return one copy, fetched if that is possible. Raises MirrorError where it lacks the wanted revision."""
+    name, url, ref = wanted["name"], wanted["url"], wanted.get("ref") or None
+    mirror = folder / f"{name.removesuffix('.git')}.git"
+    # A commit never changes: where it is there, nobody has to be asked.
+    known = (
+        commit_in(mirror, ref, timeout)
+        if ref is not None and _COMMIT.fullmatch(ref) and mirror.exists()
+        else None
+    )
+    problem = ""
+    if known is None:
+        try:
+            refresh(mirror, url, ref, timeout)
+        except MirrorError as error:
+            problem = f"{without_credentials(url)}: {error}"
+            if not mirror.exists():
+                raise MirrorError(f"{problem}; and there is no copy of {name} yet") from error
+    commit = commit_in(mirror, ref, timeout) if ref is not None else None
+    if ref is not None and commit is None:
+        raise MirrorError(problem or f"{without_credentials(url)}: {unknown(ref)}")
+    when = fetched(mirror)
+    return {
+        "path": str(mirror),
+        "url": without_credentials(url),
+        "ref": ref,
+        "commit": commit,
+        "fetched": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when)),
+        "age_hours": round(max(0.0, time.time() - when) / 3600, 1),
+        "problem": problem,
+    }
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let only one of several runs at a time fetch."""
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def main() -> None:
+    repository = {
+        "name": {"type": "str", "required": True},
+        "url": {"type": "str", "required": True},
+        "ref": {"type": "str"},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "folder": {"type": "path", "required": True},
+            "repositories": {"type": "list", "elements": "dict", "required": True, "options": repository},
+            "timeout": {"type": "int", "default": 900},
+            "record": {"type": "path"},
+        }
+    )
+    folder, mirrors = Path(module.params["folder"]), {}
+    try:
+        with locked(folder):
+            for wanted in module.params["repositories"]:
+                mirrors[wanted["name"]] = provide(folder, wanted, module.params["timeout"])
+    except MirrorError as error:
+        module.fail_json(msg=str(error))
+    if module.params["record"]:
+        file = Path(module.params["record"])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(mirrors, indent=1, sort_keys=True) + "\n")
+    module.exit_json(changed=True, mirrors=mirrors)
+
+
+if __name__ == "__main__":
+    main()

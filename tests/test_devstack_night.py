@@ -1,0 +1,120 @@
+"""A night on devstack: a fresh node of the virtual lab, stack.sh, the storm of jobs/largeops.yml, and the node taken back.
+
+Needs root, and PERFCI_GIT_BASE with devstack and the services; takes half an hour.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from perfci.lab.virtual.lab import PROGRAMS
+from perfci.lab.virtual.plan import Kind
+from perfci.results.archive import read_archive
+from perfci.results.model import TOTAL, Metric
+
+REPOSITORY = Path(__file__).parents[1]
+MISSING = [program for program in PROGRAMS[Kind.NSPAWN] if not shutil.which(program)]
+BASE = os.environ.get("PERFCI_GIT_BASE", "")
+pytestmark = [
+    pytest.mark.devstack,
+    pytest.mark.slow,
+    pytest.mark.timeout(7200),
+    pytest.mark.skipif(
+        not BASE, reason="set PERFCI_GIT_BASE to a URL or folder with openstack/devstack and so on"
+    ),
+    pytest.mark.skipif(os.geteuid() != 0, reason="the virtual lab needs root"),
+    pytest.mark.skipif(bool(MISSING), reason=f"the virtual lab needs {', '.join(MISSING)}"),
+]
+STAGES = ["reserve", "provision", "deploy", "hammer", "collect", "release", "reclaim"]
+
+
+@pytest.fixture(scope="module")
+def environ(tmp_path_factory):
+    """A project of its own, as the inventory of a virtual lab is written into it; what was fetched is kept."""
+    root = tmp_path_factory.mktemp("d")
+    project, state = root / "project", root / "state"
+    project.mkdir()
+    for name in ("ansible.cfg", "jobs", "playbooks", "plugins", "roles"):
+        (project / name).symlink_to(REPOSITORY / name)
+    shutil.copytree(REPOSITORY / "inventory", project / "inventory", symlinks=True)
+    (project / "inventory" / "virtual" / "hosts.yml").unlink(missing_ok=True)
+    state.mkdir()
+    for name in ("images", "mirror"):
+        kept = REPOSITORY / "state" / name
+        kept.mkdir(parents=True, exist_ok=True)
+        (state / name).symlink_to(kept)
+    return {
+        "PERFCI_ROOT_DIR": str(project),
+        "PERFCI_STATE_DIR": str(state),
+        "PERFCI_PORT_BASE": "29000",
+        "PERFCI_GIT_BASE": BASE,
+        # A container sees the whole machine's CPU time, and this is no test of quietness.
+        "PERFCI_LIMITS__FOREIGN_CPU_SHARE": "1",
+        "PERFCI_LIMITS__STEAL_SHARE": "1",
+    }
+
+
+def perfci(environ, *arguments):
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PERFCI_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "perfci", *arguments, "--json"],
+        env={**inherited, **environ},
+        cwd=environ["PERFCI_ROOT_DIR"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def run(environ):
+    code, now = perfci(environ, "virtual", "up", "--nodes", "1", "--kind", "nspawn")
+    assert code == 0, now
+    yield perfci(environ, "run", "largeops", "--cloud", "devstack", "--lab", "virtual")
+    perfci(environ, "virtual", "down")
+    perfci(environ, "clean", "--yes")
+
+
+def test_the_storm_was_measured(run):
+    code, outcome = run
+    assert outcome["failure"] is None
+    assert (code, outcome["status"]) == (0, "finished")
+    results = read_archive(Path(outcome["folder"]))
+    totals = [m for m in results.measurements if (m.key.action, m.key.metric) == (TOTAL, Metric.SECONDS)]
+    assert [(len(one.values), one.failures) for one in totals] == [(3, 0)]
+    counted = {m.key.action for m in results.measurements if m.key.metric is Metric.CPU_SECONDS}
+    assert {"n-api", "mariadb", "rabbitmq"} <= counted
+
+
+def test_the_record_says_exactly_what_ran(run):
+    folder = Path(run[1]["folder"])
+    document = json.loads((folder / "run.json").read_text())
+    assert [one["name"] for one in document["stages"] if one["ok"]] == STAGES
+    assert (document["cloud"], document["job"], document["cleanup_errors"]) == (
+        "devstack",
+        "largeops-devstack",
+        [],
+    )
+    assert all(len(one["revision"]) == 40 for one in document["code"]["services"])
+    assert document["versions"]["oslo-messaging"]
+    assert document["environment"]["facts"]["cloud"]["kind"] == "devstack"
+
+
+def test_the_logs_are_there_without_the_passwords(run, environ):
+    folder = Path(run[1]["folder"])
+    logs = subprocess.run(
+        ["tar", "--to-stdout", "-xzf", str(folder / "logs" / "node-1.tar.gz")],
+        capture_output=True,
+        check=True,
+    ).stdout
+    assert b"stack.sh completed" in logs
+    assert b"export DATABASE_PASSWORD=********" in logs or b"DATABASE_PASSWORD=********" in logs
