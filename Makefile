@@ -41,7 +41,7 @@ demo: setup  ## Put a slow-down into neutron, and see it found and closed
 test: setup  ## Set up, then lint and run all tests that this kind of machine can run
 	@perfci setup --tests
 	@$(MAKE) --no-print-directory lint
-	@PERFCI_TESTS_COMPLETE=1 python -m pytest -m "not virtual" $(SHARED_OUT)
+	@PERFCI_TESTS_COMPLETE=1 python -m pytest -m "not virtual and not devstack" $(SHARED_OUT)
 
 test-virtual: setup  ## Whole nights on simulated machines; as root
 	@perfci setup --tests

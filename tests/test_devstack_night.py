@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from free_ports import port_base
 
 from perfci.lab.virtual.lab import PROGRAMS
 from perfci.lab.virtual.plan import Kind
@@ -53,7 +54,7 @@ def environ(tmp_path_factory):
     return {
         "PERFCI_ROOT_DIR": str(project),
         "PERFCI_STATE_DIR": str(state),
-        "PERFCI_PORT_BASE": "29000",
+        "PERFCI_PORT_BASE": str(port_base()),
         "PERFCI_GIT_BASE": BASE,
         # A container sees the whole machine's CPU time, and this is no test of quietness.
         "PERFCI_LIMITS__FOREIGN_CPU_SHARE": "1",

@@ -44,8 +44,9 @@ def rerun_job(night: Job, ran: Job, code: tuple[ServiceRevision, ...], kept: Seq
     """Return a night's job with the code of another run of it, and of its scenarios those kept, by index.
 
     `ran` is the job as that run's archive has it, `code` what it deployed: a branch becomes the commit that
-    ran. Releases stay as the job names them, as both runs have the same constraints: that is part of their
-    environment. It has series of its own, so that nothing of it can get among the nights'.
+    ran, also one that the job does not name (devstack). Releases stay as the job names them, as both runs
+    have the same constraints: that is part of their environment. It has series of its own, so that nothing
+    of it can get among the nights'.
     """
     return night.model_copy(
         update={
@@ -58,11 +59,13 @@ def rerun_job(night: Job, ran: Job, code: tuple[ServiceRevision, ...], kept: Seq
 
 
 def _exact(sources: Sources, code: tuple[ServiceRevision, ...]) -> Sources:
-    fixed = {
-        service.service: source.model_copy(update={"ref": service.revision})
-        for service in code
-        if (source := getattr(sources, service.service, None)) is not None and source.git is not None
-    }
+    fixed = {}
+    for service in code:
+        source: Source | None = getattr(sources, service.service, None)
+        if source is not None and source.git is not None:
+            fixed[service.service] = source.model_copy(update={"ref": service.revision})
+        elif source is None and service.source != _WHEEL:
+            fixed[service.service] = Source(git=service.source, ref=service.revision)
     return sources.model_copy(update=fixed)
 
 

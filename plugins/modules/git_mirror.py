@@ -133,9 +133,9 @@ def refresh(mirror: Path, url: str, ref: str | None, timeout: float) -> None:
     else:
         wanted = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
         git("-C", str(mirror), "fetch", "--quiet", "--prune", url, *wanted, timeout=timeout)
+    (mirror / NOTE).write_text(json.dumps({"fetched": time.time(), "url": without_credentials(url)}))
     if ref is not None and commit_in(mirror, ref, timeout, of_itself=False) is None:
         fetch_on_request(mirror, url, ref, timeout)
-    (mirror / NOTE).write_text(json.dumps({"fetched": time.time()}))
 
 
 def fetch_on_request(mirror: Path, url: str, ref: str, timeout: float) -> None:
@@ -151,10 +151,11 @@ def unknown(ref: str) -> str:
     return f"there is no branch, tag or commit {ref!r}"
 
 
-def fetched(mirror: Path) -> float:
-    """Return when a copy was fetched, in seconds since the epoch; 0 where nobody knows."""
+def fetched(mirror: Path, url: str) -> float:
+    """Return when a copy was last fetched from there, in seconds since the epoch; 0 where it was from elsewhere."""
     try:
-        return float(json.loads((mirror / NOTE).read_text())["fetched"])
+        note = json.loads((mirror / NOTE).read_text())
+        return float(note["fetched"]) if note["url"] == without_credentials(url) else 0.0
     except (OSError, ValueError, KeyError):
         return 0.0
 
@@ -175,12 +176,13 @@ def provide(folder: Path, wanted: dict[str, Any], timeout: float) -> dict[str, A
             refresh(mirror, url, ref, timeout)
         except MirrorError as error:
             problem = f"{without_credentials(url)}: {error}"
-            if not mirror.exists():
+            # What was copied from another address is no copy of this one, though it has the same name.
+            if not fetched(mirror, url):
                 raise MirrorError(f"{problem}; and there is no copy of {name} yet") from error
     commit = commit_in(mirror, ref, timeout) if ref is not None else None
     if ref is not None and commit is None:
         raise MirrorError(problem or f"{without_credentials(url)}: {unknown(ref)}")
-    when = fetched(mirror)
+    when = fetched(mirror, url)
     return {
         "path": str(mirror),
         "url": without_credentials(url),

@@ -54,7 +54,7 @@ def test_a_copy_is_made_and_fetched_anew(tmp_path, source):
 def test_a_source_that_is_away_leaves_the_copy_and_its_age(tmp_path, source):
     first = provide(tmp_path, source)
     note = Path(first["path"]) / git_mirror.NOTE
-    note.write_text(json.dumps({"fetched": time.time() - 26 * 3600}))
+    note.write_text(json.dumps({**json.loads(note.read_text()), "fetched": time.time() - 26 * 3600}))
     source.rename(tmp_path / "away")
     found = provide(tmp_path, source)
     assert (found["commit"], found["age_hours"]) == (first["commit"], 26.0)
@@ -65,6 +65,17 @@ def test_without_a_copy_a_source_that_is_away_is_an_error(tmp_path):
     with pytest.raises(git_mirror.MirrorError, match="no copy of openstack/nova yet"):
         provide(tmp_path, tmp_path / "nowhere")
     assert not (tmp_path / "mirror" / "openstack" / "nova.git").exists()
+
+
+def test_the_copy_of_another_address_is_no_help(tmp_path, source):
+    provide(tmp_path, source)
+    with pytest.raises(git_mirror.MirrorError, match="no copy of openstack/nova yet"):
+        provide(tmp_path, tmp_path / "fork")
+    note = tmp_path / "mirror" / "openstack" / "nova.git" / git_mirror.NOTE
+    note.unlink()
+    source.rename(tmp_path / "away")
+    with pytest.raises(git_mirror.MirrorError, match="no copy of openstack/nova yet"):
+        provide(tmp_path, source)
 
 
 def test_a_copy_that_lacks_the_revision_is_no_help(tmp_path, source):

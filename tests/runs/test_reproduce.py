@@ -59,6 +59,14 @@ def test_a_re_run_takes_some_scenarios_of_the_night_on_the_code_of_another_run()
     assert Job.model_validate(job.resolved()) == job, "what is archived must load again"
 
 
+def test_a_branch_that_only_the_cloud_names_is_fixed_too():
+    devstack = Job(name="night", scenarios=NIGHT.scenarios).on("devstack")
+    ran = (ServiceRevision("nova", "33.0.3.dev9", "https://example.org/openstack/nova", "fedcba9876543210"),)
+    job = rerun_job(devstack, devstack, ran, [0])
+    assert (job.sources.nova.git, job.sources.nova.ref) == (ran[0].source, ran[0].revision)
+    assert Job.model_validate(job.resolved()) == job
+
+
 def test_a_suffix_never_makes_a_name_too_long():
     assert rerun_job(NIGHT, NIGHT, (), [0]).name == "n" * (NAME_LENGTH - len("-confirm")) + "-confirm"
     assert Job.model_validate(same_job(NIGHT.resolved(), ()).resolved()).name.endswith("n-reproduce")
