@@ -131,6 +131,7 @@ def test_a_job_adds_lines_and_sections_and_no_value_is_code():
 
 
 def test_there_are_no_quotas():
+    assert sourced(local_conf())["GLANCE_ENABLE_QUOTAS"] == "False"
     found = sections(local_conf())
     assert settings(found["post-config", "$NOVA_CONF"])["quota", "driver"] == "nova.quota.NoopQuotaDriver"
     assert settings(found["post-config", "$NEUTRON_CONF"])["quotas", "quota_port"] == "-1"
