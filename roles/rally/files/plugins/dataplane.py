@@ -144,7 +144,7 @@ class _DataPlane(scenario.OpenStackScenario):
             while neutron.show_port(end.port)["port"]["status"] != "ACTIVE":
                 if time.monotonic() > until:
                     raise DataPlaneWrong(what=f"a port on {end.host.name} is not ACTIVE in {limit_seconds} s")
-                time.sleep(0.2)
+                time.sleep(1)
 
     def _measure(self, name, pairs, *, mtu, send_seconds, limit_seconds, is_guarded=True):  # noqa: ANN001, ANN202
         """Measure the paths between pairs of ends: sender, receiver, and the address that is sent to.
