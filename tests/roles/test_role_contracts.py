@@ -7,7 +7,7 @@ import yaml
 
 ROLES = sorted(path for path in (Path(__file__).parents[2] / "roles").iterdir() if (path / "tasks").is_dir())
 INCLUDES = {"ansible.builtin.import_tasks", "ansible.builtin.include_tasks"}
-TYPES = {"str": str, "int": int, "float": (int, float), "bool": bool, "list": list, "dict": dict}
+TYPES = {"str": str, "path": str, "int": int, "float": (int, float), "bool": bool, "list": list, "dict": dict}
 
 every_role = pytest.mark.parametrize("role", ROLES, ids=lambda path: path.name)
 
