@@ -72,7 +72,7 @@ def report_of(judgements: Path, folder: Path, alerts: Sequence[Alert]) -> RunRep
         curves=_curves(folder),
         swept=_swept(folder),
         rates=_rates(folder),
-        on_hardware=is_on_hardware(document["environment"].get("facts", {})),
+        on_hardware=is_on_hardware(document["environment"].get("facts") or {}),
     )
 
 

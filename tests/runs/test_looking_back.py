@@ -227,3 +227,12 @@ def test_words_and_options_of_analyse(controller, run):
     assert "steps found" in shown.stdout
     assert json.loads(run("--what-if", "+30 %", "--json").stdout)["tried"] > 0
     assert run("--what-if", "much").exit_code == 2
+
+
+def test_a_run_that_failed_before_its_environment_was_known_has_a_page(controller):
+    folder = archives.night(controller.state.archive, 1)
+    document = json.loads((folder / "run.json").read_text())
+    document["environment"]["facts"] = None
+    (folder / "run.json").write_text(json.dumps(document))
+    site = controller.publish().parent
+    assert (site / "runs" / f"{document['run_id']}.html").exists()
