@@ -246,3 +246,11 @@ def test_no_password_leaves_the_node_in_a_log(tmp_path):
     assert kept["n-api.log"] == "connect ********\n"
     assert kept["stack.sh.log"] == "+ export DATABASE_PASSWORD=********\n+ mysql://root:********@h\n"
     assert "abcdef" not in json.dumps(kept)
+
+
+def test_rally_gets_what_it_reads_of_the_access():
+    """It knows domains by their names alone."""
+    text = (ROLE / "templates/clouds.yaml.j2").read_text()
+    access = yaml.safe_load(templar().template(trust_as_template(text)))["clouds"]["perfci"]["auth"]
+    assert (access["user_domain_name"], access["project_domain_name"]) == ("Default", "Default")
+    assert access["password"] == SECRETS["keystone_admin"]
