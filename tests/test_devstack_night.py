@@ -9,18 +9,16 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from free_ports import port_base
+from virtual_labs import perfci, project_for_nights
 
 from perfci.lab.virtual.lab import PROGRAMS
 from perfci.lab.virtual.plan import Kind
 from perfci.results.archive import read_archive
 from perfci.results.model import TOTAL, Metric
 
-REPOSITORY = Path(__file__).parents[1]
 MISSING = [program for program in PROGRAMS[Kind.NSPAWN] if not shutil.which(program)]
 BASE = os.environ.get("PERFCI_GIT_BASE", "")
 pytestmark = [
@@ -38,42 +36,10 @@ STAGES = ["reserve", "provision", "deploy", "hammer", "collect", "release", "rec
 
 @pytest.fixture(scope="module")
 def environ(tmp_path_factory):
-    """A project of its own, as the inventory of a virtual lab is written into it; what was fetched is kept."""
-    root = tmp_path_factory.mktemp("d")
-    project, state = root / "project", root / "state"
-    project.mkdir()
-    for name in ("ansible.cfg", "jobs", "playbooks", "plugins", "roles"):
-        (project / name).symlink_to(REPOSITORY / name)
-    shutil.copytree(REPOSITORY / "inventory", project / "inventory", symlinks=True)
-    (project / "inventory" / "virtual" / "hosts.yml").unlink(missing_ok=True)
-    state.mkdir()
-    for name in ("images", "mirror"):
-        kept = REPOSITORY / "state" / name
-        kept.mkdir(parents=True, exist_ok=True)
-        (state / name).symlink_to(kept)
     return {
-        "PERFCI_ROOT_DIR": str(project),
-        "PERFCI_STATE_DIR": str(state),
-        "PERFCI_PORT_BASE": str(port_base()),
+        **project_for_nights(tmp_path_factory.mktemp("d"), kept=("images", "mirror")),
         "PERFCI_GIT_BASE": BASE,
-        # A container sees the whole machine's CPU time, and this is no test of quietness.
-        "PERFCI_LIMITS__FOREIGN_CPU_SHARE": "1",
-        "PERFCI_LIMITS__STEAL_SHARE": "1",
     }
-
-
-def perfci(environ, *arguments):
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PERFCI_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "perfci", *arguments, "--json"],
-        env={**inherited, **environ},
-        cwd=environ["PERFCI_ROOT_DIR"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout, done.stderr
-    return done.returncode, json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")

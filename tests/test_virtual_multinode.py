@@ -10,15 +10,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 import threading
 from pathlib import Path
 
 import pytest
 import yaml
-from free_ports import port_base
-from virtual_labs import Inside, until
+from virtual_labs import Inside, perfci, project_for_nights, until
 
 from perfci.config import load
 from perfci.lab.model import Node
@@ -30,7 +28,6 @@ from perfci.results.model import TOTAL, Metric
 from perfci.runs.job import load_job
 from perfci.runs.projects import cloud_parts, cloud_variables, node_playbooks, spread
 
-REPOSITORY = Path(__file__).parents[1]
 MISSING = [program for program in PROGRAMS[Kind.NSPAWN] if not shutil.which(program)]
 pytestmark = [
     pytest.mark.virtual,
@@ -101,41 +98,7 @@ ovs-vsctl add-port br-int {tap} -- set interface {tap} external_ids:iface-id={id
 
 @pytest.fixture(scope="module")
 def environ(tmp_path_factory):
-    """A project of its own, as the inventory of a virtual lab is written into it."""
-    root = tmp_path_factory.mktemp("m")
-    project, state = root / "project", root / "state"
-    project.mkdir()
-    for name in ("ansible.cfg", "jobs", "playbooks", "plugins", "roles"):
-        (project / name).symlink_to(REPOSITORY / name)
-    shutil.copytree(REPOSITORY / "inventory", project / "inventory", symlinks=True)
-    (project / "inventory" / "virtual" / "hosts.yml").unlink(missing_ok=True)
-    images = REPOSITORY / "state" / "images"
-    images.mkdir(parents=True, exist_ok=True)
-    state.mkdir()
-    (state / "images").symlink_to(images)
-    return {
-        "PERFCI_ROOT_DIR": str(project),
-        "PERFCI_STATE_DIR": str(state),
-        "PERFCI_PORT_BASE": str(port_base()),
-        "PERFCI_LAB": "virtual",
-        # A container sees the whole machine's CPU time, and this is no test of quietness.
-        "PERFCI_LIMITS__FOREIGN_CPU_SHARE": "1",
-        "PERFCI_LIMITS__STEAL_SHARE": "1",
-    }
-
-
-def perfci(environ, *arguments):
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PERFCI_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "perfci", *arguments, "--json"],
-        env={**inherited, **environ},
-        cwd=environ["PERFCI_ROOT_DIR"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout, done.stderr
-    return done.returncode, json.loads(done.stdout)
+    return {**project_for_nights(tmp_path_factory.mktemp("m")), "PERFCI_LAB": "virtual"}
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +123,7 @@ class Cloud:
         self.folder = settings.state_dir.parent / "runs" / "by-hand"
         self.folder.mkdir(parents=True)
         books = node_playbooks(settings, [Node(name, has_bmc=True) for name in NODES], threading.Event())
-        self.parts = cloud_parts(self.job, books, settings.lab)
+        self.parts = cloud_parts(self.job, books)
         self.books = spread(books, self.parts, self.folder)
         self.variables = {
             **cloud_variables(self.job, settings.root_dir),

@@ -9,12 +9,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from free_ports import port_base
+from virtual_labs import perfci, project_for_nights
 
 from perfci.config import load
 from perfci.lab.virtual.lab import PROGRAMS, site_name
@@ -24,7 +22,6 @@ from perfci.results.model import TOTAL, Metric
 from perfci.runs.controller import Controller
 from perfci.runs.processes import processes_of, run_of
 
-REPOSITORY = Path(__file__).parents[1]
 MISSING = [program for program in PROGRAMS[Kind.NSPAWN] if not shutil.which(program)]
 pytestmark = [
     pytest.mark.virtual,
@@ -37,40 +34,7 @@ STAGES = ["reserve", "provision", "deploy", "hammer", "collect", "release", "rec
 
 @pytest.fixture(scope="module")
 def environ(tmp_path_factory):
-    """A project of its own, as the inventory of a virtual lab is written into it."""
-    root = tmp_path_factory.mktemp("v")
-    project, state = root / "project", root / "state"
-    project.mkdir()
-    for name in ("ansible.cfg", "jobs", "playbooks", "plugins", "roles"):
-        (project / name).symlink_to(REPOSITORY / name)
-    shutil.copytree(REPOSITORY / "inventory", project / "inventory", symlinks=True)
-    (project / "inventory" / "virtual" / "hosts.yml").unlink(missing_ok=True)
-    images = REPOSITORY / "state" / "images"
-    images.mkdir(parents=True, exist_ok=True)
-    state.mkdir()
-    (state / "images").symlink_to(images)
-    return {
-        "PERFCI_ROOT_DIR": str(project),
-        "PERFCI_STATE_DIR": str(state),
-        "PERFCI_PORT_BASE": str(port_base()),
-        # A container sees the whole machine's CPU time, and this is no test of quietness.
-        "PERFCI_LIMITS__FOREIGN_CPU_SHARE": "1",
-        "PERFCI_LIMITS__STEAL_SHARE": "1",
-    }
-
-
-def perfci(environ, *arguments):
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PERFCI_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "perfci", *arguments, "--json"],
-        env={**inherited, **environ},
-        cwd=environ["PERFCI_ROOT_DIR"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout, done.stderr
-    return done.returncode, json.loads(done.stdout)
+    return project_for_nights(tmp_path_factory.mktemp("v"))
 
 
 @pytest.fixture(scope="module")

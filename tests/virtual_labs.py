@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+from free_ports import port_base
 
 from perfci.lab.virtual import site
 from perfci.lab.virtual.folders import LabFolder
@@ -36,6 +38,46 @@ def project_in(folder: Path) -> Path:
     (project / "playbooks").mkdir()
     (project / "roles").symlink_to(PROJECT / "roles")
     return project
+
+
+def project_for_nights(root: Path, kept: tuple[str, ...] = ("images",)) -> dict[str, str]:
+    """Make a project of its own, as the inventory of a virtual lab is written into it; return its settings.
+
+    What takes long to make (`kept`, below the state folder) is that of this checkout.
+    """
+    project, state = root / "project", root / "state"
+    project.mkdir()
+    for name in ("ansible.cfg", "jobs", "playbooks", "plugins", "roles"):
+        (project / name).symlink_to(PROJECT / name)
+    shutil.copytree(PROJECT / "inventory", project / "inventory", symlinks=True)
+    (project / "inventory" / "virtual" / "hosts.yml").unlink(missing_ok=True)
+    state.mkdir()
+    for name in kept:
+        (PROJECT / "state" / name).mkdir(parents=True, exist_ok=True)
+        (state / name).symlink_to(PROJECT / "state" / name)
+    return {
+        "PERFCI_ROOT_DIR": str(project),
+        "PERFCI_STATE_DIR": str(state),
+        "PERFCI_PORT_BASE": str(port_base()),
+        # A container sees the whole machine's CPU time, and this is no test of quietness.
+        "PERFCI_LIMITS__FOREIGN_CPU_SHARE": "1",
+        "PERFCI_LIMITS__STEAL_SHARE": "1",
+    }
+
+
+def perfci(settings: dict[str, str], *arguments: str) -> tuple[int, Any]:
+    """Run perfci with these settings alone; return how it left, and what it said."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PERFCI_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "perfci", *arguments, "--json"],
+        env={**inherited, **settings},
+        cwd=settings["PERFCI_ROOT_DIR"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
 
 
 def until(condition: Callable[[], Any], seconds: float = 60, every: float = 0.1) -> Any:

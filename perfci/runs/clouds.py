@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from perfci.runs.playbook import Playbooks
 
 
-class FreshNodeNeeded(UsageError):
-    """devstack was asked of a lab whose node is this machine itself."""
+class MachinesNeeded(UsageError):
+    """A cloud on machines of its own was asked of a lab that has no machines to provision."""
 
-    template = "the cloud devstack needs a fresh node behind a BMC, and the lab {lab} has none"
-    help = "Say `--lab LAB` for a lab of machines; `perfci virtual up --nodes 1` makes a virtual one."
+    template = "the cloud {kind} needs machines behind BMCs, and the lab {lab} has none"
+    help = "Say `--lab LAB` for a lab of machines; `perfci virtual up --nodes {nodes}` makes a virtual one."
 
 
 class GitBaseMissing(UsageError):
@@ -30,10 +30,9 @@ class GitBaseMissing(UsageError):
 
 
 def check_cloud(job: Job, settings: Settings, books: Playbooks) -> None:
-    """Raise FreshNodeNeeded or GitBaseMissing where the job's cloud can't be deployed on this lab."""
-    if job.cloud.kind != "devstack":
-        return
-    if not books.nodes:
-        raise FreshNodeNeeded(lab=settings.lab)
-    if settings.git_base is None:
+    """Raise MachinesNeeded or GitBaseMissing where the job's cloud can't be deployed on this lab."""
+    kind = job.cloud.kind
+    if kind != "embedded" and not books.nodes:
+        raise MachinesNeeded(kind=kind, lab=settings.lab, nodes=job.nodes)
+    if kind == "devstack" and settings.git_base is None:
         raise GitBaseMissing

@@ -129,7 +129,7 @@ class Night:
         leased = [node for node in self.ledger.nodes if node.name in nodes]
         books = node_playbooks(self.settings, leased, stop)
         check_cloud(self.job, self.settings, books)
-        parts = cloud_parts(self.job, books, self.settings.lab)
+        parts = cloud_parts(self.job, books)
         if run.confirms is None:
             owe(self.state, run_id)
         work = create(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from perfci.errors import UsageError
 from perfci.lab.virtual.lab import entering
 from perfci.runs.parts import assign
 from perfci.runs.playbook import Playbooks
@@ -35,13 +34,6 @@ VIRTUAL = "virtual"
 """The lab of `perfci virtual up`: its nodes are reached from within its own network namespace."""
 PARTS_FILE = "parts.yml"
 """In the folder of a run: which node plays which part of the cloud, as an inventory for Ansible."""
-
-
-class MachinesNeeded(UsageError):
-    """A cloud on several machines was asked of a lab that has no machines to provision."""
-
-    template = "the cloud {kind} needs machines behind BMCs, and the lab {lab} has none"
-    help = "Say `--lab LAB` for a lab of machines; `perfci virtual up --nodes {nodes}` makes a virtual one."
 
 
 def playbooks(settings: Settings, stop: threading.Event | None = None) -> Playbooks:
@@ -74,13 +66,11 @@ def node_playbooks(settings: Settings, nodes: Iterable[Node], stop: threading.Ev
     return replace(books, variables=variables, nodes=machines, entering=tuple(within))
 
 
-def cloud_parts(job: Job, books: Playbooks, lab: str) -> Parts | None:
-    """Say which node plays which part of a job's cloud; None where all is on one. Raises MachinesNeeded."""
+def cloud_parts(job: Job, books: Playbooks) -> Parts | None:
+    """Say which node plays which part of a job's cloud; None where all is on one."""
     cloud = job.cloud
     if cloud.kind != "multinode":
         return None
-    if not books.nodes:
-        raise MachinesNeeded(kind=cloud.kind, lab=lab, nodes=job.nodes)
     return assign(books.nodes, computes=cloud.computes, compute_nodes=cloud.compute_nodes)
 
 

@@ -12,8 +12,8 @@ import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
+from ansible.module_utils.addresses import without_credentials
 from ansible.module_utils.basic import AnsibleModule
 
 if TYPE_CHECKING:
@@ -84,19 +84,8 @@ def git(*arguments: str, timeout: float) -> str:
         raise MirrorError(f"git did not end within {timeout:.0f} s") from error
     except subprocess.CalledProcessError as error:
         said = [line for line in (error.stderr or error.stdout).strip().splitlines() if line.strip()]
-        raise MirrorError(without_credentials_in(" ".join(said[-3:]))) from error
+        raise MirrorError(without_credentials(" ".join(said[-3:]))) from error
     return done.stdout
-
-
-def without_credentials(url: str) -> str:
-    """Return an address without the user and password that may stand in it."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "://" in url else url
-
-
-def without_credentials_in(text: str) -> str:
-    """Return a text without users and passwords in the addresses in it."""
-    return re.sub(r"(\b[a-z][a-z0-9+.-]*://)[^/\s@]+@", r"\1", text)
 
 
 def commit_in(mirror: Path, ref: str, timeout: float, *, of_itself: bool = True) -> str | None:

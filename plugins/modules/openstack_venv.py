@@ -12,8 +12,8 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
+from ansible.module_utils.addresses import without_credentials
 from ansible.module_utils.basic import AnsibleModule
 
 if TYPE_CHECKING:
@@ -147,12 +147,6 @@ def key_of(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
 
 
-def without_credentials(url: str) -> str:
-    """Return an address without the user and password that may stand in it."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
 def commit_of(url: str, ref: str) -> str:
     """Return the full commit that a branch, a tag or a commit means. Raises CodeError."""
     if re.fullmatch(r"[0-9a-f]{40}", ref):
@@ -186,7 +180,7 @@ def run(command: list[str], **kwargs: Any) -> str:
     except FileNotFoundError as error:
         raise CodeError(f"the program {command[0]} is missing") from error
     except subprocess.CalledProcessError as error:
-        said = (error.stderr or error.stdout).strip()[-4000:]
+        said = without_credentials((error.stderr or error.stdout).strip()[-4000:])
         raise CodeError(f"{Path(command[0]).name} {command[1]} failed: {said}") from error
     return done.stdout
 

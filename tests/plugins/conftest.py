@@ -26,6 +26,7 @@ def _load(name, path):
 lab_processes_module = _load(
     "ansible.module_utils.lab_processes", PLUGINS / "module_utils" / "lab_processes.py"
 )
+addresses_module = _load("ansible.module_utils.addresses", PLUGINS / "module_utils" / "addresses.py")
 smbios_module = _load("ansible.module_utils.smbios", PLUGINS / "module_utils" / "smbios.py")
 
 
@@ -38,6 +39,11 @@ def plugin():
 @pytest.fixture
 def lab_processes():
     return lab_processes_module
+
+
+@pytest.fixture(scope="session")
+def addresses():
+    return addresses_module
 
 
 @pytest.fixture(scope="session")

@@ -113,6 +113,13 @@ def test_a_repository_that_does_not_exist(code, tmp_path):
         code.commit_of(str(tmp_path / "none"), "main")
 
 
+def test_no_credentials_in_what_git_says(code):
+    with pytest.raises(code.CodeError, match="git ls-remote failed") as caught:
+        code.commit_of("https://me:secret@127.0.0.1:1/nova", "main")
+    assert "127.0.0.1:1/nova" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
 def test_keeps_the_environments_used_last_and_no_half_made_one(code, tmp_path):
     for number, name in enumerate(("oldest", "older", "old", "new")):
         (tmp_path / name).mkdir()

@@ -106,3 +106,14 @@ def test_a_cloud_that_does_not_answer_is_no_clean_cloud() -> None:
 def test_without_a_look_before_nothing_can_be_told() -> None:
     with pytest.raises(InventoryFailed, match="before the first task"):
         Leftovers(Cloud(), sleep=lambda _: None).sweep()
+
+
+def test_why_the_look_before_failed_is_told_with_every_task() -> None:
+    cloud = Cloud()
+    cloud.unreachable = True
+    leftovers = Leftovers(cloud, sleep=cloud.sleep)
+    with pytest.raises(InventoryFailed):
+        leftovers.remember()
+    cloud.unreachable = False
+    with pytest.raises(InventoryFailed, match=r"before the first task: .*connection refused"):
+        leftovers.sweep()

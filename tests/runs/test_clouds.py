@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from perfci import config
-from perfci.runs.clouds import FreshNodeNeeded, GitBaseMissing, check_cloud
+from perfci.runs.clouds import GitBaseMissing, MachinesNeeded, check_cloud
 from perfci.runs.job import Job, Scenario
 from perfci.runs.measure import _DEPLOYS
 from perfci.runs.playbook import Playbooks
@@ -21,9 +21,13 @@ def settings(**environ):
     return config.load(environ={f"PERFCI_{name.upper()}": value for name, value in environ.items()})
 
 
-def test_devstack_needs_a_machine_that_can_be_provisioned():
-    with pytest.raises(FreshNodeNeeded, match="embedded"):
-        check_cloud(JOB.on("devstack"), settings(git_base="/srv/git"), BOOKS)
+@pytest.mark.parametrize(("kind", "nodes"), [("devstack", 1), ("multinode", 3)])
+def test_a_lab_without_machines_is_told_so(kind, nodes):
+    job = JOB.on(kind).model_copy(update={"nodes": nodes})
+    said = f"the cloud {kind} needs machines behind BMCs, and the lab embedded has none"
+    with pytest.raises(MachinesNeeded, match=said) as caught:
+        check_cloud(job, settings(git_base="/srv/git"), BOOKS)
+    assert f"perfci virtual up --nodes {nodes}" in caught.value.advice
 
 
 def test_devstack_needs_to_come_from_somewhere():

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from perfci.runs.job import Job
-from perfci.runs.projects import PARTS_FILE, MachinesNeeded, cloud_parts, cloud_variables, spread
+from perfci.runs.projects import PARTS_FILE, cloud_parts, cloud_variables, spread
 
 SCENARIOS = ({"task": "keystone-authenticate", "times": 1},)
 
@@ -21,22 +21,14 @@ def job(kind, nodes=1):
 
 def test_a_cloud_on_one_node_has_no_parts(project):
     books = project.playbooks()
-    assert cloud_parts(job("embedded"), books, "embedded") is None
+    assert cloud_parts(job("embedded"), books) is None
     assert spread(books, None, project.root) is books
     assert cloud_variables(job("embedded"), project.root)["fake_compute_count"] == 5
 
 
-def test_a_lab_without_machines_is_told_so(project):
-    with pytest.raises(
-        MachinesNeeded, match="needs machines behind BMCs, and the lab embedded has none"
-    ) as caught:
-        cloud_parts(job("multinode", 3), project.playbooks(), "embedded")
-    assert "perfci virtual up --nodes 3" in caught.value.advice
-
-
 def test_the_parts_are_kept_with_the_run(project):
     books = replace(project.playbooks(), nodes=("node-2", "node-1", "node-3"))
-    parts = cloud_parts(job("multinode", 3), books, "virtual")
+    parts = cloud_parts(job("multinode", 3), books)
     known = spread(books, parts, project.root)
     assert known.parts == project.root / PARTS_FILE
     assert yaml.safe_load(known.parts.read_text()) == parts.inventory()
@@ -50,6 +42,6 @@ def test_ansible_reads_them_beside_the_inventory_of_the_lab(project):
     (group / "cloud_multinode.yml").write_text("said: \"{{ ' '.join(cloud_parts) }}\"\n")
     project.playbook("deploy", f"ansible.builtin.shell: echo {{{{ said | quote }}}} > {project.root}/said")
     books = replace(project.playbooks(), nodes=("node-0",))
-    books = spread(books, cloud_parts(job("multinode"), books, "virtual"), project.root)
+    books = spread(books, cloud_parts(job("multinode"), books), project.root)
     books.run("deploy", log=project.root / "deploy.log", limit_seconds=60)
     assert (project.root / "said").read_text() == "controller network compute load\n"

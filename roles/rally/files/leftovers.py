@@ -66,10 +66,15 @@ class Leftovers:
         self._sleep = sleep
         self._settle_seconds = settle_seconds
         self._before: Things | None = None
+        self._why_unknown = "nobody has looked"
 
     def remember(self) -> None:
         """Take what there is now for the cloud's own; raises InventoryFailed."""
-        self._before = self._everything()
+        try:
+            self._before = self._everything()
+        except InventoryFailed as error:
+            self._why_unknown = str(error)
+            raise
 
     def sweep(self) -> list[Leftover]:
         """Return what is there beyond that, after it was removed; raises InventoryFailed.
@@ -78,7 +83,7 @@ class Leftovers:
         be removed is told once, and then counts as the cloud's own.
         """
         if self._before is None:
-            raise InventoryFailed("nothing is known of the cloud before the first task")
+            raise InventoryFailed(f"not known what there was before the first task: {self._why_unknown}")
         found = self._new()
         if not found:
             return []
