@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 # Signs of a machine or of a service beside the cloud that gave up: they explain whatever came after.
 _LAB_SIGNS = re.compile(
     r"No space left on device|Cannot allocate memory|MemoryError|Out of memory|oom-kill"
-    r"|Read-only file system|Input/output error|Too many open files"
+    # libvirtd says this of every client that leaves without a word.
+    r"|Read-only file system|(?<!End of file while reading data: )Input/output error|Too many open files"
     r"|Can't connect to MySQL server|Lost connection to MySQL server|Temporary failure in name resolution"
     r"|Failed to fetch|Could not connect to .*:\d+ \(|AMQP server on .* is unreachable"
     r"|(?:mariadb|rabbitmq|memcached) was not ready|Failed to connect to the host via ssh",
@@ -31,7 +32,7 @@ _LAB_ROLES = frozenset(
     {
         "preflight", "packages", "service", "mariadb", "rabbitmq", "memcached", "influxdb", "fingerprint",
         "counters", "canary", "collect", "environment_copy", "node_fingerprint", "node_tuning", "provision",
-        "netboot", "os_image", "deploy_ramdisk", "openvswitch", "mirror",
+        "netboot", "os_image", "deploy_ramdisk", "openvswitch", "libvirt", "mirror",
     }
 )  # fmt: skip
 _PRODUCT_PATHS = re.compile(r"(?:site-packages|opt/stack/\w+)/(keystone|placement|glance|nova|neutron)/")

@@ -19,6 +19,9 @@ OSError: closed
 """
 
 
+GONE = "error : virNetSocketReadWire:1793 : End of file while reading data: Input/output error"
+
+
 @pytest.mark.parametrize(
     ("stage", "role", "message", "logs", "expected"),
     [
@@ -35,6 +38,14 @@ OSError: closed
             {"nova-api": NOVA_TRACEBACK, "mariadb": "write: No space left on device"},
             FailureClass.LAB,
         ),
+        (
+            "deploy",
+            "nova",
+            "did not answer",
+            {"libvirtd": GONE, "nova-api": NOVA_TRACEBACK},
+            FailureClass.PRODUCT,
+        ),
+        ("deploy", "nova", "did not answer", {"libvirtd": "read: Input/output error"}, FailureClass.LAB),
         ("hammer", "rally", "InvalidTaskException: no such scenario", {}, FailureClass.TEST),
         ("deploy", "nova", "ValidationError: flavor", {}, FailureClass.UNKNOWN),
         ("hammer", "rally", "cloud does not answer", {"neutron-api": NOVA_TRACEBACK}, FailureClass.PRODUCT),
