@@ -14,8 +14,10 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -42,6 +44,7 @@ Seconds = Annotated[int, Field(strict=True, ge=1, le=86_400)]
 Variable = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
 Kind = Literal["embedded", "multinode", "devstack"]
 Service = Literal["keystone", "placement", "glance", "nova", "neutron"]
+Virt = Literal["fake", "libvirt"]
 SERVICES: tuple[Service, ...] = ("keystone", "placement", "glance", "nova", "neutron")
 
 
@@ -71,8 +74,10 @@ class Cloud(_Part):
     kind: Kind = "embedded"
     """`embedded`: all services on the lab's one machine; `multinode`: its parts on several; `devstack`: on a
     fresh node by devstack."""
+    virt: Virt = "fake"
+    """What runs the servers: `fake`, nova's driver that pretends, or `libvirt` with QEMU."""
     computes: Annotated[int, Field(strict=True, ge=1, le=1000)] = 10
-    """How many nova-compute services with the fake driver."""
+    """How many nova-compute services with the fake driver; with libvirt each compute node has one."""
     compute_nodes: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
     """Only multinode: how many of the nodes are computes; left out: as docs/clouds.md says."""
     services: Annotated[tuple[Service, ...], Field(min_length=1)] = SERVICES
@@ -91,6 +96,12 @@ class Cloud(_Part):
         if self.kind != "multinode" and self.compute_nodes is not None:
             msg = "compute_nodes: only multinode has some"
             raise ValueError(msg)
+        if self.virt == "libvirt" and self.kind != "multinode":
+            msg = "virt: only multinode has libvirt"
+            raise ValueError(msg)
+        if self.virt == "libvirt" and "computes" in self.model_fields_set:
+            msg = "computes: with libvirt each compute node has one; leave it out"
+            raise ValueError(msg)
         return self
 
     def check_nodes(self, nodes: int) -> None:
@@ -103,14 +114,23 @@ class Cloud(_Part):
             some = f"{possible[0]} to {possible[-1]} can be computes"
             msg = f"cloud.compute_nodes: of {nodes} nodes, {some}, got {wanted}"
             raise ValueError(msg)
-        if self.computes < wanted:
+        if self.virt == "fake" and self.computes < wanted:
             msg = f"cloud.computes: {wanted} compute nodes need at least as many, got {self.computes}"
             raise ValueError(msg)
 
     @property
     def shape(self) -> dict[str, Any]:
         """What makes two measurements on this cloud comparable."""
-        return self.model_dump(mode="json", exclude={"compute_nodes"} if self.compute_nodes is None else None)
+        # A job that says nothing of these keeps the digest that it always had.
+        unsaid = {"virt": self.virt == "fake", "compute_nodes": self.compute_nodes is None}
+        return self.model_dump(mode="json", exclude={name for name, usual in unsaid.items() if usual})
+
+    @model_serializer(mode="wrap")
+    def _without_what_does_not_count(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = dump(self)
+        if self.virt == "libvirt":
+            fields.pop("computes", None)
+        return fields
 
 
 class Filter(_Part):
@@ -312,6 +332,9 @@ class Job(_Part):
                 raise ValueError(msg)
         if self.procedure == "upgrade" and "nova" not in self.cloud.services:
             msg = "cloud.services: an upgrade is that of a whole cloud, with nova"
+            raise ValueError(msg)
+        if self.procedure == "upgrade" and self.cloud.virt != "fake":
+            msg = f"cloud.virt: an upgrade is that of a cloud with the fake driver, got {self.cloud.virt!r}"
             raise ValueError(msg)
         if self.base is not None and self.base.neutron is not None and self.base.neutron.filters:
             msg = "base: filters are a change of the target: put them into sources"

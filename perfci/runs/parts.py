@@ -32,12 +32,16 @@ _OWN_NETWORK = 3
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The nodes of a cloud by their part; `computes` says how many nova-compute services each compute has."""
+    """The nodes of a cloud by their part; `computes` says how many nova-compute services each compute has.
+
+    With `fake` these are pretend hypervisors, else the one of the machine itself.
+    """
 
     controller: str
     network: str
     load: str
     computes: Mapping[str, int]
+    fake: bool = True
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -60,7 +64,8 @@ class Parts:
         return {"all": {"children": {GROUP: {"hosts": hosts, "children": groups}}}}
 
     def _variables(self, node: str) -> dict[str, Any]:
-        count = {"fake_compute_count": self.computes[node]} if node in self.computes else {}
+        pretends = self.fake and node in self.computes
+        count = {"fake_compute_count": self.computes[node]} if pretends else {}
         return {"cloud_parts": list(self.of(node)), **count}
 
 
@@ -74,21 +79,23 @@ def possible_compute_nodes(nodes: int) -> range:
     return range(max(1, nodes - MOST_OTHERS), max(1, nodes - 1) + 1)
 
 
-def assign(nodes: Collection[str], *, computes: int, compute_nodes: int | None = None) -> Parts:
+def assign(nodes: Collection[str], *, computes: int | None, compute_nodes: int | None = None) -> Parts:
     """Say which of these nodes plays which part.
 
-    `computes` nova-compute services are spread over `compute_nodes` nodes, as evenly as it goes; both are of
-    a job that was checked (`possible_compute_nodes`, at least one service for each).
+    `computes` nova-compute services that pretend are spread over `compute_nodes` nodes, as evenly as it goes;
+    both are of a job that was checked (`possible_compute_nodes`, at least one service for each). None: each
+    of these nodes is a hypervisor itself.
     """
     names = sorted(nodes)
     wanted = usual_compute_nodes(len(names)) if compute_nodes is None else compute_nodes
     others = len(names) - wanted
     first = _FIRST_COMPUTE[others]
     carrying = names[first : first + wanted]
-    each, more = divmod(computes, wanted)
+    each, more = divmod(wanted if computes is None else computes, wanted)
     return Parts(
         controller=names[0],
         network=names[1] if others >= _OWN_NETWORK else names[0],
         load=names[-1],
         computes={node: each + (place < more) for place, node in enumerate(carrying)},
+        fake=computes is not None,
     )

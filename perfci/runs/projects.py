@@ -71,7 +71,8 @@ def cloud_parts(job: Job, books: Playbooks) -> Parts | None:
     cloud = job.cloud
     if cloud.kind != "multinode":
         return None
-    return assign(books.nodes, computes=cloud.computes, compute_nodes=cloud.compute_nodes)
+    computes = cloud.computes if cloud.virt == "fake" else None
+    return assign(books.nodes, computes=computes, compute_nodes=cloud.compute_nodes)
 
 
 def spread(books: Playbooks, parts: Parts | None, folder: Path) -> Playbooks:
@@ -106,6 +107,7 @@ def cloud_variables(job: Job, root: Path) -> dict[str, Any]:
         **job.cloud.variables,
         "cloud_kind": job.cloud.kind,
         "cloud_services": list(job.cloud.services),
+        "cloud_virt": job.cloud.virt,
         # What is spread over several nodes stands in the inventory of the parts, node by node.
         **({} if job.cloud.kind == "multinode" else {"fake_compute_count": job.cloud.computes}),
         "openstack_sources": sources,

@@ -30,6 +30,8 @@ NAMES = (
     "counters_mariadb",
     "fake_compute_prefix",
     "fingerprint_spread",
+    "packages_services",
+    "fingerprint_packages",
 )
 
 
@@ -45,10 +47,11 @@ def of_networks(task):
     return {**task, "when": "cloud_has_agents"}
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    """Folder with NODE.json (variables), and NODE/ (the state folder of each machine, with its configuration)."""
-    folder = tmp_path_factory.mktemp("multinode")
+def tell(folder, parts, more_tasks=(), told_too="", **more):
+    """Configure the machines; `more` are variables of all of them, `told_too` more entries of a dictionary.
+
+    The folder has NODE.json (variables), and NODE/ (the state folder of each machine, with its configuration).
+    """
     inventory = folder / "inventory"
     (inventory / "group_vars").mkdir(parents=True)
     (inventory / "group_vars" / "all.yml").symlink_to(ROOT / "inventory/embedded/group_vars/all.yml")
@@ -62,10 +65,11 @@ def told(tmp_path_factory):
         "tunnel_mtu": 9000,
         "perfci_state_dir": f"{folder}/{{{{ inventory_hostname }}}}",
         "openstack_code_result": {"venv": "/venv", "key": "k"},
+        **more,
     }
     hosts = {name: {"provision_address": address, **local} for name, address in NODES.items()}
     (inventory / "hosts.yml").write_text(yaml.safe_dump({"cloud": {"hosts": hosts}}))
-    (inventory / "parts.yml").write_text(yaml.safe_dump(assign(NODES, computes=5).inventory()))
+    (inventory / "parts.yml").write_text(yaml.safe_dump(parts.inventory()))
     variables = ", ".join(f"'{name}': {name} | default(none)" for name in NAMES)
     tasks = [
         role("secrets", "config"),
@@ -73,10 +77,11 @@ def told(tmp_path_factory):
         role("nova", "config"),
         {**role("openvswitch", "start"), "when": False},
         of_networks(role("neutron_agents", "config")),
+        *more_tasks,
         {
             "name": "Tell",
             "ansible.builtin.copy": {
-                "content": f"{{{{ {{{variables}, 'units': neutron_agents_units}} | to_json }}}}",
+                "content": f"{{{{ {{{variables}, 'units': neutron_agents_units{told_too}}} | to_json }}}}",
                 "dest": f"{folder}/{{{{ inventory_hostname }}}}.json",
                 "mode": "0600",
             },
@@ -98,6 +103,35 @@ def told(tmp_path_factory):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """The machines of a cloud whose hypervisors pretend."""
+    return tell(tmp_path_factory.mktemp("multinode"), assign(NODES, computes=5))
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """The machines of a cloud whose computes run servers; what is outside of their state folders is told."""
+    files = {
+        name: f"{ROOT}/roles/libvirt/templates/{name}.j2" for name in ("qemu.conf", "qemu-system-x86_64")
+    }
+    contents = ", ".join(
+        f"'{name}': lookup('ansible.builtin.template', '{file}')" for name, file in files.items()
+    )
+    return tell(
+        tmp_path_factory.mktemp("libvirt"),
+        assign(NODES, computes=None),
+        [
+            {**role("service", "start"), "when": False},
+            {**role("libvirt", "start"), "when": False},
+            {**role("nova_compute", "config"), "when": "cloud_has_libvirt"},
+        ],
+        f", 'compute': libvirt_units + nova_compute_units, {contents}",
+        cloud_virt="libvirt",
+        libvirt_in_effect="qemu",
+    )
 
 
 def variables(told, node):
@@ -189,3 +223,67 @@ def test_which_agents_run_where(told):
     compute = ini(told / "node-2/etc/neutron-agents/openvswitch_agent.ini")
     assert compute.get("ovs", "bridge_mappings") == ""
     assert compute.get("ovs", "local_ip") == NODES["node-2"]
+
+
+def test_each_compute_node_is_one_hypervisor_under_its_own_name(real):
+    found = variables(real, "node-1")
+    assert int(found["smoke_computes"]) == 2
+    assert int(found["smoke_agents"]) == 3 + 2, (
+        "nobody pretends: Open vSwitch on three nodes, L3 and DHCP on one"
+    )
+    for node in ("node-2", "node-3"):
+        compute = ini(real / node / "etc/nova/compute.conf")
+        agent = ini(real / node / "etc/neutron-agents/neutron.conf")
+        assert compute.get("DEFAULT", "host") == agent.get("DEFAULT", "host") == node
+        assert compute.get("DEFAULT", "compute_driver") == "libvirt.LibvirtDriver"
+        assert compute.get("libvirt", "virt_type") == "qemu"
+    assert not (real / "node-1/etc/nova/compute.conf").exists()
+
+
+def test_servers_wait_for_ports_that_neutron_tells_of(told, real):
+    for cloud, waits in ((told, "false"), (real, "true")):
+        neutron = ini(cloud / "node-1/etc/neutron/neutron.conf")
+        assert neutron.get("DEFAULT", "notify_nova_on_port_status_changes") == waits
+    compute = ini(real / "node-2/etc/nova/compute.conf")
+    assert compute.get("DEFAULT", "vif_plugging_is_fatal") == "true"
+    assert int(compute.get("DEFAULT", "vif_plugging_timeout")) > 0
+    assert compute.get("os_vif_ovs", "ovsdb_connection") == "tcp:127.0.0.1:6640"
+
+
+def test_nothing_of_nova_compute_needs_sudo(real):
+    compute = ini(real / "node-2/etc/nova/compute.conf")
+    for section in ("nova_sys_admin", "privsep_osbrick", "vif_plug_ovs_privileged"):
+        assert compute.get(section, "helper_command").startswith("/venv/bin/privsep-helper --config-file /")
+
+
+def test_nova_compute_sees_the_binding_and_nothing_else_of_debian(real):
+    units = {unit["name"]: unit for unit in variables(real, "node-2")["compute"]}
+    assert set(units) == {"libvirtd", "nova-compute"}
+    assert units["nova-compute"]["environment"]["PYTHONPATH"] == f"{real}/node-2/libvirt/python"
+    assert units["nova-compute"]["command"][-1] == f"{real}/node-2/etc/nova/compute.conf"
+
+
+def test_servers_end_with_the_service_and_are_counted(real):
+    found = variables(real, "node-2")
+    assert "cgroup_controllers = []" in found["qemu.conf"].splitlines()
+    path = next(u for u in found["compute"] if u["name"] == "libvirtd")["environment"]["PATH"]
+    assert path.split(":")[0] == f"{real}/node-2/libvirt/bin"
+    script = found["qemu-system-x86_64"].replace("exec /usr/bin/qemu-system-x86_64", "env; echo")
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, env={})
+    assert {f"PERFCI_STATE_DIR={real}/node-2", "PERFCI_SERVICE=qemu"} <= set(done.stdout.splitlines())
+
+
+def test_what_runs_servers_is_part_of_the_environment(told, real):
+    spread = variables(real, "node-1")["fingerprint_spread"]
+    assert spread["libvirt"] == {"node-2": "qemu", "node-3": "qemu"}
+    assert spread["fake_computes"] == {}
+    packages = {"libvirt-daemon", "qemu-system-x86", "python3-libvirt"}
+    assert packages <= set(variables(real, "node-1")["fingerprint_packages"])
+    assert not packages & set(variables(told, "node-1")["fingerprint_packages"])
+
+
+def test_only_computes_need_what_runs_servers(told, real):
+    needed = {"libvirt-daemon", "qemu-system-x86", "qemu-utils", "python3-libvirt"}
+    assert not needed & set(variables(told, "node-2")["packages_services"])
+    assert not needed & set(variables(real, "node-1")["packages_services"])
+    assert needed <= set(variables(real, "node-2")["packages_services"])

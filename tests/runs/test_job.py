@@ -8,6 +8,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from perfci.runs.job import Job, JobFileInvalid, JobNotFound, jobs, load_job
 from perfci.runs.plan import CloudAccess, make_plan
@@ -108,6 +109,8 @@ def test_an_unknown_job_lists_those_there_are(folder: Path) -> None:
         ("kind: embedded", "kind: embedded\n  compute_nodes: 1", "night.yml:3: cloud: compute_nodes: only multinode has some"),
         ("kind: embedded", "kind: multinode\n  services: [keystone]", "night.yml:3: cloud: services: multinode has all of them"),
         ("kind: embedded", "kind: multinode\n  compute_nodes: 2", "night.yml:1: cloud.compute_nodes: of 1 nodes, 1 to 1 can be computes, got 2"),
+        ("kind: embedded", "kind: embedded\n  virt: libvirt", "night.yml:3: cloud: virt: only multinode has libvirt"),
+        ("kind: embedded", "kind: multinode\n  virt: libvirt", "night.yml:3: cloud: computes: with libvirt each compute node has one; leave it out"),
         ("deploy: 900", "deplyo: 900", "night.yml:12: limits.deplyo: unknown key; did you mean 'deploy'?"),
         ("nova: {", "nove: {", "night.yml:9: sources.nove: unknown key; did you mean 'nova'?"),
         ("version: 34.0.0", "version: 34.0", "night.yml:9: sources.nova.version: expected text that is not empty, got 34.0"),
@@ -245,6 +248,26 @@ def test_how_many_nodes_are_computes_is_part_of_the_digest(folder: Path) -> None
     spread = changed("kind: embedded", "kind: multinode").replace("nodes: 1", "nodes: 4")
     fewer = spread.replace("kind: multinode", "kind: multinode\n  compute_nodes: 1")
     assert load(folder, spread).job_digest != load(folder, fewer).job_digest
+
+
+def test_a_cloud_of_real_servers_is_another_one_and_stays_it_in_the_archive(folder: Path) -> None:
+    spread = changed("  computes: 10\n", "").replace("kind: embedded", "kind: multinode")
+    fake, real = (
+        load(folder, spread.replace("multinode", f"multinode\n  virt: {v}")) for v in ("fake", "libvirt")
+    )
+    assert fake.job_digest == load(folder, spread).job_digest != real.job_digest
+    assert "computes" not in real.cloud.shape
+    assert Job.model_validate(yaml.safe_load(yaml.safe_dump(real.resolved()))) == real
+
+
+def test_an_upgrade_has_the_fake_driver(folder: Path) -> None:
+    cloud = {"kind": "multinode", "virt": "libvirt"}
+    with pytest.raises(
+        ValidationError, match=r"cloud\.virt: an upgrade is that of a cloud with the fake driver"
+    ):
+        Job.model_validate(
+            {"name": "try", "cloud": cloud, "procedure": "upgrade", "base": {"nova": {"version": "33"}}}
+        )
 
 
 def test_each_compute_node_has_a_compute(folder: Path) -> None:

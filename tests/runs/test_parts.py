@@ -68,3 +68,10 @@ def test_what_ansible_is_told():
         "cloud_compute": ["node-2", "node-3"],
         "cloud_load": ["node-3"],
     }
+
+
+def test_a_hypervisor_that_does_not_pretend_is_the_node_itself():
+    parts = assign(nodes(3), computes=None)
+    assert parts.computes == {"node-2": 1, "node-3": 1}
+    told = parts.inventory()["all"]["children"]["cloud_multinode"]
+    assert all("fake_compute_count" not in host for host in told["hosts"].values())
