@@ -134,6 +134,13 @@ def real(tmp_path_factory):
     )
 
 
+@pytest.fixture(scope="module")
+def distributed(tmp_path_factory):
+    """The machines of a cloud whose computes route."""
+    folder = tmp_path_factory.mktemp("distributed")
+    return tell(folder, assign(NODES, computes=5), cloud_distributed_routers=True)
+
+
 def variables(told, node):
     return json.loads((told / f"{node}.json").read_text())
 
@@ -287,3 +294,32 @@ def test_only_computes_need_what_runs_servers(told, real):
     assert not needed & set(variables(told, "node-2")["packages_services"])
     assert not needed & set(variables(real, "node-1")["packages_services"])
     assert needed <= set(variables(real, "node-2")["packages_services"])
+
+
+def modes(cloud):
+    files = {node: cloud / node / "etc/neutron-agents/l3_agent.ini" for node in NODES}
+    return {node: ini(file).get("DEFAULT", "agent_mode") for node, file in files.items() if file.exists()}
+
+
+def test_routers_are_in_one_place_or_on_every_compute(told, distributed):
+    assert modes(told) == {"node-1": "legacy"}
+    assert modes(distributed) == {
+        "node-1": "dvr_snat",
+        "node-2": "dvr_no_external",
+        "node-3": "dvr_no_external",
+    }
+    for cloud, said in ((told, "false"), (distributed, "true")):
+        assert ini(cloud / "node-1/etc/neutron/neutron.conf").get("DEFAULT", "router_distributed") == said
+        for node in NODES:
+            agent = ini(cloud / node / "etc/neutron-agents/openvswitch_agent.ini")
+            assert agent.get("agent", "enable_distributed_routing") == said
+
+
+def test_a_compute_that_routes_has_an_agent_and_what_it_runs(told, distributed):
+    names = [unit["name"] for unit in variables(distributed, "node-2")["units"]]
+    assert names == ["neutron-openvswitch-agent", "neutron-l3-agent"]
+    found = variables(distributed, "node-1")
+    assert int(found["smoke_agents"]) == int(variables(told, "node-1")["smoke_agents"]) + 2
+    assert found["fingerprint_spread"]["distributed_routers"] is True
+    assert "distributed_routers" not in variables(told, "node-1")["fingerprint_spread"]
+    assert {"iptables", "conntrack"} <= set(variables(distributed, "node-2")["packages_services"])
