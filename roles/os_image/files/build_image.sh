@@ -14,6 +14,7 @@
 #   IMAGE_KERNEL_ARGUMENTS   for the nodes' kernel
 #   IMAGE_UNITS              systemd units that are enabled, spaces between them; all others are not
 #   IMAGE_INPUTS             digest of all of it, for the node to tell
+#   IMAGE_PACKAGE_CACHE      folder that keeps packages for the next build; not part of the digest
 #
 # The disk: a DOS partition table; GRUB for BIOS in the gap before sector 2048, an EFI system partition, and the root partition
 # as the last one, so that it can grow. Its root file system can be 2 TiB at most, as a DOS table ends there.
@@ -34,12 +35,20 @@ debian() {
     # What the controller's apt was told about fetching (proxies, certificates, snapshots) holds here, too.
     apt-config dump | grep '^Acquire::' | grep -v ' "";$' >"$part/apt.conf" || :
     printf '%s\n' "$IMAGE_SOURCES" >"$part/sources.list"
-    mmdebstrap --mode=root --variant=minbase --format=directory \
+    # Packages stay where the next build finds them, other than those that can't be fetched any more. apt locks the folder and gives
+    # up where another build has it; here the other one is waited for.
+    exec 8<"$IMAGE_PACKAGE_CACHE"
+    flock 8
+    # shellcheck disable=SC2016  # mmdebstrap says what $1 is
+    mmdebstrap --mode=root --variant=minbase --format=directory --skip=essential/unlink \
+        --setup-hook='mkdir -p "$1/var/cache/apt/archives" && mount --bind "$IMAGE_PACKAGE_CACHE" "$1/var/cache/apt/archives"' \
+        --customize-hook='chroot "$1" apt-get -q autoclean && umount "$1/var/cache/apt/archives"' \
         --include="$(echo "$IMAGE_PACKAGES" | tr -s ' ' ,)" \
         --aptopt="$part/apt.conf" --aptopt='Apt::Install-Recommends "false"' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
         "$IMAGE_SUITE" "$tree" - <"$part/sources.list"
+    flock -u 8
 }
 
 # Make it what every node has in common; what is a node's own, its deployment adds.
