@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+ETHTOOL = shutil.which("ethtool", path="/usr/sbin:/sbin")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"),
     pytest.mark.skipif(not shutil.which("ovs-vswitchd", path="/usr/sbin"), reason="needs openvswitch-switch"),
-    pytest.mark.skipif(not shutil.which("ethtool", path="/usr/sbin:/sbin"), reason="needs ethtool"),
+    pytest.mark.skipif(not ETHTOOL, reason="needs ethtool"),
 ]
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -164,3 +165,31 @@ def test_a_real_machine_must_have_room_for_neighbours(machine, virtualization, f
     )
     assert (done.returncode != 0) is fails
     assert ("gc_thresh3 could not be set to 65536" in " ".join(done.stdout.split())) is fails
+
+
+def offloads(machine, **more):
+    """Look after the offloads as where the kernel switches; a veth has those of sending, and not that of receiving."""
+    machine.run("ip", "address", "add", "198.18.0.1/24", "dev", "data0")
+    machine.run(ETHTOOL, "--features", "data0", "tx-udp_tnl-segmentation", "off")
+    end = {"stdout": machine.run("ip", "-json", "address", "show", "to", "198.18.0.1").stdout}
+    return machine.play(verb="offloads", tunnel_interface="", openvswitch_tunnel_end=end, **more)
+
+
+def test_a_card_does_what_it_can_for_tunnels(machine):
+    well(offloads(machine))
+    (features,) = json.loads(machine.run("ethtool", "--json", "--show-features", "data0").stdout)
+    assert features["tx-udp_tnl-segmentation"]["active"]
+    assert features["rx-udp_tunnel-port-offload"] == {"active": False, "fixed": True, "requested": False}
+
+
+def test_a_card_that_could_and_does_not_is_told(machine):
+    shim = machine.folder / "ethtool"
+    shim.write_text('#!/bin/sh\n[ "$1" = --features ] || PATH=/usr/sbin:/sbin exec ethtool "$@"\n')
+    shim.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{machine.folder}{os.pathsep}{os.environ['PATH']}")
+        done = offloads(machine)
+    assert done.returncode != 0
+    assert "data0 could do these for tunnels and can't be brought to: tx-udp_tnl-segmentation" in " ".join(
+        done.stdout.split()
+    )
