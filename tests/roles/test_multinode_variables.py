@@ -131,6 +131,8 @@ def real(tmp_path_factory):
         f", 'compute': libvirt_units + nova_compute_units, {contents}",
         cloud_virt="libvirt",
         libvirt_in_effect="qemu",
+        openvswitch_in_effect="system",
+        openvswitch_offloads_in_effect=["tx-udp_tnl-segmentation"],
     )
 
 
@@ -257,6 +259,13 @@ def test_servers_wait_for_ports_that_neutron_tells_of(told, real):
     assert compute.get("os_vif_ovs", "ovsdb_connection") == "tcp:127.0.0.1:6640"
 
 
+def test_free_disks_do_not_decide_where_real_servers_run(told, real):
+    pretended, run = (ini(cloud / "node-1/etc/nova/nova.conf") for cloud in (told, real))
+    assert not pretended.has_option("filter_scheduler", "disk_weight_multiplier")
+    assert run.get("filter_scheduler", "disk_weight_multiplier") == "0"
+    assert run.get("filter_scheduler", "shuffle_best_same_weighed_hosts") == "true"
+
+
 def test_nothing_of_nova_compute_needs_sudo(real):
     compute = ini(real / "node-2/etc/nova/compute.conf")
     for section in ("nova_sys_admin", "privsep_osbrick", "vif_plug_ovs_privileged"):
@@ -287,6 +296,13 @@ def test_what_runs_servers_is_part_of_the_environment(told, real):
     packages = {"libvirt-daemon", "qemu-system-x86", "python3-libvirt"}
     assert packages <= set(variables(real, "node-1")["fingerprint_packages"])
     assert not packages & set(variables(told, "node-1")["fingerprint_packages"])
+
+
+def test_what_cards_do_for_tunnels_is_part_of_it_where_the_kernel_switches(told, real):
+    assert "tunnel_offloads" not in variables(told, "node-1")["fingerprint_spread"]
+    assert variables(real, "node-1")["fingerprint_spread"]["tunnel_offloads"] == {
+        key: ["tx-udp_tnl-segmentation"] for key in NODES
+    }
 
 
 def test_only_computes_need_what_runs_servers(told, real):
