@@ -6,6 +6,9 @@ import json
 import subprocess
 import threading
 
+import pytest
+from virtual_labs import until
+
 from perfci.config import load
 from perfci.lab.model import Node
 from perfci.runs.job import load_job
@@ -144,6 +147,15 @@ class Cloud:
         """Plug a port into the integration bridge of a node, as that of a server would be."""
         gateway = f"{port['ip'].rpartition('.')[0]}.1"
         self.on(node, PLUG.format(space=space, gateway=gateway, tap=f"tap{port['id'][:11]}", mtu=mtu, **port))
+
+    def reaches(self, node, address, **where):
+        """Wait until an address answers; where it does not, say what neutron's services complained of."""
+        try:
+            until(lambda: self.answers(node, address, **where), seconds=240, every=1)
+        except AssertionError:
+            complaints = "grep -h 'ERROR\\|CRITICAL' /var/lib/perfci/logs/neutron-*.log | tail -n 5"
+            said = {name: self.inside.ssh(self.nodes[name], complaints).stdout for name in NODES}
+            pytest.fail(f"{address} does not answer to {node}; neutron's logs say {said}")
 
     def answers(self, node, address, *, space="", size=56):
         """Tell whether an address answers to packets of this size that must not be taken apart."""

@@ -110,7 +110,7 @@ def test_real_tunnels_join_the_computes(cloud, probes):
 
 def test_full_packets_go_through_them(cloud, probes):
     second = probes["ports"][1]["ip"]
-    until(lambda: cloud.answers("node-2", second, space="probe", size=PAYLOAD), seconds=60, every=1)
+    cloud.reaches("node-2", second, space="probe", size=PAYLOAD)
     assert not cloud.answers("node-2", second, space="probe", size=PAYLOAD + 1)
 
 
@@ -141,24 +141,23 @@ def distributed(cloud, probes, outside):
 def test_routers_carry_full_packets_and_lead_out_and_in(cloud, request, router, start):
     made = request.getfixturevalue(router)
     other, space = made["ports"][1]["ip"], f"net-{start}"
-    until(lambda: cloud.answers("node-2", other, space=space, size=PAYLOAD), seconds=120, every=1)
-    until(lambda: cloud.answers("node-3", "203.0.113.1", space=f"net-{start + 1}"), seconds=120, every=1)
-    until(lambda: cloud.answers("node-1", made["floating"]), seconds=120, every=1)
+    cloud.reaches("node-2", other, space=space, size=PAYLOAD)
+    cloud.reaches("node-3", "203.0.113.1", space=f"net-{start + 1}")
+    cloud.reaches("node-1", made["floating"])
 
 
 def test_computes_route_themselves_where_routers_are_distributed(cloud, central, distributed):
-    there = {
-        80: lambda: cloud.answers("node-2", central["ports"][1]["ip"], space="net-80", size=PAYLOAD),
-        90: lambda: cloud.answers("node-2", distributed["ports"][1]["ip"], space="net-90", size=PAYLOAD),
-    }
-    until(lambda: there[80]() and there[90](), seconds=60, every=1)
+    near = {"space": "net-90", "address": distributed["ports"][1]["ip"]}
+    far = {"space": "net-80", "address": central["ports"][1]["ip"]}
+    for path in (near, far):
+        cloud.reaches("node-2", size=PAYLOAD, **path)
     cloud.on("node-1", "systemctl stop perfci-cloud-ovs-vswitchd")
     try:
-        assert there[90]()
-        assert not there[80](), "the network node had no part in it"
+        assert cloud.answers("node-2", size=PAYLOAD, **near)
+        assert not cloud.answers("node-2", size=PAYLOAD, **far), "the network node had no part in it"
     finally:
         cloud.on("node-1", "systemctl start perfci-cloud-ovs-vswitchd")
-    until(there[80], seconds=120, every=1)
+    cloud.reaches("node-2", size=PAYLOAD, **far)
 
 
 def test_what_the_security_group_does_not_allow_is_dropped(cloud, probes):
