@@ -248,6 +248,37 @@ def test_entries_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     assert proc_reader.environment(12, tmp_path) is None
 
 
+def test_where_a_title_was_written_over_the_environment_systemd_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = '$0 = "title"; open F, "/proc/$$/environ"; print <F>'
+    title = subprocess.run(
+        ["/usr/bin/perl", "-e", over], env={"PERFCI_SERVICE": "n-api"}, check=True, capture_output=True
+    ).stdout
+    assert title
+    assert b"=" not in title
+    title += b"\0PERFCI_SERVICE=n-api\0"  # a short title leaves the end as it was
+    unit = "system.slice/system-devstack.slice/devstack@n-api.service"
+    for pid, group in ((12, unit), (13, unit), (14, "user.slice/session-1.scope")):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "environ").write_bytes(title)
+        (tmp_path / str(pid) / "cgroup").write_text(f"1:name=systemd:/node-1/{group}\n0::/node-1/{group}\n")
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(
+        f"""#!/bin/sh
+        echo "$*" >>{tmp_path}/asked
+        echo 'PERFCI_STATE_DIR=/srv "NAME=two words" PERFCI_SERVICE=n-api'
+        """
+    )
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    marks = {"PERFCI_STATE_DIR": "/srv", "NAME": "two words", "PERFCI_SERVICE": "n-api"}
+    assert [proc_reader.environment(pid, tmp_path) for pid in (12, 13, 14)] == [marks, marks, {}]
+    assert (tmp_path / "asked").read_text().splitlines() == [
+        "show --property=Environment --value -- devstack@n-api.service"
+    ]
+
+
 def test_statements_go_on_rising_when_the_database_starts_anew() -> None:
     rising = Rising()
     assert rising.update({"nova": 100}) == {"nova": 100}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
+import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -71,11 +74,39 @@ def processes(proc: Path = Path("/proc")) -> list[Process]:
 
 
 def environment(pid: int, proc: Path = Path("/proc")) -> dict[str, str] | None:
-    """Return a process's environment as it was started, None if it can't be read or is empty."""
+    """Return a process's environment as it was started, None if it can't be read or is empty.
+
+    A program may have written its title over the beginning, as uWSGI does that devstack starts: then it is
+    what systemd says of its unit.
+    """
     text = _read(f"{proc}/{pid}/environ")
     if not text:
         return None
-    pairs = (entry.partition("=") for entry in text.decode(errors="replace").split("\0"))
+    entries = text.decode(errors="replace").split("\0")
+    return _variables(entries) if "=" in entries[0] else _environment_of_unit(_unit(pid, proc))
+
+
+def _unit(pid: int, proc: Path) -> str:
+    """Return the systemd service that a process belongs to, empty where there is none."""
+    parts = (_read(f"{proc}/{pid}/cgroup") or b"").decode(errors="replace").replace("\n", "/").split("/")
+    return next((part for part in reversed(parts) if part.endswith(".service")), "")
+
+
+@cache
+def _environment_of_unit(unit: str) -> dict[str, str]:
+    """Return the environment that systemd gives to a service; its specifiers are filled in."""
+    if not unit:
+        return {}
+    command = ["systemctl", "show", "--property=Environment", "--value", "--", unit]
+    try:
+        shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+        return _variables(shlex.split(shown))
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return {}
+
+
+def _variables(entries: list[str]) -> dict[str, str]:
+    pairs = (entry.partition("=") for entry in entries)
     return {name: value for name, separator, value in pairs if separator}
 
 
