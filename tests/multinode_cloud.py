@@ -12,6 +12,7 @@ from virtual_labs import until
 from perfci.config import load
 from perfci.lab.model import Node
 from perfci.runs.job import load_job
+from perfci.runs.playbook import PlaybookFailed
 from perfci.runs.projects import cloud_parts, cloud_variables, node_playbooks, spread
 
 NODES = ("node-1", "node-2", "node-3")
@@ -109,6 +110,18 @@ class Cloud:
                 name, log=self.folder / f"{name}.log", limit_seconds=1800, variables=self.variables
             )
 
+    def deploy(self):
+        self.play("supplies", "provision", "setup")
+        try:
+            self.play("deploy")
+        except PlaybookFailed as error:
+            pytest.fail(f"{error}\nneutron's logs say {self.complaints()}")
+
+    def complaints(self):
+        """What neutron's services complained of, by node."""
+        command = "grep -h 'ERROR\\|CRITICAL\\|Timeout' /var/lib/perfci/logs/neutron-*.log | tail -n 8 | cut -c 1-300"
+        return {name: self.inside.ssh(self.nodes[name], command).stdout for name in NODES}
+
     def on(self, node, *words):
         done = self.inside.ssh(self.nodes[node], *words, seconds=110)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -153,9 +166,7 @@ class Cloud:
         try:
             until(lambda: self.answers(node, address, **where), seconds=240, every=1)
         except AssertionError:
-            complaints = "grep -h 'ERROR\\|CRITICAL' /var/lib/perfci/logs/neutron-*.log | tail -n 5"
-            said = {name: self.inside.ssh(self.nodes[name], complaints).stdout for name in NODES}
-            pytest.fail(f"{address} does not answer to {node}; neutron's logs say {said}")
+            pytest.fail(f"{address} does not answer to {node}; neutron's logs say {self.complaints()}")
 
     def answers(self, node, address, *, space="", size=56):
         """Tell whether an address answers to packets of this size that must not be taken apart."""

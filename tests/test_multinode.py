@@ -44,7 +44,7 @@ def inside(environ):
 @pytest.fixture(scope="module")
 def cloud(environ, inside):
     made = Cloud(environ, inside, cloud_distributed_routers=True)
-    made.play("supplies", "provision", "setup", "deploy")
+    made.deploy()
     yield made
     made.play("teardown", "reclaim")
 
