@@ -48,6 +48,8 @@ _STACK_ROLE = "devstack"
 _STACK_LOG = "stack.sh.log"
 _STACK_LINES = 150
 """So many last lines of stack.sh's log are about its end."""
+_STACK_COMPLETED = "stack.sh completed"
+"""Stands there where it went well: of several nodes, only those count where it did not."""
 EXCERPT_LINES = 30
 _LEAD_LINES = 1
 
@@ -99,7 +101,8 @@ def _of_stack(logs: Mapping[str, str]) -> Diagnosis | None:
         for name, text in sorted(logs.items())
         if name.endswith(_STACK_LOG)
     }
-    for source, text in ends.items():
+    failed = {name: text for name, text in ends.items() if _STACK_COMPLETED not in text}
+    for source, text in (failed or ends).items():
         if (place := _product_traceback(text)) is not None:
             return Diagnosis(FailureClass.PRODUCT, source, _around(text, place))
         if seen := _STACK_SIGNS.search(text):

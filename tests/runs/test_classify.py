@@ -112,6 +112,19 @@ def test_the_end_of_stack_sh_says_whose_fault_it_was(log, expected):
     assert found.failure_class is expected
 
 
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [(STACK_TRACEBACK, FailureClass.PRODUCT), ("it just stopped\n", FailureClass.UNKNOWN)],
+)
+def test_of_several_nodes_only_those_count_where_stack_sh_failed(log, expected):
+    logs = {
+        "node-1/stack.sh.log": STACK_WHEEL + "stack.sh completed in 300 seconds.\n",
+        "node-2/stack.sh.log": log,
+    }
+    found = diagnose(stage="deploy", role="devstack", message="stack.sh failed", logs=logs)
+    assert found.failure_class is expected
+
+
 def test_a_service_of_devstack_that_could_not_start_is_the_code_under_test():
     logs = {"node-1/stack.sh.log": "n-api did not start\n", "node-1/n-api.log": STACK_TRACEBACK}
     found = diagnose(stage="deploy", role="devstack", message="stack.sh failed", logs=logs)
