@@ -32,6 +32,7 @@ def templar(**changed):
     for file in ("defaults/main.yml", "vars/main.yml"):
         variables |= trusted(yaml.safe_load((ROLE / file).read_text()))
     variables |= {
+        "inventory_hostname": "node-1",
         "provision_address": "192.168.240.11",
         "perfci_git_base": "https://opendev.org",
         "fake_compute_count": 10,
@@ -114,6 +115,97 @@ def test_localrc_can_be_sourced_and_says_what_is_deployed():
         "secret-keystone_admin",
         "secret-mariadb_perfci",
     )
+
+
+# --- several nodes ------------------------------------------------------------------------------------------------
+
+SUBNODES = {"node-2": 3, "node-3": 2}
+
+
+def of_node(node, **changed):
+    """What is set for one node of three, as group variables and the run's inventory have it."""
+    return {
+        "inventory_hostname": node,
+        "provision_address": f"192.168.240.1{node[-1]}",
+        "devstack_controller_address": "192.168.240.11",
+        "devstack_subnodes": SUBNODES,
+        "fake_compute_count": SUBNODES.get(node, 10),
+        **changed,
+    }
+
+
+def value(name, **changed):
+    return templar(**changed).template(trust_as_template(f"{{{{ {name} }}}}"))
+
+
+def test_a_controller_has_all_services_but_computes():
+    found = sourced(local_conf(**of_node("node-1")))
+    assert found["HOST_IP"] == found["SERVICE_HOST"] == "192.168.240.11"
+    alone = sourced(local_conf())
+    services = [one["ENABLED_SERVICES"].split(",") for one in (found, alone)]
+    assert services[0] == [one for one in services[1] if one != "n-cpu"]
+    assert "n-cpu" in services[1]
+    assert set(alone) - set(found) == {"NUMBER_FAKE_NOVA_COMPUTE"}
+    assert not {"MYSQL_HOST", "DATABASE_TYPE"} & set(found)
+
+
+def test_a_sub_node_has_computes_and_everything_else_is_at_the_controller():
+    found = sourced(local_conf(**of_node("node-2")))
+    assert found["HOST_IP"] == "192.168.240.12"
+    at_the_controller = {found[name] for name in ("SERVICE_HOST", "MYSQL_HOST", "RABBIT_HOST")}
+    assert at_the_controller == {"192.168.240.11"}
+    assert found["GLANCE_HOSTPORT"] == "192.168.240.11:9292"
+    assert found["DATABASE_TYPE"] == "mysql"  # else devstack knows no database, and ends at once
+    assert found["ENABLED_SERVICES"] == "n-cpu,q-agt,placement-client"
+    assert found["NUMBER_FAKE_NOVA_COMPUTE"] == "3"
+    controller = sourced(local_conf(**of_node("node-1")))
+    passwords = {name for name in controller if name.endswith("_PASSWORD")}
+    assert {name: found[name] for name in passwords} == {name: controller[name] for name in passwords}
+    assert {found[name] for name in passwords} == {SECRETS[name] for name in value("devstack_passwords")}
+
+
+def test_the_database_of_a_sub_node_is_told_before_devstack_needs_it():
+    """stackrc works out hosts from localrc, so that these lines must stand in it, and not in a section."""
+    lines = sections(local_conf(**of_node("node-3")))["local", "localrc"]
+    assert {"DATABASE_TYPE=mysql", "RABBIT_HOST=192.168.240.11"} <= set(lines)
+
+
+@pytest.mark.parametrize(
+    ("subnodes", "driver", "counts"),
+    [
+        ({}, "fake", (10, 10, 13)),
+        ({}, "libvirt", (10, 1, 3)),
+        (SUBNODES, "fake", (5, 5, 10)),
+        (SUBNODES, "libvirt", (5, 2, 5)),
+    ],
+)
+def test_what_is_waited_for_is_the_whole_cloud(subnodes, driver, counts):
+    names = ("devstack_all_computes", "devstack_all_hypervisors", "devstack_all_agents")
+    changed = {"devstack_subnodes": subnodes, "devstack_virt_driver": driver}
+    assert tuple(value(name, **changed) for name in names) == counts
+
+
+def test_only_what_pretends_on_this_node_is_counted_and_reported():
+    units = value("devstack_agents_units", **of_node("node-2", inventory_hostname_short="node-2"))
+    assert {"--prefix=node-2", "--count=3"} <= set(units[0]["command"])
+    assert "devstack@n-cpu-3" in value("devstack_accounts", **of_node("node-2"))
+    assert "devstack@n-cpu-1" not in value("devstack_accounts", **of_node("node-1"))
+    assert [value("devstack_pretends", **of_node(node)) for node in ("node-1", "node-2")] == [False, True]
+    assert value("devstack_pretends") is True
+
+
+@pytest.mark.parametrize(
+    ("subnodes", "twice"),
+    [(SUBNODES, False), ({"node-2": 11, "node-21": 1}, True), ({"node-2": 1, "node-21": 1}, True)],
+)
+def test_names_that_two_hosts_would_have_are_seen(subnodes, twice):
+    names = value("devstack_all_names", devstack_subnodes=subnodes)
+    assert (len(set(names)) < len(names)) is twice
+
+
+def test_a_sub_node_keeps_the_passwords_that_are_taken_out_of_its_logs():
+    files = {one["path"]: one["content"] for one in value("devstack_password_files")}
+    assert files == {f"/var/lib/perfci/secrets/{name}": secret for name, secret in SECRETS.items()}
 
 
 def test_libvirt_has_no_pretend_computes():
