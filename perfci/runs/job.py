@@ -37,6 +37,9 @@ NAME_LENGTH = 60
 DEVSTACK_SECONDS = 3600
 """How long deploying by devstack may take at least, where the job is made for another kind of cloud."""
 
+DATA_PLANE = "dataplane-"
+"""How the tasks begin that measure what packets feel."""
+
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=NAME_LENGTH)]
 Count = Annotated[int, Field(strict=True, ge=1, le=100_000)]
@@ -72,8 +75,8 @@ class Cloud(_Part):
     """The OpenStack to deploy."""
 
     kind: Kind = "embedded"
-    """`embedded`: all services on the lab's one machine; `multinode`: its parts on several; `devstack`: on a
-    fresh node by devstack."""
+    """`embedded`: all services on the lab's one machine; `multinode`: its parts on several; `devstack`: on
+    fresh nodes by devstack."""
     virt: Virt = "fake"
     """What runs the servers: `fake`, nova's driver that pretends, or `libvirt` with QEMU."""
     computes: Annotated[int, Field(strict=True, ge=1, le=1000)] = 10
@@ -106,8 +109,14 @@ class Cloud(_Part):
 
     def check_nodes(self, nodes: int) -> None:
         """Raise ValueError where the cloud can't be spread over so many nodes."""
-        if self.kind != "multinode":
-            return
+        if self.kind == "multinode":
+            self._check_compute_nodes(nodes)
+        subnodes = nodes - 1
+        if self.kind == "devstack" and self.pretends and self.computes < subnodes:
+            msg = f"cloud.computes: {subnodes} sub-nodes need at least as many, got {self.computes}"
+            raise ValueError(msg)
+
+    def _check_compute_nodes(self, nodes: int) -> None:
         possible = possible_compute_nodes(nodes)
         wanted = usual_compute_nodes(nodes) if self.compute_nodes is None else self.compute_nodes
         if wanted not in possible:
@@ -117,6 +126,11 @@ class Cloud(_Part):
         if self.virt == "fake" and self.computes < wanted:
             msg = f"cloud.computes: {wanted} compute nodes need at least as many, got {self.computes}"
             raise ValueError(msg)
+
+    @property
+    def pretends(self) -> bool:
+        """Whether its computes are those of nova's driver that pretends."""
+        return self.virt == "fake" and self.variables.get("devstack_virt_driver", "fake") == "fake"
 
     @property
     def shape(self) -> dict[str, Any]:
@@ -253,9 +267,10 @@ class Analysis(_Part):
 
 def check_devstack(job: Job) -> None:
     """Raise ValueError for what a cloud of the kind devstack can't have."""
-    if job.nodes != 1:
-        msg = f"nodes: devstack takes one node, got {job.nodes}"
-        raise ValueError(msg)
+    for scenario in job.scenarios:
+        if scenario.task.startswith(DATA_PLANE):
+            msg = f"scenarios: {scenario.task} needs a data plane, and devstack's is not measured"
+            raise ValueError(msg)
     if job.procedure != "hammer":
         msg = f"procedure: {job.procedure} is not for devstack"
         raise ValueError(msg)
@@ -346,6 +361,11 @@ class Job(_Part):
         if self.cloud.kind == "devstack":
             check_devstack(self)
         return self
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether its nodes play different parts of the cloud, which stand in an inventory of the run."""
+        return self.cloud.kind == "multinode" or (self.cloud.kind == "devstack" and self.nodes > 1)
 
     def on(self, kind: Kind) -> Job:
         """Return the job on a cloud of another kind, with series of its own. Raises JobFileInvalid.

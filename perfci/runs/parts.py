@@ -10,6 +10,8 @@ controller:
     3      controller and network, compute, compute and load
     4      controller and network, compute, compute, load
     5      controller, network, compute, compute, load; each further one is a compute
+
+With devstack the first one is all but computes, and all others are these.
 """
 
 from __future__ import annotations
@@ -18,11 +20,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 CONTROLLER, NETWORK, COMPUTE, LOAD = PARTS = ("controller", "network", "compute", "load")
+SEVERAL = "cloud_several"
+"""The inventory group of all nodes of any cloud on several; each part is a group `cloud_<part>` below it."""
 GROUP = "cloud_multinode"
-"""The inventory group of all of them; each part is a group `cloud_<part>` below it."""
+DEVSTACK_GROUP = "cloud_devstack"
+"""Below it, the group of all nodes of a cloud of that kind."""
 MOST_OTHERS = 3
 """Controller, network and load may each have a node of their own."""
 _FIRST_COMPUTE = (0, 1, 1, 2)
@@ -34,7 +39,8 @@ _OWN_NETWORK = 3
 class Parts:
     """The nodes of a cloud by their part; `computes` says how many nova-compute services each compute has.
 
-    With `fake` these are pretend hypervisors, else the one of the machine itself.
+    With `fake` these are pretend hypervisors, else the one of the machine itself. `group` is that of the
+    cloud's kind.
     """
 
     controller: str
@@ -42,6 +48,7 @@ class Parts:
     load: str
     computes: Mapping[str, int]
     fake: bool = True
+    group: str = GROUP
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -61,7 +68,8 @@ class Parts:
             f"cloud_{part}": {"hosts": {node: {} for node in self.nodes if part in self.of(node)}}
             for part in PARTS
         }
-        return {"all": {"children": {GROUP: {"hosts": hosts, "children": groups}}}}
+        of_kind = {self.group: {"hosts": hosts, "children": groups}}
+        return {"all": {"children": {SEVERAL: {"children": of_kind}}}}
 
     def _variables(self, node: str) -> dict[str, Any]:
         pretends = self.fake and node in self.computes
@@ -90,12 +98,32 @@ def assign(nodes: Collection[str], *, computes: int | None, compute_nodes: int |
     wanted = usual_compute_nodes(len(names)) if compute_nodes is None else compute_nodes
     others = len(names) - wanted
     first = _FIRST_COMPUTE[others]
-    carrying = names[first : first + wanted]
-    each, more = divmod(wanted if computes is None else computes, wanted)
     return Parts(
         controller=names[0],
         network=names[1] if others >= _OWN_NETWORK else names[0],
         load=names[-1],
-        computes={node: each + (place < more) for place, node in enumerate(carrying)},
+        computes=_shared(names[first : first + wanted], computes),
         fake=computes is not None,
     )
+
+
+def assign_devstack(nodes: Collection[str], *, computes: int | None) -> Parts:
+    """Say which of these nodes is devstack's controller, with the load; all others are sub-nodes.
+
+    There are two at least. `computes` is as `assign` has it, spread over the sub-nodes.
+    """
+    first, *others = sorted(nodes)
+    return Parts(
+        controller=first,
+        network=first,
+        load=first,
+        computes=_shared(others, computes),
+        fake=computes is not None,
+        group=DEVSTACK_GROUP,
+    )
+
+
+def _shared(nodes: Sequence[str], computes: int | None) -> dict[str, int]:
+    """Spread nova-compute services over nodes as evenly as it goes; None: one for each."""
+    each, more = divmod(len(nodes) if computes is None else computes, len(nodes))
+    return {node: each + (place < more) for place, node in enumerate(nodes)}

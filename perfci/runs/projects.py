@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from perfci.lab.virtual.lab import entering
-from perfci.runs.parts import assign
+from perfci.runs.parts import assign, assign_devstack
 from perfci.runs.playbook import Playbooks
 from perfci.runs.processes import MARK, SERVICE
 from perfci.runs.stages import Stages
@@ -69,9 +69,11 @@ def node_playbooks(settings: Settings, nodes: Iterable[Node], stop: threading.Ev
 def cloud_parts(job: Job, books: Playbooks) -> Parts | None:
     """Say which node plays which part of a job's cloud; None where all is on one."""
     cloud = job.cloud
-    if cloud.kind != "multinode":
+    if not job.has_parts:
         return None
-    computes = cloud.computes if cloud.virt == "fake" else None
+    computes = cloud.computes if cloud.pretends else None
+    if cloud.kind == "devstack":
+        return assign_devstack(books.nodes, computes=computes)
     return assign(books.nodes, computes=computes, compute_nodes=cloud.compute_nodes)
 
 
@@ -109,7 +111,7 @@ def cloud_variables(job: Job, root: Path) -> dict[str, Any]:
         "cloud_services": list(job.cloud.services),
         "cloud_virt": job.cloud.virt,
         # What is spread over several nodes stands in the inventory of the parts, node by node.
-        **({} if job.cloud.kind == "multinode" else {"fake_compute_count": job.cloud.computes}),
+        **({} if job.has_parts else {"fake_compute_count": job.cloud.computes}),
         "openstack_sources": sources,
         "neutron_api_filters": filters,
     }

@@ -55,9 +55,8 @@ def tell(folder, parts, more_tasks=(), told_too="", **more):
     inventory = folder / "inventory"
     (inventory / "group_vars").mkdir(parents=True)
     (inventory / "group_vars" / "all.yml").symlink_to(ROOT / "inventory/embedded/group_vars/all.yml")
-    (inventory / "group_vars" / "cloud_multinode.yml").symlink_to(
-        ROOT / "playbooks/group_vars/cloud_multinode.yml"
-    )
+    for group in ("cloud_several", "cloud_multinode"):
+        (inventory / "group_vars" / f"{group}.yml").symlink_to(ROOT / f"playbooks/group_vars/{group}.yml")
     local = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,

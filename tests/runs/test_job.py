@@ -363,7 +363,7 @@ def test_a_job_can_be_run_on_another_kind_of_cloud(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("nodes: 2", "devstack takes one node, got 2"),
+        ("nodes: 3\ncloud: {computes: 1}", "cloud.computes: 2 sub-nodes need at least as many, got 1"),
         ("cloud: {services: [keystone]}", "devstack has all of them"),
         ("sources: {nova: {version: '1'}}", "sources.nova: devstack takes git and ref alone"),
         ("sources: {nova: {git: g, ref: r, patches: [a]}}", "sources.nova: devstack takes git and ref alone"),
@@ -372,4 +372,19 @@ def test_a_job_can_be_run_on_another_kind_of_cloud(folder: Path) -> None:
 def test_what_devstack_can_not_have_is_told(folder: Path, line: str, problem: str) -> None:
     job = load(folder, f"{ANY_CLOUD}{line}\n")
     with pytest.raises(JobFileInvalid, match=problem):
+        job.on("devstack")
+
+
+def test_devstack_takes_several_nodes_and_one_keeps_its_digest(folder: Path) -> None:
+    several = load(folder, f"{ANY_CLOUD}nodes: 3\ncloud: {{computes: 2}}\n").on("devstack")
+    assert (several.nodes, several.has_parts) == (3, True)
+    one = load(folder, ANY_CLOUD).on("devstack")
+    assert not one.has_parts
+    assert one.job_digest == "4e2419c98ca1"
+
+
+def test_nothing_of_a_data_plane_is_measured_on_devstack(folder: Path) -> None:
+    (folder / "tasks" / "dataplane-east-west.yml.j2").touch()
+    job = load(folder, ANY_CLOUD.replace("task: ports", "task: dataplane-east-west"))
+    with pytest.raises(JobFileInvalid, match="dataplane-east-west needs a data plane"):
         job.on("devstack")

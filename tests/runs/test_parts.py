@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfci.runs.parts import PARTS, assign, possible_compute_nodes, usual_compute_nodes
+from perfci.runs.parts import PARTS, assign, assign_devstack, possible_compute_nodes, usual_compute_nodes
 
 
 def nodes(count):
@@ -55,8 +55,16 @@ def test_everything_is_played_and_all_computes_are_there(data):
     assert min(parts.computes.values()) >= 1
 
 
+def inventory(parts):
+    (several,) = parts.inventory()["all"]["children"].items()
+    assert several[0] == "cloud_several"
+    (of_kind,) = several[1]["children"].items()
+    return of_kind
+
+
 def test_what_ansible_is_told():
-    told = assign(nodes(3), computes=5).inventory()["all"]["children"]["cloud_multinode"]
+    kind, told = inventory(assign(nodes(3), computes=5))
+    assert kind == "cloud_multinode"
     assert told["hosts"] == {
         "node-1": {"cloud_parts": ["controller", "network"]},
         "node-2": {"cloud_parts": ["compute"], "fake_compute_count": 3},
@@ -73,5 +81,24 @@ def test_what_ansible_is_told():
 def test_a_hypervisor_that_does_not_pretend_is_the_node_itself():
     parts = assign(nodes(3), computes=None)
     assert parts.computes == {"node-2": 1, "node-3": 1}
-    told = parts.inventory()["all"]["children"]["cloud_multinode"]
+    _, told = inventory(parts)
     assert all("fake_compute_count" not in host for host in told["hosts"].values())
+
+
+def test_with_devstack_the_first_node_is_all_but_a_compute():
+    parts = assign_devstack(["node-3", "node-1", "node-2"], computes=5)
+    assert {node: parts.of(node) for node in parts.nodes} == {
+        "node-1": ("controller", "network", "load"),
+        "node-2": ("compute",),
+        "node-3": ("compute",),
+    }
+    assert parts.computes == {"node-2": 3, "node-3": 2}
+    kind, told = inventory(parts)
+    assert kind == "cloud_devstack"
+    assert told["hosts"]["node-3"] == {"cloud_parts": ["compute"], "fake_compute_count": 2}
+    assert "fake_compute_count" not in told["hosts"]["node-1"]
+
+
+def test_a_sub_node_under_libvirt_is_the_hypervisor_itself():
+    parts = assign_devstack(nodes(3), computes=None)
+    assert (parts.computes, parts.fake) == ({"node-2": 1, "node-3": 1}, False)

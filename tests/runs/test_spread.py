@@ -13,17 +13,32 @@ from perfci.runs.projects import PARTS_FILE, cloud_parts, cloud_variables, sprea
 SCENARIOS = ({"task": "keystone-authenticate", "times": 1},)
 
 
-def job(kind, nodes=1):
+def job(kind, nodes=1, **cloud):
     return Job.model_validate(
-        {"name": "try", "cloud": {"kind": kind, "computes": 5}, "nodes": nodes, "scenarios": SCENARIOS}
+        {
+            "name": "try",
+            "cloud": {"kind": kind, "computes": 5, **cloud},
+            "nodes": nodes,
+            "scenarios": SCENARIOS,
+        }
     )
 
 
-def test_a_cloud_on_one_node_has_no_parts(project):
-    books = project.playbooks()
-    assert cloud_parts(job("embedded"), books) is None
+@pytest.mark.parametrize("kind", ["embedded", "devstack"])
+def test_a_cloud_on_one_node_has_no_parts(project, kind):
+    books = replace(project.playbooks(), nodes=("node-1",) if kind == "devstack" else ())
+    assert cloud_parts(job(kind), books) is None
     assert spread(books, None, project.root) is books
-    assert cloud_variables(job("embedded"), project.root)["fake_compute_count"] == 5
+    assert cloud_variables(job(kind), project.root)["fake_compute_count"] == 5
+
+
+def test_several_nodes_by_devstack_are_a_controller_and_sub_nodes(project):
+    books = replace(project.playbooks(), nodes=("node-2", "node-1", "node-3"))
+    parts = cloud_parts(job("devstack", 3), books)
+    assert (parts.controller, parts.load, parts.computes) == ("node-1", "node-1", {"node-2": 3, "node-3": 2})
+    assert "fake_compute_count" not in cloud_variables(job("devstack", 3), project.root)
+    real = job("devstack", 3, computes=1, variables={"devstack_virt_driver": "libvirt"})
+    assert not cloud_parts(real, books).fake
 
 
 def test_the_parts_are_kept_with_the_run(project):
