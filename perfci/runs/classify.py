@@ -49,7 +49,7 @@ _STACK_LOG = "stack.sh.log"
 _STACK_LINES = 150
 """So many last lines of stack.sh's log are about its end."""
 _STACK_COMPLETED = "stack.sh completed"
-"""Stands there where it went well: of several nodes, only those count where it did not."""
+"""Stands in its summary where it went well: of several nodes, only those count where it did not."""
 EXCERPT_LINES = 30
 _LEAD_LINES = 1
 
@@ -101,7 +101,9 @@ def _of_stack(logs: Mapping[str, str]) -> Diagnosis | None:
         for name, text in sorted(logs.items())
         if name.endswith(_STACK_LOG)
     }
-    failed = {name: text for name, text in ends.items() if _STACK_COMPLETED not in text}
+    failed = {
+        name: text for name, text in ends.items() if _STACK_COMPLETED not in logs.get(f"{name}.summary", "")
+    }
     for source, text in (failed or ends).items():
         if (place := _product_traceback(text)) is not None:
             return Diagnosis(FailureClass.PRODUCT, source, _around(text, place))

@@ -118,7 +118,8 @@ def test_the_end_of_stack_sh_says_whose_fault_it_was(log, expected):
 )
 def test_of_several_nodes_only_those_count_where_stack_sh_failed(log, expected):
     logs = {
-        "node-1/stack.sh.log": STACK_WHEEL + "stack.sh completed in 300 seconds.\n",
+        "node-1/stack.sh.log": STACK_WHEEL,
+        "node-1/stack.sh.log.summary": "2026-11-21 21:00:54.149 | stack.sh completed in 745 seconds.\n",
         "node-2/stack.sh.log": log,
     }
     found = diagnose(stage="deploy", role="devstack", message="stack.sh failed", logs=logs)
