@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 
 import pytest
@@ -122,8 +121,8 @@ class Cloud:
         command = "grep -h 'ERROR\\|CRITICAL\\|Timeout' /var/lib/perfci/logs/neutron-*.log | tail -n 8 | cut -c 1-300"
         return {name: self.inside.ssh(self.nodes[name], command).stdout for name in NODES}
 
-    def on(self, node, *words):
-        done = self.inside.ssh(self.nodes[node], *words, seconds=110)
+    def on(self, node, *words, given=None):
+        done = self.inside.ssh(self.nodes[node], *words, seconds=110, given=given)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
@@ -134,27 +133,7 @@ class Cloud:
             f"cat > /tmp/script.py && OS_CLIENT_CONFIG_FILE={place}/clouds.yaml OS_CLOUD=perfci "
             f"{place}/venvs/*/bin/python /tmp/script.py {' '.join(words)}"
         )
-        options = [
-            "-F",
-            "none",
-            "-i",
-            self.inside.key,
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "StrictHostKeyChecking=yes",
-        ]
-        options += ["-o", f"UserKnownHostsFile={self.inside.key.with_name('known_hosts')}"]
-        login = f"root@{self.nodes[self.parts.controller].address}"
-        done = subprocess.run(
-            self.inside.command("ssh", *options, login, command),
-            input=script,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=110,
-        )
-        return json.loads(done.stdout)
+        return json.loads(self.on(self.parts.controller, command, given=script))
 
     def plug(self, node, space, port, mtu):
         """Plug a port into the integration bridge of a node, as that of a server would be."""

@@ -6,31 +6,16 @@ Needs root, and PERFCI_GIT_BASE with devstack and the services; takes half an ho
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from virtual_labs import perfci, project_for_nights
+from virtual_labs import GIT_BASE, needs_devstack, perfci, project_for_nights
 
-from perfci.lab.virtual.lab import PROGRAMS
-from perfci.lab.virtual.plan import Kind
 from perfci.results.archive import read_archive
 from perfci.results.model import TOTAL, Metric
 
-MISSING = [program for program in PROGRAMS[Kind.NSPAWN] if not shutil.which(program)]
-BASE = os.environ.get("PERFCI_GIT_BASE", "")
-pytestmark = [
-    pytest.mark.devstack,
-    pytest.mark.slow,
-    pytest.mark.timeout(7200),
-    pytest.mark.skipif(
-        not BASE, reason="set PERFCI_GIT_BASE to a URL or folder with openstack/devstack and so on"
-    ),
-    pytest.mark.skipif(os.geteuid() != 0, reason="the virtual lab needs root"),
-    pytest.mark.skipif(bool(MISSING), reason=f"the virtual lab needs {', '.join(MISSING)}"),
-]
+pytestmark = needs_devstack
 STAGES = ["reserve", "provision", "deploy", "hammer", "collect", "release", "reclaim"]
 
 
@@ -38,7 +23,7 @@ STAGES = ["reserve", "provision", "deploy", "hammer", "collect", "release", "rec
 def environ(tmp_path_factory):
     return {
         **project_for_nights(tmp_path_factory.mktemp("d"), kept=("images", "mirror")),
-        "PERFCI_GIT_BASE": BASE,
+        "PERFCI_GIT_BASE": GIT_BASE,
     }
 
 

@@ -6,24 +6,15 @@ The machines are nspawn nodes of the virtual lab, so this needs root. Nights on 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 
 import pytest
 from multinode_cloud import NODES, OUTSIDE, PAYLOAD, PORTS, ROUTED, STATUS, TENANT_MTU, Cloud
-from virtual_labs import Inside, perfci, project_for_nights, until
+from virtual_labs import Inside, needs_nspawn, perfci, project_for_nights, until
 
-from perfci.lab.virtual.lab import PROGRAMS
-from perfci.lab.virtual.plan import Kind, Plan
+from perfci.lab.virtual.plan import Plan
 
-MISSING = [program for program in PROGRAMS[Kind.NSPAWN] if not shutil.which(program)]
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(3600),
-    pytest.mark.skipif(os.geteuid() != 0, reason="the virtual lab needs root"),
-    pytest.mark.skipif(bool(MISSING), reason=f"the virtual lab needs {', '.join(MISSING)}"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600), *needs_nspawn]
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -177,6 +178,18 @@ def test_nodes_come_up_tuned_and_fingerprinted(provisioned, node):
     assert json.loads(provisioned.ssh(node, "cat", TUNING))
     assert provisioned.status(node)["next_boot"] == "disk"
     assert not provisioned.orders(node).exists()
+
+
+def test_packages_are_kept_for_the_next_image_and_not_in_this_one(provisioned):
+    images = Path(SMALL_IMAGE["os_image_folder"])
+    kept = {file.name.partition("_")[0] for file in (images / "packages").glob("*.deb")}
+    image = max(images.glob("os-*/image.json"), key=lambda file: file.stat().st_mtime).parent
+    installed = {
+        line.split()[0].partition(":")[0] for line in (image / "packages.txt").read_text().splitlines()
+    }
+    assert installed - kept == set()
+    with tarfile.open(image / "root.tar.gz") as root:
+        assert not [name for name in root.getnames() if name.endswith(".deb")]
 
 
 def test_services_of_the_packages_do_not_run(provisioned):

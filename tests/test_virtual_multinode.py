@@ -6,29 +6,19 @@ The machines are nspawn nodes of the virtual lab, so this needs root; see test_v
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import tarfile
 from pathlib import Path
 
 import pytest
 import yaml
 from multinode_cloud import NODES
-from virtual_labs import perfci, project_for_nights
+from virtual_labs import needs_nspawn, perfci, project_for_nights
 
-from perfci.lab.virtual.lab import PROGRAMS
-from perfci.lab.virtual.plan import Kind
 from perfci.results.archive import read_archive
 from perfci.results.leftovers import read_leftovers
 from perfci.results.model import TOTAL, Metric
 
-MISSING = [program for program in PROGRAMS[Kind.NSPAWN] if not shutil.which(program)]
-pytestmark = [
-    pytest.mark.virtual,
-    pytest.mark.timeout(3600),
-    pytest.mark.skipif(os.geteuid() != 0, reason="the virtual lab needs root"),
-    pytest.mark.skipif(bool(MISSING), reason=f"the virtual lab needs {', '.join(MISSING)}"),
-]
+pytestmark = [pytest.mark.virtual, pytest.mark.timeout(3600), *needs_nspawn]
 
 
 @pytest.fixture(scope="module")

@@ -7,28 +7,19 @@ and kept in the checkout's state folder.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import pytest
-from virtual_labs import perfci, project_for_nights
+from virtual_labs import needs_nspawn, perfci, project_for_nights
 
 from perfci.config import load
-from perfci.lab.virtual.lab import PROGRAMS, site_name
-from perfci.lab.virtual.plan import Kind
+from perfci.lab.virtual.lab import site_name
 from perfci.results.archive import read_archive
 from perfci.results.model import TOTAL, Metric
 from perfci.runs.controller import Controller
 from perfci.runs.processes import processes_of, run_of
 
-MISSING = [program for program in PROGRAMS[Kind.NSPAWN] if not shutil.which(program)]
-pytestmark = [
-    pytest.mark.virtual,
-    pytest.mark.timeout(3600),
-    pytest.mark.skipif(os.geteuid() != 0, reason="the virtual lab needs root"),
-    pytest.mark.skipif(bool(MISSING), reason=f"the virtual lab needs {', '.join(MISSING)}"),
-]
+pytestmark = [pytest.mark.virtual, pytest.mark.timeout(3600), *needs_nspawn]
 STAGES = ["reserve", "provision", "deploy", "hammer", "collect", "release", "reclaim"]
 
 

@@ -17,6 +17,7 @@ from free_ports import port_base
 
 from perfci.lab.virtual import site
 from perfci.lab.virtual.folders import LabFolder
+from perfci.lab.virtual.lab import PROGRAMS
 from perfci.lab.virtual.plan import BMC_USERNAME, Kind, Plan, PlannedNode
 
 if TYPE_CHECKING:
@@ -25,6 +26,23 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).parents[1]
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a virtual lab needs root")
+_MISSING = [program for program in PROGRAMS[Kind.NSPAWN] if not shutil.which(program)]
+needs_nspawn = [
+    needs_root,
+    pytest.mark.skipif(bool(_MISSING), reason=f"the virtual lab needs {', '.join(_MISSING)}"),
+]
+"""Marks of tests on nspawn nodes."""
+GIT_BASE = os.environ.get("PERFCI_GIT_BASE", "")
+needs_devstack = [
+    pytest.mark.devstack,
+    pytest.mark.slow,
+    pytest.mark.timeout(7200),
+    pytest.mark.skipif(
+        not GIT_BASE, reason="set PERFCI_GIT_BASE to a URL or folder with openstack/devstack and so on"
+    ),
+    *needs_nspawn,
+]
+"""Marks of nights on clouds by devstack."""
 
 
 def plan(size=4, kind=Kind.NSPAWN, network="192.168.240.0/24", state="/srv/state", project="/srv") -> Plan:
@@ -107,8 +125,10 @@ class Inside:
         command = self.command("ipmitool", *login, *secret, *words)
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
 
-    def ssh(self, node: PlannedNode, *words: str, seconds: float = 30) -> subprocess.CompletedProcess[str]:
-        """Run a command on a node whose host key must be the one that the lab made."""
+    def ssh(
+        self, node: PlannedNode, *words: str, seconds: float = 30, given: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command on a node whose host key must be the one that the lab made; `given` is its input."""
         options = {
             "BatchMode": "yes",
             "ConnectTimeout": "5",
@@ -120,7 +140,9 @@ class Inside:
         flags = [flag for name, value in options.items() for flag in ("-o", f"{name}={value}")]
         login = ["-F", "none", "-i", self.key, f"root@{node.address}"]
         command = self.command("ssh", *flags, *login, *words)
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
+        return subprocess.run(
+            command, input=given, capture_output=True, text=True, check=False, timeout=seconds
+        )
 
 
 STATE = Path(os.environ.get("PERFCI_STATE_DIR", PROJECT / "state"))

@@ -271,6 +271,8 @@ def test_where_a_title_was_written_over_the_environment_systemd_is_asked_once(
         """
     )
     systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    assert proc_reader.environment(12, tmp_path) == {}, "where it can't be asked, nobody is told"
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     marks = {"PERFCI_STATE_DIR": "/srv", "NAME": "two words", "PERFCI_SERVICE": "n-api"}
     assert [proc_reader.environment(pid, tmp_path) for pid in (12, 13, 14)] == [marks, marks, {}]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from role_plays import LOCAL
+from role_plays import play as run_play
 
 from perfci.runs.parts import assign_devstack
 
@@ -43,8 +42,7 @@ def play(folder, nodes, parts=None):
     for group in ("cloud_several", "cloud_multinode", "cloud_devstack"):
         (groups / f"{group}.yml").symlink_to(ROOT / f"playbooks/group_vars/{group}.yml")
     local = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
+        **LOCAL,
         "perfci_state_dir": f"{folder}/{{{{ inventory_hostname }}}}",
     }
     hosts = {name: {"provision_address": NODES[name], **local} for name in nodes}
@@ -79,20 +77,7 @@ def play(folder, nodes, parts=None):
             },
         },
     ]
-    playbook = folder / "play.yml"
-    playbook.write_text(yaml.safe_dump([{"hosts": "cloud", "name": "Try", "tasks": tasks}]))
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), str(playbook)],
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_HOME": str(folder / "ansible"),
-        },
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    done = run_play(folder, inventory, tasks=tasks)
     assert done.returncode == 0, done.stdout + done.stderr
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in nodes}
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from configparser import RawConfigParser
 from pathlib import Path
 
 import pytest
 import yaml
+from role_plays import LOCAL
+from role_plays import play as run_play
 
 from perfci.runs.parts import assign
 
@@ -58,8 +58,7 @@ def tell(folder, parts, more_tasks=(), told_too="", **more):
     for group in ("cloud_several", "cloud_multinode"):
         (inventory / "group_vars" / f"{group}.yml").symlink_to(ROOT / f"playbooks/group_vars/{group}.yml")
     local = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
+        **LOCAL,
         "openvswitch_in_effect": "netdev",
         "tunnel_mtu": 9000,
         "perfci_state_dir": f"{folder}/{{{{ inventory_hostname }}}}",
@@ -86,20 +85,7 @@ def tell(folder, parts, more_tasks=(), told_too="", **more):
             },
         },
     ]
-    playbook = folder / "play.yml"
-    playbook.write_text(yaml.safe_dump([{"hosts": "cloud", "name": "Try", "tasks": tasks}]))
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), str(playbook)],
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_HOME": str(folder / "ansible"),
-        },
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    done = run_play(folder, inventory, tasks=tasks)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from role_plays import LOCAL
+from role_plays import play as run_play
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -24,26 +26,12 @@ def lab(tmp_path):
         run_dir = controller / "runs" / "r1"
 
         def play(self, *tasks, **variables):
-            local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
             (tmp_path / "hosts.yml").write_text(
                 yaml.safe_dump(
-                    {"cloud": {"hosts": {"node-1": {}}, "vars": {**local, **self.places, **variables}}}
+                    {"cloud": {"hosts": {"node-1": {}}, "vars": {**LOCAL, **self.places, **variables}}}
                 )
             )
-            playbook = tmp_path / "play.yml"
-            playbook.write_text(yaml.safe_dump([{"name": "Try", "hosts": "cloud", "tasks": list(tasks)}]))
-            return subprocess.run(
-                [str(BIN / "ansible-playbook"), "-i", str(tmp_path / "hosts.yml"), str(playbook)],
-                env={
-                    **os.environ,
-                    "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-                    "ANSIBLE_HOME": str(tmp_path / "ansible"),
-                },
-                capture_output=True,
-                text=True,
-                timeout=100,
-                check=False,
-            )
+            return run_play(tmp_path, tmp_path / "hosts.yml", tasks=list(tasks))
 
         @property
         def places(self):

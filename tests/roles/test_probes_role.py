@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from ovs_machines import MISSING
+from role_plays import LOCAL
+from role_plays import play as run_play
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,31 +35,12 @@ def play(tmp_path: Path):
                 "probes_host_key": str(folder / "host_key.pub"),
                 "probes_authorized_keys": str(folder / "ssh" / "authorized_keys"),
             }
-        local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
         children = {group: {"hosts": {name: {} for name in names}} for group, names in GROUPS.items()}
-        return {"cloud": {"hosts": hosts, "vars": local, "children": children}}
+        return {"cloud": {"hosts": hosts, "vars": LOCAL, "children": children}}
 
     def run() -> str:
         (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory()))
-        roles = [{"name": "Try", "hosts": "cloud", "gather_facts": False, "roles": ["probes"]}]
-        (tmp_path / "play.yml").write_text(yaml.safe_dump(roles))
-        done = subprocess.run(
-            [
-                str(Path(sys.executable).parent / "ansible-playbook"),
-                "-i",
-                str(tmp_path / "hosts.yml"),
-                str(tmp_path / "play.yml"),
-            ],
-            env={
-                **os.environ,
-                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-                "ANSIBLE_HOME": str(tmp_path / "ansible"),
-            },
-            capture_output=True,
-            text=True,
-            timeout=110,
-            check=False,
-        )
+        done = run_play(tmp_path, tmp_path / "hosts.yml", gather_facts=False, roles=["probes"])
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

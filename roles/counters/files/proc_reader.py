@@ -83,7 +83,12 @@ def environment(pid: int, proc: Path = Path("/proc")) -> dict[str, str] | None:
     if not text:
         return None
     entries = text.decode(errors="replace").split("\0")
-    return _variables(entries) if "=" in entries[0] else _environment_of_unit(_unit(pid, proc))
+    if "=" in entries[0]:
+        return _variables(entries)
+    try:
+        return _environment_of_unit(_unit(pid, proc))
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return {}
 
 
 def _unit(pid: int, proc: Path) -> str:
@@ -94,15 +99,15 @@ def _unit(pid: int, proc: Path) -> str:
 
 @cache
 def _environment_of_unit(unit: str) -> dict[str, str]:
-    """Return the environment that systemd gives to a service; its specifiers are filled in."""
+    """Return the environment that systemd gives to a service; its specifiers are filled in.
+
+    Raises OSError, SubprocessError and ValueError, so that what failed is not remembered.
+    """
     if not unit:
         return {}
     command = ["systemctl", "show", "--property=Environment", "--value", "--", unit]
-    try:
-        shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
-        return _variables(shlex.split(shown))
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return {}
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+    return _variables(shlex.split(shown))
 
 
 def _variables(entries: list[str]) -> dict[str, str]:
