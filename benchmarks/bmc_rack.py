@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from bmc_addresses import PASSWORD, USERNAME, addresses
 
-from perfci.lab.virtual.ipmi import BootFlags, Faults, Limits, VirtualBmc
+from perfci.lab.virtual.ipmi import BootFlags, Faults, SessionLimits, VirtualBmc
 from perfci.lab.virtual.machine import BootFrom
 from perfci.lab.virtual.null import NullMachine
 
@@ -36,7 +36,7 @@ class Rack:
                 machine,
                 boot=boot,
                 faults=Faults(),
-                limits=Limits(cycle_seconds=CYCLE_SECONDS),
+                limits=SessionLimits(cycle_seconds=CYCLE_SECONDS),
             )
             await bmc.listen(address)
             self.bmcs.append(bmc)

@@ -165,7 +165,7 @@ class Grafana(_Section):
         return _secret("grafana.token_file", self.token, self.token_file)
 
 
-class Ledger(_Section):
+class LedgerSettings(_Section):
     """Where reservations are written down."""
 
     url: str | None = None
@@ -192,7 +192,7 @@ class Ledger(_Section):
         return _secret("ledger.password_file", self.password, self.password_file)
 
 
-class Limits(_Section):
+class LimitSettings(_Section):
     """What a run may take, and from where on the lab counts as unfit to measure."""
 
     run_hours: Hours = 6
@@ -230,8 +230,8 @@ class Settings(BaseSettings):
     influx: Influx = Influx()
     mail: Mail = Mail()
     grafana: Grafana = Grafana()
-    ledger: Ledger = Ledger()
-    limits: Limits = Limits()
+    ledger: LedgerSettings = LedgerSettings()
+    limits: LimitSettings = LimitSettings()
 
     PATHS: ClassVar[tuple[tuple[str, ...], ...]] = (
         ("root_dir",),

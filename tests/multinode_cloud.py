@@ -10,9 +10,9 @@ from virtual_labs import until
 
 from perfci.config import load
 from perfci.lab.model import Node
-from perfci.runs.job import load_job
-from perfci.runs.playbook import PlaybookFailed
-from perfci.runs.projects import cloud_parts, cloud_variables, node_playbooks, spread
+from perfci.runs.ansible.lab_playbooks import cloud_parts, cloud_variables, node_playbooks, spread
+from perfci.runs.ansible.playbook import PlaybookFailed
+from perfci.runs.jobs.model import load_job
 
 NODES = ("node-1", "node-2", "node-3")
 TENANT_MTU = 9000 - 50

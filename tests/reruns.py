@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import archives
 
-from perfci.analysis.confirm import Side
+from perfci.analysis.sequential_test import Side
 from perfci.results.archive import read_record
 from perfci.results.model import Validity
-from perfci.runs.confirm import Nodes
+from perfci.runs.verdicts.reruns import Nodes
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
     from pathlib import Path
 
-    from perfci.runs.job import Job
+    from perfci.runs.jobs.model import Job
 
 OLD_CODE = "aaaaaaaaaaaa"
 

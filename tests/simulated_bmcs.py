@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from perfci.lab.bmc.base import Target
-from perfci.lab.virtual.ipmi import BootFlags, Faults, Limits, VirtualBmc
+from perfci.lab.virtual.ipmi import BootFlags, Faults, SessionLimits, VirtualBmc
 from perfci.lab.virtual.null import NullMachine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 USERNAME, PASSWORD = "perfci", "s3cret-of-bmc"
-QUICK = Limits(sessions=4, reset_seconds=0.3, cycle_seconds=0.05)
+QUICK = SessionLimits(sessions=4, reset_seconds=0.3, cycle_seconds=0.05)
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Simulated:
 
 @asynccontextmanager
 async def simulated(
-    node: str = "node-1", *, limits: Limits = QUICK, console: object = None, **faults: object
+    node: str = "node-1", *, limits: SessionLimits = QUICK, console: object = None, **faults: object
 ) -> AsyncIterator[Simulated]:
     """Start one BMC on a free port; it is gone when the context ends."""
     boot = BootFlags()
@@ -55,7 +55,7 @@ def with_wrong_password(target: Target) -> Target:
 class Thread:
     """BMCs in a loop of their own, for tests of programs that have none."""
 
-    def __init__(self, *nodes: str, limits: Limits = QUICK) -> None:
+    def __init__(self, *nodes: str, limits: SessionLimits = QUICK) -> None:
         self._nodes, self._limits = nodes, limits
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from nights import BOOT, JOB, LAB, PATCH, PORTS, SLOW, History, seconds_key, statements_key
 
 from perfci.analysis.types import Judgement, Outcome, RunPoint, SeriesHistory
-from perfci.report.model import Canary, Failure, Mark, RunReport, SiteData, Stage, Tone
+from perfci.report.model import Canary, Mark, PageTone, ReportedFailure, ReportedStage, RunReport, SiteData
 
 __all__ = ["JOB", "LAB", "site_data"]
 
@@ -38,19 +38,28 @@ def site_data() -> SiteData:
             for (action, scenario), factor in SLOW.items():
                 label = f"+{100 * (factor - 1):.0f} %" if slowed else "back"
                 marks.append(
-                    Mark(seconds_key(action, scenario), run.run_id, label, Tone.BAD if slowed else Tone.GOOD)
+                    Mark(
+                        seconds_key(action, scenario),
+                        run.run_id,
+                        label,
+                        PageTone.BAD if slowed else PageTone.GOOD,
+                    )
                 )
     reports[-3] = replace(
         reports[-3],
         judgements=(),
-        failure=Failure(
+        failure=ReportedFailure(
             "deploy",
             "product",
             "status 500 instead of 200",
             "neutron-api.log",
             "Traceback\n  password=hunter22",
         ),
-        stages=(Stage("reserve", 0.2), Stage("deploy", 140.0, ok=False), Stage("release", 1.0)),
+        stages=(
+            ReportedStage("reserve", 0.2),
+            ReportedStage("deploy", 140.0, ok=False),
+            ReportedStage("release", 1.0),
+        ),
     )
     judgements = {one.key: one for one in history.judgements()}
     statements = _statements(history)
@@ -58,7 +67,7 @@ def site_data() -> SiteData:
 
 
 def _report(run, judgements: tuple[Judgement, ...]) -> RunReport:
-    stages = tuple(Stage(name, seconds) for name, seconds in STAGES)
+    stages = tuple(ReportedStage(name, seconds) for name, seconds in STAGES)
     canaries = tuple(
         Canary("node-1", name, usual * 0.99, usual * 1.02, usual)
         for name, usual in (("cpu", 0.41), ("memory", 0.22), ("disk", 0.012), ("mariadb", 0.0009))

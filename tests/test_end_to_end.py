@@ -14,10 +14,10 @@ from free_ports import port_base
 from perfci.config import load
 from perfci.results.archive import read_archive
 from perfci.results.model import TOTAL, Metric
-from perfci.runs.controller import Controller
-from perfci.runs.processes import processes_of
-from perfci.runs.projects import playbooks
-from perfci.runs.services import start_controller, stop_controller
+from perfci.runs.ansible.embedded_influx import start_controller, stop_controller
+from perfci.runs.ansible.lab_playbooks import playbooks
+from perfci.runs.state.processes import processes_of
+from perfci.runs.verdicts.lab_services import LabServices
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 REPOSITORY = Path(__file__).parents[1]
@@ -56,7 +56,7 @@ def run(environ):
 
 @pytest.fixture
 def controller(environ):
-    return Controller(load(environ=environ))
+    return LabServices(load(environ=environ))
 
 
 def test_the_night_ends_well(run):

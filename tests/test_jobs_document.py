@@ -11,8 +11,19 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from perfci.runs.job import Analysis, Cloud, Confirm, Filter, Job, JobMail, Limits, Scenario, Source, jobs
-from perfci.runs.procedures import DbMigration, KnownChange, Seeded
+from perfci.runs.jobs.model import (
+    Analysis,
+    Cloud,
+    Confirm,
+    Filter,
+    Job,
+    JobMail,
+    Scenario,
+    Source,
+    StageLimits,
+    jobs,
+)
+from perfci.runs.jobs.procedures import DbMigration, KnownChange, Seeded
 
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENT = (REPOSITORY / "docs" / "jobs.md").read_text(encoding="utf-8")
@@ -22,7 +33,7 @@ MODELS = (
     Cloud,
     Source,
     Filter,
-    Limits,
+    StageLimits,
     Scenario,
     DbMigration,
     Seeded,

@@ -14,7 +14,7 @@ from free_ports import port_base
 from perfci.config import load
 from perfci.results.archive import read_archive
 from perfci.results.model import Metric
-from perfci.runs.controller import Controller
+from perfci.runs.verdicts.lab_services import LabServices
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 REPOSITORY = Path(__file__).parents[1]
@@ -85,7 +85,7 @@ def run(tmp_path_factory):
         assert done.stdout, done.stderr
         return json.loads(done.stdout)
 
-    yield perfci("run", "untidy"), Controller(load(environ=environ))
+    yield perfci("run", "untidy"), LabServices(load(environ=environ))
     assert perfci("clean")["ended"] == [], "the night left something running"
 
 

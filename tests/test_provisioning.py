@@ -20,7 +20,7 @@ import pytest
 from virtual_labs import NO_TRACES, PROJECT, SMALL_IMAGE, Inside, needs_root, plan, traces
 
 from perfci.lab.virtual import lab
-from perfci.lab.virtual.plan import Firmware, Kind
+from perfci.lab.virtual.plan import Firmware, MachineKind
 
 PROGRAMS = ("ip", "nsenter", "busybox", "ssh")
 missing = [program for program in PROGRAMS if not shutil.which(program)]
@@ -148,7 +148,7 @@ def laboratory(folder, size, kind, firmware=Firmware.BIOS, **variables):
 def controller(tmp_path_factory):
     if not shutil.which("systemd-nspawn"):
         pytest.skip("not installed: systemd-nspawn")
-    with laboratory(tmp_path_factory.mktemp("prov"), 4, Kind.NSPAWN) as found:
+    with laboratory(tmp_path_factory.mktemp("prov"), 4, MachineKind.NSPAWN) as found:
         yield found
 
 
@@ -285,7 +285,7 @@ def test_taking_back_twice_and_without_wiping(provisioned):
 )
 def test_a_machine_with_real_firmware(tmp_path_factory):
     """Power-on by IPMI, DHCP, iPXE, kernel and ramdisk by HTTP, the image on its disk, its own boot loader, SSH."""
-    with laboratory(tmp_path_factory.mktemp("qemu"), 1, Kind.QEMU) as controller:
+    with laboratory(tmp_path_factory.mktemp("qemu"), 1, MachineKind.QEMU) as controller:
         done = controller.play("provision")
         assert done.returncode == 0, done.stdout
         result = controller.result("node-1")

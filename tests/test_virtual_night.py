@@ -16,8 +16,8 @@ from perfci.config import load
 from perfci.lab.virtual.lab import site_name
 from perfci.results.archive import read_archive
 from perfci.results.model import TOTAL, Metric
-from perfci.runs.controller import Controller
-from perfci.runs.processes import processes_of, run_of
+from perfci.runs.state.processes import processes_of, run_of
+from perfci.runs.verdicts.lab_services import LabServices
 
 pytestmark = [pytest.mark.virtual, pytest.mark.timeout(3600), *needs_nspawn]
 STAGES = ["reserve", "provision", "deploy", "hammer", "collect", "release", "reclaim"]
@@ -44,7 +44,7 @@ def run(environ, lab):
 
 @pytest.fixture
 def controller(environ):
-    return Controller(load(environ={**environ, "PERFCI_LAB": "virtual"}))
+    return LabServices(load(environ={**environ, "PERFCI_LAB": "virtual"}))
 
 
 def test_the_night_ends_well(run):

@@ -18,7 +18,7 @@ from free_ports import port_base
 from perfci.lab.virtual import site
 from perfci.lab.virtual.folders import LabFolder
 from perfci.lab.virtual.lab import PROGRAMS
-from perfci.lab.virtual.plan import BMC_USERNAME, Kind, Plan, PlannedNode
+from perfci.lab.virtual.plan import BMC_USERNAME, MachineKind, Plan, PlannedNode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).parents[1]
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a virtual lab needs root")
-_MISSING = [program for program in PROGRAMS[Kind.NSPAWN] if not shutil.which(program)]
+_MISSING = [program for program in PROGRAMS[MachineKind.NSPAWN] if not shutil.which(program)]
 needs_nspawn = [
     needs_root,
     pytest.mark.skipif(bool(_MISSING), reason=f"the virtual lab needs {', '.join(_MISSING)}"),
@@ -45,7 +45,9 @@ needs_devstack = [
 """Marks of nights on clouds by devstack."""
 
 
-def plan(size=4, kind=Kind.NSPAWN, network="192.168.240.0/24", state="/srv/state", project="/srv") -> Plan:
+def plan(
+    size=4, kind=MachineKind.NSPAWN, network="192.168.240.0/24", state="/srv/state", project="/srv"
+) -> Plan:
     return Plan(Path(project), Path(state), kind, size, IPv4Network(network))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Tone(StrEnum):
+class MailTone(StrEnum):
     """What a mail is about at a glance."""
 
     BAD = "bad"
@@ -82,11 +82,11 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class MailDocument:
     """A whole mail: subject, the verdict in one sentence, sections, and the line at its foot."""
 
     subject: str
-    tone: Tone
+    tone: MailTone
     verdict: str
     sections: tuple[Section, ...]
     foot: str

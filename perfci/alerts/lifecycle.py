@@ -11,19 +11,19 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from perfci.alerts.causes import blamed, last_good, project, revision_changes, same_change
+from perfci.alerts.attribution import blamed, last_good, project, revision_changes, same_change
 from perfci.alerts.errors import AlertClosed, UnknownAlert
 from perfci.alerts.model import (
     Alert,
     AlertState,
     Audience,
     Closing,
-    Kind,
+    JudgedRun,
     MovedSeries,
-    Night,
     Notification,
+    NotificationKind,
     RunFailure,
-    Status,
+    SeriesStatus,
     worsening,
 )
 from perfci.analysis.types import Judgement, Outcome
@@ -44,7 +44,7 @@ _AUDIENCES = {
 
 
 def process(
-    state: AlertState, night: Night, *, quiet_nights: int = 1
+    state: AlertState, night: JudgedRun, *, quiet_nights: int = 1
 ) -> tuple[AlertState, tuple[Notification, ...]]:
     """Return the new state and what is to be told after one run.
 
@@ -73,7 +73,7 @@ def run_failed(failure: RunFailure) -> Notification:
     """Return what is told when a run failed; its class decides to whom."""
     return Notification(
         id=f"failed-{_digest(failure.lab, failure.job, failure.run_id)}",
-        kind=Kind.RUN_FAILED,
+        kind=NotificationKind.RUN_FAILED,
         audience=_AUDIENCES[failure.failure_class],
         lab=failure.lab,
         job=failure.job,
@@ -85,17 +85,17 @@ def run_failed(failure: RunFailure) -> Notification:
 def acknowledge(state: AlertState, alert_id: str) -> AlertState:
     """Note that somebody looks at an alert. Raises UnknownAlert and AlertClosed."""
     alert = find(state, alert_id)
-    if alert.status is Status.CLOSED:
+    if alert.status is SeriesStatus.CLOSED:
         raise AlertClosed(alert=alert.id, closing=alert.closing, run=alert.closed)
-    return _with(state, replace(alert, status=Status.ACKNOWLEDGED))
+    return _with(state, replace(alert, status=SeriesStatus.ACKNOWLEDGED))
 
 
 def accept(state: AlertState, alert_id: str, run_id: str) -> tuple[AlertState, Notification]:
     """Close an alert because this is the new normal as of a run. Raises UnknownAlert and AlertClosed."""
     alert = find(state, alert_id)
-    if alert.status is Status.CLOSED:
+    if alert.status is SeriesStatus.CLOSED:
         raise AlertClosed(alert=alert.id, closing=alert.closing, run=alert.closed)
-    alert = replace(alert, status=Status.CLOSED, closing=Closing.ACCEPTED, closed=run_id)
+    alert = replace(alert, status=SeriesStatus.CLOSED, closing=Closing.ACCEPTED, closed=run_id)
     return _with(state, alert), _closed(alert, run_id)
 
 
@@ -113,7 +113,7 @@ def find(state: AlertState, alert_id: str) -> Alert:
     """Return an alert by its id, or by a beginning of it that only one has. Raises UnknownAlert."""
     found = [alert for alert in state.alerts if alert_id and alert.id.startswith(alert_id)]
     if len(found) != 1:
-        known = ", ".join(alert.id for alert in state.alerts if alert.status is not Status.CLOSED)
+        known = ", ".join(alert.id for alert in state.alerts if alert.status is not SeriesStatus.CLOSED)
         raise UnknownAlert(alert=alert_id, known=known or "none")
     return found[0]
 
@@ -126,10 +126,10 @@ def _lab(state: AlertState, run: RunRecord) -> tuple[AlertState, tuple[Notificat
     invalid = dict(state.invalid_since)
     if run.validity.valid:
         began = invalid.pop(run.lab)
-        kind, name = Kind.LAB_VALID, f"lab-valid-{_digest(run.lab, began)}"
+        kind, name = NotificationKind.LAB_VALID, f"lab-valid-{_digest(run.lab, began)}"
     else:
         began = invalid[run.lab] = run.run_id
-        kind, name = Kind.LAB_INVALID, f"lab-invalid-{_digest(run.lab, began)}"
+        kind, name = NotificationKind.LAB_INVALID, f"lab-invalid-{_digest(run.lab, began)}"
     note = Notification(
         id=name,
         kind=kind,
@@ -148,7 +148,7 @@ def _new_level(run: RunRecord) -> tuple[str, ...]:
 
 
 def _follow(
-    state: AlertState, night: Night, quiet_nights: int
+    state: AlertState, night: JudgedRun, quiet_nights: int
 ) -> tuple[AlertState, tuple[Notification, ...]]:
     """Count the quiet nights of the open alerts, and close those that have enough."""
     judged = {judgement.key: judgement for judgement in night.judgements}
@@ -159,7 +159,7 @@ def _follow(
             followed = _counted(alert, judged)
             if followed.quiet >= quiet_nights:
                 followed = replace(
-                    followed, status=Status.CLOSED, closing=Closing.FIXED, closed=night.record.run_id
+                    followed, status=SeriesStatus.CLOSED, closing=Closing.FIXED, closed=night.record.run_id
                 )
                 told.append(_closed(followed, night.record.run_id))
         alerts.append(followed)
@@ -196,7 +196,7 @@ def _is_back(alert: Alert, series: MovedSeries, judgement: Judgement | None) -> 
 
 
 def _open(
-    state: AlertState, night: Night, regressions: list[Judgement]
+    state: AlertState, night: JudgedRun, regressions: list[Judgement]
 ) -> tuple[AlertState, tuple[Notification, ...]]:
     """Let new regressions join the alert of their change, or open one for each new change."""
     fresh = [judgement for judgement in regressions if not _known(state, night, judgement)]
@@ -211,14 +211,14 @@ def _open(
             if joined is None:
                 alert = _new_alert(night, since, good, service, group)
                 alerts.append(alert)
-                told.append(_notification(Kind.REGRESSION, alert, night.record.run_id))
+                told.append(_notification(NotificationKind.REGRESSION, alert, night.record.run_id))
             else:
                 at = alerts.index(joined)
                 alerts[at] = replace(joined, series=(*joined.series, *(_moved(m, night) for m in group)))
     return replace(state, alerts=tuple(alerts)), tuple(told)
 
 
-def _known(state: AlertState, night: Night, judgement: Judgement) -> bool:
+def _known(state: AlertState, night: JudgedRun, judgement: Judgement) -> bool:
     """Tell whether an alert speaks of this already.
 
     While it is open, its series are known unless they became clearly worse through a later change.
@@ -264,10 +264,10 @@ def _changes(
     return groups
 
 
-def _alert_of_change(alerts: list[Alert], night: Night, since: str, service: str) -> Alert | None:
+def _alert_of_change(alerts: list[Alert], night: JudgedRun, since: str, service: str) -> Alert | None:
     """Return the open or accepted alert that speaks of the same change of the same service."""
     for alert in alerts:
-        current = alert.status is not Status.CLOSED or alert.closing is Closing.ACCEPTED
+        current = alert.status is not SeriesStatus.CLOSED or alert.closing is Closing.ACCEPTED
         if (
             current
             and (alert.lab, alert.job, alert.service) == (night.record.lab, night.record.job, service)
@@ -277,7 +277,7 @@ def _alert_of_change(alerts: list[Alert], night: Night, since: str, service: str
     return None
 
 
-def _new_alert(night: Night, since: str, good: str | None, service: str, group: list[Judgement]) -> Alert:
+def _new_alert(night: JudgedRun, since: str, good: str | None, service: str, group: list[Judgement]) -> Alert:
     run = night.record
     before = night.records.get(good) if good else None
     after = night.records.get(since)
@@ -295,7 +295,7 @@ def _new_alert(night: Night, since: str, good: str | None, service: str, group: 
     )
 
 
-def _moved(judgement: Judgement, night: Night) -> MovedSeries:
+def _moved(judgement: Judgement, night: JudgedRun) -> MovedSeries:
     return MovedSeries(
         key=judgement.key,
         joined=night.record.run_id,
@@ -318,11 +318,11 @@ def _changed_projects(good: str | None, since: str, records: Mapping[str, RunRec
     return frozenset(project(change.service) for change in revision_changes(records[good], records[since]))
 
 
-def _regressions(night: Night) -> Iterable[Judgement]:
+def _regressions(night: JudgedRun) -> Iterable[Judgement]:
     return (one for one in night.judgements if one.outcome is Outcome.REGRESSION)
 
 
-def _improvements(state: AlertState, night: Night) -> tuple[Notification, ...]:
+def _improvements(state: AlertState, night: JudgedRun) -> tuple[Notification, ...]:
     """Tell of improvements that are not the end of an alert, once for each change."""
     held = {series.key for alert in state.alerts for series in alert.series}
     better = sorted(
@@ -333,7 +333,7 @@ def _improvements(state: AlertState, night: Night) -> tuple[Notification, ...]:
     return tuple(
         Notification(
             id=f"improvement-{_digest(run.lab, run.job, since)}",
-            kind=Kind.IMPROVEMENT,
+            kind=NotificationKind.IMPROVEMENT,
             audience=Audience.JOB,
             lab=run.lab,
             job=run.job,
@@ -345,10 +345,10 @@ def _improvements(state: AlertState, night: Night) -> tuple[Notification, ...]:
 
 
 def _closed(alert: Alert, run_id: str) -> Notification:
-    return _notification(Kind.CLOSED, alert, run_id)
+    return _notification(NotificationKind.CLOSED, alert, run_id)
 
 
-def _notification(kind: Kind, alert: Alert, run_id: str) -> Notification:
+def _notification(kind: NotificationKind, alert: Alert, run_id: str) -> Notification:
     return Notification(
         id=f"{kind}-{alert.id}",
         kind=kind,
@@ -361,7 +361,7 @@ def _notification(kind: Kind, alert: Alert, run_id: str) -> Notification:
 
 
 def _is_open(alert: Alert, run: RunRecord) -> bool:
-    return alert.status is not Status.CLOSED and (alert.lab, alert.job) == (run.lab, run.job)
+    return alert.status is not SeriesStatus.CLOSED and (alert.lab, alert.job) == (run.lab, run.job)
 
 
 def _since(judgement: Judgement) -> str:

@@ -12,17 +12,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from perfci.alerts import plain
 from perfci.alerts.document import Picture
-from perfci.alerts.model import Kind
-from perfci.alerts.sections import recipients
-from perfci.alerts.stories import tell
+from perfci.alerts.mail_contents import tell
+from perfci.alerts.mail_sections import recipients
+from perfci.alerts.model import NotificationKind
 from perfci.markup import breakable
 from perfci.wording import NBSP
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from perfci.alerts.document import Document
-    from perfci.alerts.evidence import Evidence
+    from perfci.alerts.document import MailDocument
+    from perfci.alerts.mail_context import MailContext
     from perfci.alerts.model import Notification
     from perfci.alerts.settings import MailSettings
 
@@ -30,7 +30,7 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def compose(
-    notification: Notification, evidence: Evidence, settings: MailSettings, *, now: datetime
+    notification: Notification, evidence: MailContext, settings: MailSettings, *, now: datetime
 ) -> EmailMessage:
     """Return the mail for a notification; `now` (aware) becomes its date.
 
@@ -44,8 +44,8 @@ def compose(
     message["Subject"] = one_line(document.subject)
     message["Date"] = now
     message["Message-ID"] = _message_id(notification.id, settings)
-    if notification.alert is not None and notification.kind is not Kind.REGRESSION:
-        first = _message_id(f"{Kind.REGRESSION}-{notification.alert.id}", settings)
+    if notification.alert is not None and notification.kind is not NotificationKind.REGRESSION:
+        first = _message_id(f"{NotificationKind.REGRESSION}-{notification.alert.id}", settings)
         message["In-Reply-To"] = first
         message["References"] = first
     if settings.list_id:
@@ -60,7 +60,7 @@ def one_line(text: str) -> str:
     return " ".join(_CONTROLS.sub(" ", text.replace(NBSP, " ")).split())
 
 
-def _fill(message: EmailMessage, document: Document, settings: MailSettings) -> None:
+def _fill(message: EmailMessage, document: MailDocument, settings: MailSettings) -> None:
     pictures = [
         block for section in document.sections for block in section.blocks if isinstance(block, Picture)
     ]

@@ -13,13 +13,13 @@ from perfci.results.model import SeriesKey, ServiceRevision  # noqa: TC001
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from perfci.analysis.growth import Growth
+    from perfci.analysis.noise_trend import Growth
     from perfci.analysis.types import Judgement
     from perfci.errors import FailureClass
     from perfci.results.model import RunRecord
 
 
-class Status(StrEnum):
+class SeriesStatus(StrEnum):
     """Where an alert stands."""
 
     OPEN = "open"
@@ -45,7 +45,7 @@ class Audience(StrEnum):
     """The people who look after the lab."""
 
 
-class Kind(StrEnum):
+class NotificationKind(StrEnum):
     """What a notification is about."""
 
     REGRESSION = "regression"
@@ -107,7 +107,7 @@ class Alert:
     series: tuple[MovedSeries, ...]
     changes: tuple[RevisionChange, ...]
     code_known: bool
-    status: Status = Status.OPEN
+    status: SeriesStatus = SeriesStatus.OPEN
     quiet: int = 0
     closed: str | None = None
     closing: Closing | None = None
@@ -152,7 +152,7 @@ class AlertState:
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
+class JudgedRun:
     """One run as the alerts see it: its record, its judgements, and the records of earlier runs by id."""
 
     record: RunRecord
@@ -188,7 +188,7 @@ class Notification:
     """
 
     id: str
-    kind: Kind
+    kind: NotificationKind
     audience: Audience
     lab: str
     job: str
@@ -202,4 +202,4 @@ class Notification:
     @property
     def by_mail(self) -> bool:
         """Whether a mail is sent; improvements stand in the night's overview only."""
-        return self.kind is not Kind.IMPROVEMENT
+        return self.kind is not NotificationKind.IMPROVEMENT

@@ -11,14 +11,14 @@ from perfci.wording import NBSP
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from perfci.alerts.document import Block, Document
+    from perfci.alerts.document import Block, MailDocument
 
 WIDTH = 78
 _LOG_LINE = 300
 _INDENT = "    "
 
 
-def render(document: Document) -> str:
+def render(document: MailDocument) -> str:
     """Return the text, with line feeds."""
     lines = list(_wrapped(document.verdict))
     for section in document.sections:

@@ -24,8 +24,8 @@ from perfci.analysis.evidence import (
     shift_error,
 )
 from perfci.analysis.failures import RateReach
-from perfci.analysis.levels import LevelTrack, rule_of, tail_rule
-from perfci.analysis.multiple import threshold
+from perfci.analysis.false_discovery import threshold
+from perfci.analysis.level_track import LevelTrack, rule_of, tail_rule
 from perfci.analysis.robust import level_and_scale
 from perfci.analysis.variance import VariancePrior, fit_prior, variance_levels
 

@@ -13,7 +13,7 @@ from perfci.analysis.robust import level_and_scale, median
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from perfci.analysis.alarms import FalseAlarms
+    from perfci.analysis.p_calibration import FalseAlarms
     from perfci.analysis.settings import AnalysisSettings
     from perfci.analysis.variance import VariancePrior
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class FailureTally:
     """Failed and attempted iterations of one run."""
 
     run_id: str
@@ -103,8 +103,8 @@ class FailureTrack:
     """State of one failure rate in one environment; the counterpart of `LevelTrack`."""
 
     settings: AnalysisSettings
-    runs: list[Tally] = field(default_factory=list)
-    after: list[Tally] = field(default_factory=list)
+    runs: list[FailureTally] = field(default_factory=list)
+    after: list[FailureTally] = field(default_factory=list)
     """Runs since the open change; before a night is decided, its run too."""
     worse: bool = False
     settled: bool = False
@@ -116,11 +116,11 @@ class FailureTrack:
         return replace(self, runs=list(self.runs), after=list(self.after))
 
     @staticmethod
-    def value_of(point: RunPoint) -> Tally | None:
+    def value_of(point: RunPoint) -> FailureTally | None:
         """Return the run's counts, or None where nothing was attempted."""
-        return Tally(point.run_id, point.failures, point.attempts) if point.attempts > 0 else None
+        return FailureTally(point.run_id, point.failures, point.attempts) if point.attempts > 0 else None
 
-    def add(self, run: Tally) -> None:
+    def add(self, run: FailureTally) -> None:
         """Add the latest run."""
         (self.runs if len(self.runs) < self.settings.min_baseline else self.after).append(run)
         self.runs = self.runs[-self.settings.longest_baseline :]
@@ -175,7 +175,7 @@ class FailureTrack:
         if not worse and len(self.after) >= self.settings.settle:
             self.runs, self.after, self.settled = self.after, [], True
 
-    def _outside(self, run: Tally, baseline: list[Tally]) -> bool:
+    def _outside(self, run: FailureTally, baseline: list[FailureTally]) -> bool:
         """Failures come in clusters, so a rate that the baseline has seen before proves nothing."""
         rates = [t.rate for t in baseline]
         return run.rate > max(rates) or run.rate < min(rates)

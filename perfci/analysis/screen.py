@@ -22,15 +22,22 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import special
 
-from perfci.analysis.confirm import MORNING, SCALE_FLOOR, STEPS, Trial, missing_at_start, runs_to_proof
 from perfci.analysis.noise import DF, Array, Noise
 from perfci.analysis.robust import CLIP, MAD_TO_SD
+from perfci.analysis.sequential_test import (
+    MORNING,
+    SCALE_FLOOR,
+    STEPS,
+    Trial,
+    missing_at_start,
+    runs_to_proof,
+)
 from perfci.analysis.variance import fit_prior
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from perfci.analysis.confirm import ConfirmSettings, Reading
+    from perfci.analysis.sequential_test import ConfirmSettings, TrialReading
 
 WINDOWS = (1, 2, 3, 4, 6, 8, 12)
 STANDS_FOR = (1, 1, 1, 1, 2, 2, 4)
@@ -164,7 +171,7 @@ class Screen:
         self.known[series] = 0.0
         self.asked[series] = LONG_AGO
 
-    def remember(self, series: int, trial: Trial, reading: Reading) -> None:
+    def remember(self, series: int, trial: Trial, reading: TrialReading) -> None:
         """Keep what tonight's re-runs have shown: of a step, and of the scatter of runs."""
         self.known[series] = reading.log_factors
         self.asked[series] = 0

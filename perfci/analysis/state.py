@@ -20,11 +20,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from perfci.analysis.alarms import Alarm, FalseAlarms
 from perfci.analysis.evidence import RunValue
-from perfci.analysis.failures import FailureTrack, Tally
-from perfci.analysis.levels import CANARY_RULE, LevelTrack, OpenChange, Pending
-from perfci.analysis.verdict import Part, Replay, new_track
+from perfci.analysis.failures import FailureTally, FailureTrack
+from perfci.analysis.level_track import CANARY_RULE, LevelTrack, OpenChange, PendingChange
+from perfci.analysis.p_calibration import Alarm, FalseAlarms
+from perfci.analysis.verdict import Replay, TrackKey, new_track
 from perfci.results.model import Metric, SeriesKey
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _replay(state: dict[str, Any], settings: AnalysisSettings) -> Replay:
     return replay
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _part(part: TrackKey) -> dict[str, Any]:
     key = part.key
     return {
         "key": [key.lab, key.job, key.scenario, key.arguments, key.action, str(key.metric)],
@@ -112,15 +112,15 @@ def _part(part: Part) -> dict[str, Any]:
     }
 
 
-def _read_part(one: dict[str, Any]) -> Part:
+def _read_part(one: dict[str, Any]) -> TrackKey:
     lab, job, scenario, arguments, action, metric = one["key"]
     key = SeriesKey(lab, job, scenario, arguments, action, Metric(metric))
-    return Part(key, str(one["environment"]), bool(one["tail"]))
+    return TrackKey(key, str(one["environment"]), bool(one["tail"]))
 
 
 def _last(track: LevelTrack | FailureTrack) -> str:
     """Return the id of the last run that a track has."""
-    after: Sequence[RunValue | Tally]
+    after: Sequence[RunValue | FailureTally]
     after = track.after if isinstance(track, FailureTrack) else track.change.after if track.change else ()
     known = after or track.runs
     return known[-1].run_id if known else ""
@@ -157,8 +157,12 @@ def _track(track: LevelTrack | FailureTrack, runs: _Names, codes: _Names) -> dic
 
 
 def _fill_failures(track: FailureTrack, one: dict[str, Any], runs: Sequence[str]) -> None:
-    track.runs = [Tally(runs[n], int(failures), int(attempts)) for n, failures, attempts in one["runs"]]
-    track.after = [Tally(runs[n], int(failures), int(attempts)) for n, failures, attempts in one["after"]]
+    track.runs = [
+        FailureTally(runs[n], int(failures), int(attempts)) for n, failures, attempts in one["runs"]
+    ]
+    track.after = [
+        FailureTally(runs[n], int(failures), int(attempts)) for n, failures, attempts in one["after"]
+    ]
     track.worse, track.settled, track.q_value = bool(one["worse"]), bool(one["settled"]), float(one["q"])
 
 
@@ -177,12 +181,12 @@ def _fill_level(track: LevelTrack, one: dict[str, Any], runs: Sequence[str], cod
     track.settled = bool(one["settled"])
     if pending := one["pending"]:
         proofs = {int(window): float(p) for window, p in pending["proofs"]}
-        track.pending = Pending(proofs, int(pending["left"]), bool(pending["same_code"]))
+        track.pending = PendingChange(proofs, int(pending["left"]), bool(pending["same_code"]))
 
 
 def _value(one: RunValue, runs: _Names, codes: _Names) -> list[float]:
     return [runs.number(one.run_id), codes.number(one.code), one.log, one.error, *one.shape]
 
 
-def _tally(one: Tally, runs: _Names) -> list[int]:
+def _tally(one: FailureTally, runs: _Names) -> list[int]:
     return [runs.number(one.run_id), one.failures, one.attempts]

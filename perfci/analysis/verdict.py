@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from perfci.analysis.alarms import FalseAlarms
 from perfci.analysis.failures import FailureTrack
-from perfci.analysis.levels import CANARY_RULE, LevelTrack, rule_of, tail_rule
-from perfci.analysis.multiple import q_values, threshold
+from perfci.analysis.false_discovery import q_values, threshold
+from perfci.analysis.level_track import CANARY_RULE, LevelTrack, rule_of, tail_rule
+from perfci.analysis.p_calibration import FalseAlarms
 from perfci.analysis.robust import median
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.types import ChangeKind, Judgement, Outcome
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Track = LevelTrack | FailureTrack
 
 
-class Part(NamedTuple):
+class TrackKey(NamedTuple):
     """What is tracked on its own: a series in an environment, of a timing also its tail."""
 
     key: SeriesKey
@@ -48,10 +48,10 @@ Kind = tuple[Metric, bool]
 """Series of one kind are alike: those of a metric, the tails of timings apart."""
 
 
-class Limits(NamedTuple):
+class DecisionThresholds(NamedTuple):
     """What decided tonight: the q-value of each part, and the p-value up to which changes were reported."""
 
-    q_values: Mapping[Part, float]
+    q_values: Mapping[TrackKey, float]
     p_value: float
 
 
@@ -60,8 +60,8 @@ class Replay:
     """The nights of a lab, fed one by one, oldest first; `judge` is this on whole histories."""
 
     settings: AnalysisSettings
-    tracks: dict[Part, Track] = field(default_factory=dict)
-    canaries: dict[Part, LevelTrack] = field(default_factory=dict)
+    tracks: dict[TrackKey, Track] = field(default_factory=dict)
+    canaries: dict[TrackKey, LevelTrack] = field(default_factory=dict)
     """The lab's own series, likewise."""
     alarms: dict[Kind, FalseAlarms] = field(default_factory=dict)
     """What is known of false alarms."""
@@ -72,7 +72,7 @@ class Replay:
     confirmations: Mapping[tuple[SeriesKey, str], Confirmation] = field(default_factory=dict)
     """What re-runs have shown, by series and the run that raised the question."""
 
-    def track(self, part: Part) -> Track:
+    def track(self, part: TrackKey) -> Track:
         """Return the state of a part."""
         if part not in self.tracks:
             self.tracks[part] = new_track(part, self.settings)
@@ -128,7 +128,7 @@ class Replay:
             found=list(self.found),
         )
 
-    def _learn(self, tracks: Mapping[Part, Track]) -> None:
+    def _learn(self, tracks: Mapping[TrackKey, Track]) -> None:
         """Note which of what looked like changes some nights ago were none."""
         for kind in {_kind(part) for part in tracks}:
             alike = [t for p, t in tracks.items() if _kind(p) == kind and isinstance(t, LevelTrack)]
@@ -137,12 +137,12 @@ class Replay:
             for track in alike:
                 alarms.note(track.false_alarm())
 
-    def _look(self, part: Part, track: Track, prior: VariancePrior, movement: float) -> Evidence | None:
+    def _look(self, part: TrackKey, track: Track, prior: VariancePrior, movement: float) -> Evidence | None:
         if isinstance(track, FailureTrack):
             return track.look()
         return track.look(prior, movement, self.alarms[_kind(part)])
 
-    def _decide(self, seen: Mapping[Part, Evidence], opened: set[Part]) -> Limits:
+    def _decide(self, seen: Mapping[TrackKey, Evidence], opened: set[TrackKey]) -> DecisionThresholds:
         """Decide for every part. An open change is no new discovery, and keeps the q-value it had.
 
         Evidence that may not be reported, whatever its p-value, counts as a test with a p-value of 1.
@@ -168,9 +168,9 @@ class Replay:
                 found += rejected
             track.decide(evidence, q_value=adjusted[part], rejected=rejected)
         self.found = [*self.found, found][-max(settings.memory - 1, 0) :] if settings.memory > 1 else []
-        return Limits(adjusted, min(enough, settings.largest_p))
+        return DecisionThresholds(adjusted, min(enough, settings.largest_p))
 
-    def _mde(self, part: Part, evidence: Evidence, limits: Limits, *, known: bool) -> float:
+    def _mde(self, part: TrackKey, evidence: Evidence, limits: DecisionThresholds, *, known: bool) -> float:
         """Return the smallest effect that tonight's decision could report of this part.
 
         Of a change that is known from nights before, what proves that it is still there.
@@ -186,11 +186,11 @@ class Replay:
         for key, point in points.items():
             answer = self.confirmations.get((key, point.run_id))
             if answer is not None:
-                track = self.track(Part(key, point.environment, answer.tail))
+                track = self.track(TrackKey(key, point.environment, answer.tail))
                 if isinstance(track, LevelTrack):
                     track.follow_reruns(answer)
 
-    def _follow_middle(self, middle: Part, *tail: Part) -> None:
+    def _follow_middle(self, middle: TrackKey, *tail: TrackKey) -> None:
         """While the middle of a timing has changed, its tail is not judged: it changes with it."""
         leading = self.track(middle)
         for part in tail:
@@ -201,7 +201,7 @@ class Replay:
                 elif leading.settled:
                     following.restart(0)
 
-    def _speaking(self, parts: Sequence[Part], seen: Mapping[Part, Evidence]) -> Part:
+    def _speaking(self, parts: Sequence[TrackKey], seen: Mapping[TrackKey, Evidence]) -> TrackKey:
         """Return the part that has something to say: the tail only if it alone has changed."""
         changed = (p for p in parts if p in seen and _open_change(self.track(p))[0] is not None)
         return next(changed, parts[0])
@@ -230,11 +230,11 @@ class Replay:
         return min(steps), 0.0
 
     def _canary(self, key: SeriesKey, environment: str) -> LevelTrack:
-        part = Part(key, environment, tail=False)
+        part = TrackKey(key, environment, tail=False)
         return self.canaries.setdefault(part, LevelTrack(CANARY_RULE, self.settings))
 
 
-def new_track(part: Part, settings: AnalysisSettings) -> Track:
+def new_track(part: TrackKey, settings: AnalysisSettings) -> Track:
     """Return the state of a part that has not had a run yet."""
     if part.key.metric is Metric.FAILURE_RATE:
         return FailureTrack(settings)
@@ -242,9 +242,9 @@ def new_track(part: Part, settings: AnalysisSettings) -> Track:
     return LevelTrack(rule, settings)
 
 
-def _parts(key: SeriesKey, environment: str) -> tuple[Part, ...]:
-    middle = Part(key, environment, tail=False)
-    return (middle, Part(key, environment, tail=True)) if key.metric is Metric.SECONDS else (middle,)
+def _parts(key: SeriesKey, environment: str) -> tuple[TrackKey, ...]:
+    middle = TrackKey(key, environment, tail=False)
+    return (middle, TrackKey(key, environment, tail=True)) if key.metric is Metric.SECONDS else (middle,)
 
 
 def _add(track: Track, point: RunPoint) -> bool:
@@ -341,11 +341,11 @@ def _kept_points(history: SeriesHistory, accepted: Mapping[SeriesKey, str]) -> l
     return [p for p in history.points if p.run_id >= first]
 
 
-def _kind(part: Part) -> Kind:
+def _kind(part: TrackKey) -> Kind:
     return part.key.metric, part.tail
 
 
-def _priors(tracks: Mapping[Part, Track]) -> dict[Kind, VariancePrior]:
+def _priors(tracks: Mapping[TrackKey, Track]) -> dict[Kind, VariancePrior]:
     """Learn from the night's series of a kind how much runs of such a series differ."""
     priors = {}
     for kind in {_kind(part) for part in tracks}:
@@ -370,7 +370,7 @@ def _q_value(track: Track) -> float:
 
 
 def _judgement(
-    point: RunPoint, part: Part, track: Track, evidence: Evidence, limits: tuple[float, float]
+    point: RunPoint, part: TrackKey, track: Track, evidence: Evidence, limits: tuple[float, float]
 ) -> Judgement:
     """Say what came out; `limits` are the part's q-value and its MDE."""
     q_value, mde = limits

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perfci.analysis.levels import LevelTrack
+from perfci.analysis.level_track import LevelTrack
 from perfci.analysis.types import Outcome
-from perfci.analysis.verdict import Part, Replay, by_night
+from perfci.analysis.verdict import Replay, TrackKey, by_night
 from perfci.results.model import Metric
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ SEED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepSize:
     """A step: `relative` (0.05 is 5 % more), or `seconds` more, which only timings can have."""
 
     relative: float | None = None
@@ -60,7 +60,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class InjectedStep:
     """A step from night number `night` on, into every tenth series beginning with number `group`."""
 
     night: int
@@ -94,7 +94,7 @@ class WhatIf:
     canaries: Sequence[SeriesHistory]
     settings: AnalysisSettings
     accepted: Mapping[SeriesKey, str]
-    step: Step
+    step: StepSize
     alerts: int = 0
     """Regressions that were told of in the untouched history, real ones included."""
     judged: int = 0
@@ -105,7 +105,7 @@ class WhatIf:
     _lab: dict[str, dict[SeriesKey, RunPoint]] = field(default_factory=dict)
     _before: dict[int, Replay] = field(default_factory=dict)
 
-    def start(self) -> tuple[Trial, ...]:
+    def start(self) -> tuple[InjectedStep, ...]:
         """Judge the untouched history, and return all trials, in an order of which any part is fair."""
         self._nights = by_night(self.histories, self.accepted)
         self._lab = by_night(self.canaries, {}, valid=False)
@@ -120,11 +120,13 @@ class WhatIf:
             self.judged += len(answers)
             told |= {(key, one.since) for key, one in answers.items() if one.outcome is Outcome.REGRESSION}
         self.alerts = len(told)
-        trials = [Trial(night, group) for night in dates for group in range(min(GROUPS, len(self._keys())))]
+        trials = [
+            InjectedStep(night, group) for night in dates for group in range(min(GROUPS, len(self._keys())))
+        ]
         order = np.random.default_rng(SEED).permutation(len(trials))
         return tuple(trials[i] for i in order)
 
-    def run(self, trial: Trial) -> None:
+    def run(self, trial: InjectedStep) -> None:
         """Put steps in and note which of them are found."""
         before = self._before[trial.night]
         changed = {key for key in self._keys()[trial.group :: GROUPS] if self._is_quiet(before, key, trial)}
@@ -150,12 +152,12 @@ class WhatIf:
     def _keys(self) -> list[SeriesKey]:
         return sorted(h.key for h in self.histories if self.step.fits(h.key.metric))
 
-    def _is_quiet(self, before: Replay, key: SeriesKey, trial: Trial) -> bool:
+    def _is_quiet(self, before: Replay, key: SeriesKey, trial: InjectedStep) -> bool:
         """Say whether a series has a baseline, no open change, and a run on the night of the step."""
         point = self._nights[self._ids[trial.night]].get(key)
         if point is None:
             return False
-        track = before.tracks.get(Part(key, point.environment, tail=False))
+        track = before.tracks.get(TrackKey(key, point.environment, tail=False))
         if not isinstance(track, LevelTrack) or track.change is not None:
             return False
         return len(track.runs) >= self.settings.min_baseline

@@ -10,9 +10,11 @@ import typer
 from perfci import config
 from perfci.alerts.lifecycle import accept as accept_alert
 from perfci.alerts.lifecycle import acknowledge as acknowledge_alert
-from perfci.alerts.model import Alert, Status, interest
+from perfci.alerts.model import Alert, SeriesStatus, interest
 from perfci.cli.output import Json, errors_reported, print_json, print_table
-from perfci.runs.controller import Controller
+from perfci.runs.publish.notify import deliver as send_waiting
+from perfci.runs.publish.notify import post
+from perfci.runs.verdicts.lab_services import LabServices
 from perfci.wording import change, interval
 
 app = typer.Typer(no_args_is_help=True, help="What is slower and not yet fixed.")
@@ -29,7 +31,7 @@ def list_alerts(
     """List open alerts."""
     with errors_reported(as_json=as_json):
         alerts = _controller().alerts.load().alerts
-        wanted = [alert for alert in alerts if everything or alert.status is not Status.CLOSED]
+        wanted = [alert for alert in alerts if everything or alert.status is not SeriesStatus.CLOSED]
         if as_json:
             print_json([_as_dict(alert) for alert in wanted])
         else:
@@ -55,9 +57,9 @@ def accept(alert_id: AlertId, as_json: Json = False) -> None:
             state = controller.alerts.load()
             last = max(state.processed.values(), default="")
             state, notification = accept_alert(state, alert_id, last)
-            controller.post([notification], controller.local.record(notification.run_id))
+            post(controller, [notification], controller.local.record(notification.run_id))
             controller.alerts.save(state)
-        controller.deliver()
+        send_waiting(controller)
         _say(f"{alert_id}: accepted", as_json=as_json)
 
 
@@ -73,7 +75,7 @@ def deliver(
         controller = _controller()
         if retry_failed:
             controller.outbox.retry_failed()
-        done = controller.deliver()
+        done = send_waiting(controller)
         if as_json:
             print_json(asdict(done))
         else:
@@ -81,8 +83,8 @@ def deliver(
     raise typer.Exit(4 if done.waiting else 0)
 
 
-def _controller() -> Controller:
-    return Controller(config.load())
+def _controller() -> LabServices:
+    return LabServices(config.load())
 
 
 def _say(text: str, *, as_json: bool) -> None:

@@ -15,14 +15,14 @@ from perfci.cli.output import Json, errors_reported, print_json, print_table
 from perfci.errors import UsageError
 from perfci.report.terminal import show_judgements
 from perfci.results.archive import read_archive
-from perfci.runs import judging
-from perfci.runs.changes import Change, Column, column_of, find_changes, read_csv
-from perfci.runs.controller import Controller
-from perfci.runs.listing import find_run
-from perfci.runs.past import past
-from perfci.runs.progress import Silent, Terminal
-from perfci.runs.what_if import Report
-from perfci.runs.what_if import what_if as try_steps
+from perfci.runs.state.archive import find_run
+from perfci.runs.state.progress import Silent, Terminal
+from perfci.runs.studies.change_points import Change, Column, column_of, find_changes, read_csv
+from perfci.runs.studies.job_history import past
+from perfci.runs.studies.what_if import Report
+from perfci.runs.studies.what_if import what_if as try_steps
+from perfci.runs.verdicts import judge as judging
+from perfci.runs.verdicts.lab_services import LabServices
 
 
 class SeriesUnknown(UsageError):
@@ -80,7 +80,7 @@ def analyse(
         _what_if(what_if, job, as_json=as_json)
         return
     with errors_reported(as_json=as_json):
-        controller = Controller(config.load())
+        controller = LabServices(config.load())
         results = read_archive(find_run(controller.state.archive, run_id))
         controller.local.write(results)
         judgements = judging.judge_run(controller, results.record)
@@ -125,7 +125,7 @@ def _columns(series: str, job: str | None, csv: Path | None, otava: Path | None)
         return read_csv(csv)
     if otava is not None:
         return read_csv(otava, otava=True)
-    looked_at = past(Controller(config.load()), job)
+    looked_at = past(LabServices(config.load()), job)
     wanted = [one for one in looked_at.series if series.lower() in one.key.label.lower()]
     if not wanted:
         raise SeriesUnknown(job=looked_at.last.job, wanted=series)
@@ -134,7 +134,7 @@ def _columns(series: str, job: str | None, csv: Path | None, otava: Path | None)
 
 def _what_if(step: str, job: str | None, *, as_json: bool) -> None:
     with errors_reported(as_json=as_json):
-        controller = Controller(config.load())
+        controller = LabServices(config.load())
         if as_json:
             print_json(try_steps(controller, step, job=job, on_step=Silent().step).as_dict())
             return

@@ -22,7 +22,7 @@ from perfci.errors import PerfciError
 from perfci.lab import inventory
 from perfci.lab.bmc import ipmi
 from perfci.lab.bmc.base import BootDevice, BootOrder, PowerOrder
-from perfci.lab.bmc.fleet import CONCURRENCY, Limits, each, run
+from perfci.lab.bmc.fleet import CONCURRENCY, FleetLimits, each, run
 from perfci.lab.bmc.operations import Order
 from perfci.lab.bmc.orders import Means, give
 from perfci.lab.errors import NodeHeld, NodesUnknown, local_time
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from perfci.lab.bmc.base import Bmc, Target
-    from perfci.lab.bmc.fleet import Outcome
+    from perfci.lab.bmc.fleet import NodeResult
     from perfci.lab.bmc.ladder import Step
     from perfci.lab.bmc.orders import Result
     from perfci.lab.ledger import Ledger
@@ -240,7 +240,7 @@ def _give(
 ) -> None:
     with errors_reported(as_json=as_json):
         targets = chosen.targets()
-        limits = Limits(deadline_seconds=deadline or order.deadline_seconds, concurrency=concurrency)
+        limits = FleetLimits(deadline_seconds=deadline or order.deadline_seconds, concurrency=concurrency)
         with _watched(chosen.command, len(targets), quiet=as_json) as watch:
             results = run(
                 give(
@@ -278,7 +278,7 @@ def _row(result: Result) -> tuple[str, ...]:
 
 def _asked(
     chosen: _Chosen, ask: Callable[[Bmc], Awaitable[Value]], *, as_json: bool
-) -> tuple[Outcome[Value], ...]:
+) -> tuple[NodeResult[Value], ...]:
     async def one(target: Target) -> Value:
         async with ipmi.connect(target) as bmc:
             return await ask(bmc)
@@ -288,7 +288,7 @@ def _asked(
         work = each(
             targets,
             one,
-            limits=Limits(deadline_seconds=ASK_SECONDS),
+            limits=FleetLimits(deadline_seconds=ASK_SECONDS),
             tell=lambda outcome: watch.done(ok=outcome.ok),
         )
         return tuple(run(work).values())
@@ -296,7 +296,7 @@ def _asked(
 
 def _print(
     columns: Sequence[str],
-    outcomes: Sequence[Outcome[Value]],
+    outcomes: Sequence[NodeResult[Value]],
     rows: Callable[[Value], Sequence[tuple[str, ...]]],
     plain: Callable[[Value], Any],
     *,

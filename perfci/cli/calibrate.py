@@ -8,11 +8,11 @@ import typer
 
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 from perfci.cli.run import Lab, holder, settings_for
-from perfci.runs.calibrate import from_history, run
-from perfci.runs.calibrated import Calibration, calibration_file
-from perfci.runs.controller import Controller
-from perfci.runs.job import load_job
-from perfci.runs.progress import Progress, Silent, Terminal
+from perfci.runs.jobs.model import load_job
+from perfci.runs.publish.calibration_store import Calibration, calibration_file
+from perfci.runs.state.progress import Progress, Silent, Terminal
+from perfci.runs.studies.calibrate import from_history, run
+from perfci.runs.verdicts.lab_services import LabServices
 
 
 def calibrate(
@@ -33,7 +33,7 @@ def calibrate(
     """
     with errors_reported(as_json=as_json):
         settings = settings_for(lab)
-        controller = Controller(settings)
+        controller = LabServices(settings)
         if as_json:
             found = _calibrated(controller, job, runs, Silent(), from_existing=from_existing)
             print_json(found.as_dict())
@@ -45,7 +45,7 @@ def calibrate(
 
 
 def _calibrated(
-    controller: Controller, job: str, runs: int, progress: Progress, *, from_existing: bool
+    controller: LabServices, job: str, runs: int, progress: Progress, *, from_existing: bool
 ) -> Calibration:
     loaded = load_job(job, controller.settings.jobs_dir)
     if from_existing:

@@ -11,8 +11,8 @@ import typer
 from perfci import config
 from perfci.cli.output import Json, errors_reported, print_json
 from perfci.report.dashboard import write as write_dashboards
-from perfci.runs.controller import Controller
-from perfci.runs.grafana import push_dashboards
+from perfci.runs.publish.grafana import push_dashboards
+from perfci.runs.verdicts.lab_services import LabServices
 
 app = typer.Typer(no_args_is_help=True, help="Grafana dashboards.")
 
@@ -24,7 +24,7 @@ def push(as_json: Json = False) -> None:
     Doing it again changes nothing. Leaves with 4 if Grafana does not answer or refuses.
     """
     with errors_reported(as_json=as_json):
-        pushed, notes = push_dashboards(Controller(config.load()))
+        pushed, notes = push_dashboards(LabServices(config.load()))
         if as_json:
             print_json({**asdict(pushed), "annotations": notes})
             return

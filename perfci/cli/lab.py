@@ -16,7 +16,7 @@ from perfci.cli.choices import ChoiceUnclear
 from perfci.cli.durations import parse_duration
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 from perfci.lab.errors import held, local_time
-from perfci.lab.health import Tally, open_health
+from perfci.lab.health import OperationTally, open_health
 from perfci.lab.sql import open_ledger
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class _Shown:
     name: str
     reservation: Reservation | None
     quarantine: Quarantine | None
-    tally: Tally
+    tally: OperationTally
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -170,11 +170,14 @@ class _Shown:
         return (self.name, state, *who, often)
 
 
-def _shown(ledger: Ledger, tallies: dict[str, Tally]) -> list[_Shown]:
+def _shown(ledger: Ledger, tallies: dict[str, OperationTally]) -> list[_Shown]:
     holders = {node: one for one in ledger.held() for node in one.nodes}
     withheld = {entry.node: entry for entry in ledger.quarantined()}
     names = [node.name for node in ledger.nodes]
-    return [_Shown(name, holders.get(name), withheld.get(name), tallies.get(name, Tally())) for name in names]
+    return [
+        _Shown(name, holders.get(name), withheld.get(name), tallies.get(name, OperationTally()))
+        for name in names
+    ]
 
 
 def _swept() -> Ledger:

@@ -8,15 +8,15 @@ from rich.console import Console
 
 from perfci.cli.output import print_error
 from perfci.report.terminal import show_night
-from perfci.runs.judging import as_json
-from perfci.runs.publishing import report_of
+from perfci.runs.publish.site_data import report_of
+from perfci.runs.verdicts.judge import as_json
 
 if TYPE_CHECKING:
-    from perfci.runs.aftermath import Outcome
-    from perfci.runs.controller import Controller
+    from perfci.runs.publish.after_run import NightOutcome
+    from perfci.runs.verdicts.lab_services import LabServices
 
 
-def print_outcome(outcome: Outcome, controller: Controller) -> None:
+def print_outcome(outcome: NightOutcome, controller: LabServices) -> None:
     """Print the verdict, where the mail and the trends are, and what could not be done now."""
     record = outcome.record
     report = report_of(controller.state.judgements, outcome.folder, controller.alerts.load().alerts)
@@ -34,7 +34,7 @@ def print_outcome(outcome: Outcome, controller: Controller) -> None:
         print_error(error, as_json=False)
 
 
-def mail_lines(outcome: Outcome, controller: Controller) -> list[str]:
+def mail_lines(outcome: NightOutcome, controller: LabServices) -> list[str]:
     """Say where each mail of the night went."""
     if outcome.delivery is None:
         return []
@@ -52,7 +52,7 @@ def mail_lines(outcome: Outcome, controller: Controller) -> list[str]:
     ]
 
 
-def outcome_as_dict(outcome: Outcome) -> dict[str, Any]:
+def outcome_as_dict(outcome: NightOutcome) -> dict[str, Any]:
     """Return the outcome for `--json`."""
     record = outcome.record
     return {

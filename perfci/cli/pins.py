@@ -10,15 +10,15 @@ import typer
 from perfci import config
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 from perfci.cli.run import Lab, RunId, holder, settings_for
-from perfci.runs.bump import Bump, bump
-from perfci.runs.compare import Compared
-from perfci.runs.controller import Controller
-from perfci.runs.folders import StateFolder
-from perfci.runs.job import load_job
-from perfci.runs.listing import find_run, read_document
-from perfci.runs.moves import Moved, moves
-from perfci.runs.pins import CONSTRAINTS, read_pins
-from perfci.runs.progress import Progress, Silent, Terminal
+from perfci.runs.jobs.model import load_job
+from perfci.runs.state.archive import find_run, read_document
+from perfci.runs.state.progress import Progress, Silent, Terminal
+from perfci.runs.state.state_folder import StateFolder
+from perfci.runs.studies.bump import Bump, bump
+from perfci.runs.studies.compare import Compared
+from perfci.runs.studies.pins import CONSTRAINTS, read_pins
+from perfci.runs.studies.run_diff import Moved, moves
+from perfci.runs.verdicts.lab_services import LabServices
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -87,7 +87,7 @@ def move(  # noqa: PLR0917 - typer takes them by name
     measured, 2 it can't be moved so, 3 the lab can't do it now, 4 no answer from the package index.
     """
     with errors_reported(as_json=as_json):
-        controller = Controller(settings_for(lab))
+        controller = LabServices(settings_for(lab))
         if as_json:
             found = _moved(controller, name, version, None if no_compare else job, Silent())
             print_json(found.as_dict())
@@ -99,7 +99,7 @@ def move(  # noqa: PLR0917 - typer takes them by name
     raise typer.Exit(int(compared is not None and (compared.slower or not compared.runs)))
 
 
-def _moved(controller: Controller, name: str, version: str, job: str | None, progress: Progress) -> Bump:
+def _moved(controller: LabServices, name: str, version: str, job: str | None, progress: Progress) -> Bump:
     loaded = load_job(job, controller.settings.jobs_dir) if job is not None else None
     return bump(controller, name, version, loaded, holder=holder(), progress=progress)
 

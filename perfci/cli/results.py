@@ -12,9 +12,9 @@ from perfci import config
 from perfci.cli.output import Json, errors_reported, print_error, print_json
 from perfci.report.terminal import show_results
 from perfci.results.archive import read_archive
-from perfci.runs.controller import Controller
-from perfci.runs.ingest import ingest as take_in
-from perfci.runs.listing import find_run
+from perfci.runs.state.archive import find_run
+from perfci.runs.verdicts.ingest import ingest as take_in
+from perfci.runs.verdicts.lab_services import LabServices
 
 if TYPE_CHECKING:
     from perfci.results.model import Measurement
@@ -83,8 +83,8 @@ def rebuild(as_json: Json = False) -> None:
                 print_error(error, as_json=False)
 
 
-def _controller() -> Controller:
-    return Controller(config.load())
+def _controller() -> LabServices:
+    return LabServices(config.load())
 
 
 def _as_dict(measurement: Measurement) -> dict[str, object]:

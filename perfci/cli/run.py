@@ -15,16 +15,16 @@ from perfci.cli.groups import DefaultGroup
 from perfci.cli.outcome import outcome_as_dict, print_outcome
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 from perfci.results.density import BOOT
-from perfci.runs import listing
-from perfci.runs.answers import read_answers
-from perfci.runs.assemble import night
-from perfci.runs.controller import Controller
-from perfci.runs.environments import environment_differences
-from perfci.runs.folders import StateFolder
-from perfci.runs.job import Kind, load_job
-from perfci.runs.progress import Silent, Terminal
-from perfci.runs.publishing import report_of
-from perfci.runs.reproduce import reproduce as again
+from perfci.runs.jobs.model import Kind, load_job
+from perfci.runs.night.assemble import night
+from perfci.runs.publish.site_data import report_of
+from perfci.runs.state import archive as listing
+from perfci.runs.state.progress import Silent, Terminal
+from perfci.runs.state.state_folder import StateFolder
+from perfci.runs.studies.environment_diff import environment_differences
+from perfci.runs.studies.reproduce import reproduce as again
+from perfci.runs.verdicts.confirmation_store import read_answers
+from perfci.runs.verdicts.lab_services import LabServices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from perfci.results.density import Curve
     from perfci.results.leftovers import Swept
-    from perfci.runs.answers import Answer
-    from perfci.runs.environments import Difference
+    from perfci.runs.studies.environment_diff import Difference
+    from perfci.runs.verdicts.confirmation_store import Answer
 
 app = typer.Typer(
     cls=DefaultGroup,
@@ -75,7 +75,7 @@ def start(
         else:
             with Terminal() as progress:
                 outcome = night(loaded, settings, holder=holder(), progress=progress).run()
-            print_outcome(outcome, Controller(settings))
+            print_outcome(outcome, LabServices(settings))
     raise typer.Exit(outcome.exit_code)
 
 

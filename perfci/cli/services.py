@@ -6,10 +6,10 @@ import typer
 
 from perfci import config
 from perfci.cli.output import Json, errors_reported, print_json
-from perfci.runs.folders import StateFolder
-from perfci.runs.processes import processes_of, service_of
-from perfci.runs.projects import playbooks
-from perfci.runs.services import start_controller, stop_controller
+from perfci.runs.ansible.embedded_influx import start_controller, stop_controller
+from perfci.runs.ansible.lab_playbooks import playbooks
+from perfci.runs.state.processes import processes_of, service_of
+from perfci.runs.state.state_folder import StateFolder
 
 app = typer.Typer(no_args_is_help=True, help="The embedded InfluxDB: keep it running between nights.")
 

@@ -11,15 +11,15 @@ from perfci import config
 from perfci.cli.output import Json, errors_reported, print_json
 from perfci.cli.run import holder
 from perfci.lab.sql import open_ledger
-from perfci.runs import status as states
-from perfci.runs.clean import clean as remove
-from perfci.runs.controller import Controller
-from perfci.runs.demo import Demo
-from perfci.runs.doctor import examine
-from perfci.runs.folders import StateFolder
-from perfci.runs.listing import run_folders
-from perfci.runs.progress import Silent, Terminal
-from perfci.runs.projects import prepare
+from perfci.runs.ansible.doctor import examine
+from perfci.runs.ansible.lab_playbooks import prepare
+from perfci.runs.state import status as states
+from perfci.runs.state.archive import run_folders
+from perfci.runs.state.clean import clean as remove
+from perfci.runs.state.progress import Silent, Terminal
+from perfci.runs.state.state_folder import StateFolder
+from perfci.runs.studies.demo import Demo
+from perfci.runs.verdicts.lab_services import LabServices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ _MIB = 2**20
 def status(as_json: Json = False) -> None:
     """Say what runs, who holds nodes, and what waits for delivery."""
     with errors_reported(as_json=as_json):
-        controller = Controller(config.load())
+        controller = LabServices(config.load())
         found: dict[str, Any] = {
             "state_dir": controller.state.root,
             "runs": [asdict(run) for run in states.runs(controller.state)],

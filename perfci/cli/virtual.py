@@ -13,7 +13,7 @@ from perfci import config
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 from perfci.errors import UsageError
 from perfci.lab.virtual import lab
-from perfci.lab.virtual.plan import Firmware, Kind, Plan
+from perfci.lab.virtual.plan import Firmware, MachineKind, Plan
 
 app = typer.Typer(no_args_is_help=True, help="A virtual lab: simulated machines behind simulated BMCs.")
 
@@ -41,9 +41,9 @@ class FaultUnclear(UsageError):
 def up(
     nodes: Annotated[int, typer.Option(min=1, help="How many nodes.")] = 4,
     kind: Annotated[
-        Kind,
+        MachineKind,
         typer.Option(help="nspawn: a real systemd and sshd; qemu: real firmware; null: state only."),
-    ] = Kind.NSPAWN,
+    ] = MachineKind.NSPAWN,
     network: Annotated[
         str, typer.Option(metavar="CIDR", help="The provisioning network; seen inside the lab only.")
     ] = DEFAULT_NETWORK,

@@ -75,7 +75,7 @@ class LeaseInUse(LabError):
     help = "End that run (Ctrl-C, or `kill {pid}`): it gives its nodes back itself."
 
 
-class LedgerUnavailable(ServiceError):
+class ReservationsUnavailable(ServiceError):
     """The database of the reservations does not answer, or is not one."""
 
     template = "the reservations in {url} can't be used: {reason}"

@@ -26,7 +26,7 @@ KEPT_DAYS = 90
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class OperationTally:
     """Operations of one BMC, and in how many of them it locked up."""
 
     operations: int = 0
@@ -37,18 +37,18 @@ class Tally:
         """Lock-ups in 100 operations; None where there were none."""
         return 100 * self.lock_ups / self.operations if self.operations else None
 
-    def __add__(self, other: Tally) -> Tally:
+    def __add__(self, other: OperationTally) -> OperationTally:
         """Return both together."""
-        return Tally(self.operations + other.operations, self.lock_ups + other.lock_ups)
+        return OperationTally(self.operations + other.operations, self.lock_ups + other.lock_ups)
 
 
 class Health(Protocol):
     """The tallies of one lab's BMCs, by the names of their nodes."""
 
-    def count(self, tallies: Mapping[str, Tally]) -> None:
+    def count(self, tallies: Mapping[str, OperationTally]) -> None:
         """Add to today's."""
 
-    def tallies(self) -> dict[str, Tally]:
+    def tallies(self) -> dict[str, OperationTally]:
         """Return those of the last KEPT_DAYS days together."""
 
 
@@ -56,20 +56,20 @@ class MemoryHealth:
     """Tallies that live as long as their object."""
 
     def __init__(self) -> None:
-        self._tallies: dict[str, Tally] = {}
+        self._tallies: dict[str, OperationTally] = {}
 
-    def count(self, tallies: Mapping[str, Tally]) -> None:
+    def count(self, tallies: Mapping[str, OperationTally]) -> None:
         """Add to what was counted."""
         for node, tally in tallies.items():
-            self._tallies[node] = self._tallies.get(node, Tally()) + tally
+            self._tallies[node] = self._tallies.get(node, OperationTally()) + tally
 
-    def tallies(self) -> dict[str, Tally]:
+    def tallies(self) -> dict[str, OperationTally]:
         """Return all."""
         return dict(self._tallies)
 
 
 class SqlHealth:
-    """Tallies in the lab's database. Every method raises LedgerUnavailable."""
+    """Tallies in the lab's database. Every method raises ReservationsUnavailable."""
 
     def __init__(
         self, database: Database, lab: str, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -78,7 +78,7 @@ class SqlHealth:
         self._lab = lab
         self._clock = clock
 
-    def count(self, tallies: Mapping[str, Tally]) -> None:
+    def count(self, tallies: Mapping[str, OperationTally]) -> None:
         """Add to today's (in UTC), and drop what is older than KEPT_DAYS."""
         with self._database.transaction() as connection:
             here = operation_day.c.lab == self._lab
@@ -111,7 +111,7 @@ class SqlHealth:
                     ],
                 )
 
-    def tallies(self) -> dict[str, Tally]:
+    def tallies(self) -> dict[str, OperationTally]:
         """Return those of the last KEPT_DAYS days together."""
         wanted = (
             sa.select(
@@ -124,7 +124,7 @@ class SqlHealth:
         )
         with self._database.transaction() as connection:
             return {
-                node: Tally(int(operations), int(lock_ups))
+                node: OperationTally(int(operations), int(lock_ups))
                 for node, operations, lock_ups in connection.execute(wanted)
             }
 
@@ -138,7 +138,7 @@ def write_down(results: Sequence[Result], health: Health, ledger: Callable[[], L
 
     `ledger` is asked for only where there is such a node. Raises what the two raise.
     """
-    health.count({result.node: Tally(1, int(result.locked_up)) for result in results})
+    health.count({result.node: OperationTally(1, int(result.locked_up)) for result in results})
     for result in results:
         if result.quarantined:
             reason = "".join(letter if letter.isprintable() else " " for letter in str(result.error))
@@ -148,6 +148,6 @@ def write_down(results: Sequence[Result], health: Health, ledger: Callable[[], L
 def open_health(settings: Settings) -> SqlHealth:
     """Open the tallies of the lab that the settings name.
 
-    Raises LedgerUnavailable, LedgerTooNew, SecretUnreadable.
+    Raises ReservationsUnavailable, LedgerTooNew, SecretUnreadable.
     """
     return SqlHealth(Database(settings.ledger_url, settings.ledger.secret_password()), settings.lab)

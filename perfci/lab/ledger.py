@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from perfci.lab.model import Node, Owner
-    from perfci.lab.scheduling import Ended
+    from perfci.lab.scheduling import EndReason
 
 Nodes = int | frozenset[str]
 """How many nodes are wanted, or which."""
@@ -66,7 +66,7 @@ class Book(Protocol):
 class Ledger(ABC):
     """Who holds which nodes of one lab. Processes and threads may use one book at the same time.
 
-    Every method raises LedgerUnavailable where the database does not answer.
+    Every method raises ReservationsUnavailable where the database does not answer.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Ledger(ABC):
             book.restore(node)
         return there
 
-    def sweep(self) -> tuple[tuple[Reservation, Ended], ...]:
+    def sweep(self) -> tuple[tuple[Reservation, EndReason], ...]:
         """Release what is over: its time, or its process on this host; return what was released and why."""
         with self._transaction() as book:
             now = self._clock()

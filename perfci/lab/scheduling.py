@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from perfci.lab.model import Owner, Reservation
 
 
-class Ended(StrEnum):
+class EndReason(StrEnum):
     """Why a reservation is over though nobody released it."""
 
     TIME = "its time is over"
@@ -114,7 +114,7 @@ def conflicts(
 
 def over(
     reservations: Iterable[Reservation], *, dead: frozenset[Owner], now: datetime
-) -> tuple[tuple[Reservation, Ended], ...]:
+) -> tuple[tuple[Reservation, EndReason], ...]:
     """Return the unreleased reservations that are over, each with the reason, sorted by id.
 
     `dead` are the owners that are known not to run any more; one on another host can't be known here.
@@ -124,7 +124,7 @@ def over(
         if reservation.released_at is not None:
             continue
         if reservation.owner is not None and reservation.owner in dead:
-            found.append((reservation, Ended.OWNER))
+            found.append((reservation, EndReason.OWNER))
         elif reservation.ends_at <= now:
-            found.append((reservation, Ended.TIME))
+            found.append((reservation, EndReason.TIME))
     return tuple(found)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from perfci.lab import inventory
-from perfci.lab.errors import LedgerTooNew, LedgerUnavailable
+from perfci.lab.errors import LedgerTooNew, ReservationsUnavailable
 from perfci.lab.ledger import Book, Ledger
 from perfci.lab.model import Owner, Quarantine, Reservation
 
@@ -88,7 +88,7 @@ operation_day = sa.Table(
 class Database:
     """The lab's database at `url` (SQLAlchemy's form), with its tables, made there where they are missing.
 
-    Raises LedgerUnavailable and LedgerTooNew.
+    Raises ReservationsUnavailable and LedgerTooNew.
     """
 
     def __init__(self, url: str, password: str | None = None) -> None:
@@ -114,9 +114,9 @@ class Database:
             return _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _server(parsed)
         except ModuleNotFoundError as error:
             reason = f"the driver {error.name} is not installed"
-            raise LedgerUnavailable(url=self._shown, reason=reason) from error
+            raise ReservationsUnavailable(url=self._shown, reason=reason) from error
         except (ArgumentError, OSError) as error:
-            raise LedgerUnavailable(url=self._shown, reason=str(error)) from error
+            raise ReservationsUnavailable(url=self._shown, reason=str(error)) from error
 
     def _prepare(self) -> None:
         """Make the tables, once; then check who wrote them."""
@@ -136,7 +136,9 @@ class Database:
             yield
         except SQLAlchemyError as error:
             cause = getattr(error, "orig", None) or error
-            raise LedgerUnavailable(url=self._shown, reason=str(cause).strip().splitlines()[0]) from error
+            raise ReservationsUnavailable(
+                url=self._shown, reason=str(cause).strip().splitlines()[0]
+            ) from error
 
 
 class SqlLedger(Ledger):
@@ -163,7 +165,7 @@ class SqlLedger(Ledger):
 def open_ledger(settings: Settings) -> SqlLedger:
     """Open the book of the lab that the settings name.
 
-    Raises LedgerUnavailable, LedgerTooNew, InventoryInvalid, SecretUnreadable.
+    Raises ReservationsUnavailable, LedgerTooNew, InventoryInvalid, SecretUnreadable.
     """
     password = settings.ledger.secret_password()
     nodes = inventory.nodes(settings.inventory_dir)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from perfci.analysis.calibration import SeriesCalibration
-    from perfci.analysis.growth import Growth
+    from perfci.analysis.noise_trend import Growth
     from perfci.analysis.types import Judgement, SeriesHistory
     from perfci.results.dataplane import Rate
     from perfci.results.density import Curve
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from perfci.results.model import RunRecord, SeriesKey
 
 
-class Tone(StrEnum):
+class PageTone(StrEnum):
     """How something is to be looked at; each has a colour and never a colour alone."""
 
     BAD = "bad"
@@ -31,7 +31,7 @@ class Tone(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class ReportedStage:
     """One stage of a run: how long it took, and whether it went well."""
 
     name: str
@@ -51,7 +51,7 @@ class Canary:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ReportedFailure:
     """Why a run failed; `excerpt` is from the log `source`."""
 
     stage: str
@@ -72,10 +72,10 @@ class RunReport:
     """
 
     record: RunRecord
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[ReportedStage, ...] = ()
     judgements: tuple[Judgement, ...] = ()
     canaries: tuple[Canary, ...] = ()
-    failure: Failure | None = None
+    failure: ReportedFailure | None = None
     alerts: tuple[str, ...] = ()
     curves: tuple[Curve, ...] = ()
     swept: tuple[Swept, ...] = ()
@@ -90,7 +90,7 @@ class Mark:
     key: SeriesKey
     run_id: str
     label: str
-    tone: Tone
+    tone: PageTone
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +112,18 @@ class SiteData:
 class Verdict:
     """A run in a few words."""
 
-    tone: Tone
+    tone: PageTone
     text: str
 
 
 TONES = {
-    Outcome.REGRESSION: Tone.BAD,
-    Outcome.IMPROVEMENT: Tone.GOOD,
-    Outcome.NO_CHANGE: Tone.QUIET,
-    Outcome.TOO_NOISY: Tone.LAB,
-    Outcome.INVALID: Tone.LAB,
-    Outcome.NO_BASELINE: Tone.QUIET,
-    Outcome.NO_DATA: Tone.LAB,
+    Outcome.REGRESSION: PageTone.BAD,
+    Outcome.IMPROVEMENT: PageTone.GOOD,
+    Outcome.NO_CHANGE: PageTone.QUIET,
+    Outcome.TOO_NOISY: PageTone.LAB,
+    Outcome.INVALID: PageTone.LAB,
+    Outcome.NO_BASELINE: PageTone.QUIET,
+    Outcome.NO_DATA: PageTone.LAB,
 }
 _ORDER = tuple(TONES)
 _CALM = (Outcome.NO_CHANGE, Outcome.TOO_NOISY, Outcome.NO_BASELINE)
@@ -132,10 +132,10 @@ _CALM = (Outcome.NO_CHANGE, Outcome.TOO_NOISY, Outcome.NO_BASELINE)
 def verdict(run: RunReport) -> Verdict:
     """Return a run's verdict: what failed comes before what is invalid, that before what is slower."""
     if run.failure:
-        tone = Tone.LAB if run.failure.failure_class == "lab" else Tone.BAD
+        tone = PageTone.LAB if run.failure.failure_class == "lab" else PageTone.BAD
         return Verdict(tone, f"failed in {run.failure.stage} ({run.failure.failure_class})")
     if not run.record.validity.valid:
-        return Verdict(Tone.LAB, str(Outcome.INVALID))
+        return Verdict(PageTone.LAB, str(Outcome.INVALID))
     found = {judgement.outcome for judgement in run.judgements}
     for outcome, word in ((Outcome.REGRESSION, "slower"), (Outcome.IMPROVEMENT, "faster")):
         if outcome in found:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from perfci.analysis.types import Outcome
-from perfci.report.model import TONES, Tone, by_interest, tally, verdict
+from perfci.report.model import TONES, PageTone, by_interest, tally, verdict
 from perfci.wording import (
     MISSING,
     NBSP,
@@ -31,7 +31,12 @@ if TYPE_CHECKING:
     from perfci.report.model import RunReport
     from perfci.results.model import Measurement
 
-_STYLES = {Tone.BAD: "bold red", Tone.GOOD: "bold green", Tone.LAB: "yellow", Tone.QUIET: "default"}
+_STYLES = {
+    PageTone.BAD: "bold red",
+    PageTone.GOOD: "bold green",
+    PageTone.LAB: "yellow",
+    PageTone.QUIET: "default",
+}
 _INTERESTING = frozenset({Outcome.REGRESSION, Outcome.IMPROVEMENT})
 _NUMBERS = frozenset({"effect", "95 % interval", "baseline", "now", "q", "MDE", "median", "n", "failures"})
 _SHOWN = 12

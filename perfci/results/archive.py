@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from perfci.results.density import Curve
     from perfci.results.leftovers import Swept
     from perfci.results.model import RunRecord
-    from perfci.results.phases import Part
+    from perfci.results.phases import ProcedurePart
     from perfci.results.rally import Load
     from perfci.results.tasks import Task
 
@@ -89,7 +89,7 @@ def load_shares(path: Path) -> tuple[NodeShares, ...]:
 
     A node whose counters do not cover the load is not in it.
     """
-    tasks: Sequence[Task | Part] = read_parts(path) if has_phases(path) else read_tasks(path / TASKS)
+    tasks: Sequence[Task | ProcedurePart] = read_parts(path) if has_phases(path) else read_tasks(path / TASKS)
     if not tasks:
         return ()
     nodes = read_counters(path / COUNTERS)
@@ -194,7 +194,9 @@ def _whole(load: Load) -> bool:
     return all(curve.reason == TARGET for curve in curves_of(load, {}))
 
 
-def _part(part: Part, record: RunRecord, nodes: Mapping[str, Sequence[Sample]]) -> Iterator[Measurement]:
+def _part(
+    part: ProcedurePart, record: RunRecord, nodes: Mapping[str, Sequence[Sample]]
+) -> Iterator[Measurement]:
     found = list(part.measurements(lab=record.lab, job=record.job, run_id=record.run_id))
     yield from found
     used = usage(nodes, part.started_at, part.finished_at)

@@ -46,7 +46,7 @@ class Service(FromFile):
     rss_bytes: Amount
 
 
-class Machine(FromFile):
+class MachineCounters(FromFile):
     """One node: CPU seconds since it booted, busy and stolen by the hypervisor, and its CPUs."""
 
     busy_seconds: Amount
@@ -63,7 +63,7 @@ class Sample(FromFile):
     t: Moment
     services: dict[Name, Service]
     sql: dict[Name, Amount]
-    machine: Machine
+    machine: MachineCounters
     foreign_seconds: Amount
     messages: dict[Name, Amount] = Field(default_factory=dict)
 

@@ -127,7 +127,7 @@ class InfluxRunIncomplete(ServiceError):
     )
 
 
-class LedgerUnavailable(LabError):
+class DeliveriesUnavailable(LabError):
     """The list of delivered runs can't be written, or another process is delivering."""
 
     template = "{path}: {reason}"

@@ -41,7 +41,7 @@ class Phase(FromFile):
     values: Annotated[dict[Measured, Amount], Field(min_length=1)]
 
 
-class Part(FromFile):
+class ProcedurePart(FromFile):
     """One part that came to its end. Times: seconds since the epoch, of the machine that drove it."""
 
     status: Literal["finished"]
@@ -53,7 +53,7 @@ class Part(FromFile):
     phases: Annotated[list[Phase], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _whole(self) -> Part:
+    def _whole(self) -> ProcedurePart:
         names = [phase.action for phase in self.phases]
         if len(set(names)) < len(names):
             raise PydanticCustomError("twice", "every phase once")
@@ -87,7 +87,7 @@ class _Crashed(FromFile):
     status: Literal["crashed"]
 
 
-class _Parts(RootModel[list[Annotated[Part | _Crashed, Field(discriminator="status")]]]):
+class _Parts(RootModel[list[Annotated[ProcedurePart | _Crashed, Field(discriminator="status")]]]):
     pass
 
 
@@ -96,8 +96,8 @@ def has_phases(folder: Path) -> bool:
     return (folder / PHASES).exists()
 
 
-def read_parts(folder: Path) -> tuple[Part, ...]:
+def read_parts(folder: Path) -> tuple[ProcedurePart, ...]:
     """Read the parts of a run that finished, in the order in which they ran; raises PhasesError."""
     path = folder / PHASES
     found = parse(read_bytes(path, PhasesError), _Parts, path=path, error=PhasesError).root
-    return tuple(part for part in found if isinstance(part, Part))
+    return tuple(part for part in found if isinstance(part, ProcedurePart))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from perfci.results.ledger import DeliveryLedger
+    from perfci.results.deliveries import DeliveryLedger
     from perfci.results.stores.base import Store
 
 
@@ -44,7 +44,7 @@ def sync(
     """Deliver what is pending, oldest first, and return what was done.
 
     A run that can't be read is passed over, and tried again next time. Errors of the store go through;
-    what was delivered before is entered. Raises LedgerUnavailable too.
+    what was delivered before is entered. Raises DeliveriesUnavailable too.
     """
     delivered, unreadable = [], []
     with ledger.locked():

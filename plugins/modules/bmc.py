@@ -10,7 +10,7 @@ try:
     from perfci import config
     from perfci.errors import PerfciError
     from perfci.lab.bmc.base import BootDevice, BootOrder, PowerOrder, Target
-    from perfci.lab.bmc.fleet import CONCURRENCY, Limits, run
+    from perfci.lab.bmc.fleet import CONCURRENCY, FleetLimits, run
     from perfci.lab.bmc.operations import Order
     from perfci.lab.bmc.orders import Means, give
     from perfci.lab.health import open_health, write_down
@@ -166,7 +166,7 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("perfci"), exception=str(MISSING))
     parameters = module.params
     order = wanted(parameters)
-    limits = Limits(
+    limits = FleetLimits(
         deadline_seconds=parameters["deadline_seconds"] or order.deadline_seconds,
         concurrency=parameters["concurrency"] or CONCURRENCY,
     )

@@ -25,7 +25,15 @@ from nights import (
 
 from perfci.alerts.errors import AlertClosed, UnknownAlert
 from perfci.alerts.lifecycle import accept, accepted_changes, acknowledge, find, process, run_failed
-from perfci.alerts.model import AlertState, Audience, Closing, Kind, Night, RunFailure, Status
+from perfci.alerts.model import (
+    AlertState,
+    Audience,
+    Closing,
+    JudgedRun,
+    NotificationKind,
+    RunFailure,
+    SeriesStatus,
+)
 from perfci.analysis.types import Outcome
 from perfci.errors import FailureClass
 from perfci.results.model import CodeUnderTest, Metric, SeriesKey, ServiceRevision, Validity
@@ -42,7 +50,7 @@ RECORDS = {run_id(night): record(night) for night in range(9)} | {
 
 
 def night(number: int, *judgements, run=None):
-    return Night(run or RECORDS[run_id(number)], judgements, RECORDS)
+    return JudgedRun(run or RECORDS[run_id(number)], judgements, RECORDS)
 
 
 def slow(key, number, since=9, **fields):
@@ -55,7 +63,7 @@ def fine(key, number):
 
 def opened(*keys, number=9):
     state, told = process(AlertState(), night(number, *(slow(key, number, number) for key in keys)))
-    assert [one.kind for one in told] == [Kind.REGRESSION]
+    assert [one.kind for one in told] == [NotificationKind.REGRESSION]
     return state, state.alerts[0]
 
 
@@ -67,9 +75,9 @@ def test_a_whole_story_sends_one_mail_for_the_regression_and_one_for_the_fix():
     history, state, told = History(), AlertState(), []
     for slowed in [None] * 10 + [SLOW] * 3 + [None] * 3:
         run = history.play(*((PATCH,) if slowed else ()), factors=slowed)
-        state, new = process(state, Night(run, history.judgements(), history.records))
+        state, new = process(state, JudgedRun(run, history.judgements(), history.records))
         told += [(one.kind, one.run_id) for one in new]
-    assert told == [(Kind.REGRESSION, run_id(10)), (Kind.CLOSED, run_id(13))]
+    assert told == [(NotificationKind.REGRESSION, run_id(10)), (NotificationKind.CLOSED, run_id(13))]
     (alert,) = state.alerts
     assert (alert.since, alert.last_good, alert.service) == (run_id(10), run_id(9), "neutron")
     assert [(change.service, change.after.changes) for change in alert.changes] == [("neutron", (PATCH,))]
@@ -94,7 +102,7 @@ def test_with_two_changed_services_each_gets_its_own_alert():
         regression(key, run.run_id, run.run_id, (run_id(8),), effect=effect)
         for key, effect in ((CREATE_PORT, 0.2), (PORTS_TOTAL, 0.1), (BOOT_SERVER, 0.5), (keystone, 0.3))
     ]
-    state, told = process(AlertState(), Night(run, tuple(judgements), before))
+    state, told = process(AlertState(), JudgedRun(run, tuple(judgements), before))
     assert {alert.service: {one.key for one in alert.series} for alert in state.alerts} == {
         "neutron": {CREATE_PORT, PORTS_TOTAL},
         "nova": {BOOT_SERVER, keystone},  # keystone did not change: it goes with what moved most clearly
@@ -110,7 +118,7 @@ def test_nothing_changed_in_the_code_is_one_alert_that_says_so():
 
 
 def test_a_baseline_without_records_leaves_the_code_unknown():
-    lonely = Night(record(9), (slow(CREATE_PORT, 9),), {})
+    lonely = JudgedRun(record(9), (slow(CREATE_PORT, 9),), {})
     state, _ = process(AlertState(), lonely)
     assert not state.alerts[0].code_known
     assert state.alerts[0].last_good is None
@@ -135,7 +143,7 @@ def test_another_series_of_the_same_change_joins_without_a_mail(since):
 def test_a_series_that_moves_much_later_without_new_code_is_another_alert():
     state, _ = opened(CREATE_PORT)
     state, told = process(state, night(20, slow(CREATE_PORT, 20), slow(LIST_PORTS, 20, 20)))
-    assert kinds(told) == [Kind.REGRESSION]
+    assert kinds(told) == [NotificationKind.REGRESSION]
     assert len(state.alerts) == 2
 
 
@@ -144,7 +152,7 @@ def test_a_second_slow_down_on_top_of_the_first_is_told():
     worse = replace(record(15, PATCH, "second.patch"), code=CodeUnderTest("other", ()))
     judged = slow(CREATE_PORT, 15, 15, effect=0.8)
     again, told = process(state, night(15, judged, run=worse))
-    assert kinds(told) == [Kind.REGRESSION]
+    assert kinds(told) == [NotificationKind.REGRESSION]
     assert len(again.alerts) == 2
     # with the same code, or within what was seen already, it is the known one
     assert process(state, night(15, judged))[1] == ()
@@ -155,7 +163,7 @@ def test_a_second_fall_of_throughput_is_told_and_a_rise_is_not():
     first, _ = process(AlertState(), night(9, slow(RATE, 9, effect=-0.2)))
     worse = replace(record(15, PATCH, "second.patch"), code=CodeUnderTest("other", ()))
     assert kinds(process(first, night(15, slow(RATE, 15, 15, effect=-0.6), run=worse))[1]) == [
-        Kind.REGRESSION
+        NotificationKind.REGRESSION
     ]
     assert process(first, night(15, slow(RATE, 15, 15, effect=-0.05), run=worse))[1] == ()
 
@@ -179,7 +187,7 @@ def test_an_invalid_run_is_never_a_regression_and_never_a_fix():
     broken = record(9, PATCH, invalid=("cpu canary 40 % slower",))
     state, told = process(AlertState(), night(9, slow(CREATE_PORT, 9), run=broken))
     assert state.alerts == ()
-    assert kinds(told) == [Kind.LAB_INVALID]
+    assert kinds(told) == [NotificationKind.LAB_INVALID]
     state, alert = opened(CREATE_PORT)
     state, told = process(state, night(10, fine(CREATE_PORT, 10), run=record(10, invalid=("disk",))))
     assert state.alerts == (alert,)
@@ -188,9 +196,14 @@ def test_an_invalid_run_is_never_a_regression_and_never_a_fix():
 def test_the_lab_is_told_of_once_when_it_becomes_unfit_and_once_when_it_is_over():
     state, told = AlertState(), []
     for number, reasons in enumerate([(), ("disk",), ("disk",), ("disk",), (), ("cpu",), ()]):
-        state, new = process(state, Night(record(number, invalid=reasons), (), {}))
+        state, new = process(state, JudgedRun(record(number, invalid=reasons), (), {}))
         told += new
-    assert kinds(told) == [Kind.LAB_INVALID, Kind.LAB_VALID, Kind.LAB_INVALID, Kind.LAB_VALID]
+    assert kinds(told) == [
+        NotificationKind.LAB_INVALID,
+        NotificationKind.LAB_VALID,
+        NotificationKind.LAB_INVALID,
+        NotificationKind.LAB_VALID,
+    ]
     assert {one.audience for one in told} == {Audience.ADMINS}
     assert len({one.id for one in told}) == 4
     assert told[0].reasons == ("disk",)
@@ -198,10 +211,10 @@ def test_the_lab_is_told_of_once_when_it_becomes_unfit_and_once_when_it_is_over(
 
 
 def test_a_lab_that_settled_at_a_new_level_says_so():
-    state, _ = process(AlertState(), Night(record(1, invalid=("disk",)), (), {}))
+    state, _ = process(AlertState(), JudgedRun(record(1, invalid=("disk",)), (), {}))
     settled = replace(record(6), validity=Validity(valid=True, level_since=run_id(2)))
-    _, (told,) = process(state, Night(settled, (), {}))
-    assert told.kind is Kind.LAB_VALID
+    _, (told,) = process(state, JudgedRun(settled, (), {}))
+    assert told.kind is NotificationKind.LAB_VALID
     assert f"new level since {run_id(2)}" in told.reasons[1]
 
 
@@ -211,7 +224,7 @@ def test_closing_takes_as_many_nights_in_a_row_as_set():
     for number, judged in enumerate([fine, slow, fine, fine, fine], start=10):
         state, new = process(state, night(number, judged(CREATE_PORT, number)), quiet_nights=3)
         told += [(one.kind, number) for one in new]
-    assert told == [(Kind.CLOSED, 14)]
+    assert told == [(NotificationKind.CLOSED, 14)]
 
 
 def test_it_closes_only_with_the_leading_series_and_half_of_all_back():
@@ -235,7 +248,7 @@ def test_a_baseline_that_knows_only_the_slow_level_is_no_fix():
     state, told = process(state, night(20, new_environment))
     assert (told, state.alerts) == ((), (alert,))
     back = replace(new_environment, run_id=run_id(21), baseline=GOOD)
-    assert kinds(process(state, night(21, back))[1]) == [Kind.CLOSED]
+    assert kinds(process(state, night(21, back))[1]) == [NotificationKind.CLOSED]
 
 
 @pytest.mark.parametrize(
@@ -253,20 +266,20 @@ def test_a_noisy_series_is_back_once_its_interval_excludes_what_was_told(low, hi
 def test_after_a_close_only_a_new_change_opens_again():
     state, first = opened(CREATE_PORT)
     state, told = process(state, night(12, fine(CREATE_PORT, 12)))
-    assert kinds(told) == [Kind.CLOSED]
+    assert kinds(told) == [NotificationKind.CLOSED]
     state, told = process(state, night(13, slow(CREATE_PORT, 13, 9)))
     assert told == ()
     state, told = process(state, night(14, slow(CREATE_PORT, 14, 14)))
-    assert kinds(told) == [Kind.REGRESSION]
+    assert kinds(told) == [NotificationKind.REGRESSION]
     assert told[0].alert.id != first.id
 
 
 def test_an_accepted_alert_stays_silent_and_moves_the_baseline():
     state, alert = opened(CREATE_PORT)
     state = acknowledge(state, alert.id)
-    assert state.alerts[0].status is Status.ACKNOWLEDGED
+    assert state.alerts[0].status is SeriesStatus.ACKNOWLEDGED
     state, note = accept(state, alert.id[:6], run_id(10))
-    assert (note.kind, note.alert.closing) == (Kind.CLOSED, Closing.ACCEPTED)
+    assert (note.kind, note.alert.closing) == (NotificationKind.CLOSED, Closing.ACCEPTED)
     assert accepted_changes(state) == {CREATE_PORT: run_id(9)}
     state, told = process(state, night(11, slow(CREATE_PORT, 11), slow(PORTS_TOTAL, 11)))
     assert told == ()
@@ -290,9 +303,9 @@ def test_jobs_do_not_mix():
     state, _ = opened(CREATE_PORT)
     other = as_job(record(10), "largeops")
     key = replace(CREATE_PORT, job="largeops")
-    state, told = process(state, Night(other, (fine(key, 10),), {}))
+    state, told = process(state, JudgedRun(other, (fine(key, 10),), {}))
     assert told == ()
-    assert state.alerts[0].status is Status.OPEN
+    assert state.alerts[0].status is SeriesStatus.OPEN
 
 
 def test_improvements_are_told_without_mail_and_not_for_a_fix():
@@ -302,7 +315,7 @@ def test_improvements_are_told_without_mail_and_not_for_a_fix():
         for key in (CREATE_PORT, LIST_PORTS)
     ]
     _, told = process(state, night(10, *better))
-    improvement = next(one for one in told if one.kind is Kind.IMPROVEMENT)
+    improvement = next(one for one in told if one.kind is NotificationKind.IMPROVEMENT)
     assert not improvement.by_mail
     assert [one.key for one in improvement.judgements] == [LIST_PORTS]
     assert all(one.by_mail for one in told if one is not improvement)
@@ -360,7 +373,7 @@ def play(story, shuffle=None, repeat=1):
         answers = tuple(shuffle.sample(judged, len(judged))) if shuffle else judged
         for _ in range(repeat):
             state, new = process(
-                state, Night(run, answers, dict(reversed(records.items())) if shuffle else records)
+                state, JudgedRun(run, answers, dict(reversed(records.items())) if shuffle else records)
             )
             told += new
     return state, told
@@ -376,10 +389,10 @@ def test_order_and_repetition_do_not_matter(story, shuffle):
 @given(stories())
 def test_no_notification_comes_twice_and_each_closing_had_an_opening(story):
     state, told = play(story)
-    ids = [one.id for one in told if one.kind is not Kind.IMPROVEMENT]
+    ids = [one.id for one in told if one.kind is not NotificationKind.IMPROVEMENT]
     assert len(ids) == len(set(ids))
-    opened_alerts = {one.alert.id for one in told if one.kind is Kind.REGRESSION}
-    closed = {one.alert.id for one in told if one.kind is Kind.CLOSED}
+    opened_alerts = {one.alert.id for one in told if one.kind is NotificationKind.REGRESSION}
+    closed = {one.alert.id for one in told if one.kind is NotificationKind.CLOSED}
     assert closed <= opened_alerts
     assert opened_alerts == {alert.id for alert in state.alerts}
-    assert closed == {alert.id for alert in state.alerts if alert.status is Status.CLOSED}
+    assert closed == {alert.id for alert in state.alerts if alert.status is SeriesStatus.CLOSED}

@@ -9,9 +9,9 @@ from nights import PATCH, SLOW, History
 
 from perfci.alerts.errors import AlertsUnreadable
 from perfci.alerts.lifecycle import accept, process
-from perfci.alerts.model import AlertState, Night
+from perfci.alerts.model import AlertState, JudgedRun
 from perfci.alerts.repository import AlertFile, AlertMemory
-from perfci.analysis.confirm import Decision
+from perfci.analysis.sequential_test import Decision
 from perfci.analysis.types import Basis, Confirmation
 
 
@@ -20,7 +20,7 @@ def state():
     history, state = History(), AlertState()
     for slowed in [None] * 9 + [SLOW]:
         run = history.play(*((PATCH,) if slowed else ()), factors=slowed)
-        state, _ = process(state, Night(run, history.judgements(), history.records))
+        state, _ = process(state, JudgedRun(run, history.judgements(), history.records))
     closed, _ = accept(state, state.alerts[0].id, run.run_id)
     return replace(state, alerts=(*state.alerts, *closed.alerts), invalid_since={"embedded": "x"})
 

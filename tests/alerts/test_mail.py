@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from nights import BOOT, PATCH, PORTS, SLOW, History, record, run_id, seconds_key, statements_key
 
 from perfci.alerts.errors import MailAddressInvalid
-from perfci.alerts.evidence import Evidence
 from perfci.alerts.lifecycle import accept, process, run_failed
 from perfci.alerts.mail import compose, one_line
-from perfci.alerts.model import AlertState, Kind, MovedSeries, Night, RunFailure, interest
+from perfci.alerts.mail_context import MailContext
+from perfci.alerts.mail_sections import link, recipients
+from perfci.alerts.model import AlertState, JudgedRun, MovedSeries, NotificationKind, RunFailure, interest
 from perfci.alerts.outbox import Outbox, on_the_wire
-from perfci.alerts.sections import link, recipients
 from perfci.alerts.settings import MailSettings
-from perfci.analysis.confirm import Decision
+from perfci.analysis.sequential_test import Decision
 from perfci.analysis.types import Basis, Confirmation, Outcome
 from perfci.errors import FailureClass
 from perfci.results.model import Metric
@@ -43,9 +43,9 @@ def told():
     history, state, mails = History(), AlertState(), {}
     for slowed in [None] * 10 + [SLOW] * 3 + [None]:
         run = history.play(*((PATCH,) if slowed else ()), factors=slowed)
-        state, new = process(state, Night(run, history.judgements(), history.records))
+        state, new = process(state, JudgedRun(run, history.judgements(), history.records))
         for one in new:
-            mails[one.kind] = (one, Evidence(run, history.judgements(), history.histories()))
+            mails[one.kind] = (one, MailContext(run, history.judgements(), history.histories()))
     return mails
 
 
@@ -65,7 +65,7 @@ def failure(**fields):
 
 def parsed(notification, evidence=None, mail_settings=SETTINGS):
     """Return the mail as a reader's program sees it: from its bytes as they are sent."""
-    message = compose(notification, evidence or Evidence(), mail_settings, now=NOW)
+    message = compose(notification, evidence or MailContext(), mail_settings, now=NOW)
     raw = on_the_wire(message).encode()
     assert max(len(line) for line in raw.split(b"\n")) <= 998
     assert raw.isascii()
@@ -86,7 +86,7 @@ def png_size(content):
 
 
 def test_the_headers_of_a_regression(told):
-    message = parsed(*told[Kind.REGRESSION])
+    message = parsed(*told[NotificationKind.REGRESSION])
     assert re.fullmatch(
         r"\[perfci\] nightly: neutron create_port \+3\d % \(2 scenarios\) since 2026-11-10",
         message["Subject"],
@@ -97,11 +97,11 @@ def test_the_headers_of_a_regression(told):
     assert message["Auto-Submitted"] == "auto-generated"
     assert message["List-Id"] == "<perfci.lab.example.org>"
     assert message["In-Reply-To"] is None
-    assert message["Message-ID"] == f"<{told[Kind.REGRESSION][0].id}@lab.example.org>"
+    assert message["Message-ID"] == f"<{told[NotificationKind.REGRESSION][0].id}@lab.example.org>"
 
 
 def test_a_fall_of_throughput_is_told_as_lower(told):
-    notification, _ = told[Kind.REGRESSION]
+    notification, _ = told[NotificationKind.REGRESSION]
     key = replace(
         notification.alert.series[0].key,
         scenario="DataPlane.east_west",
@@ -129,13 +129,13 @@ def test_a_mail_made_twice_is_the_same_but_for_its_boundaries(told):
     def body(message):
         return [part.get_content() for part in message.walk() if not part.is_multipart()]
 
-    first, second = (parsed(*told[Kind.REGRESSION]) for _ in range(2))
+    first, second = (parsed(*told[NotificationKind.REGRESSION]) for _ in range(2))
     assert body(first) == body(second)
     assert first["Message-ID"] == second["Message-ID"]
 
 
 def test_the_mail_of_the_fix_threads_under_the_first(told):
-    first, last = parsed(*told[Kind.REGRESSION]), parsed(*told[Kind.CLOSED])
+    first, last = parsed(*told[NotificationKind.REGRESSION]), parsed(*told[NotificationKind.CLOSED])
     assert last["In-Reply-To"] == last["References"] == first["Message-ID"]
     assert last["Message-ID"] != first["Message-ID"]
     assert "back to normal (was +3" in last["Subject"]
@@ -143,7 +143,7 @@ def test_the_mail_of_the_fix_threads_under_the_first(told):
 
 
 def test_a_regression_answers_the_three_questions_in_order(told):
-    notification, evidence = told[Kind.REGRESSION]
+    notification, evidence = told[NotificationKind.REGRESSION]
     text = text_of(parsed(notification, evidence))
     heads = ["What is slower", "What changed", "How it was determined", "What you can do"]
     places = [text.index(f"\n{head}\n---") for head in heads]
@@ -195,7 +195,7 @@ def confirmation(**fields):
 
 def confirmed(told, *answers):
     """Return the regression's mail, its clearest series with these answers of re-runs."""
-    notification, evidence = told[Kind.REGRESSION]
+    notification, evidence = told[NotificationKind.REGRESSION]
     series = sorted(notification.alert.series, key=interest)
     moved = [replace(one, confirmation=answer) for one, answer in zip(series, answers, strict=False)]
     alert = replace(notification.alert, series=(*moved, *series[len(moved) :]))
@@ -232,7 +232,7 @@ def test_a_mail_says_why_there_were_no_re_runs(told):
 
 
 def test_where_another_series_than_the_first_was_run_again_it_is_named(told):
-    notification, _ = told[Kind.REGRESSION]
+    notification, _ = told[NotificationKind.REGRESSION]
     second = sorted(notification.alert.series, key=interest)[1]
     words = " ".join(text_of(confirmed(told, None, confirmation())).split())
     assert f"confirm {action_name(second.key)}: +31 %" in words
@@ -246,7 +246,7 @@ def test_text_keeps_to_78_columns_except_for_what_must_not_break(told):
 
 
 def test_the_picture_is_inside_and_described(told):
-    message = parsed(*told[Kind.REGRESSION])
+    message = parsed(*told[NotificationKind.REGRESSION])
     (picture,) = [part for part in message.walk() if part.get_content_type() == "image/png"]
     assert picture.get_content_disposition() == "inline"
     html = html_of(message)
@@ -283,7 +283,7 @@ def test_the_html_is_well_formed_and_loads_nothing_from_elsewhere(told):
 
 
 def test_without_histories_there_is_no_picture(told):
-    message = parsed(told[Kind.REGRESSION][0])
+    message = parsed(told[NotificationKind.REGRESSION][0])
     assert [p.get_content_type() for p in message.walk()] == [
         "multipart/alternative",
         "text/plain",
@@ -300,22 +300,22 @@ def test_without_histories_there_is_no_picture(told):
     ],
 )
 def test_what_is_known_of_the_code_is_said_plainly(told, fields, expected):
-    notification, evidence = told[Kind.REGRESSION]
+    notification, evidence = told[NotificationKind.REGRESSION]
     notification = replace(notification, alert=replace(notification.alert, **fields))
     assert expected in " ".join(text_of(parsed(notification, evidence)).split())
 
 
 def test_a_noisy_end_does_not_claim_too_much(told):
-    notification, evidence = told[Kind.CLOSED]
+    notification, evidence = told[NotificationKind.CLOSED]
     noisy = tuple(replace(one, outcome=Outcome.TOO_NOISY) for one in evidence.judgements)
-    text = " ".join(text_of(parsed(notification, Evidence(evidence.record, noisy))).split())
+    text = " ".join(text_of(parsed(notification, MailContext(evidence.record, noisy))).split())
     assert "no longer slower by what was told" in text
     assert "back at its baseline" not in text
     assert "too noisy to tell" in text
 
 
 def test_an_accepted_change_says_so(told):
-    alert = told[Kind.REGRESSION][0].alert
+    alert = told[NotificationKind.REGRESSION][0].alert
     _, notification = accept(AlertState((alert,)), alert.id, run_id(12))
     message = parsed(notification)
     assert "accepted (was +3" in message["Subject"]
@@ -331,7 +331,7 @@ def series(key, **fields):
 
 
 def test_counters_and_failure_rates_are_higher_in_their_own_units(told):
-    notification, _ = told[Kind.REGRESSION]
+    notification, _ = told[NotificationKind.REGRESSION]
     rate = replace(seconds_key("total", BOOT), metric=Metric.FAILURE_RATE)
     alert = replace(
         notification.alert,
@@ -350,7 +350,7 @@ def test_counters_and_failure_rates_are_higher_in_their_own_units(told):
 
 
 def test_a_long_list_of_series_is_cut(told):
-    notification, evidence = told[Kind.REGRESSION]
+    notification, evidence = told[NotificationKind.REGRESSION]
     many = tuple(series(seconds_key(f"neutron.step_{n}", PORTS)) for n in range(60))
     text = text_of(parsed(replace(notification, alert=replace(notification.alert, series=many)), evidence))
     assert text.count("neutron.step_") < 30
@@ -387,27 +387,27 @@ def test_no_secret_leaves_in_a_mail():
         "Authorization: Basic hunter22\ncurl --os-password hunter22\nredis://:hunter22@host/",
         advice="token: hunter22",
     )
-    message = compose(run_failed(leaky), Evidence(), SETTINGS, now=NOW)
+    message = compose(run_failed(leaky), MailContext(), SETTINGS, now=NOW)
     assert "hunter22" not in text_of(message) + html_of(message) + message["Subject"]
     assert "token expired" in text_of(
-        compose(run_failed(failure(excerpt="token expired, password None")), Evidence(), SETTINGS, now=NOW)
+        compose(run_failed(failure(excerpt="token expired, password None")), MailContext(), SETTINGS, now=NOW)
     )
 
 
 def test_a_lab_that_is_not_fit_goes_to_the_admins():
-    _, (begins,) = process(AlertState(), Night(record(1, invalid=("disk canary 81 ms",)), (), {}))
+    _, (begins,) = process(AlertState(), JudgedRun(record(1, invalid=("disk canary 81 ms",)), (), {}))
     message = parsed(begins)
     assert message["To"] == "admins@example.org"
     assert "disk canary 81 ms" in text_of(message)
-    state, _ = process(AlertState(), Night(record(1, invalid=("disk canary 81 ms",)), (), {}))
-    _, (over,) = process(state, Night(record(2), (), {}))
+    state, _ = process(AlertState(), JudgedRun(record(1, invalid=("disk canary 81 ms",)), (), {}))
+    _, (over,) = process(state, JudgedRun(record(2), (), {}))
     assert parsed(over)["Subject"] == "[perfci] lab embedded: fit to measure again"
 
 
 def test_an_improvement_has_no_mail(told):
-    notification = replace(told[Kind.REGRESSION][0], kind=Kind.IMPROVEMENT)
+    notification = replace(told[NotificationKind.REGRESSION][0], kind=NotificationKind.IMPROVEMENT)
     with pytest.raises(ValueError, match="no mail"):
-        compose(notification, Evidence(), SETTINGS, now=NOW)
+        compose(notification, MailContext(), SETTINGS, now=NOW)
 
 
 def test_without_admins_their_mail_goes_to_the_others():
@@ -456,7 +456,7 @@ def test_no_text_can_break_a_header_or_a_line(error, excerpt):
 
 
 def test_a_mail_survives_the_outbox_byte_for_byte(told, tmp_path):
-    notification, evidence = told[Kind.REGRESSION]
+    notification, evidence = told[NotificationKind.REGRESSION]
     message = compose(notification, evidence, SETTINGS, now=NOW)
     outbox = Outbox(tmp_path)
     outbox.put(notification.id, message, sender="a@b", recipients=("c@d",), now=NOW)

@@ -1,11 +1,22 @@
 from __future__ import annotations
 
-from perfci.alerts.document import Document, Facts, Log, Paragraph, Picture, Row, Section, Steps, Table, Tone
+from perfci.alerts.document import (
+    Facts,
+    Log,
+    MailDocument,
+    MailTone,
+    Paragraph,
+    Picture,
+    Row,
+    Section,
+    Steps,
+    Table,
+)
 from perfci.alerts.plain import render
 
 
 def lines(*blocks, verdict="It is slower."):
-    document = Document("subject", Tone.BAD, verdict, (Section("Head", blocks),), "foot")
+    document = MailDocument("subject", MailTone.BAD, verdict, (Section("Head", blocks),), "foot")
     return render(document).splitlines()
 
 

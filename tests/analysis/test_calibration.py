@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from series import Histories, point, run_id, series_key
 
 from perfci.analysis.calibration import NIGHTS, calibrate
-from perfci.analysis.growth import growing
+from perfci.analysis.noise_trend import growing
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.types import SeriesHistory
 from perfci.analysis.verdict import judge

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from perfci.analysis.alarms import FalseAlarms
 from perfci.analysis.evidence import RunValue, contrast
 from perfci.analysis.failures import critical_failures, difference_interval, exact_p_value, wilson
-from perfci.analysis.multiple import q_values, threshold
+from perfci.analysis.false_discovery import q_values, threshold
+from perfci.analysis.p_calibration import FalseAlarms
 from perfci.analysis.robust import run_location
 from perfci.analysis.variance import VariancePrior, fit_prior, variance_levels
 

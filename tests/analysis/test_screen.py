@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from perfci.analysis.confirm import STEPS, ConfirmSettings, Side, read
 from perfci.analysis.robust import level_and_scale
 from perfci.analysis.screen import KEPT, SHORT, Screen, Suspicion, levels
+from perfci.analysis.sequential_test import STEPS, ConfirmSettings, Side, read
 
 
 def nights(rng: np.random.Generator, series: int, length: int, scale: float = 0.03) -> np.ndarray:

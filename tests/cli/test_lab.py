@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from perfci import config
 from perfci.cli import lab
 from perfci.lab import inventory, owners
-from perfci.lab.health import Tally, open_health
+from perfci.lab.health import OperationTally, open_health
 from perfci.lab.sql import open_ledger
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def test_what_a_killed_run_held_is_free_and_that_is_said() -> None:
 
 
 def test_lock_ups_are_shown_for_100_operations() -> None:
-    open_health(config.load()).count({"node-1": Tally(150, 3)})
+    open_health(config.load()).count({"node-1": OperationTally(150, 3)})
     assert [line.split("\t")[7] for line in run("nodes").stdout.splitlines()[1:]] == ["", "2.0 (3 of 150)"]
     shown = json.loads(run("nodes", "--json").stdout)["nodes"][1]["bmc"]
     assert shown == {"operations": 150, "lock_ups": 3, "lock_ups_per_100": 2.0}

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from perfci.cli.pins import app
-from perfci.runs.folders import StateFolder
+from perfci.runs.state.state_folder import StateFolder
 
 
 @pytest.fixture

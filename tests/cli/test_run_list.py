@@ -8,13 +8,13 @@ import archives
 import pytest
 from typer.testing import CliRunner
 
-from perfci.analysis.confirm import Decision
+from perfci.analysis.sequential_test import Decision
 from perfci.analysis.types import Basis, Confirmation
 from perfci.cli.run import _filled, app
 from perfci.results.archive import read_archive
 from perfci.results.density import Curve, Point
-from perfci.runs.answers import Answer, write_answers
-from perfci.runs.folders import StateFolder
+from perfci.runs.state.state_folder import StateFolder
+from perfci.runs.verdicts.confirmation_store import Answer, write_answers
 
 
 @pytest.fixture

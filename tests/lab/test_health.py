@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from perfci.lab.bmc.errors import BmcCredentialsWrong, BmcSilent
 from perfci.lab.bmc.ladder import Rung, Step
 from perfci.lab.bmc.orders import Result
-from perfci.lab.health import KEPT_DAYS, MemoryHealth, SqlHealth, Tally, write_down
+from perfci.lab.health import KEPT_DAYS, MemoryHealth, OperationTally, SqlHealth, write_down
 from perfci.lab.ledger import MemoryLedger
 from perfci.lab.model import Node
 from perfci.lab.sql import Database
@@ -43,41 +43,45 @@ def health(request, clock, tmp_path):
 
 def test_tallies_add_up(health):
     assert health.tallies() == {}
-    health.count({"a": Tally(1, 1), "b": Tally(1, 0)})
-    health.count({"a": Tally(3, 0), "c": Tally(1, 0)})
+    health.count({"a": OperationTally(1, 1), "b": OperationTally(1, 0)})
+    health.count({"a": OperationTally(3, 0), "c": OperationTally(1, 0)})
     health.count({})
-    assert health.tallies() == {"a": Tally(4, 1), "b": Tally(1, 0), "c": Tally(1, 0)}
+    assert health.tallies() == {
+        "a": OperationTally(4, 1),
+        "b": OperationTally(1, 0),
+        "c": OperationTally(1, 0),
+    }
 
 
 def test_a_fleet_at_once(health):
     nodes = [f"node-{number}" for number in range(1000)]
-    health.count(dict.fromkeys(nodes, Tally(1, 0)))
-    health.count(dict.fromkeys(nodes, Tally(1, 1)))
-    assert set(health.tallies().values()) == {Tally(2, 1)}
+    health.count(dict.fromkeys(nodes, OperationTally(1, 0)))
+    health.count(dict.fromkeys(nodes, OperationTally(1, 1)))
+    assert set(health.tallies().values()) == {OperationTally(2, 1)}
 
 
 def test_lock_ups_of_100():
-    assert Tally(150, 3).per_100 == 2.0
-    assert Tally().per_100 is None
+    assert OperationTally(150, 3).per_100 == 2.0
+    assert OperationTally().per_100 is None
 
 
 def test_old_days_are_forgotten_and_dropped(clock, tmp_path):
     url = f"sqlite:///{tmp_path}/lab.db"
     health = SqlHealth(Database(url), "lab", clock=clock)
-    health.count({"a": Tally(1, 1)})
+    health.count({"a": OperationTally(1, 1)})
     clock.now = START + timedelta(days=KEPT_DAYS - 1)
-    health.count({"a": Tally(1, 0)})
-    assert health.tallies() == {"a": Tally(2, 1)}
+    health.count({"a": OperationTally(1, 0)})
+    assert health.tallies() == {"a": OperationTally(2, 1)}
     clock.now = START + timedelta(days=KEPT_DAYS)
-    assert health.tallies() == {"a": Tally(1, 0)}
-    health.count({"b": Tally(1, 0)})
+    assert health.tallies() == {"a": OperationTally(1, 0)}
+    health.count({"b": OperationTally(1, 0)})
     with sa.create_engine(url, poolclass=sa.pool.NullPool).connect() as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM bmc_operation_day")) == 2
 
 
 def test_labs_do_not_see_each_other(tmp_path, clock):
     database = Database(f"sqlite:///{tmp_path}/lab.db")
-    SqlHealth(database, "here", clock=clock).count({"a": Tally(1, 1)})
+    SqlHealth(database, "here", clock=clock).count({"a": OperationTally(1, 1)})
     assert SqlHealth(database, "there", clock=clock).tallies() == {}
 
 

@@ -12,16 +12,16 @@ import pytest
 from perfci.lab import owners
 from perfci.lab.errors import (
     LeaseInUse,
-    LedgerUnavailable,
     NodesBusy,
     NodesQuarantined,
     NodesUnknown,
     ReservationInvalid,
     ReservationNotFound,
+    ReservationsUnavailable,
 )
 from perfci.lab.ledger import Ledger, MemoryLedger
 from perfci.lab.model import Node
-from perfci.lab.scheduling import Ended
+from perfci.lab.scheduling import EndReason
 from perfci.lab.sql import SqlLedger
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def test_a_reservation_whose_time_is_over_is_in_nobodys_way(ledger: Ledger, cloc
     clock.now = clock.in_hours(1)
     assert ledger.held() == ()
     assert ledger.reserve(nodes=2, holder="bob", purpose="x", until=clock.in_hours(1)).holder == "bob"
-    assert ledger.sweep() == ((replace(old, released_at=clock.now), Ended.TIME),)
+    assert ledger.sweep() == ((replace(old, released_at=clock.now), EndReason.TIME),)
     assert ledger.sweep() == ()
 
 
@@ -150,7 +150,7 @@ def test_the_first_error_is_told_when_giving_back_fails_too(
     ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(_: str) -> None:
-        raise LedgerUnavailable(url="x", reason="the disk is full")
+        raise ReservationsUnavailable(url="x", reason="the disk is full")
 
     monkeypatch.setattr(ledger, "release", fails)
     with (
@@ -176,7 +176,7 @@ def test_a_dead_owners_lease_is_swept_and_others_are_not(ledger: Ledger, clock: 
     far = replace(owners.me(), host="another")
     lost = ledger.reserve(nodes=1, holder="run", purpose="x", until=clock.in_hours(1), owner=gone)
     kept = ledger.reserve(nodes=1, holder="run", purpose="x", until=clock.in_hours(1), owner=far)
-    assert ledger.sweep() == ((replace(lost, released_at=START), Ended.OWNER),)
+    assert ledger.sweep() == ((replace(lost, released_at=START), EndReason.OWNER),)
     assert ledger.held() == (kept,)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfci.lab.model import Owner, Reservation
-from perfci.lab.scheduling import Ended, Granted, Impossible, Refused, Wish, Withheld, decide, over
+from perfci.lab.scheduling import EndReason, Granted, Impossible, Refused, Wish, Withheld, decide, over
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -94,8 +94,8 @@ def test_what_is_over() -> None:
     gone = reservation(("e",), name="5", owner=dead, released_at=NOW)
     for reservations in ([killed, late, running, person, gone], [gone, person, running, late, killed]):
         assert over(reservations, dead=frozenset({dead}), now=NOW) == (
-            (killed, Ended.OWNER),
-            (late, Ended.TIME),
+            (killed, EndReason.OWNER),
+            (late, EndReason.TIME),
         )
 
 

@@ -16,9 +16,9 @@ import sqlalchemy as sa
 
 from perfci.errors import PerfciError
 from perfci.lab import sql
-from perfci.lab.errors import LedgerTooNew, LedgerUnavailable
+from perfci.lab.errors import LedgerTooNew, ReservationsUnavailable
 from perfci.lab.model import Node
-from perfci.lab.scheduling import Ended
+from perfci.lab.scheduling import EndReason
 from perfci.lab.sql import SqlLedger
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def test_the_lease_of_a_killed_process_is_freed_by_the_next_sweep(url: str, tmp_
         os.waitid(os.P_PID, rival.pid, os.WEXITED | os.WNOWAIT)
         ((freed, reason),) = ledger.sweep()
         rival.communicate()
-    assert (freed.id, freed.holder, reason) == (lease.id, f"rival {rival.pid}", Ended.OWNER)
+    assert (freed.id, freed.holder, reason) == (lease.id, f"rival {rival.pid}", EndReason.OWNER)
     assert freed.released_at is not None
     assert ledger.held() == ()
     with ledger.lease(nodes=2, holder="x", purpose="x", until=datetime.now(UTC) + timedelta(hours=1)) as mine:
@@ -102,18 +102,18 @@ def test_a_newer_schema_is_refused(url: str) -> None:
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "lab.db").write_text("not a database, but long enough to be taken for one\n" * 100)
-    with pytest.raises(LedgerUnavailable, match="file is not a database"):
+    with pytest.raises(ReservationsUnavailable, match="file is not a database"):
         book(f"sqlite:///{tmp_path}/lab.db")
 
 
 def test_a_folder_in_the_files_place(tmp_path: Path) -> None:
-    with pytest.raises(LedgerUnavailable, match="unable to open database file"):
+    with pytest.raises(ReservationsUnavailable, match="unable to open database file"):
         book(f"sqlite:///{tmp_path}")
 
 
 def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")
-    with pytest.raises(LedgerUnavailable, match="state"):
+    with pytest.raises(ReservationsUnavailable, match="state"):
         book(f"sqlite:///{tmp_path}/state/lab.db")
 
 
@@ -121,14 +121,14 @@ def test_a_database_that_breaks_later(tmp_path: Path) -> None:
     ledger = book(f"sqlite:///{tmp_path}/lab.db")
     with sa.create_engine(f"sqlite:///{tmp_path}/lab.db", poolclass=sa.pool.NullPool).begin() as connection:
         connection.execute(sa.text("DROP TABLE reservation"))
-    with pytest.raises(LedgerUnavailable, match="no such table: reservation"):
+    with pytest.raises(ReservationsUnavailable, match="no such table: reservation"):
         ledger.held()
 
 
 def test_a_book_that_somebody_keeps_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql, "BUSY_SECONDS", 0.05)
     ledger = book(f"sqlite:///{tmp_path}/lab.db")
-    with ledger._transaction(), pytest.raises(LedgerUnavailable, match="database is locked"):
+    with ledger._transaction(), pytest.raises(ReservationsUnavailable, match="database is locked"):
         ledger.held()
     assert ledger.held() == ()
 
@@ -142,13 +142,13 @@ def test_a_book_that_somebody_keeps_locked(tmp_path: Path, monkeypatch: pytest.M
     ],
 )
 def test_urls_that_lead_nowhere(url: str, reason: str) -> None:
-    with pytest.raises(LedgerUnavailable, match=reason):
+    with pytest.raises(ReservationsUnavailable, match=reason):
         book(url)
 
 
 def test_a_server_that_does_not_answer_does_not_get_its_password_told() -> None:
     pytest.importorskip("psycopg", reason="the PostgreSQL driver psycopg is not installed")
-    with pytest.raises(LedgerUnavailable, match=r"refused|failed") as caught:
+    with pytest.raises(ReservationsUnavailable, match=r"refused|failed") as caught:
         SqlLedger("postgresql+psycopg://perfci@127.0.0.1:1/perfci", "lab", [], password="s3cret")
     assert isinstance(caught.value, PerfciError)
     assert "s3cret" not in str(caught.value)

@@ -11,7 +11,7 @@ from simulated_bmcs import PASSWORD, Thread
 
 from perfci import config
 from perfci.lab.bmc import session as sessions
-from perfci.lab.health import Tally, open_health
+from perfci.lab.health import OperationTally, open_health
 from perfci.lab.sql import open_ledger
 
 NODES = ("node-0", "node-1")
@@ -103,7 +103,7 @@ def test_the_ladder_and_what_is_written_down(call, rack, tmp_path, monkeypatch, 
     assert told["nodes"]["node-1"]["quarantined"] is True
     assert [step["rung"] for step in told["nodes"]["node-1"]["steps"]] == ["retry", "retry", "quarantine"]
     settings = config.load().model_copy(update={"lab": "rack"})
-    assert open_health(settings).tallies() == {"node-0": Tally(1, 0), "node-1": Tally(1, 1)}
+    assert open_health(settings).tallies() == {"node-0": OperationTally(1, 0), "node-1": OperationTally(1, 1)}
     assert [entry.node for entry in open_ledger(settings).quarantined()] == ["node-1"]
 
 

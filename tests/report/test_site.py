@@ -11,9 +11,9 @@ from site_data import site_data
 
 from perfci import pages
 from perfci.analysis.calibration import NoiseBudget, SeriesCalibration
-from perfci.analysis.growth import Growth
+from perfci.analysis.noise_trend import Growth
 from perfci.analysis.types import RunPoint, SeriesHistory
-from perfci.report.model import Mark, SiteData, Tone
+from perfci.report.model import Mark, PageTone, SiteData
 from perfci.report.site import Written, level_changes, write
 from perfci.results.model import Validity
 
@@ -200,7 +200,7 @@ def test_only_pages_that_changed_are_written(data, tmp_path):
     before = (index.stat().st_mtime_ns, index.stat().st_ino)
     assert write(tmp_path, data) == Written(0, first.pages)
     assert (index.stat().st_mtime_ns, index.stat().st_ino) == before
-    mark = Mark(seconds_key("total", NETWORKS), run_id(25), "accepted", Tone.QUIET)
+    mark = Mark(seconds_key("total", NETWORKS), run_id(25), "accepted", PageTone.QUIET)
     assert write(tmp_path, replace(data, marks=(*data.marks, mark))).changed == 1
     assert not list(tmp_path.rglob(".*"))
 
@@ -242,7 +242,7 @@ def test_what_comes_from_outside_cannot_break_a_page(data, tmp_path):
             (odd,),
             (replace(history, key=judgement.key),),
             {judgement.key: judgement},
-            (Mark(judgement.key, run_id(20), nasty, Tone.BAD),),
+            (Mark(judgement.key, run_id(20), nasty, PageTone.BAD),),
         ),
     )
     files = list((tmp_path / "site").rglob("*.html"))

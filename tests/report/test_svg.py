@@ -10,7 +10,7 @@ from nights import PORTS, History, run_id, seconds_key, statements_key
 
 from perfci.analysis.changepoints import ChangePoint
 from perfci.analysis.types import Judgement, Outcome, RunPoint, SeriesHistory
-from perfci.report.model import Mark, Tone
+from perfci.report.model import Mark, PageTone
 from perfci.report.svg import RUNS_SHOWN, sparkline, trend
 
 KEY = seconds_key("neutron.create_port", PORTS)
@@ -78,7 +78,7 @@ def test_the_band_is_the_baseline_and_its_mde():
 
 
 def test_colours_follow_the_newest_mark():
-    marks = (Mark(KEY, run_id(1), "+20 %", Tone.BAD), Mark(KEY, run_id(3), "back", Tone.GOOD))
+    marks = (Mark(KEY, run_id(1), "+20 %", PageTone.BAD), Mark(KEY, run_id(3), "back", PageTone.GOOD))
     root = drawn([point(n, 1.0) for n in range(4)], marks=marks)
     assert [one.get("class").strip() for one in root.findall("a")] == [
         "run",
@@ -105,7 +105,7 @@ def test_a_change_of_level_is_a_field_as_wide_as_its_date_is_uncertain():
 
 
 def test_a_change_that_is_marked_anyway_gets_no_field():
-    marks = (Mark(KEY, run_id(2), "+20 %", Tone.BAD),)
+    marks = (Mark(KEY, run_id(2), "+20 %", PageTone.BAD),)
     points = tuple(point(n, 1.0) for n in range(6))
     root = parsed(trend(SeriesHistory(KEY, points), None, marks, changes=(level_change(3, 2, 4),)))
     assert root.findall("g[@class='level']") == []

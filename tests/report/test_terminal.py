@@ -9,7 +9,7 @@ from rich.console import Console
 from site_data import site_data
 
 from perfci.analysis.types import Judgement, Outcome
-from perfci.report.model import Failure, RunReport, Tone, by_interest, verdict
+from perfci.report.model import PageTone, ReportedFailure, RunReport, by_interest, verdict
 from perfci.report.terminal import show_judgements, show_night, show_results
 from perfci.results.model import Measurement
 
@@ -41,12 +41,12 @@ def test_interest_puts_the_largest_regression_first_whatever_the_order():
 @pytest.mark.parametrize(
     ("outcomes", "text", "tone"),
     [
-        ([Outcome.REGRESSION, Outcome.REGRESSION, Outcome.IMPROVEMENT], "2\u00a0series slower", Tone.BAD),
-        ([Outcome.IMPROVEMENT, Outcome.TOO_NOISY], "1\u00a0series faster", Tone.GOOD),
-        ([Outcome.TOO_NOISY, Outcome.NO_CHANGE], "no change", Tone.QUIET),
-        ([Outcome.TOO_NOISY, Outcome.NO_BASELINE], "too noisy to tell", Tone.LAB),
-        ([Outcome.NO_BASELINE], "no baseline", Tone.QUIET),
-        ([], "no data", Tone.LAB),
+        ([Outcome.REGRESSION, Outcome.REGRESSION, Outcome.IMPROVEMENT], "2\u00a0series slower", PageTone.BAD),
+        ([Outcome.IMPROVEMENT, Outcome.TOO_NOISY], "1\u00a0series faster", PageTone.GOOD),
+        ([Outcome.TOO_NOISY, Outcome.NO_CHANGE], "no change", PageTone.QUIET),
+        ([Outcome.TOO_NOISY, Outcome.NO_BASELINE], "too noisy to tell", PageTone.LAB),
+        ([Outcome.NO_BASELINE], "no baseline", PageTone.QUIET),
+        ([], "no data", PageTone.LAB),
     ],
 )
 def test_the_verdict_of_a_run(runs, outcomes, text, tone):
@@ -58,9 +58,9 @@ def test_a_failure_or_an_unfit_lab_is_never_called_slower(runs):
     slow = runs[21]
     assert "slower" in verdict(slow).text
     invalid = replace(slow, record=runs[14].record)
-    assert (verdict(invalid).text, verdict(invalid).tone) == ("invalid (lab)", Tone.LAB)
-    failed = replace(slow, failure=Failure("deploy", "lab", "no space"))
-    assert (verdict(failed).text, verdict(failed).tone) == ("failed in deploy (lab)", Tone.LAB)
+    assert (verdict(invalid).text, verdict(invalid).tone) == ("invalid (lab)", PageTone.LAB)
+    failed = replace(slow, failure=ReportedFailure("deploy", "lab", "no space"))
+    assert (verdict(failed).text, verdict(failed).tone) == ("failed in deploy (lab)", PageTone.LAB)
 
 
 def test_on_a_terminal_only_the_interesting_is_listed(runs):

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from perfci.results.archive import density_curves, read_archive
-from perfci.results.counters import Machine, Sample, Service
+from perfci.results.counters import MachineCounters, Sample, Service
 from perfci.results.density import FILL, curves_of, measurements
 from perfci.results.errors import ReportError
 from perfci.results.model import TOTAL, Metric
@@ -104,7 +104,7 @@ def counters(*, cpu, messages):
             t=float(second),
             services={"nova-api": Service(cpu_seconds=cpu * (second - 990), rss_bytes=5e8 + second), "counters": Service(cpu_seconds=1.0, rss_bytes=1.0)},
             sql={},
-            machine=Machine(busy_seconds=1.0, steal_seconds=0.0, cpus=2),
+            machine=MachineCounters(busy_seconds=1.0, steal_seconds=0.0, cpus=2),
             foreign_seconds=0.0,
             messages=messages(second),
         )  # fmt: skip

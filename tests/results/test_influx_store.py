@@ -10,6 +10,7 @@ from influx_recorder import Recorder, cut_short, hang_up, parse_line, sleep
 
 from perfci.errors import ServiceError
 from perfci.results.archive import read_archive
+from perfci.results.deliveries import DeliveryLedger
 from perfci.results.errors import (
     InfluxDatabaseMissing,
     InfluxFailing,
@@ -19,7 +20,6 @@ from perfci.results.errors import (
     InfluxUnauthorised,
     InfluxUnreachable,
 )
-from perfci.results.ledger import DeliveryLedger
 from perfci.results.model import Metric, RunResults
 from perfci.results.stores.influx import InfluxStore
 from perfci.results.stores.influx_http import InfluxSettings

@@ -6,8 +6,8 @@ import signal
 import pytest
 
 from perfci.results.archive import read_archive
-from perfci.results.errors import LedgerUnavailable, ReportError
-from perfci.results.ledger import DeliveryLedger
+from perfci.results.deliveries import DeliveryLedger
+from perfci.results.errors import DeliveriesUnavailable, ReportError
 from perfci.results.stores.local import LocalStore
 from perfci.results.stores.memory import MemoryStore
 from perfci.results.sync import pending, sync
@@ -140,7 +140,7 @@ def test_killed_between_the_store_and_the_ledger(archived, ledger, tmp_path):
 
 def test_two_at_a_time_are_refused(archived, ledger):
     archive, ids = archived
-    with ledger.locked(), pytest.raises(LedgerUnavailable, match="another process is delivering"):
+    with ledger.locked(), pytest.raises(DeliveriesUnavailable, match="another process is delivering"):
         sync(archive, MemoryStore(), ledger)
     assert sync(archive, MemoryStore(), ledger).delivered == tuple(ids)
 
@@ -148,8 +148,8 @@ def test_two_at_a_time_are_refused(archived, ledger):
 def test_a_ledger_that_cannot_be_written(archived, tmp_path):
     archive, _ = archived
     (tmp_path / "file").write_text("")
-    with pytest.raises(LedgerUnavailable):
+    with pytest.raises(DeliveriesUnavailable):
         sync(archive, MemoryStore(), DeliveryLedger(tmp_path / "file" / "delivered.json"))
     (tmp_path / "delivered.json").mkdir()
-    with pytest.raises(LedgerUnavailable, match=r"delivered\.json"):
+    with pytest.raises(DeliveriesUnavailable, match=r"delivered\.json"):
         sync(archive, MemoryStore(), DeliveryLedger(tmp_path / "delivered.json"))

@@ -10,7 +10,7 @@ import yaml
 from role_plays import LOCAL
 from role_plays import play as run_play
 
-from perfci.runs.parts import assign_devstack
+from perfci.runs.jobs.node_roles import assign_devstack
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]

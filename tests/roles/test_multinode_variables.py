@@ -12,7 +12,7 @@ import yaml
 from role_plays import LOCAL
 from role_plays import play as run_play
 
-from perfci.runs.parts import assign
+from perfci.runs.jobs.node_roles import assign
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]

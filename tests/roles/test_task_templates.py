@@ -13,7 +13,7 @@ import pytest
 import yaml
 from jinja2 import Environment, StrictUndefined, UndefinedError
 
-from perfci.runs.plan import CloudAccess, make_plan
+from perfci.runs.jobs.rally_plan import CloudAccess, make_plan
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ROOT / "jobs" / "tasks"

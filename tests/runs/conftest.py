@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from perfci.runs.playbook import Playbooks
-from perfci.runs.processes import processes_of, reap
+from perfci.runs.ansible.playbook import Playbooks
+from perfci.runs.state.processes import processes_of, reap
 
 SAMPLE = Path(__file__).parents[1] / "data" / "archive" / "20261121T052400Z-sample-7c3d"
 STAGES = (

@@ -29,7 +29,7 @@ DEADLINE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class FleetLimits:
     """What an operation on a fleet may take."""
 
     deadline_seconds: float = DEADLINE_SECONDS
@@ -40,7 +40,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Generic[Done]):
+class NodeResult(Generic[Done]):
     """What came of one node: a value or an error."""
 
     node: str
@@ -58,16 +58,16 @@ async def each(
     targets: Iterable[Target],
     work: Callable[[Target], Awaitable[Done]],
     *,
-    limits: Limits,
-    tell: Callable[[Outcome[Done]], None] = lambda _: None,
-) -> dict[str, Outcome[Done]]:
+    limits: FleetLimits,
+    tell: Callable[[NodeResult[Done]], None] = lambda _: None,
+) -> dict[str, NodeResult[Done]]:
     """Do the work for each target; return the outcomes by the names of the nodes, in the targets' order.
 
     `tell` hears of each node as it ends. Errors of perfci's become outcomes; what is not begun or not done
     when a deadline is over becomes a BmcDeadline.
     """
     waiting = list(targets)
-    found: dict[str, Outcome[Done]] = {}
+    found: dict[str, NodeResult[Done]] = {}
     clock = asyncio.get_running_loop().time
     end = clock() + limits.whole_seconds if limits.whole_seconds is not None else None
     queue = iter(waiting)
@@ -86,17 +86,17 @@ async def each(
 
 async def _one(
     target: Target, work: Callable[[Target], Awaitable[Done]], seconds: float, end: float | None
-) -> Outcome[Done]:
+) -> NodeResult[Done]:
     clock = asyncio.get_running_loop().time
     begun = clock()
     error: PerfciError
     if end is not None and begun >= end:
         error = BmcDeadline(node=target.node, seconds=0, reason="the time for all nodes was over")
-        return Outcome(target.node, 0.0, error=error)
+        return NodeResult(target.node, 0.0, error=error)
     scope = asyncio.timeout_at(min(begun + seconds, end) if end is not None else begun + seconds)
     try:
         async with scope:
-            return Outcome(target.node, value=await work(target), seconds=clock() - begun)
+            return NodeResult(target.node, value=await work(target), seconds=clock() - begun)
     except TimeoutError:
         if not scope.expired():
             raise
@@ -104,7 +104,7 @@ async def _one(
         error = BmcDeadline(node=target.node, seconds=took, reason="the time was over")
     except PerfciError as told:
         error = told
-    return Outcome(target.node, clock() - begun, error=error)
+    return NodeResult(target.node, clock() - begun, error=error)
 
 
 def run(work: Coroutine[Any, Any, Done]) -> Done:

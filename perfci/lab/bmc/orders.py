@@ -69,7 +69,7 @@ class Result:
 class Means:
     """By what an order is carried out. With `recover`, sick BMCs are brought back by the ladder."""
 
-    limits: fleet.Limits = field(default_factory=fleet.Limits)
+    limits: fleet.FleetLimits = field(default_factory=fleet.FleetLimits)
     recover: bool = False
     dry_run: bool = False
     settle_seconds: float = SETTLE_SECONDS
@@ -114,6 +114,6 @@ async def give(
     return tuple(map(_result, outcomes.values()))
 
 
-def _result(outcome: fleet.Outcome[Climb[Done]]) -> Result:
+def _result(outcome: fleet.NodeResult[Climb[Done]]) -> Result:
     climb = outcome.value or Climb(())
     return Result(outcome.node, outcome.seconds, climb.value, outcome.error or climb.error, climb.steps)

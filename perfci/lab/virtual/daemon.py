@@ -27,7 +27,7 @@ from perfci.lab.virtual.folders import LabFolder
 from perfci.lab.virtual.ipmi import BootFlags, Faults, VirtualBmc
 from perfci.lab.virtual.nspawn import NspawnHardware
 from perfci.lab.virtual.null import NullMachine
-from perfci.lab.virtual.plan import BMC_PORT, BMC_USERNAME, Kind, Plan
+from perfci.lab.virtual.plan import BMC_PORT, BMC_USERNAME, MachineKind, Plan
 from perfci.lab.virtual.powered import PoweredMachine
 from perfci.lab.virtual.qemu import QemuHardware
 
@@ -119,13 +119,13 @@ def make_node(plan: Plan, node: PlannedNode, folder: LabFolder, credentials: dic
     boot, bmc_faults, machine_faults = BootFlags(), Faults(), MachineFaults()
     console = None
     machine: NullMachine | PoweredMachine
-    if plan.kind is Kind.NULL:
+    if plan.kind is MachineKind.NULL:
         machine = NullMachine(boot.next_boot)
     else:
         files = folder.node(node.name)
         files.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         console = SerialConsole(files.console)
-        make = NspawnHardware if plan.kind is Kind.NSPAWN else QemuHardware
+        make = NspawnHardware if plan.kind is MachineKind.NSPAWN else QemuHardware
         hardware = make(plan, node, files, machine_faults, console)
         machine = PoweredMachine(node.name, hardware, boot.next_boot, machine_faults, folder.log)
     bmc = VirtualBmc(node.name, credentials, machine, boot=boot, faults=bmc_faults, console=console)

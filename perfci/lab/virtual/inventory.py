@@ -21,7 +21,7 @@ from perfci.lab.virtual.plan import (
     TUNNEL_INTERFACE,
     TUNNEL_MTU,
     TUNNEL_NETWORK,
-    Kind,
+    MachineKind,
 )
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def inventory(plan: Plan, folder: LabFolder) -> dict[str, Any]:
             "children": {
                 "controller": {"hosts": {"controller": {}}},
                 "nodes": {"hosts": hosts, "vars": _of_nodes(folder)},
-                "cloud": {"hosts": {} if plan.kind is Kind.NULL else names},
+                "cloud": {"hosts": {} if plan.kind is MachineKind.NULL else names},
             },
         }
     }

@@ -29,7 +29,7 @@ from perfci.lab.virtual.errors import (
     VirtualPathTooLong,
 )
 from perfci.lab.virtual.folders import LabFolder
-from perfci.lab.virtual.plan import Firmware, Kind, Plan, site_name
+from perfci.lab.virtual.plan import Firmware, MachineKind, Plan, site_name
 from perfci.lab.virtual.qemu import EFI_CODE
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from perfci.lab.virtual.remains import Remains
 
 PROGRAMS = {
-    Kind.NULL: ("ip", "nsenter", "setsid"),
-    Kind.NSPAWN: ("ip", "nsenter", "setsid", "dnsmasq", "unshare", "systemd-nspawn", "busybox"),
-    Kind.QEMU: ("ip", "nsenter", "setsid", "dnsmasq", "qemu-system-x86_64", "qemu-img"),
+    MachineKind.NULL: ("ip", "nsenter", "setsid"),
+    MachineKind.NSPAWN: ("ip", "nsenter", "setsid", "dnsmasq", "unshare", "systemd-nspawn", "busybox"),
+    MachineKind.QEMU: ("ip", "nsenter", "setsid", "dnsmasq", "qemu-system-x86_64", "qemu-img"),
 }
 """What must be there already, as nothing can be installed from inside the lab's network."""
 BMC_PASSWORD_CHARACTERS = 16
@@ -140,7 +140,7 @@ def _check(plan: Plan) -> None:
     _need_root("up")
     tuple(plan.nodes)
     missing = [program for program in PROGRAMS[plan.kind] if not shutil.which(program)]
-    if plan.kind is Kind.QEMU and plan.firmware is Firmware.UEFI and not EFI_CODE.exists():
+    if plan.kind is MachineKind.QEMU and plan.firmware is Firmware.UEFI and not EFI_CODE.exists():
         missing.append(str(EFI_CODE))
     if missing:
         raise ProgramsMissing(programs=", ".join(missing))

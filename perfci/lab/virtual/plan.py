@@ -29,7 +29,7 @@ MOST_NODES = 65_000
 """As many as the out-of-band network has addresses, about."""
 
 
-class Kind(StrEnum):
+class MachineKind(StrEnum):
     """What stands behind the simulated BMCs."""
 
     NULL = "null"
@@ -68,7 +68,7 @@ class Plan:
     project: Path
     """Folder with roles/ and inventory/."""
     state_dir: Path
-    kind: Kind
+    kind: MachineKind
     size: int
     network: IPv4Network
     firmware: Firmware = Firmware.BIOS
@@ -86,9 +86,13 @@ class Plan:
     @property
     def nodes(self) -> tuple[PlannedNode, ...]:
         """All nodes, by number. Raises VirtualLabTooLarge."""
-        room = MOST_NODES if self.kind is Kind.NULL else max(0, self.network.num_addresses - FIRST_NODE - 2)
+        room = (
+            MOST_NODES
+            if self.kind is MachineKind.NULL
+            else max(0, self.network.num_addresses - FIRST_NODE - 2)
+        )
         if self.size > room:
-            network = BMC_NETWORK if self.kind is Kind.NULL else self.network
+            network = BMC_NETWORK if self.kind is MachineKind.NULL else self.network
             raise VirtualLabTooLarge(network=network, room=room, wanted=self.size)
         return tuple(self._node(number) for number in range(1, self.size + 1))
 
@@ -98,14 +102,16 @@ class Plan:
             name=f"node-{number}",
             bmc_address=str(BMC_NETWORK[number]),
             mac=mac_of(number),
-            address="" if self.kind is Kind.NULL else str(self.network[FIRST_NODE + number]),
-            tunnel_address=str(TUNNEL_NETWORK[FIRST_NODE + number]) if self.kind is Kind.NSPAWN else "",
+            address="" if self.kind is MachineKind.NULL else str(self.network[FIRST_NODE + number]),
+            tunnel_address=str(TUNNEL_NETWORK[FIRST_NODE + number])
+            if self.kind is MachineKind.NSPAWN
+            else "",
         )
 
     def describe(self) -> str:
         """Return the lab in a few words."""
         words = f"{self.size} {self.kind} node{'s' if self.size != 1 else ''} in {self.network}"
-        return f"{words} with {self.firmware} firmware" if self.kind is Kind.QEMU else words
+        return f"{words} with {self.firmware} firmware" if self.kind is MachineKind.QEMU else words
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as JSON can hold it."""
@@ -124,7 +130,7 @@ class Plan:
         return cls(
             project=Path(data["project"]),
             state_dir=Path(data["state_dir"]),
-            kind=Kind(data["kind"]),
+            kind=MachineKind(data["kind"]),
             size=int(data["size"]),
             network=IPv4Network(data["network"]),
             firmware=Firmware(data["firmware"]),

@@ -1,7 +1,7 @@
 """Carry out a plan of Rally tasks: hammer.py --plan PLAN --config RALLY_CONF --database SQLITE_FILE.
 
-Reads the plan that perfci/runs/plan.py makes, whose paths are the controller's; where this is another
-machine, the options say what is where. Writes tasks.json and rally/SLUG.json into the output folder,
+Reads the plan that perfci/runs/jobs/rally_plan.py makes, whose paths are the controller's; where this is
+another machine, the options say what is where. Writes tasks.json and rally/SLUG.json into the output folder,
 Rally's log and a copy of the progress lines into logs/ there.
 Exit codes: 0 all tasks were tried, 2 bad plan, 3 the cloud can't be reached, 143 stopped by SIGTERM.
 """

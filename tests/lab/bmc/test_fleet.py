@@ -11,7 +11,7 @@ import pytest
 
 from perfci.lab.bmc.base import Power, PowerOrder, Target
 from perfci.lab.bmc.errors import BmcDeadline, BmcIneffective, BmcSilent
-from perfci.lab.bmc.fleet import Limits, each, run
+from perfci.lab.bmc.fleet import FleetLimits, each, run
 from perfci.lab.bmc.memory import Rack, Sickness
 from perfci.lab.bmc.operations import Order
 from perfci.lab.bmc.orders import Means, give
@@ -32,7 +32,7 @@ def test_sick_bmcs_are_told_one_by_one_and_hinder_nobody():
     for node, sickness in sick.items():
         rack.bmc(node).sickness = sickness
     told = []
-    means = Means(Limits(deadline_seconds=2, concurrency=64), connect=rack.connect)
+    means = Means(FleetLimits(deadline_seconds=2, concurrency=64), connect=rack.connect)
     results = asyncio.run(give(fleet, Order(PowerOrder.ON), means, tell=told.append))
     assert [result.node for result in results] == [target.node for target in fleet]
     assert sorted(result.node for result in told) == [target.node for target in fleet]
@@ -55,7 +55,7 @@ def test_no_more_than_allowed_at_once():
         running -= 1
         return target.node
 
-    outcomes = asyncio.run(each(targets(50), work, limits=Limits(concurrency=7)))
+    outcomes = asyncio.run(each(targets(50), work, limits=FleetLimits(concurrency=7)))
     assert most == 7
     assert [outcome.value for outcome in outcomes.values()] == list(outcomes)
 
@@ -67,7 +67,7 @@ def test_the_deadline_of_the_whole_leaves_out_what_is_not_begun():
         begun.append(target.node)
         await asyncio.Event().wait()
 
-    limits = Limits(deadline_seconds=60, whole_seconds=0.05, concurrency=2)
+    limits = FleetLimits(deadline_seconds=60, whole_seconds=0.05, concurrency=2)
     outcomes = asyncio.run(each(targets(5), work, limits=limits))
     assert begun == ["node-0000", "node-0001"]
     assert all(isinstance(outcome.error, BmcDeadline) for outcome in outcomes.values())
@@ -79,7 +79,7 @@ def test_a_mistake_of_ours_is_no_outcome():
         raise ZeroDivisionError
 
     with pytest.raises(ExceptionGroup) as caught:
-        asyncio.run(each(targets(1), work, limits=Limits()))
+        asyncio.run(each(targets(1), work, limits=FleetLimits()))
     assert caught.group_contains(ZeroDivisionError)
 
 
@@ -88,12 +88,12 @@ def test_a_timeout_that_is_not_the_deadline_is_not_taken_for_it():
         raise TimeoutError
 
     with pytest.raises(ExceptionGroup) as caught:
-        asyncio.run(each(targets(1), work, limits=Limits()))
+        asyncio.run(each(targets(1), work, limits=FleetLimits()))
     assert caught.group_contains(TimeoutError)
 
 
 def test_nothing_to_do():
-    assert asyncio.run(each([], None, limits=Limits())) == {}
+    assert asyncio.run(each([], None, limits=FleetLimits())) == {}
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_signal_closes_all_sessions(number):
             await asyncio.Event().wait()
 
     with pytest.raises(KeyboardInterrupt):
-        run(each(targets(5), work, limits=Limits()))
+        run(each(targets(5), work, limits=FleetLimits()))
     assert Counter(bmc.opened for bmc in rack.bmcs.values()) == {1: 5}
     assert all(bmc.sessions == 0 for bmc in rack.bmcs.values())
 
@@ -132,7 +132,7 @@ def test_what_counts_as_a_lock_up():
     rack = Rack()
     rack.bmc("node-0000").sickness = Sickness(wrong_credentials=True)
     rack.bmc("node-0001").sickness = Sickness(ok_without_effect=True)
-    means = Means(Limits(deadline_seconds=30), connect=rack.connect)
+    means = Means(FleetLimits(deadline_seconds=30), connect=rack.connect)
     wrong, sick, well = asyncio.run(give(targets(3), Order(PowerOrder.OFF), means))
     assert (wrong.ok, wrong.locked_up) == (False, False), "nobody has locked up who has another password"
     assert (sick.ok, sick.locked_up) == (True, False), "it was off already"
@@ -142,7 +142,7 @@ def test_what_counts_as_a_lock_up():
 def test_a_dry_run_never_climbs():
     rack = Rack()
     rack.bmc("node-0000").sickness = Sickness(ok_without_effect=True, heals_by=frozenset({"warm"}))
-    means = Means(Limits(deadline_seconds=5), connect=rack.connect, recover=True, dry_run=True)
+    means = Means(FleetLimits(deadline_seconds=5), connect=rack.connect, recover=True, dry_run=True)
     (result,) = asyncio.run(give(targets(1), Order(PowerOrder.ON), means))
     assert (result.ok, result.steps, result.as_dict()["power"]) == (True, (), "on")
     assert rack.bmc("node-0000").restarts == []

@@ -18,14 +18,14 @@ from perfci.lab.bmc.errors import (
     BmcSilent,
     BmcUnsupported,
 )
-from perfci.lab.bmc.fleet import Limits
+from perfci.lab.bmc.fleet import FleetLimits
 from perfci.lab.bmc.ipmi import connect
 from perfci.lab.bmc.ladder import Patience, Rung
 from perfci.lab.bmc.operations import Order
 from perfci.lab.bmc.orders import Means, give
 from perfci.lab.virtual.machine import BootFrom
 
-SHORT = Means(Limits(deadline_seconds=20), settle_seconds=0.1)
+SHORT = Means(FleetLimits(deadline_seconds=20), settle_seconds=0.1)
 NETWORK_ON = Order(PowerOrder.CYCLE, BootOrder(BootDevice.NETWORK, uefi=True))
 
 
@@ -159,7 +159,7 @@ def test_each_fault_has_its_own_words(faults, order, error, words):
 @pytest.mark.parametrize("faults", [{"drop": 0.1}, {"delay_seconds": 0.15}])
 def test_what_is_only_slow_or_lossy_succeeds(faults, monkeypatch):
     async def scenario(one):
-        (result,) = await give_to(one, NETWORK_ON, Means(Limits(deadline_seconds=60)))
+        (result,) = await give_to(one, NETWORK_ON, Means(FleetLimits(deadline_seconds=60)))
         assert result.ok, result.error
         assert one.machine.is_on
         one.bmc.faults.drop = 0.0
@@ -272,7 +272,7 @@ def test_the_ladder_brings_a_simulated_bmc_back(faults, last):
             await one.bmc.power_cut()
 
         means = Means(
-            Limits(deadline_seconds=20),
+            FleetLimits(deadline_seconds=20),
             recover=True,
             settle_seconds=0.1,
             switch_outlet=cut,
@@ -307,7 +307,7 @@ def test_a_fleet_with_hung_bmcs_and_lost_packets_is_done_within_one_nodes_deadli
             for _ in range(100):
                 await ready.acquire()
             # The deadline of the whole is that of one node: what does not fit in is told as not done.
-            limits = Limits(deadline_seconds=60, whole_seconds=60, concurrency=64)
+            limits = FleetLimits(deadline_seconds=60, whole_seconds=60, concurrency=64)
             results = await give([one.target for one in bmcs], NETWORK_ON, Means(limits))
             stop.set()
         return bmcs, results

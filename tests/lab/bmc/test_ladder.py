@@ -22,7 +22,7 @@ from perfci.lab.bmc.errors import (
     BmcUnsupported,
     OutletFailed,
 )
-from perfci.lab.bmc.fleet import Limits
+from perfci.lab.bmc.fleet import FleetLimits
 from perfci.lab.bmc.ladder import Ladder, Patience, Rung, next_rung
 from perfci.lab.bmc.memory import Rack, Sickness
 from perfci.lab.bmc.operations import Order
@@ -120,7 +120,7 @@ def climb(sickness, *, on=False, **target):
     rack.bmc("node-1").on = on
     steps = []
     means = Means(
-        Limits(deadline_seconds=30),
+        FleetLimits(deadline_seconds=30),
         recover=True,
         settle_seconds=0.02,
         connect=rack.connect,
@@ -194,7 +194,7 @@ def test_stale_sessions_are_closed():
         async with rack.connect(target) as one:
             yield one
 
-    means = Means(Limits(deadline_seconds=30), recover=True, connect=connect, patience=PATIENCE)
+    means = Means(FleetLimits(deadline_seconds=30), recover=True, connect=connect, patience=PATIENCE)
     target = Target("node-1", "192.0.2.1", "perfci", "s3cret")
     (result,) = asyncio.run(give([target], Order(PowerOrder.ON), means))
     assert result.ok
@@ -251,7 +251,7 @@ def test_nodes_climb_side_by_side():
         await rack.switch_outlet(target)
 
     means = Means(
-        Limits(deadline_seconds=30),
+        FleetLimits(deadline_seconds=30),
         recover=True,
         connect=rack.connect,
         switch_outlet=switch,

@@ -15,7 +15,7 @@ from virtual_labs import PROJECT, plan
 
 from perfci.lab.virtual import inventory
 from perfci.lab.virtual.folders import LabFolder
-from perfci.lab.virtual.plan import Kind
+from perfci.lab.virtual.plan import MachineKind
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_ansible_resolves_every_variable(written):
 
 
 def test_null_nodes_have_a_bmc_and_carry_no_cloud():
-    text = inventory.inventory(plan(3, kind=Kind.NULL), LabFolder.of(Path("/srv/state")))
+    text = inventory.inventory(plan(3, kind=MachineKind.NULL), LabFolder.of(Path("/srv/state")))
     groups = text["all"]["children"]
     assert groups["nodes"]["hosts"]["node-3"] == {"bmc_address": "127.90.0.3", "pdu_outlet": "node-3"}
     assert groups["cloud"] == {"hosts": {}}

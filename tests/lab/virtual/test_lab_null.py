@@ -27,7 +27,7 @@ from perfci.lab.virtual.errors import (
     VirtualLabDown,
     VirtualPathTooLong,
 )
-from perfci.lab.virtual.plan import Kind
+from perfci.lab.virtual.plan import MachineKind
 
 pytestmark = [pytest.mark.slow, needs_root]
 
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.slow, needs_root]
 @pytest.fixture
 def wanted(tmp_path):
     """A plan of 200 nodes; nothing of it is left after the test."""
-    one = plan(200, kind=Kind.NULL, state=tmp_path / "state", project=project_in(tmp_path))
+    one = plan(200, kind=MachineKind.NULL, state=tmp_path / "state", project=project_in(tmp_path))
     one.state_dir.mkdir()
     yield one
     lab.down(one.state_dir, one.project)
@@ -101,18 +101,18 @@ def test_faults_are_set_shown_and_ended(wanted):
 
 def test_another_lab_than_the_one_that_is_up(wanted):
     lab.up(wanted)
-    other = plan(3, kind=Kind.NULL, state=wanted.state_dir, project=wanted.project)
+    other = plan(3, kind=MachineKind.NULL, state=wanted.state_dir, project=wanted.project)
     with pytest.raises(VirtualLabDiffers, match=r"200 null nodes .*; wanted: 3 null nodes"):
         lab.up(other)
     assert len(lab.status(wanted.state_dir)["nodes"]) == 200
 
 
 def test_two_labs_at_once(wanted, tmp_path):
-    other = plan(2, kind=Kind.NULL, state=tmp_path / "other", project=project_in(tmp_path / "b"))
+    other = plan(2, kind=MachineKind.NULL, state=tmp_path / "other", project=project_in(tmp_path / "b"))
     lab.up(wanted)
     try:
         lab.up(other)
-        third = plan(2, kind=Kind.NULL, state=tmp_path / "third", project=other.project)
+        third = plan(2, kind=MachineKind.NULL, state=tmp_path / "third", project=other.project)
         with pytest.raises(VirtualInventoryTaken, match=r"the virtual lab in .*/other/virtual"):
             lab.up(third)
         lab.down(wanted.state_dir, wanted.project)
@@ -160,7 +160,7 @@ def test_a_lab_that_stands_still_is_made_anew(wanted, monkeypatch):
 
 def test_of_a_lab_that_does_not_start_nothing_stays(wanted):
     (wanted.state_dir / "virtual" / "control.sock").mkdir(parents=True)
-    broken = plan(2, kind=Kind.NULL, state=wanted.state_dir, project=wanted.project)
+    broken = plan(2, kind=MachineKind.NULL, state=wanted.state_dir, project=wanted.project)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lab, "_write_secret", lambda *_: None)  # so it has no password to read
         with pytest.raises(VirtualLabBroken, match="bmc-password"):
@@ -212,7 +212,7 @@ def test_a_machine_without_the_programs_is_told(wanted, monkeypatch, tmp_path):
 
 
 def test_a_path_too_long_for_a_socket(wanted):
-    deep = plan(1, kind=Kind.NULL, state=wanted.state_dir / ("x" * 90), project=wanted.project)
+    deep = plan(1, kind=MachineKind.NULL, state=wanted.state_dir / ("x" * 90), project=wanted.project)
     with pytest.raises(VirtualPathTooLong, match="107 bytes"):
         lab.up(deep)
     assert not deep.state_dir.exists()

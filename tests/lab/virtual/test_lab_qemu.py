@@ -12,7 +12,7 @@ import pytest
 from virtual_labs import NO_TRACES, NetworkBoot, needs_root, plan, project_in, traces, until
 
 from perfci.lab.virtual import lab
-from perfci.lab.virtual.plan import Kind
+from perfci.lab.virtual.plan import MachineKind
 
 PROGRAMS = ("qemu-system-x86_64", "qemu-img", "dnsmasq", "ipmitool")
 missing = [program for program in PROGRAMS if not shutil.which(program)]
@@ -30,7 +30,7 @@ GREETING = "#!ipxe\necho perfci says hello to ${net0/mac}\nsleep 1\nreboot\n"
 @pytest.fixture
 def site(tmp_path):
     """A lab of one machine that is off, with a controller's DHCP and HTTP."""
-    wanted = plan(1, kind=Kind.QEMU, state=tmp_path / "state", project=project_in(tmp_path))
+    wanted = plan(1, kind=MachineKind.QEMU, state=tmp_path / "state", project=project_in(tmp_path))
     lab.up(wanted)
     try:
         with NetworkBoot(wanted, tmp_path) as network:

@@ -10,7 +10,7 @@ import pytest
 from virtual_labs import plan
 
 from perfci.lab.virtual.errors import VirtualLabTooLarge
-from perfci.lab.virtual.plan import Firmware, Kind, Plan, mac_of, site_name, unknown_mac
+from perfci.lab.virtual.plan import Firmware, MachineKind, Plan, mac_of, site_name, unknown_mac
 
 
 def test_every_state_folder_has_a_lab_of_its_own(tmp_path):
@@ -45,15 +45,17 @@ def test_the_last_node_that_fits():
 
 
 def test_null_nodes_have_no_network_and_may_be_many():
-    nodes = plan(size=5000, kind=Kind.NULL).nodes
+    nodes = plan(size=5000, kind=MachineKind.NULL).nodes
     assert nodes[-1].bmc_address == "127.90.19.136"
     assert {node.address for node in nodes} == {""}
     with pytest.raises(VirtualLabTooLarge):
-        _ = plan(size=70_000, kind=Kind.NULL).nodes
+        _ = plan(size=70_000, kind=MachineKind.NULL).nodes
 
 
 def test_a_plan_outlives_json():
-    whole = Plan(Path("/srv"), Path("/srv/state"), Kind.QEMU, 3, IPv4Network("10.0.0.0/24"), Firmware.UEFI)
+    whole = Plan(
+        Path("/srv"), Path("/srv/state"), MachineKind.QEMU, 3, IPv4Network("10.0.0.0/24"), Firmware.UEFI
+    )
     assert Plan.from_dict(json.loads(json.dumps(whole.as_dict()))) == whole
     assert whole.describe() == "3 qemu nodes in 10.0.0.0/24 with uefi firmware"
 

@@ -6,7 +6,7 @@ References such as "20.1" or "table 13-15" are to *IPMI Specification, V2.0, Rev
 from perfci.lab.virtual.ipmi.boot import BootFlags
 from perfci.lab.virtual.ipmi.faults import Faults, Remedy
 from perfci.lab.virtual.ipmi.server import VirtualBmc
-from perfci.lab.virtual.ipmi.sessions import Limits
-from perfci.lab.virtual.ipmi.sol import Console
+from perfci.lab.virtual.ipmi.sessions import SessionLimits
+from perfci.lab.virtual.ipmi.sol import SolConsole
 
-__all__ = ["BootFlags", "Console", "Faults", "Limits", "Remedy", "VirtualBmc"]
+__all__ = ["BootFlags", "Faults", "Remedy", "SessionLimits", "SolConsole", "VirtualBmc"]

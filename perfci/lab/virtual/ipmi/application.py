@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from perfci.lab.virtual.ipmi.call import LAN_CHANNEL, Call
-from perfci.lab.virtual.ipmi.completion import Completion, Refused
+from perfci.lab.virtual.ipmi.completion import CommandRefused, Completion
 from perfci.lab.virtual.ipmi.crypto import SUITES
 from perfci.lab.virtual.ipmi.faults import Remedy
 from perfci.lab.virtual.ipmi.packets import BMC_ADDRESS
@@ -100,9 +100,9 @@ def set_session_privilege_level(call: Call) -> bytes:
     """22.18: 0 asks for the present level."""
     session, level = call.owner, call.data[0] & 0x0F
     if level == 1 or level > Privilege.ADMINISTRATOR + 1:
-        raise Refused(Completion.INVALID_FIELD)
+        raise CommandRefused(Completion.INVALID_FIELD)
     if level > session.limit:
-        raise Refused(_LEVEL_NOT_ALLOWED)
+        raise CommandRefused(_LEVEL_NOT_ALLOWED)
     if level:
         session.privilege = Privilege(level)
     return bytes([session.privilege])
@@ -112,15 +112,15 @@ def close_session(call: Call) -> bytes:
     """22.19: by id, or by handle where the id is 0; another's only by an administrator."""
     number, handle = int.from_bytes(call.data[:4], "little"), call.data[4:]
     if bool(handle) == bool(number):
-        raise Refused(Completion.LENGTH_INVALID)
+        raise CommandRefused(Completion.LENGTH_INVALID)
     if number:
         found = [one for one in call.bmc.sessions.all() if one.id == number]
     else:
         found = [one for one in call.bmc.sessions.all() if one.handle == handle[0]]
     if not found:
-        raise Refused(_UNKNOWN_SESSION_ID if number else _UNKNOWN_HANDLE)
+        raise CommandRefused(_UNKNOWN_SESSION_ID if number else _UNKNOWN_HANDLE)
     if found[0] is not call.owner and call.owner.privilege < Privilege.ADMINISTRATOR:
-        raise Refused(Completion.INSUFFICIENT_PRIVILEGE)
+        raise CommandRefused(Completion.INSUFFICIENT_PRIVILEGE)
     call.bmc.sessions.close(found[0])
     return b""
 
@@ -143,7 +143,7 @@ def _asked_for(call: Call, sessions: tuple[Session, ...]) -> Session | None:
         number = int.from_bytes(rest, "little")
         return next((one for one in sessions if one.id == number), None)
     if which in {_BY_HANDLE, _BY_ID}:
-        raise Refused(Completion.LENGTH_INVALID)
+        raise CommandRefused(Completion.LENGTH_INVALID)
     return sessions[which - 1] if which <= len(sessions) else None
 
 
@@ -185,10 +185,10 @@ def get_user_name(call: Call) -> bytes:
 
 
 def _user(call: Call, number: int) -> bytes | None:
-    """Return the name of a user; None for user 1. Raises `Refused` for one that there is not."""
+    """Return the name of a user; None for user 1. Raises `CommandRefused` for one that there is not."""
     number &= 0x3F
     if number == _FIRST_NAMED_USER - 1:
         return None
     if not _FIRST_NAMED_USER <= number < len(call.bmc.users) + _FIRST_NAMED_USER:
-        raise Refused(Completion.PARAMETER_OUT_OF_RANGE)
+        raise CommandRefused(Completion.PARAMETER_OUT_OF_RANGE)
     return call.bmc.users[number - _FIRST_NAMED_USER]

@@ -6,7 +6,7 @@ import time
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from perfci.lab.virtual.ipmi.completion import Refused
+from perfci.lab.virtual.ipmi.completion import CommandRefused
 from perfci.lab.virtual.machine import Boot, BootFrom
 
 if TYPE_CHECKING:
@@ -73,17 +73,17 @@ class BootFlags:
         return order
 
     def get(self, selector: int) -> bytes:
-        """Return a parameter's data. Raises `Refused` for one that is not kept."""
+        """Return a parameter's data. Raises `CommandRefused` for one that is not kept."""
         parameter = _parameter(selector)
         if parameter is Parameter.FLAGS:
             self._expire()
         return self._values[parameter]
 
     def set(self, selector: int, data: bytes) -> None:
-        """Set a parameter. Raises `Refused` for one that is not kept, and for data of another length."""
+        """Set a parameter. Raises `CommandRefused` for an unknown one and for data of another length."""
         parameter = _parameter(selector)
         if len(data) != LENGTHS[parameter]:
-            raise Refused(0xC7)
+            raise CommandRefused(0xC7)
         if parameter is Parameter.PROGRESS:
             self._progress(data[0])
             return
@@ -102,7 +102,7 @@ class BootFlags:
     def _progress(self, state: int) -> None:
         """Keep the lock of parameter 0; it binds only those who ask for it, as in the specification."""
         if state == 1 and self._values[Parameter.PROGRESS] == b"\1":
-            raise Refused(SET_IN_PROGRESS)
+            raise CommandRefused(SET_IN_PROGRESS)
         self._values[Parameter.PROGRESS] = bytes([state & 1])
 
     def _expire(self) -> None:
@@ -119,4 +119,4 @@ def _parameter(selector: int) -> Parameter:
     try:
         return Parameter(selector)
     except ValueError:
-        raise Refused(PARAMETER_UNSUPPORTED) from None
+        raise CommandRefused(PARAMETER_UNSUPPORTED) from None

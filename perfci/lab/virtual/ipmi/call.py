@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from perfci.lab.virtual.ipmi.completion import Completion, Refused
+from perfci.lab.virtual.ipmi.completion import CommandRefused, Completion
 
 if TYPE_CHECKING:
-    from perfci.lab.virtual.ipmi.controller import Controller
+    from perfci.lab.virtual.ipmi.controller import SimulatedBmc
     from perfci.lab.virtual.ipmi.sessions import Session
 
 LAN_CHANNEL, THIS_CHANNEL = 0x01, 0x0E
@@ -18,18 +18,18 @@ LAN_CHANNEL, THIS_CHANNEL = 0x01, 0x0E
 class Call:
     """One command on its way: the BMC, the session it came in, its data."""
 
-    bmc: Controller
+    bmc: SimulatedBmc
     session: Session | None
     data: bytes
 
     @property
     def owner(self) -> Session:
-        """The session; raises `Refused` where there is none."""
+        """The session; raises `CommandRefused` where there is none."""
         if self.session is None:
-            raise Refused(Completion.INSUFFICIENT_PRIVILEGE)
+            raise CommandRefused(Completion.INSUFFICIENT_PRIVILEGE)
         return self.session
 
     def check_channel(self, number: int) -> None:
-        """Raise `Refused` unless a channel number (its lowest four bits) is that of the LAN."""
+        """Raise `CommandRefused` unless a channel number (its lowest four bits) is that of the LAN."""
         if number & 0x0F not in {LAN_CHANNEL, THIS_CHANNEL}:
-            raise Refused(Completion.INVALID_FIELD)
+            raise CommandRefused(Completion.INVALID_FIELD)

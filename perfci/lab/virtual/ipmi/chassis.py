@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from perfci.lab.virtual.ipmi.completion import Completion, Refused
+from perfci.lab.virtual.ipmi.completion import CommandRefused, Completion
 from perfci.lab.virtual.ipmi.packets import BMC_ADDRESS
-from perfci.lab.virtual.ipmi.power import Order
+from perfci.lab.virtual.ipmi.power import ChassisOrder
 
 if TYPE_CHECKING:
     from perfci.lab.virtual.ipmi.call import Call
@@ -39,9 +39,9 @@ def get_status(call: Call) -> bytes:
 async def control(call: Call) -> bytes:
     """28.3."""
     try:
-        order = Order(call.data[0] & 0x0F)
+        order = ChassisOrder(call.data[0] & 0x0F)
     except ValueError:
-        raise Refused(Completion.INVALID_FIELD) from None
+        raise CommandRefused(Completion.INVALID_FIELD) from None
     call.bmc.boot.commanded()
     if not call.bmc.faults.ok_without_effect:
         await call.bmc.power.order(order)

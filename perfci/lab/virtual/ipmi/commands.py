@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perfci.lab.virtual.ipmi import application, chassis, storage, transport
-from perfci.lab.virtual.ipmi.completion import Completion, Refused
+from perfci.lab.virtual.ipmi.completion import CommandRefused, Completion
 from perfci.lab.virtual.ipmi.sessions import Privilege
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ CHASSIS, SENSOR, APPLICATION, STORAGE, TRANSPORT = 0x00, 0x04, 0x06, 0x0A, 0x0C
 """Network functions (table 5-1)."""
 
 Handler = Callable[["Call"], bytes | Awaitable[bytes]]
-"""Returns the data after the completion code; raises `Refused` for another code than 00h."""
+"""Returns the data after the completion code; raises `CommandRefused` for another code than 00h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +80,15 @@ COMMANDS = {
 
 
 def obey(net_function: int, number: int, call: Call) -> bytes | Awaitable[bytes]:
-    """Carry a command out; return the data after its completion code. Raises `Refused`.
+    """Carry a command out; return the data after its completion code. Raises `CommandRefused`.
 
     The checks come in the order in which a real BMC makes them: known, allowed, well formed.
     """
     command = COMMANDS.get((net_function, number))
     if command is None:
-        raise Refused(Completion.INVALID_COMMAND)
+        raise CommandRefused(Completion.INVALID_COMMAND)
     if command.privilege is not None and (call.session is None or call.session.privilege < command.privilege):
-        raise Refused(Completion.INSUFFICIENT_PRIVILEGE)
+        raise CommandRefused(Completion.INSUFFICIENT_PRIVILEGE)
     if not command.shortest <= len(call.data) <= command.longest:
-        raise Refused(Completion.LENGTH_INVALID)
+        raise CommandRefused(Completion.LENGTH_INVALID)
     return command.handler(call)

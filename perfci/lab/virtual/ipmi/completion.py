@@ -21,7 +21,7 @@ class Completion(IntEnum):
     NOT_IN_THIS_STATE = 0xD5
 
 
-class Refused(Exception):
+class CommandRefused(Exception):
     """A command is answered with a completion code other than 00h; it never leaves the simulator."""
 
     def __init__(self, code: int) -> None:

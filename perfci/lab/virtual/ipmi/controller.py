@@ -6,8 +6,8 @@ import math
 import uuid
 from typing import TYPE_CHECKING
 
-from perfci.lab.virtual.ipmi.events import EventLog, Reservation
-from perfci.lab.virtual.ipmi.power import Power
+from perfci.lab.virtual.ipmi.events import EventLog, RepositoryReservation
+from perfci.lab.virtual.ipmi.power import PowerSwitch
 from perfci.lab.virtual.ipmi.sessions import SessionTable
 from perfci.lab.virtual.ipmi.sol import SerialOverLan
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from perfci.lab.virtual.ipmi.boot import BootFlags
     from perfci.lab.virtual.ipmi.faults import Faults, Remedy
-    from perfci.lab.virtual.ipmi.sessions import Limits, Session
-    from perfci.lab.virtual.ipmi.sol import Console
+    from perfci.lab.virtual.ipmi.sessions import Session, SessionLimits
+    from perfci.lab.virtual.ipmi.sol import SolConsole
     from perfci.lab.virtual.machine import Machine
 
 
-class Controller:
+class SimulatedBmc:
     """One BMC without its network. Its GUID is made from its name.
 
     `send_sol` sends a SOL payload, `clock` returns seconds that never go back.
@@ -35,8 +35,8 @@ class Controller:
         *,
         boot: BootFlags,
         faults: Faults,
-        limits: Limits,
-        console: Console | None,
+        limits: SessionLimits,
+        console: SolConsole | None,
         send_sol: Callable[[Session, bytes], None],
         clock: Callable[[], float],
     ) -> None:
@@ -45,8 +45,8 @@ class Controller:
         self.boot = boot
         self.faults = faults
         self.events = EventLog()
-        self.sdr_reservation = Reservation()
-        self.power = Power(machine, faults, self.events, limits.cycle_seconds)
+        self.sdr_reservation = RepositoryReservation()
+        self.power = PowerSwitch(machine, faults, self.events, limits.cycle_seconds)
         self.sol = SerialOverLan(console, send_sol)
         self.sessions = SessionTable(limits, faults, clock, self._session_ended)
         self.port = 0

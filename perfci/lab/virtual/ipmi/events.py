@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from perfci.lab.virtual.ipmi.completion import Completion, Refused
+from perfci.lab.virtual.ipmi.completion import CommandRefused, Completion
 from perfci.lab.virtual.ipmi.sensors import Discrete
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class _Kind:
     asserted: bool = True
 
 
-class Event(Enum):
+class BmcEvent(Enum):
     """What a BMC notes on its own (offsets: table 42-3)."""
 
     POWER_OFF = _Kind(Discrete.POWER_UNIT, 0x00)
@@ -41,7 +41,7 @@ class Event(Enum):
     LOG_CLEARED = _Kind(Discrete.EVENT_LOG, 0x02)
 
 
-class Reservation:
+class RepositoryReservation:
     """The number that guards against changes between the parts of a long operation (31.4, 33.11)."""
 
     __slots__ = ("_number",)
@@ -55,9 +55,9 @@ class Reservation:
         return self._number
 
     def check(self, number: int) -> None:
-        """Raise `Refused` unless this is the number that is valid now."""
+        """Raise `CommandRefused` unless this is the number that is valid now."""
         if number != self._number or not number:
-            raise Refused(Completion.RESERVATION_CANCELLED)
+            raise CommandRefused(Completion.RESERVATION_CANCELLED)
 
 
 class EventLog:
@@ -72,7 +72,7 @@ class EventLog:
         self.added_at = self.erased_at = 0xFFFFFFFF
         """Unix time of the last change; all bits set before the first."""
         self.overflow = False
-        self.reservation = Reservation()
+        self.reservation = RepositoryReservation()
 
     def __len__(self) -> int:
         return len(self._records)
@@ -82,24 +82,24 @@ class EventLog:
         """The log's clock: Unix time."""
         return int(self._now())
 
-    def note(self, event: Event) -> None:
+    def note(self, event: BmcEvent) -> None:
         """Add a record of the BMC's own, if there is room."""
         kind: _Kind = event.value
         number, sensor_type = kind.sensor.value
         direction = _SENSOR_SPECIFIC | (0 if kind.asserted else _DEASSERTED)
         data = (kind.offset, _UNSPECIFIED, _UNSPECIFIED)
         fields = (_SYSTEM_EVENT, 0, _GENERATOR_BMC, _EVENT_FORMAT, sensor_type, number, direction, *data)
-        with suppress(Refused):
+        with suppress(CommandRefused):
             self.add(_RECORD.pack(0, *fields))
 
     def add(self, record: bytes) -> int:
         """Add a record of 16 bytes; return its id. Id and time (if its type has one) are set here.
 
-        Raises `Refused` if the log is full.
+        Raises `CommandRefused` if the log is full.
         """
         if len(self._records) >= MOST_RECORDS:
             self.overflow = True
-            raise Refused(Completion.OUT_OF_SPACE)
+            raise CommandRefused(Completion.OUT_OF_SPACE)
         self._last_id = self._last_id % (LAST - 1) + 1
         self.added_at = self.time
         timed = record[2] < 0xE0  # noqa: PLR2004 - types from E0h on are all the vendor's own (32.3)
@@ -108,14 +108,14 @@ class EventLog:
         return self._last_id
 
     def get(self, number: int) -> tuple[bytes, int]:
-        """Return a record and the id of the next one. Raises `Refused` if there is none."""
+        """Return a record and the id of the next one. Raises `CommandRefused` if there is none."""
         ids = list(self._records)
         if number == FIRST:
             number = ids[0] if ids else FIRST
         elif number == LAST:
             number = ids[-1] if ids else LAST
         if number not in self._records:
-            raise Refused(Completion.NOT_PRESENT)
+            raise CommandRefused(Completion.NOT_PRESENT)
         after = ids.index(number) + 1
         return self._records[number], ids[after] if after < len(ids) else LAST
 
@@ -124,4 +124,4 @@ class EventLog:
         self._records.clear()
         self.overflow = False
         self.erased_at = self.time
-        self.note(Event.LOG_CLEARED)
+        self.note(BmcEvent.LOG_CLEARED)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from perfci.lab.virtual.ipmi.crypto import SUITES, choose
 from perfci.lab.virtual.ipmi.packets import Malformed, PayloadType
-from perfci.lab.virtual.ipmi.rakp import Exchange, Status
+from perfci.lab.virtual.ipmi.rakp import Exchange, RakpStatus
 from perfci.lab.virtual.ipmi.sessions import Privilege
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from perfci.lab.virtual.ipmi.faults import Faults
-    from perfci.lab.virtual.ipmi.sessions import Peer, Pending, SessionTable
+    from perfci.lab.virtual.ipmi.sessions import Peer, PendingSession, SessionTable
 
 ROLE_BITS = 0x0F
 RANDOM_BYTES = 16
@@ -25,9 +25,9 @@ _OPEN_REQUEST_BYTES, _RAKP_1_BYTES, _RAKP_3_BYTES = 32, 28, 8
 _ALGORITHM = struct.Struct("<BxxBBxxx")
 """Kind (0 authentication, 1 integrity, 2 confidentiality), length of the field, number of the algorithm."""
 _UNKNOWN = (
-    Status.INVALID_AUTHENTICATION_ALGORITHM,
-    Status.INVALID_INTEGRITY_ALGORITHM,
-    Status.INVALID_CONFIDENTIALITY_ALGORITHM,
+    RakpStatus.INVALID_AUTHENTICATION_ALGORITHM,
+    RakpStatus.INVALID_INTEGRITY_ALGORITHM,
+    RakpStatus.INVALID_CONFIDENTIALITY_ALGORITHM,
 )
 
 Answer = tuple[PayloadType, bytes]
@@ -64,17 +64,17 @@ class Handshake:
         proposal = _proposal(message)
         suite = choose(proposal)
         if role > Privilege.ADMINISTRATOR:
-            return _status(tag, Status.INVALID_ROLE, console_id)
+            return _status(tag, RakpStatus.INVALID_ROLE, console_id)
         if suite is None:
             return _status(tag, _mismatch(proposal), console_id)
         if self._table.full:
-            return _status(tag, Status.INSUFFICIENT_RESOURCES, console_id)
+            return _status(tag, RakpStatus.INSUFFICIENT_RESOURCES, console_id)
         limit = Privilege(role or Privilege.ADMINISTRATOR)
         pending = self._table.ask(console_id, peer, suite, limit, message)
         algorithms = b"".join(
             _ALGORITHM.pack(kind, _ALGORITHM.size, number) for kind, number in enumerate(suite.algorithms)
         )
-        return bytes([tag, Status.OK, limit, 0]) + console_id + _id(pending) + algorithms
+        return bytes([tag, RakpStatus.OK, limit, 0]) + console_id + _id(pending) + algorithms
 
     def _rakp_1(self, message: bytes) -> bytes | None:
         if len(message) < _RAKP_1_BYTES or len(message) < _RAKP_1_BYTES + message[27]:
@@ -84,26 +84,26 @@ class Handshake:
             return None
         if pending.exchange is None or pending.rakp_1 != message:
             begun = self._begin(pending, message)
-            if isinstance(begun, Status):
+            if isinstance(begun, RakpStatus):
                 self._table.forget(pending)
                 return _status(message[0], begun, pending.console_id)
             pending.rakp_1, pending.exchange = message, begun
         exchange = pending.exchange
-        head = bytes([message[0], Status.OK, 0, 0]) + pending.console_id
+        head = bytes([message[0], RakpStatus.OK, 0, 0]) + pending.console_id
         return head + exchange.bmc_random + self._guid + exchange.rakp_2_code()
 
-    def _begin(self, pending: Pending, message: bytes) -> Exchange | Status:
+    def _begin(self, pending: PendingSession, message: bytes) -> Exchange | RakpStatus:
         """Return what both sides know from now on, or what is against this user in this role."""
         role, name = message[24], message[28 : 28 + message[27]]
         if not 0 < role & ROLE_BITS <= Privilege.ADMINISTRATOR:
-            return Status.INVALID_ROLE
+            return RakpStatus.INVALID_ROLE
         if role & ROLE_BITS > pending.limit:
-            return Status.UNAUTHORIZED_ROLE
+            return RakpStatus.UNAUTHORIZED_ROLE
         if len(name) > LONGEST_NAME:
-            return Status.INVALID_NAME_LENGTH
+            return RakpStatus.INVALID_NAME_LENGTH
         password = self._passwords.get(name)
         if password is None:
-            return Status.UNAUTHORIZED_NAME
+            return RakpStatus.UNAUTHORIZED_NAME
         if self._faults.wrong_credentials:
             password = os.urandom(RANDOM_BYTES)
         return Exchange(
@@ -129,22 +129,24 @@ class Handshake:
         if pending is None or pending.exchange is None:
             return None
         refusal = self._verdict(pending.exchange, message)
-        if refusal or message[1] != Status.OK:
+        if refusal or message[1] != RakpStatus.OK:
             self._table.forget(pending)
-            return None if message[1] != Status.OK else _status(message[0], refusal, pending.console_id)
+            return None if message[1] != RakpStatus.OK else _status(message[0], refusal, pending.console_id)
         return self._let_in(pending, pending.exchange, message)
 
-    def _verdict(self, exchange: Exchange, message: bytes) -> Status:
+    def _verdict(self, exchange: Exchange, message: bytes) -> RakpStatus:
         if not hmac.compare_digest(message[_RAKP_3_BYTES:], exchange.rakp_3_code()):
-            return Status.INVALID_INTEGRITY_CHECK
+            return RakpStatus.INVALID_INTEGRITY_CHECK
         if self._table.full:
-            return Status.INSUFFICIENT_RESOURCES
-        return Status.OK
+            return RakpStatus.INSUFFICIENT_RESOURCES
+        return RakpStatus.OK
 
-    def _let_in(self, pending: Pending, exchange: Exchange, message: bytes) -> bytes:
+    def _let_in(self, pending: PendingSession, exchange: Exchange, message: bytes) -> bytes:
         session = self._table.open(pending, exchange, Privilege(exchange.role & ROLE_BITS))
         session.rakp_3 = message
-        session.rakp_4 = bytes([message[0], Status.OK, 0, 0]) + pending.console_id + exchange.rakp_4_code()
+        session.rakp_4 = (
+            bytes([message[0], RakpStatus.OK, 0, 0]) + pending.console_id + exchange.rakp_4_code()
+        )
         return session.rakp_4
 
 
@@ -159,17 +161,17 @@ def _proposal(message: bytes) -> list[int | None]:
     return proposal
 
 
-def _mismatch(proposal: list[int | None]) -> Status:
+def _mismatch(proposal: list[int | None]) -> RakpStatus:
     """Say what is wrong with a proposal: an algorithm that no suite has, or the combination."""
     for index, status in enumerate(_UNKNOWN):
         if proposal[index] not in {None, *(suite.algorithms[index] for suite in SUITES)}:
             return status
-    return Status.NO_CIPHER_SUITE_MATCH
+    return RakpStatus.NO_CIPHER_SUITE_MATCH
 
 
-def _status(tag: int, status: Status, console_id: bytes) -> bytes:
+def _status(tag: int, status: RakpStatus, console_id: bytes) -> bytes:
     return bytes([tag, status, 0, 0]) + console_id
 
 
-def _id(pending: Pending) -> bytes:
+def _id(pending: PendingSession) -> bytes:
     return pending.id.to_bytes(4, "little")

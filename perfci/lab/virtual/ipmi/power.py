@@ -7,8 +7,8 @@ from contextlib import suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from perfci.lab.virtual.ipmi.completion import Completion, Refused
-from perfci.lab.virtual.ipmi.events import Event
+from perfci.lab.virtual.ipmi.completion import CommandRefused, Completion
+from perfci.lab.virtual.ipmi.events import BmcEvent
 from perfci.lab.virtual.machine import MachineBroken
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from perfci.lab.virtual.machine import Machine
 
 
-class Order(IntEnum):
+class ChassisOrder(IntEnum):
     """Chassis Control (28.3); the diagnostic interrupt is not offered."""
 
     OFF = 0
@@ -27,7 +27,7 @@ class Order(IntEnum):
     SOFT = 5
 
 
-class Power:
+class PowerSwitch:
     """Switches one machine, one order at a time; an order meanwhile is refused as "node busy".
 
     A cycle is answered once the machine is off; it comes on again by itself, unless another order
@@ -50,12 +50,12 @@ class Power:
         """Whether the machine has power."""
         return self._machine.is_on
 
-    async def order(self, order: Order) -> None:
-        """Obey. Raises `Refused`: busy, not possible in this state, or the machine is broken."""
+    async def order(self, order: ChassisOrder) -> None:
+        """Obey. Raises `CommandRefused`: busy, not possible in this state, or the machine is broken."""
         if self._busy:
-            raise Refused(Completion.NODE_BUSY)
-        if order in {Order.CYCLE, Order.RESET} and not self.is_on:
-            raise Refused(Completion.NOT_IN_THIS_STATE)
+            raise CommandRefused(Completion.NODE_BUSY)
+        if order in {ChassisOrder.CYCLE, ChassisOrder.RESET} and not self.is_on:
+            raise CommandRefused(Completion.NOT_IN_THIS_STATE)
         self._forget_cycle()
         self._busy = True
         try:
@@ -63,7 +63,7 @@ class Power:
             self.broken = None
         except MachineBroken as error:
             self.broken = error
-            raise Refused(Completion.NOT_IN_THIS_STATE) from None
+            raise CommandRefused(Completion.NOT_IN_THIS_STATE) from None
         finally:
             self._busy = False
 
@@ -79,18 +79,18 @@ class Power:
             self._return.cancel()
             await asyncio.wait([self._return])
 
-    async def _obey(self, order: Order) -> None:
-        if order is Order.ON:
+    async def _obey(self, order: ChassisOrder) -> None:
+        if order is ChassisOrder.ON:
             await self._switch_on()
-        elif order is Order.OFF:
-            await self._switch_off(Event.POWER_OFF)
-        elif order is Order.SOFT:
+        elif order is ChassisOrder.OFF:
+            await self._switch_off(BmcEvent.POWER_OFF)
+        elif order is ChassisOrder.SOFT:
             await self._machine.shut_down()
-        elif order is Order.RESET:
+        elif order is ChassisOrder.RESET:
             await self._machine.reset()
-            self._events.note(Event.HARD_RESET)
+            self._events.note(BmcEvent.HARD_RESET)
         else:
-            await self._switch_off(Event.POWER_CYCLE)
+            await self._switch_off(BmcEvent.POWER_CYCLE)
             loop = asyncio.get_running_loop()
             self._cycle = loop.call_later(self._cycle_seconds, self._come_back)
 
@@ -99,16 +99,16 @@ class Power:
         self._return = asyncio.create_task(self._on_again())
 
     async def _on_again(self) -> None:
-        with suppress(Refused):  # why is kept in `broken`
-            await self.order(Order.ON)
+        with suppress(CommandRefused):  # why is kept in `broken`
+            await self.order(ChassisOrder.ON)
 
     async def _switch_on(self) -> None:
         if self.is_on or self._faults.power_on_never:
             return
         await self._machine.power_on()
-        self._events.note(Event.POWER_ON)
+        self._events.note(BmcEvent.POWER_ON)
 
-    async def _switch_off(self, event: Event) -> None:
+    async def _switch_off(self, event: BmcEvent) -> None:
         if not self.is_on:
             return
         await self._machine.power_off()

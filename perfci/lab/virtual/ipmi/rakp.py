@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from perfci.lab.virtual.ipmi.crypto import Suite
 
 
-class Status(IntEnum):
+class RakpStatus(IntEnum):
     """RMCP+ and RAKP message status codes (table 13-15)."""
 
     OK = 0x00

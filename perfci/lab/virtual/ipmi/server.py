@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from perfci.lab.virtual.ipmi import packets
 from perfci.lab.virtual.ipmi.call import Call
 from perfci.lab.virtual.ipmi.commands import CHASSIS, obey
-from perfci.lab.virtual.ipmi.completion import Completion, Refused
-from perfci.lab.virtual.ipmi.controller import Controller
+from perfci.lab.virtual.ipmi.completion import CommandRefused, Completion
+from perfci.lab.virtual.ipmi.controller import SimulatedBmc
 from perfci.lab.virtual.ipmi.faults import Remedy
 from perfci.lab.virtual.ipmi.handshake import Handshake
 from perfci.lab.virtual.ipmi.packets import Header, Malformed, PayloadType, Request
-from perfci.lab.virtual.ipmi.sessions import Limits
+from perfci.lab.virtual.ipmi.sessions import SessionLimits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from perfci.lab.virtual.ipmi.boot import BootFlags
     from perfci.lab.virtual.ipmi.faults import Faults
     from perfci.lab.virtual.ipmi.sessions import Peer, Session
-    from perfci.lab.virtual.ipmi.sol import Console
+    from perfci.lab.virtual.ipmi.sol import SolConsole
     from perfci.lab.virtual.machine import Machine, MachineBroken
 
 PORT = 623
@@ -49,8 +49,8 @@ class VirtualBmc:
         *,
         boot: BootFlags,
         faults: Faults,
-        limits: Limits | None = None,
-        console: Console | None = None,
+        limits: SessionLimits | None = None,
+        console: SolConsole | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -58,13 +58,13 @@ class VirtualBmc:
         self.faults = faults
         self._clock = clock
         self._losses = random.Random(name)  # noqa: S311 - repeatable, on purpose
-        self._bmc = Controller(
+        self._bmc = SimulatedBmc(
             name,
             credentials,
             machine,
             boot=boot,
             faults=faults,
-            limits=limits or Limits(),
+            limits=limits or SessionLimits(),
             console=console,
             send_sol=self._send_sol,
             clock=clock,
@@ -204,7 +204,7 @@ class VirtualBmc:
         """Carry a command out and answer it, at once or when the machine has obeyed."""
         try:
             result = obey(request.net_function, request.command, Call(self._bmc, session, request.data))
-        except Refused as refused:
+        except CommandRefused as refused:
             answer(request.answer(refused.code))
             return
         if isinstance(result, bytes):
@@ -228,7 +228,7 @@ class VirtualBmc:
 async def _finish(request: Request, result: Awaitable[bytes], answer: Callable[[bytes], None]) -> None:
     try:
         found = request.answer(Completion.OK, await result)
-    except Refused as refused:
+    except CommandRefused as refused:
         found = request.answer(refused.code)
     answer(found)
 

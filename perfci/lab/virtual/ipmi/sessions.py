@@ -37,7 +37,7 @@ class Privilege(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SessionLimits:
     """What one BMC can do, and how long it takes."""
 
     sessions: int = 16
@@ -78,7 +78,7 @@ class SequenceWindow:
 
 
 @dataclass(slots=True)
-class Pending:
+class PendingSession:
     """A session that was asked for and is not open yet."""
 
     id: int
@@ -127,14 +127,18 @@ class SessionTable:
     """
 
     def __init__(
-        self, limits: Limits, faults: Faults, clock: Callable[[], float], ended: Callable[[Session], None]
+        self,
+        limits: SessionLimits,
+        faults: Faults,
+        clock: Callable[[], float],
+        ended: Callable[[Session], None],
     ) -> None:
         self._limits = limits
         self._faults = faults
         self._clock = clock
         self._ended = ended
         self._open: dict[int, Session] = {}
-        self._pending: OrderedDict[int, Pending] = OrderedDict()
+        self._pending: OrderedDict[int, PendingSession] = OrderedDict()
 
     @property
     def size(self) -> int:
@@ -176,7 +180,9 @@ class SessionTable:
         for session in tuple(self._open.values()):
             self.end(session)
 
-    def ask(self, console_id: bytes, peer: Peer, suite: Suite, limit: Privilege, request: bytes) -> Pending:
+    def ask(
+        self, console_id: bytes, peer: Peer, suite: Suite, limit: Privilege, request: bytes
+    ) -> PendingSession:
         """Begin a session, or return the one that the same request began."""
         self._forget_late()
         for pending in self._pending.values():
@@ -184,20 +190,20 @@ class SessionTable:
                 return pending
         while len(self._pending) >= HALF_OPEN:
             self._pending.popitem(last=False)
-        pending = Pending(self._new_id(), console_id, peer, suite, limit, self._clock(), request)
+        pending = PendingSession(self._new_id(), console_id, peer, suite, limit, self._clock(), request)
         self._pending[pending.id] = pending
         return pending
 
-    def pending(self, session_id: int) -> Pending | None:
+    def pending(self, session_id: int) -> PendingSession | None:
         """Return a half-open session by its id."""
         self._forget_late()
         return self._pending.get(session_id)
 
-    def forget(self, pending: Pending) -> None:
+    def forget(self, pending: PendingSession) -> None:
         """Forget a half-open session."""
         self._pending.pop(pending.id, None)
 
-    def open(self, pending: Pending, exchange: Exchange, limit: Privilege) -> Session:
+    def open(self, pending: PendingSession, exchange: Exchange, limit: Privilege) -> Session:
         """Turn a half-open session into an open one.
 
         An older session of the same client under the same id of its own is over: the client has lost

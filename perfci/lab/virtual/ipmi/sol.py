@@ -23,7 +23,7 @@ _HIGHEST_SEQUENCE = 15
 _NACK = 0x40
 
 
-class Console(Protocol):
+class SolConsole(Protocol):
     """The serial port of a machine, as a BMC sees it."""
 
     def attach(self, receive: Callable[[bytes], None]) -> None:
@@ -57,7 +57,7 @@ class SerialOverLan:
     Of output that comes faster than the client takes it, the last 64 KiB are kept.
     """
 
-    def __init__(self, console: Console | None, send: Callable[[Session, bytes], None]) -> None:
+    def __init__(self, console: SolConsole | None, send: Callable[[Session, bytes], None]) -> None:
         self.console = console
         self._send = send
         self._line: _Line | None = None
@@ -67,7 +67,7 @@ class SerialOverLan:
         """The session on which the payload is active."""
         return self._line.session if self._line else None
 
-    def activate(self, session: Session, console: Console) -> None:
+    def activate(self, session: Session, console: SolConsole) -> None:
         """Connect the console to a session; output from before is not kept."""
         self.deactivate()
         self._line = _Line(session, bytearray())

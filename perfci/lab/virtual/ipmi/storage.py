@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from perfci.lab.virtual.ipmi import sensors
-from perfci.lab.virtual.ipmi.completion import Completion, Refused
+from perfci.lab.virtual.ipmi.completion import CommandRefused, Completion
 from perfci.lab.virtual.ipmi.events import MOST_RECORDS, RECORD_BYTES
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def get_sdr(call: Call) -> bytes:
     last = len(sensors.REPOSITORY)
     number = {_FIRST: 1, _LAST: last}.get(number, number)
     if number > last:
-        raise Refused(Completion.NOT_PRESENT)
+        raise CommandRefused(Completion.NOT_PRESENT)
     if start:
         call.bmc.sdr_reservation.check(reservation)
     following = number + 1 if number < last else _LAST
@@ -88,7 +88,7 @@ def clear_sel(call: Call) -> bytes:
     """31.9: under a reservation, with the letters CLR; it is done at once."""
     call.bmc.events.reservation.check(int.from_bytes(call.data[:2], "little"))
     if call.data[2:5] != _CLEAR or call.data[5] not in {_START_ERASE, _ERASE_STATUS}:
-        raise Refused(Completion.INVALID_FIELD)
+        raise CommandRefused(Completion.INVALID_FIELD)
     if call.data[5] == _START_ERASE:
         call.bmc.events.clear()
     return bytes([_ERASED])
@@ -101,12 +101,12 @@ def get_sel_time(call: Call) -> bytes:
 
 def _present(data: bytes | None) -> bytes:
     if data is None:
-        raise Refused(Completion.NOT_PRESENT)
+        raise CommandRefused(Completion.NOT_PRESENT)
     return data
 
 
 def _part(record: bytes, start: int, count: int) -> bytes:
     """Return a part of a record; to its end where more is asked for."""
     if start >= len(record):
-        raise Refused(Completion.PARAMETER_OUT_OF_RANGE)
+        raise CommandRefused(Completion.PARAMETER_OUT_OF_RANGE)
     return record[start:] if count == _ALL_BYTES else record[start : start + count]

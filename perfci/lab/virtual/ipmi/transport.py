@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from perfci.lab.virtual.ipmi.call import LAN_CHANNEL
-from perfci.lab.virtual.ipmi.completion import Completion, Refused
+from perfci.lab.virtual.ipmi.completion import CommandRefused, Completion
 from perfci.lab.virtual.ipmi.packets import PayloadType
 from perfci.lab.virtual.ipmi.sessions import Privilege
 from perfci.lab.virtual.ipmi.sol import CHARACTERS, HEAD_BYTES, RETRIES, RETRY_SECONDS
@@ -34,12 +34,12 @@ def activate_payload(call: Call) -> bytes:
     _check_payload(call)
     sol = call.bmc.sol
     if sol.console is None:
-        raise Refused(_DISABLED)
+        raise CommandRefused(_DISABLED)
     if not call.data[2] & _ENCRYPTION:
-        raise Refused(_NO_ENCRYPTION)
+        raise CommandRefused(_NO_ENCRYPTION)
     call.bmc.sessions.all()  # ends a session whose time is over and which still has the payload
     if sol.session not in {None, call.owner}:
-        raise Refused(_ACTIVE_ELSEWHERE)
+        raise CommandRefused(_ACTIVE_ELSEWHERE)
     sol.activate(call.owner, sol.console)
     size = CHARACTERS + HEAD_BYTES
     return bytes(4) + struct.pack("<HHHH", size, size, call.bmc.port, _NO_VLAN)
@@ -49,7 +49,7 @@ def deactivate_payload(call: Call) -> bytes:
     """24.2: also that of another session."""
     _check_payload(call)
     if call.bmc.sol.session is None:
-        raise Refused(_ALREADY_INACTIVE)
+        raise CommandRefused(_ALREADY_INACTIVE)
     call.bmc.sol.deactivate()
     return b""
 
@@ -81,7 +81,7 @@ def get_channel_payload_version(call: Call) -> bytes:
     """24.9: 1.0 for all."""
     call.check_channel(call.data[0])
     if call.data[1] not in set(PayloadType):
-        raise Refused(_PARAMETER_UNSUPPORTED)
+        raise CommandRefused(_PARAMETER_UNSUPPORTED)
     return bytes([_FORMAT_VERSION])
 
 
@@ -103,16 +103,16 @@ def get_sol_configuration(call: Call) -> bytes:
         8: call.bmc.port.to_bytes(2, "little"),
     }
     if call.data[1] not in parameters:
-        raise Refused(_PARAMETER_UNSUPPORTED)
+        raise CommandRefused(_PARAMETER_UNSUPPORTED)
     return bytes([_PARAMETER_VERSION]) + parameters[call.data[1]]
 
 
 def _check_type(call: Call) -> None:
     if call.data[0] & 0x3F != PayloadType.SOL:
-        raise Refused(Completion.INVALID_FIELD)
+        raise CommandRefused(Completion.INVALID_FIELD)
 
 
 def _check_payload(call: Call) -> None:
     _check_type(call)
     if call.data[1] & 0x0F != _INSTANCE:
-        raise Refused(Completion.INVALID_FIELD)
+        raise CommandRefused(Completion.INVALID_FIELD)

@@ -6,7 +6,7 @@ import pytest
 from lab.virtual.ipmi.client import Clock
 
 from perfci.lab.virtual.ipmi import BootFlags
-from perfci.lab.virtual.ipmi.completion import Refused
+from perfci.lab.virtual.ipmi.completion import CommandRefused
 from perfci.lab.virtual.machine import Boot, BootFrom
 
 FLAGS, VALIDITY, PROGRESS = 5, 3, 0
@@ -97,7 +97,7 @@ def test_all_bytes_are_read_back(boot):
 
 def test_set_in_progress(boot):
     boot.set(PROGRESS, b"\1")
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CommandRefused) as refused:
         boot.set(PROGRESS, b"\1")
     assert refused.value.code == 0x81
     boot.set(PROGRESS, b"\2")
@@ -111,6 +111,6 @@ def test_set_in_progress(boot):
 
 @pytest.mark.parametrize(("selector", "data", "code"), [(7, b"\0", 0x80), (5, b"\0", 0xC7), (0, b"", 0xC7)])
 def test_what_can_not_be_set(boot, selector, data, code):
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CommandRefused) as refused:
         boot.set(selector, data)
     assert refused.value.code == code

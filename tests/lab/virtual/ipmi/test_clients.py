@@ -16,14 +16,14 @@ from contextlib import asynccontextmanager
 import pytest
 from lab.virtual.ipmi.client import at_rest, until
 
-from perfci.lab.virtual.ipmi import BootFlags, Faults, Limits, VirtualBmc, crypto, handshake
+from perfci.lab.virtual.ipmi import BootFlags, Faults, SessionLimits, VirtualBmc, crypto, handshake
 from perfci.lab.virtual.machine import Boot, BootFrom
 from perfci.lab.virtual.null import NullMachine
 
 pytestmark = pytest.mark.slow
 
 PASSWORD = "correct horse"
-QUICK = Limits(cycle_seconds=0, reset_seconds=0.1)
+QUICK = SessionLimits(cycle_seconds=0, reset_seconds=0.1)
 
 
 class Echo:

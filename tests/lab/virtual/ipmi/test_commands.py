@@ -8,7 +8,7 @@ import struct
 import pytest
 from lab.virtual.ipmi.client import Client, Lab, Unanswered, at_rest, until
 
-from perfci.lab.virtual.ipmi import Limits
+from perfci.lab.virtual.ipmi import SessionLimits
 from perfci.lab.virtual.ipmi.commands import COMMANDS
 from perfci.lab.virtual.machine import Boot, BootFrom, MachineBroken
 from perfci.lab.virtual.null import NullMachine
@@ -20,7 +20,7 @@ GIVE_POWER = (CHASSIS, 0x02)
 
 @pytest.fixture
 def lab():
-    return Lab(limits=Limits(sessions=4, cycle_seconds=0))
+    return Lab(limits=SessionLimits(sessions=4, cycle_seconds=0))
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_a_cycle_comes_on_again(lab, client):
 
 
 def test_an_order_ends_a_cycle():
-    lab = Lab(limits=Limits(cycle_seconds=0.01))
+    lab = Lab(limits=SessionLimits(cycle_seconds=0.01))
     client = Client(lab).open()
 
     async def give():
@@ -166,7 +166,7 @@ def test_a_broken_machine():
 
 def test_a_machine_that_breaks_in_a_cycle():
     machine = Stubborn()
-    lab = Lab(machine=machine, limits=Limits(cycle_seconds=0))
+    lab = Lab(machine=machine, limits=SessionLimits(cycle_seconds=0))
     client = Client(lab).open()
     machine.is_on = machine.broken = True
     assert orders(client, CYCLE) == [0]
@@ -218,7 +218,7 @@ def test_closing_the_bmc_in_the_middle_of_a_cycle():
     async def give(seconds):
         machine = Stubborn()
         machine.is_on = True
-        lab = Lab(machine=machine, limits=Limits(cycle_seconds=seconds))
+        lab = Lab(machine=machine, limits=SessionLimits(cycle_seconds=seconds))
         await Client(lab).open().do(*GIVE_POWER, bytes([CYCLE]))
         if not seconds:
             await until(lambda: lab.bmc._bmc.power._return)

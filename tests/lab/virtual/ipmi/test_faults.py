@@ -8,7 +8,7 @@ import json
 import pytest
 from lab.virtual.ipmi.client import Client, Lab, Rejected, Unanswered, ask_old, until
 
-from perfci.lab.virtual.ipmi import Faults, Limits, Remedy
+from perfci.lab.virtual.ipmi import Faults, Remedy, SessionLimits
 from perfci.lab.virtual.ipmi.faults import FaultsInvalid
 
 CHASSIS, APP = 0x00, 0x06
@@ -18,7 +18,7 @@ COLD, WARM = 0x02, 0x03
 
 @pytest.fixture
 def lab():
-    return Lab(limits=Limits(sessions=4, cycle_seconds=0))
+    return Lab(limits=SessionLimits(sessions=4, cycle_seconds=0))
 
 
 def order(client, number):

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from lab.virtual.ipmi.client import RMCP, Client, Lab, bare_packet, message, old_packet
 
-from perfci.lab.virtual.ipmi import Limits
+from perfci.lab.virtual.ipmi import SessionLimits
 from perfci.lab.virtual.ipmi.commands import COMMANDS
 from perfci.lab.virtual.ipmi.sessions import HALF_OPEN
 
 EXAMPLES = settings(max_examples=200, deadline=None)
-LIMITS = Limits(sessions=4, cycle_seconds=0)
+LIMITS = SessionLimits(sessions=4, cycle_seconds=0)
 
 
 def state(lab):

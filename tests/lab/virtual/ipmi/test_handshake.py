@@ -14,7 +14,7 @@ from lab.virtual.ipmi.client import (
     open_request,
 )
 
-from perfci.lab.virtual.ipmi import Limits
+from perfci.lab.virtual.ipmi import SessionLimits
 
 GET_DEVICE_ID = (0x06, 0x01)
 
@@ -120,7 +120,7 @@ def test_an_algorithm_may_be_left_to_the_bmc():
 
 
 def test_a_full_table():
-    lab = Lab(limits=Limits(sessions=2))
+    lab = Lab(limits=SessionLimits(sessions=2))
     clients = [Client(lab, peer=("192.0.2.1", port)).open() for port in (1, 2)]
     with pytest.raises(Rejected) as rejected:
         Client(lab).open()
@@ -130,7 +130,7 @@ def test_a_full_table():
 
 
 def test_the_last_slot_can_be_lost_in_mid_handshake():
-    lab = Lab(limits=Limits(sessions=1))
+    lab = Lab(limits=SessionLimits(sessions=1))
     first, second = Client(lab, peer=("192.0.2.1", 1)), Client(lab, peer=("192.0.2.1", 2))
     first.rakp_1()
     second.rakp_1()

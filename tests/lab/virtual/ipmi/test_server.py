@@ -9,7 +9,7 @@ import pytest
 from lab.virtual.ipmi.client import Lab
 
 from perfci.lab.virtual.ipmi.call import Call
-from perfci.lab.virtual.ipmi.completion import Refused
+from perfci.lab.virtual.ipmi.completion import CommandRefused
 
 PING = bytes.fromhex("0600ff06 000011be 80 07 00 00")
 
@@ -67,6 +67,6 @@ def test_another_class_of_message_gets_no_answer(kind):
 
 
 def test_a_call_without_a_session_has_no_owner():
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CommandRefused) as refused:
         _ = Call(Lab().bmc._bmc, None, b"").owner
     assert refused.value.code == 0xD4

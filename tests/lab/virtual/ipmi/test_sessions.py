@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from lab.virtual.ipmi.client import Clock
 
-from perfci.lab.virtual.ipmi import Faults, Limits
+from perfci.lab.virtual.ipmi import Faults, SessionLimits
 from perfci.lab.virtual.ipmi.crypto import SUITES
 from perfci.lab.virtual.ipmi.rakp import Exchange
 from perfci.lab.virtual.ipmi.sessions import Privilege, SequenceWindow, SessionTable
@@ -20,7 +20,7 @@ class Table:
 
     def __init__(self, **limits):
         self.clock, self.faults, self.over = Clock(), Faults(), []
-        self.table = SessionTable(Limits(**limits), self.faults, self.clock, self.over.append)
+        self.table = SessionTable(SessionLimits(**limits), self.faults, self.clock, self.over.append)
 
     def ask(self, number, console_id=b"mine"):
         return self.table.ask(console_id, ("192.0.2.1", number), SUITES[0], ADMIN, bytes([number]))

@@ -1,0 +1,275 @@
+"""The parts of the mails on alerts: evidence, change of code, method, steps. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from perfci import pages
+from perfci.alerts.attribution import project
+from perfci.alerts.chart import Trend, describe, draw
+from perfci.alerts.document import Facts, Paragraph, Picture, Row, Steps, Table
+from perfci.alerts.model import Alert, Audience, Closing, interest
+from perfci.analysis.sequential_test import Decision
+from perfci.analysis.types import Basis
+from perfci.wording import (
+    MISSING,
+    TIMES,
+    action_name,
+    change,
+    counted,
+    detectable,
+    interval,
+    probability,
+    quantity,
+    reruns,
+    revision_name,
+    run_day,
+    shown,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from perfci.alerts.document import Block
+    from perfci.alerts.mail_context import MailContext
+    from perfci.alerts.model import MovedSeries, RevisionChange
+    from perfci.alerts.settings import MailSettings
+    from perfci.analysis.types import SeriesHistory
+    from perfci.results.model import SeriesKey
+
+ROWS = 20
+_ALONE = "Where the night alone would prove nothing, effect and interval above are those of the re-runs."
+_PROOF = (
+    "The proof is how much likelier the re-runs' results are if the new code is slower than if it is not."
+)
+
+
+def recipients(audience: Audience, settings: MailSettings) -> tuple[str, ...]:
+    """Return who gets a mail; the admins' mail goes to the others where there are no admins."""
+    return settings.admins or settings.to if audience is Audience.ADMINS else settings.to
+
+
+def link(page: str, settings: MailSettings, fragment: str = "") -> str:
+    """Return the address of a page: below the base URL, else a path."""
+    hash_part = f"#{quote(fragment)}" if fragment else ""
+    if settings.base_url:
+        return f"{settings.base_url.rstrip('/')}/{quote(page)}{hash_part}"
+    return f"{settings.site.rstrip('/')}/{page}{hash_part}"
+
+
+def slower(alert: Alert, evidence: MailContext) -> list[Block]:
+    """Show what is slower: the picture, then each series with its evidence."""
+    blocks: list[Block] = [*pictures(alert, evidence), _moved_table(alert, evidence)]
+    if len(alert.series) > ROWS:
+        rest = len(alert.series) - ROWS
+        blocks.append(
+            Paragraph(f"{rest} more series moved less; `perfci run show {alert.opened}` has them all.")
+        )
+    return blocks
+
+
+def _moved_table(alert: Alert, evidence: MailContext) -> Table:
+    runs = {key: len(judgement.baseline) for key, judgement in evidence.by_key.items()}
+    rows = tuple(
+        Row(
+            action_name(one.key),
+            one.key.scenario,
+            (
+                from_to(one),
+                change(one.effect, one.key.metric),
+                interval(one.low, one.high, one.key.metric),
+                probability(one.q_value),
+                _sample(runs.get(one.key), _iterations(one.key, evidence.histories)),
+            ),
+        )
+        for one in _shown(alert)
+    )
+    return Table(
+        "series",
+        ("baseline → now", "effect", "95 % interval", "q", f"runs {TIMES} iterations"),
+        rows,
+        strong=1,
+    )
+
+
+def from_to(one: MovedSeries) -> str:
+    """Return a series' location in the baseline and now."""
+    metric = one.key.metric
+    return f"{quantity(one.baseline_location, metric)} → {quantity(one.location, metric)}"
+
+
+def back_table(alert: Alert, evidence: MailContext) -> Table:
+    """Show each series of an alert then and now."""
+    rows = []
+    for one in _shown(alert):
+        now = evidence.by_key.get(one.key)
+        rows.append(
+            Row(
+                action_name(one.key),
+                one.key.scenario,
+                (
+                    quantity(one.baseline_location, one.key.metric),
+                    f"{quantity(one.location, one.key.metric)} ({change(one.effect, one.key.metric)})",
+                    quantity(now.location if now else None, one.key.metric),
+                    str(now.outcome) if now else "not measured",
+                ),
+            )
+        )
+    return Table("series", ("baseline", "alert", "now", "verdict"), tuple(rows), strong=2)
+
+
+def _shown(alert: Alert) -> list[MovedSeries]:
+    return sorted(alert.series, key=interest)[:ROWS]
+
+
+def what_changed(alert: Alert) -> list[Block]:
+    """Say which code differs between the last good and the first bad run."""
+    if not alert.code_known:
+        return [Paragraph("The code of the last good run is not known, so it can't be compared.")]
+    span = f"between the last good run ({alert.last_good}) and the first bad one ({alert.since})"
+    if not alert.changes:
+        return [
+            Paragraph(
+                f"Nothing changed in the code under test {span}. That suggests something around it: a "
+                f"dependency, data that grew, or a machine that drifts too slowly for the canaries. A run of "
+                f"the same code on other nodes would tell."
+            )
+        ]
+    rows = tuple(
+        Row(one.service, "", (_revision(one, before=True), _revision(one, before=False)))
+        for one in alert.changes
+    )
+    blocks: list[Block] = [Paragraph(f"Code {span}:")]
+    blocks += [
+        Facts((("service", row.title), ("before", row.cells[0]), ("after", row.cells[1]))) for row in rows
+    ]
+    if alert.service not in {project(one.service) for one in alert.changes}:
+        blocks.append(
+            Paragraph(f"The series that moved belong to {alert.service}, which did not change itself.")
+        )
+    return blocks
+
+
+def _revision(one: RevisionChange, *, before: bool) -> str:
+    revision = one.before if before else one.after
+    return revision_name(revision) if revision else "not deployed"
+
+
+def determined(alert: Alert, evidence: MailContext) -> list[Block]:
+    """Say how the verdict was found, and what the lab was like."""
+    leading = alert.leading
+    judgement = evidence.by_key.get(leading.key)
+    facts = []
+    if judgement and judgement.baseline:
+        first, last = min(judgement.baseline), max(judgement.baseline)
+        runs = counted(len(judgement.baseline), "run")
+        facts.append(("baseline", f"{runs} in the same environment, {run_day(first)} to {run_day(last)}"))
+    if leading.kind is not None:
+        facts.append(("kind", f"{leading.kind}"))
+    if leading.mde is not None:
+        least = change(leading.mde, leading.key.metric).lstrip("+")
+        facts.append(("could show", f"changes of {least} or more in this series (MDE)"))
+    if calibration := evidence.calibrations.get(leading.key):
+        runs = counted(calibration.runs, "run")
+        shows = detectable(calibration.mde, leading.key.metric)
+        facts.append(("calibrated", f"{shows}, from {runs} of unchanged code"))
+    facts.append(("lab", evidence.lab_state or "valid: canaries and foreign load within their limits"))
+    facts.append(("found in", f"{alert.opened}"))
+    return [*confirmed(alert), Paragraph(evidence.method), Facts(tuple(facts))]
+
+
+def is_confirmed(one: MovedSeries) -> bool:
+    """Tell whether re-runs confirmed that a series has changed."""
+    return one.confirmation is not None and one.confirmation.decision is Decision.DIFFERENT
+
+
+def confirmed(alert: Alert) -> list[Block]:
+    """Say what re-runs have shown beside the nights, or why there were none."""
+    moved = sorted(alert.series, key=interest)
+    rerun = [one for one in moved if is_confirmed(one)]
+    blocks: list[Block] = []
+    if rerun and rerun[0].confirmation is not None:
+        alone = any(one.confirmation is not None and not one.confirmation.claimed for one in rerun)
+        text = f"Confirmed by re-runs: {reruns(rerun[0].confirmation)}. {_PROOF}"
+        blocks.append(Paragraph(f"{text} {_ALONE}" if alone else text))
+        blocks.append(_rerun_table(rerun[:ROWS]))
+    reasons = {
+        one.confirmation.reason: None
+        for one in moved
+        if one.confirmation is not None and one.confirmation.basis is Basis.NOTHING
+    }
+    blocks += [Paragraph(f"Not confirmed by re-runs: {reason}.") for reason in reasons]
+    return blocks
+
+
+def _rerun_table(moved: Sequence[MovedSeries]) -> Table:
+    rows = tuple(
+        Row(
+            action_name(one.key),
+            one.key.scenario,
+            (
+                change(_nightly(one), one.key.metric),
+                shown(one.confirmation, one.key.metric) if one.confirmation else MISSING,
+                _odds(one.confirmation.log_proof) if one.confirmation else MISSING,
+            ),
+        )
+        for one in moved
+    )
+    return Table("series", ("the nights", "the re-runs", "proof"), rows, strong=1)
+
+
+def _nightly(one: MovedSeries) -> float | None:
+    """Return the change that the nights show; of one that only re-runs have proven, the latest night's."""
+    if one.confirmation is None or one.confirmation.claimed:
+        return one.effect
+    if not one.location or not one.baseline_location:
+        return None
+    return one.location / one.baseline_location - 1
+
+
+def _odds(log_proof: float | None) -> str:
+    """Write a Bayes factor, which means little beyond a million."""
+    if log_proof is None:
+        return MISSING
+    most = 1_000_000
+    return f"> {most} : 1" if log_proof > math.log(most) else f"{math.exp(log_proof):.0f} : 1"
+
+
+def regression_steps(alert: Alert, settings: MailSettings) -> Steps:
+    """Say what the reader can do, with the commands."""
+    items = [
+        ("Reproduce it: the same code, environment and job again.", f"perfci run reproduce {alert.since}"),
+        ("See everything that was measured:", f"perfci run show {alert.opened}"),
+        ("Look at the trend:", trend_link(alert.leading.key, settings)),
+        ("Say that you look into it, so that others don't:", f"perfci alerts acknowledge {alert.id}"),
+        ("If it is meant to be so, make it the new normal:", f"perfci alerts accept {alert.id}"),
+    ]
+    if alert.last_good:
+        items.insert(1, ("The last good run, to compare with:", f"perfci run show {alert.last_good}"))
+    return Steps(tuple(items))
+
+
+def trend_link(key: SeriesKey, settings: MailSettings) -> str:
+    """Return the address of a series on its trend page."""
+    return link(pages.scenario_page(key), settings, pages.anchor(key))
+
+
+def pictures(alert: Alert, evidence: MailContext) -> tuple[Picture, ...]:
+    """Draw the trends of the clearest series; nothing where no history is at hand."""
+    histories = {history.key: history for history in evidence.histories}
+    trends = tuple(Trend(one, histories[one.key]) for one in _shown(alert) if one.key in histories)
+    if not trends:
+        return ()
+    fixed = alert.closed if alert.closing is Closing.FIXED else None
+    return (Picture(draw(trends, since=alert.since, fixed=fixed), describe(trends, alert.since)),)
+
+
+def _iterations(key: SeriesKey, histories: Sequence[SeriesHistory]) -> int | None:
+    found = next((history for history in histories if history.key == key), None)
+    return len(found.points[-1].values) if found and found.points else None
+
+
+def _sample(runs: int | None, iterations: int | None) -> str:
+    return f"{runs or '?'} {TIMES} {iterations or '?'}"

@@ -1,0 +1,115 @@
+"""Series whose noise grows: which measurements rot, before they are too noisy to show anything.
+
+The run-to-run deviation is taken from the absolute differences of neighbouring runs, of which a step of the
+level spoils one. The mean of the latest differences is held against that of those before:
+
+    log ratio +- t * sqrt(c (v1 / (n1 m1^2) + v2 / (n2 m2^2)))
+
+with means m, variances v and numbers n of the differences. c = 1.45 as neighbouring differences share a run:
+for independent normal runs the absolute values of neighbouring differences have a correlation of 0.224
+(Nabeya 1951, absolute moments of the bivariate normal). A single outlier night makes two large
+differences, so it widens the interval more than it moves the ratio.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import special
+
+from perfci.analysis.false_discovery import q_values
+from perfci.analysis.level_track import LevelTrack, rule_of
+from perfci.results.model import Metric, SeriesKey
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from perfci.analysis.noise import Array
+    from perfci.analysis.settings import AnalysisSettings
+    from perfci.analysis.types import SeriesHistory
+
+RECENT, PAST, LEAST_PAST = 14, 60, 20
+"""Runs: two weeks, held against at most two months before, at least 20."""
+SHARED = 1.45
+WORTH_TELLING = 1.25
+"""A series whose noise has certainly grown by less is not worth anybody's time."""
+NORMAL_MEAN = 2 / math.sqrt(math.pi)
+"""Mean absolute difference of two runs of a normal distribution, in deviations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """The noise of one series, then and now: run-to-run deviations (relative), and the ratio of the two.
+
+    `low`..`high` is the 95 % interval of the ratio, `q_value` that of "it did not grow", over all series.
+    `since` is the first of the latest runs.
+    """
+
+    key: SeriesKey
+    past: float
+    recent: float
+    ratio: float
+    low: float
+    high: float
+    q_value: float
+    since: str
+
+
+def growing(histories: Sequence[SeriesHistory], settings: AnalysisSettings) -> tuple[Growth, ...]:
+    """Return the series whose noise has credibly grown against their own past, the worst first.
+
+    Valid runs in the environment of the last one count. Credibly: the 95 % interval of the ratio lies above
+    1.25, and the false discovery rate over all series is at most that of the settings.
+    """
+    compared = [found for history in histories if (found := _compared(history, settings)) is not None]
+    if not compared:
+        return ()
+    adjusted = q_values(np.array([p for _, p in compared]))
+    grown = [
+        Growth(one.key, one.past, one.recent, one.ratio, one.low, one.high, float(q), one.since)
+        for (one, _), q in zip(compared, adjusted, strict=True)
+    ]
+    rate = settings.false_discovery_rate
+    credible = [one for one in grown if one.low > WORTH_TELLING and one.q_value <= rate]
+    return tuple(sorted(credible, key=lambda one: (-one.ratio, one.key)))
+
+
+def _compared(history: SeriesHistory, settings: AnalysisSettings) -> tuple[Growth, float] | None:
+    """Return a series' noise then and now with its p-value; None where it has too few runs."""
+    if history.key.metric is Metric.FAILURE_RATE:
+        return None
+    rule = rule_of(history.key.metric, settings)
+    track = LevelTrack(rule, settings)
+    valid = [point for point in history.points if point.valid]
+    same = [point for point in valid if point.environment == valid[-1].environment]
+    runs = [value for point in same if (value := track.value_of(point)) is not None][-(RECENT + PAST) :]
+    if len(runs) < RECENT + LEAST_PAST:
+        return None
+    away = np.maximum(np.abs(np.diff([run.log for run in runs])), rule.scale_floor)
+    past, recent = away[:-RECENT], away[-RECENT:]
+    ratio = float(recent.mean() / past.mean())
+    error = math.sqrt(SHARED * (_relative_variance(past) + _relative_variance(recent)))
+    if error == 0:  # all differences are at the floor
+        return None
+    df = RECENT - 1.0
+    half = float(special.stdtrit(df, 0.5 + settings.confidence / 2)) * error
+    p_value = float(special.stdtr(df, -math.log(ratio) / error))
+    found = Growth(
+        key=history.key,
+        past=float(past.mean()) / NORMAL_MEAN,
+        recent=float(recent.mean()) / NORMAL_MEAN,
+        ratio=ratio,
+        low=ratio * math.exp(-half),
+        high=ratio * math.exp(half),
+        q_value=1.0,
+        since=runs[-RECENT].run_id,
+    )
+    return found, p_value
+
+
+def _relative_variance(values: Array) -> float:
+    """Return the variance of a mean relative to its square."""
+    return float(values.var(ddof=1) / (values.size * values.mean() ** 2))

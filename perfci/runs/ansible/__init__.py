@@ -1,0 +1,1 @@
+"""How nodes are touched: playbooks, the embedded InfluxDB, the doctor."""

@@ -1,0 +1,55 @@
+"""Whether this machine can carry the lab: the settings, the jobs, and what the preflight says."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perfci.errors import PerfciError
+from perfci.runs.ansible.lab_playbooks import playbooks
+from perfci.runs.jobs.model import jobs, load_job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perfci.config import Settings
+
+_LIMIT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One thing that was looked at. `detail` says what was found, and how to mend it."""
+
+    about: str
+    ok: bool
+    detail: str
+
+
+def examine(settings: Settings) -> list[CheckResult]:
+    """Look at everything; nothing is changed."""
+    findings = [_finding(f"job {name}", partial(_job, settings, name)) for name in jobs(settings.jobs_dir)]
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "doctor.log"
+
+        def machine() -> str:
+            playbooks(settings).run("doctor", log=log, limit_seconds=_LIMIT_SECONDS)
+            return "distribution, memory, disk, ports and packages are as needed"
+
+        findings.append(_finding("machine", machine))
+    return findings
+
+
+def _job(settings: Settings, name: str) -> str:
+    job = load_job(name, settings.jobs_dir)
+    return f"{len(job.scenarios)} scenarios" if job.scenarios else f"procedure {job.procedure}"
+
+
+def _finding(about: str, look: Callable[[], str]) -> CheckResult:
+    try:
+        return CheckResult(about, ok=True, detail=look())
+    except PerfciError as error:
+        return CheckResult(about, ok=False, detail=str(error))

@@ -1,0 +1,1 @@
+"""What is asked for: job files and what follows from them; no effects."""

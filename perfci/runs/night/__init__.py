@@ -1,0 +1,1 @@
+"""One night, from top to bottom."""

@@ -1,0 +1,174 @@
+"""The part of a night that touches nodes: provision, deploy, hammer, collect, release.
+
+Machines behind BMCs are given a fresh system first, and are taken back at the end. Whatever fails, the
+cloud is taken down again; the first error is the run's, later ones stand beside it.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from perfci.errors import PerfciError
+from perfci.runs.ansible.lab_playbooks import CONTROLLER
+from perfci.runs.ansible.playbook import PlaybookFailed, PlaybookTimeout
+from perfci.runs.night.classify import diagnose
+from perfci.runs.night.failed_tasks import problems, told
+from perfci.runs.state.processes import of_run, reap
+from perfci.runs.state.stages import StageFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from perfci.runs.ansible.playbook import Playbooks
+    from perfci.runs.jobs.procedures import Procedure
+    from perfci.runs.state.run_folder import WorkFolder
+    from perfci.runs.state.stages import Stages
+    from perfci.runs.state.state_folder import StateFolder
+
+KEEP_RUNNING = ("influxdb",)
+"""Services of the controller, which outlive the cloud."""
+_PROVISION = ("setup",)
+_PROVISION_MACHINES = ("supplies", "provision", "setup")
+"""The playbooks that make nodes ready: this machine itself, and machines behind BMCs."""
+_RELEASE = (("release", "teardown"),)
+_RELEASE_MACHINES = (*_RELEASE, ("reclaim", "reclaim"))
+"""The stages that give nodes back, each with its playbook."""
+_DEPLOYS = {"devstack": ("devstack",)}
+"""The playbooks that deploy clouds of other kinds than `deploy` does."""
+_LOG_BYTES = 200_000
+_TASKS_HELP = "logs/ in the archive has all that was said; of Rally's tasks rally/ and rally-progress.log."
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimeouts:
+    """Seconds that each stage may take."""
+
+    provision: float
+    deploy: float
+    hammer: float
+    collect: float = 120.0
+    release: float = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How the part on the nodes went: the first failure, and what went wrong while cleaning up.
+
+    `partial` says that some tasks gave nothing, in a run whose other tasks count.
+    """
+
+    failure: StageFailure | None
+    partial: StageFailure | None
+    cleanup_errors: list[str]
+
+
+def measure(
+    *,
+    playbooks: Playbooks,
+    stages: Stages,
+    work: WorkFolder,
+    state: StateFolder,
+    limits: StageTimeouts,
+    cloud_variables: Mapping[str, Any],
+    plan: Path,
+    procedure: Procedure,
+) -> Measured:
+    """Deploy a cloud, hammer it as its procedure says, collect what it left, and take it down again."""
+    playbooks = playbooks.of_run(work.run_id)
+    logs = work.path / "logs"
+    variables = {**cloud_variables, "perfci_run_dir": str(work.path)}
+    errors: list[str] = []
+
+    def stage(books: Playbooks, name: str, *names: str, limit: float, **extra: Any) -> None:
+        with stages.stage(name):
+            for playbook in names:
+                books.run(
+                    playbook,
+                    log=logs / f"{name}.log",
+                    limit_seconds=limit,
+                    variables={**variables, **extra},
+                    on_step=stages.progress.step,
+                )
+
+    deploys = _DEPLOYS.get(cloud_variables.get("cloud_kind", ""), procedure.deploy)
+    provision = _PROVISION_MACHINES if playbooks.nodes else _PROVISION
+    first: PerfciError | None = None
+    try:
+        stage(playbooks, "provision", *provision, limit=limits.provision)
+        stage(playbooks, "deploy", *deploys, limit=limits.deploy)
+        stage(playbooks, "hammer", procedure.hammer, limit=limits.hammer, hammer_plan=str(plan))
+    except PerfciError as error:
+        first = error
+    failed = stages.done[-1].name if first else ""
+    # From here on a second signal changes nothing: giving the nodes back comes first.
+    calm = playbooks.uninterrupted()
+    try:
+        stage(calm, "collect", "collect", limit=limits.collect)
+    except PerfciError as error:
+        errors.append(f"collect: {error}")
+    errors += release(playbooks=calm, stages=stages, work=work, state=state, limit_seconds=limits.release)
+    evidence = service_logs(logs)
+    if first is not None:
+        return Measured(_explain(failed, first, work, evidence), None, errors)
+    failure, partial = _tasks(work.path, evidence)
+    return Measured(failure, partial, errors)
+
+
+def release(
+    *, playbooks: Playbooks, stages: Stages, work: WorkFolder, state: StateFolder, limit_seconds: float
+) -> list[str]:
+    """Take the cloud down, and end what the playbooks left running; return what went wrong."""
+    errors = []
+    for name, playbook in _RELEASE_MACHINES if playbooks.nodes else _RELEASE:
+        try:
+            with stages.stage(name):
+                playbooks.run(
+                    playbook,
+                    log=work.path / "logs" / f"{name}.log",
+                    limit_seconds=limit_seconds,
+                    variables={"teardown_keep": list(KEEP_RUNNING)},
+                    on_step=stages.progress.step,
+                )
+        except PerfciError as error:
+            errors.append(f"{name}: {error}")
+    # Ansible's own processes are no surprise: ssh keeps its connections open for the next playbook.
+    if left := [name for name in reap(state.root, of_run(work.run_id)) if name != CONTROLLER]:
+        errors.append(f"release: these still ran and were ended: {', '.join(left)}")
+    return errors
+
+
+def _tasks(folder: Path, logs: Mapping[str, str]) -> tuple[StageFailure | None, StageFailure | None]:
+    """Say what came of the tasks: where none gave anything the run failed, where some did it is partial."""
+    found, total = problems(folder)
+    if not found and total:
+        return None, None
+    message = told(found, total)
+    cause = diagnose(stage="hammer", role="rally", message=message, logs=logs)
+    failure = StageFailure("hammer", cause.failure_class, message, _TASKS_HELP, cause.source, cause.excerpt)
+    return (failure, None) if len(found) == total else (None, failure)
+
+
+def _explain(stage: str, error: PerfciError, work: WorkFolder, logs: Mapping[str, str]) -> StageFailure:
+    """Say whose fault an error is, with the services' logs as evidence."""
+    # When this is read, the working folder is the archive's.
+    advice = error.advice.replace(f"{work.path}/", "the archive's ")
+    if not isinstance(error, PlaybookFailed | PlaybookTimeout):
+        return StageFailure(stage, error.failure_class, str(error), advice)
+    found = diagnose(stage=stage, role=error.role, message=str(error), logs=logs)
+    return StageFailure(stage, found.failure_class, str(error), advice, found.source, found.excerpt)
+
+
+def service_logs(logs: Path) -> dict[str, str]:
+    """Return the last part of each service's log, out of the archives that `collect` made per node."""
+    found: dict[str, str] = {}
+    for path in sorted(logs.glob("*.tar.gz")):
+        with tarfile.open(path) as archive:
+            for member in archive:
+                source = archive.extractfile(member) if member.isfile() else None
+                if source is not None:
+                    text = source.read()[-_LOG_BYTES:].decode(errors="replace")
+                    found[f"{path.name.removesuffix('.tar.gz')}/{member.name}"] = text
+    return found

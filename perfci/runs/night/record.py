@@ -1,0 +1,98 @@
+"""run.json: what ran, where, on which exact versions, how it went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from perfci.results.model import FINISHED, RunRecord, Validity
+from perfci.results.record import record_to_dict
+from perfci.runs.state.digests import code_under_test, environment_digest
+from perfci.runs.state.run_folder import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from perfci.runs.state.run_folder import WorkFolder
+    from perfci.runs.state.stages import StageFailure
+
+FAILED = "failed"
+VALID = Validity(valid=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """How a run ended: its first failure, or which tasks gave nothing; what went wrong while cleaning up."""
+
+    failure: StageFailure | None = None
+    partial: StageFailure | None = None
+    cleanup_errors: Sequence[str] = ()
+    validity: Validity = VALID
+
+    @property
+    def status(self) -> str:
+        """`finished` or `failed`."""
+        return FAILED if self.failure else FINISHED
+
+
+def document(work: WorkFolder, ended: RunEnd) -> dict[str, Any]:
+    """Return run.json for a run that ended, from what its stages left in the working folder.
+
+    Also works for a run that was killed at any moment: what is missing is told as missing, not guessed.
+    """
+    notes = work.notes()
+    record = run_record(work, ended)
+    code, facts = work.read("code.json"), work.read("environment.json")
+    return {
+        **record_to_dict(record),
+        "environment": {"digest": record.environment, "facts": facts},
+        "failure": ended.failure.as_dict() if ended.failure else None,
+        "partial": ended.partial.as_dict() if ended.partial else None,
+        "cleanup_errors": list(ended.cleanup_errors),
+        "stages": notes.get("stages", []),
+        "nodes": notes.get("nodes", []),
+        "mirrors": _mirrors(work.read("mirror.json")),
+        "versions": code.get("packages", {}) if isinstance(code, dict) else {},
+        "perfci": notes.get("perfci", ""),
+    }
+
+
+def run_record(work: WorkFolder, ended: RunEnd) -> RunRecord:
+    """Return what an index needs to know of this run."""
+    notes = work.notes()
+    code, facts = work.read("code.json"), work.read("environment.json")
+    return RunRecord(
+        run_id=work.run_id,
+        lab=str(notes.get("lab", "unknown")),
+        job=str(notes.get("job", "unknown")),
+        cloud=str(notes.get("cloud", "unknown")),
+        started_at=_time(notes.get("started_at")),
+        finished_at=utc_now(),
+        environment=environment_digest(
+            facts=facts if isinstance(facts, dict) else {},
+            job_digest=str(notes.get("job_digest", "")),
+            nodes=list(notes.get("nodes", [])),
+        ),
+        code=code_under_test(code["services"] if isinstance(code, dict) else []),
+        validity=ended.validity,
+        status=ended.status,
+        confirms=notes.get("confirms"),
+    )
+
+
+def _mirrors(found: object) -> list[str]:
+    """Say which copies of repositories were used because they could not be fetched, and how old they are."""
+    mirrors = found if isinstance(found, dict) else {}
+    return [
+        f"{name}: fetched {one['fetched']} ({one['age_hours']} h old), as {one['problem']}"
+        for name, one in sorted(mirrors.items())
+        if one["problem"]
+    ]
+
+
+def _time(text: object) -> datetime:
+    try:
+        return datetime.fromisoformat(str(text)).astimezone(UTC)
+    except ValueError:
+        return utc_now()

@@ -1,0 +1,207 @@
+"""What the controller does with an archived run: store, analyse, confirm, alert, publish.
+
+Each step stands for itself: the archive is safe, so a step that can't be done now is told and done
+later (`perfci results sync`, the outbox), and the steps after it go on.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from perfci.alerts.lifecycle import process, run_failed
+from perfci.alerts.model import JudgedRun, RunFailure
+from perfci.alerts.noise_digest import noise_grows
+from perfci.analysis.noise_trend import growing
+from perfci.analysis.settings import AnalysisSettings
+from perfci.errors import FailureClass, PerfciError, ServiceError
+from perfci.results.archive import RUN, read_archive
+from perfci.results.errors import ResultFileError
+from perfci.results.model import FINISHED, RunResults
+from perfci.results.record import read_record
+from perfci.results.validity import comparable
+from perfci.runs.publish.notify import deliver, post
+from perfci.runs.publish.site_data import write_site
+from perfci.runs.state.archive import read_document
+from perfci.runs.verdicts import judge as judging
+from perfci.runs.verdicts import reruns as confirm
+from perfci.runs.verdicts.confirmation_store import answers_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from perfci.alerts.model import Notification
+    from perfci.alerts.outbox import Delivery
+    from perfci.analysis.types import Judgement
+    from perfci.results.model import RunRecord
+    from perfci.runs.state.stages import Stages
+    from perfci.runs.verdicts.lab_services import LabServices
+    from perfci.runs.verdicts.reruns import Nodes
+
+
+@dataclass(frozen=True, slots=True)
+class NightOutcome:
+    """One run from first to last, as `perfci run` reports it."""
+
+    folder: Path
+    record: RunRecord
+    failure: dict[str, Any] | None
+    """Why the run failed, or which of its tasks gave nothing."""
+    judgements: tuple[Judgement, ...]
+    told: tuple[Notification, ...]
+    delivery: Delivery | None
+    site: Path | None
+    later: tuple[PerfciError, ...]
+    """What could not be done now."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 where there is nothing to act on, also where something waits for delivery; 1 where there is."""
+        if self.failure:
+            return 1
+        mine = [error.exit_code for error in self.later if not isinstance(error, ServiceError)]
+        return max([*mine, judging.exit_code(self.judgements)])
+
+
+@dataclass(slots=True)
+class _Steps:
+    stages: Stages
+    later: list[PerfciError] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Any]:
+        """Run a step; an error that a person can meet is kept for the end, and the night goes on."""
+        try:
+            with self.stages.stage(name) as stage:
+                yield stage
+        except PerfciError as error:
+            self.later.append(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Aftermath:
+    """The steps after the archive, with everything of the controller that they need."""
+
+    controller: LabServices
+
+    def of(self, folder: Path, stages: Stages, nodes: Nodes | None = None) -> NightOutcome:
+        """Do all steps for one archived run; doing it again changes and sends nothing.
+
+        On `nodes`, if the run still holds them, what it suspects is run again.
+        """
+        steps, controller = _Steps(stages), self.controller
+        document = read_document(folder)
+        failure = document["failure"] or document.get("partial")
+        results = _results(folder, steps)
+        judgements: tuple[Judgement, ...] = ()
+        told: tuple[Notification, ...] = ()
+        delivery = site = None
+        with steps.step("store") as stage:
+            controller.local.write(results)
+            series = f"{len(results.measurements)} series"
+            synced = controller.sync(stages.progress.step)
+            stage.note = f"{series}, {len(synced.delivered)} run(s) to {controller.influx.identity}"
+            steps.later += synced.unreadable
+        if results.record.status == FINISHED:
+            judgements = self._judged(results.record, steps, nodes)
+        with steps.step("alert") as stage:
+            told = self._alert(results.record, failure, judgements)
+            delivery = deliver(controller)
+            stage.note = _delivered(delivery)
+        with steps.step("publish") as stage:
+            site = write_site(controller)
+            stage.note = str(site)
+        return NightOutcome(
+            folder=folder,
+            record=results.record,
+            failure=failure,
+            judgements=judgements,
+            told=told,
+            delivery=delivery,
+            site=site,
+            later=tuple(steps.later),
+        )
+
+    def _judged(self, record: RunRecord, steps: _Steps, nodes: Nodes | None) -> tuple[Judgement, ...]:
+        """Judge a run, and ask re-runs about what it suspects, once for each run."""
+        controller = self.controller
+        judgements: tuple[Judgement, ...] = ()
+        reruns = None
+        with steps.step("analyse") as stage:
+            judgements = judging.judge_run(controller, record)
+            stage.note = judging.summary(judgements)
+            if not answers_file(controller.state.confirmations, record.run_id).exists():
+                reruns = confirm.plan(controller, record, judgements)
+        if reruns is not None:
+            with steps.step("confirm") as stage:
+                stage.note = reruns.carry_out(nodes, steps.stages.progress)
+                judgements = judging.judge_run(controller, record)
+        return judgements
+
+    def _alert(
+        self, record: RunRecord, failure: dict[str, Any] | None, judgements: tuple[Judgement, ...]
+    ) -> tuple[Notification, ...]:
+        """Work out what is to be told, and put it into the outbox; a failed run says nothing about series."""
+        controller = self.controller
+        failures = [_failed(record, failure)] if failure else []
+        post(controller, failures, record)
+        if record.status != FINISHED:
+            return tuple(failures)
+        with controller.alerts.exclusive():
+            records = {
+                one.run_id: one
+                for one in controller.local.records(record.lab, record.job, until=record.run_id)
+            }
+            state, told = process(controller.alerts.load(), JudgedRun(record, judgements, records))
+            post(controller, told, record)
+            controller.alerts.save(state)
+        rotting = self._rotting(record)
+        post(controller, rotting, record)
+        return (*failures, *told, *rotting)
+
+    def _rotting(self, record: RunRecord) -> tuple[Notification, ...]:
+        """Return the week's list of series whose noise grows; told again, it is the same one."""
+        records = self.controller.local.records(
+            record.lab, record.job, until=record.run_id, limit=judging.HISTORY_RUNS
+        )
+        histories = judging.series_histories(self.controller, records, comparable(records))
+        found = growing(histories, AnalysisSettings())
+        if not found:
+            return ()
+        return (noise_grows(found, lab=record.lab, job=record.job, run_id=record.run_id),)
+
+
+def _failed(record: RunRecord, failure: dict[str, Any]) -> Notification:
+    return run_failed(
+        RunFailure(
+            run_id=record.run_id,
+            lab=record.lab,
+            job=record.job,
+            stage=failure["stage"],
+            failure_class=FailureClass(failure["class"]),
+            error=failure["message"],
+            source=failure["source"],
+            excerpt=failure["excerpt"],
+            advice=failure["help"],
+        )
+    )
+
+
+def _results(folder: Path, steps: _Steps) -> RunResults:
+    """Read the archived run; where a report of it is damaged, its record alone, and say so at the end."""
+    try:
+        return read_archive(folder)
+    except ResultFileError as error:
+        steps.later.append(error)
+        return RunResults(read_record(folder / RUN))
+
+
+def _delivered(delivery: Delivery) -> str:
+    parts = [f"{len(delivery.sent)} sent"] if delivery.sent else []
+    if delivery.waiting:
+        parts.append(f"{len(delivery.waiting)} waiting for the mail server")
+    if delivery.failed:
+        parts.append(f"{len(delivery.failed)} refused by the mail server")
+    return ", ".join(parts) or "no mail"

@@ -1,0 +1,159 @@
+"""From archive, index and alerts to what the pages show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from perfci.alerts.model import Closing
+from perfci.analysis.noise_trend import growing
+from perfci.analysis.settings import AnalysisSettings
+from perfci.pages import INDEX
+from perfci.report.model import Canary, Mark, PageTone, ReportedFailure, ReportedStage, RunReport, SiteData
+from perfci.report.site import write
+from perfci.results.archive import CANARIES, dataplane_rates, density_curves
+from perfci.results.canaries import read_canaries
+from perfci.results.dataplane import is_on_hardware
+from perfci.results.errors import ResultFileError
+from perfci.results.leftovers import read_leftovers
+from perfci.results.record import record_from_dict
+from perfci.results.validity import comparable
+from perfci.runs.publish.calibration_store import read_calibration
+from perfci.runs.state.archive import read_document, run_folders
+from perfci.runs.verdicts.judge import read_judgements, series_histories
+from perfci.wording import change
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from perfci.alerts.model import Alert
+    from perfci.analysis.calibration import SeriesCalibration
+    from perfci.analysis.types import Judgement, SeriesHistory
+    from perfci.results.dataplane import Rate
+    from perfci.results.density import Curve
+    from perfci.results.leftovers import Swept
+    from perfci.results.model import SeriesKey
+    from perfci.runs.verdicts.lab_services import LabServices
+
+_SHOWN_RUNS = 90
+
+
+def write_site(controller: LabServices) -> Path:
+    """Write all pages anew, and return the first one. Pages that did not change are left alone."""
+    alerts = controller.alerts.load().alerts
+    folders = run_folders(controller.state.archive)[-_SHOWN_RUNS:]
+    runs = tuple(report_of(controller.state.judgements, folder, alerts) for folder in folders)
+    histories = tuple(_histories(controller, runs))
+    write(
+        controller.state.site,
+        SiteData(
+            runs=runs,
+            histories=histories,
+            judgements=_latest(runs),
+            marks=tuple(_marks(alerts)),
+            calibrations=_calibrations(controller, runs),
+            growing=growing(histories, AnalysisSettings()),
+        ),
+    )
+    return controller.state.site / INDEX
+
+
+def report_of(judgements: Path, folder: Path, alerts: Sequence[Alert]) -> RunReport:
+    """Return everything about one archived run that people look at."""
+    document = read_document(folder)
+    record = record_from_dict(document, str(folder))
+    return RunReport(
+        record=record,
+        stages=tuple(
+            ReportedStage(one["name"], one["seconds"], one["ok"]) for one in document.get("stages", [])
+        ),
+        judgements=read_judgements(judgements, record.run_id),
+        canaries=_canaries(folder),
+        failure=_failure(document.get("failure") or document.get("partial")),
+        alerts=tuple(alert.id for alert in alerts if alert.opened == record.run_id),
+        curves=_curves(folder),
+        swept=_swept(folder),
+        rates=_rates(folder),
+        on_hardware=is_on_hardware(document["environment"].get("facts") or {}),
+    )
+
+
+def _failure(found: dict[str, Any] | None) -> ReportedFailure | None:
+    if found is None:
+        return None
+    return ReportedFailure(
+        stage=found["stage"],
+        failure_class=found["class"],
+        error=found["message"],
+        source=found["source"],
+        excerpt=found["excerpt"],
+        advice=found["help"],
+    )
+
+
+def _canaries(folder: Path) -> tuple[Canary, ...]:
+    try:
+        nodes = read_canaries(folder / CANARIES)
+    except ResultFileError:
+        return ()
+    return tuple(
+        Canary(node.node, name, node.before.get(name), node.after.get(name))
+        for node in nodes
+        for name in sorted({*node.before, *node.after})
+    )
+
+
+def _curves(folder: Path) -> tuple[Curve, ...]:
+    try:
+        return density_curves(folder)
+    except ResultFileError:
+        return ()
+
+
+def _rates(folder: Path) -> tuple[Rate, ...]:
+    try:
+        return dataplane_rates(folder)
+    except ResultFileError:
+        return ()
+
+
+def _swept(folder: Path) -> tuple[Swept, ...]:
+    try:
+        return tuple(read_leftovers(folder).values())
+    except ResultFileError:
+        return ()
+
+
+def _histories(controller: LabServices, runs: Sequence[RunReport]) -> Iterator[SeriesHistory]:
+    """Return the series of each job through its last runs; one that is no longer measured is shown too."""
+    for lab, job in sorted({(run.record.lab, run.record.job) for run in runs}):
+        records = controller.local.records(lab, job, limit=_SHOWN_RUNS)
+        yield from series_histories(controller, records, comparable(records))
+
+
+def _calibrations(controller: LabServices, runs: Sequence[RunReport]) -> dict[SeriesKey, SeriesCalibration]:
+    """Return what each series can show, as far as it was calibrated in the environment of its last run."""
+    last = {(run.record.lab, run.record.job): run.record.environment for run in runs}
+    found = (read_calibration(controller.state.root, lab, job) for lab, job in sorted(last))
+    return {
+        series.key: series
+        for one in found
+        if one is not None and one.environment == last[one.lab, one.job]
+        for series in one.series
+    }
+
+
+def _latest(runs: Sequence[RunReport]) -> dict[SeriesKey, Judgement]:
+    latest: dict[SeriesKey, Judgement] = {}
+    for run in sorted(runs, key=lambda one: one.record.run_id):
+        latest.update({judgement.key: judgement for judgement in run.judgements})
+    return latest
+
+
+def _marks(alerts: Sequence[Alert]) -> Iterator[Mark]:
+    for alert in alerts:
+        for series in alert.series:
+            yield Mark(series.key, series.since, change(series.effect, series.key.metric), PageTone.BAD)
+            if alert.closed is not None:
+                ended = "accepted" if alert.closing is Closing.ACCEPTED else "fixed"
+                yield Mark(series.key, alert.closed, ended, PageTone.GOOD)

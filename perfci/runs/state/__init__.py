@@ -1,0 +1,1 @@
+"""What is on disk and what lives: folders, the archive, processes, stages."""

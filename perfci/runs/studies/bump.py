@@ -1,0 +1,95 @@
+"""Moving one pin: it must resolve, a job is measured with the old and the new one, then the file changes.
+
+Until the end the project's file stays as it is: what is measured are copies below the state folder, so that a
+night that runs meanwhile, or a kill, finds nothing half done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from perfci.errors import UsageError
+from perfci.runs.studies.compare import VARIABLE, compare
+from perfci.runs.studies.pins import CONSTRAINTS, SERVICES, check, keep_copy, moved, write_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from perfci.runs.jobs.model import Job
+    from perfci.runs.state.progress import Progress
+    from perfci.runs.studies.compare import Compared
+    from perfci.runs.studies.pins import Move
+    from perfci.runs.verdicts.lab_services import LabServices
+
+_FOLDER = "pins"
+
+
+class PinUnused(UsageError):
+    """The job does not deploy what the pin says, so that nothing could be compared."""
+
+    template = "the pin of {name} means nothing to the job {job}: {reason}"
+    help = "Take another job (--job), or move the pin without measuring (--no-compare)."
+
+
+@dataclass(frozen=True, slots=True)
+class Bump:
+    """A pin that was moved, and what the A/B has shown, if there was one."""
+
+    move: Move
+    file: Path
+    compared: Compared | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for `--json`."""
+        return {
+            "name": self.move.name,
+            "before": self.move.before,
+            "after": self.move.after,
+            "file": str(self.file),
+            "compared": self.compared.as_dict() if self.compared else None,
+            "undo": self.undo,
+        }
+
+    @property
+    def undo(self) -> str:
+        """The command that moves it back."""
+        return f"perfci pins bump {self.move.name} {self.move.before} --no-compare"
+
+
+def bump(
+    controller: LabServices, name: str, version: str, job: Job | None, *, holder: str, progress: Progress
+) -> Bump:
+    """Move one pin, after the job was measured with the old and the new one; without a job, at once.
+
+    Raises what `pins.moved` and `pins.check` raise, PinUnused, and what a run raises; the file then is as it
+    was.
+    """
+    settings = controller.settings
+    file = settings.root_dir / CONSTRAINTS
+    before = file.read_text(encoding="utf-8")
+    move = moved(before, name, version, file)
+    if job is not None:
+        _check_use(move.name, job)
+    check(settings.root_dir, move, settings.state_dir / "cache" / "uv")
+    compared = None
+    if job is not None:
+        folder = controller.state.root / _FOLDER
+        old, new = (keep_copy(folder, text) for text in (before, move.text))
+        compared = compare(controller, job, old=old, new=new, holder=holder, progress=progress)
+    # Somebody may have moved another one meanwhile; that one stays.
+    now = file.read_text(encoding="utf-8")
+    write_text(file, moved(now, name, version, file).text)
+    return Bump(move, file, compared)
+
+
+def _check_use(name: str, job: Job) -> None:
+    """Raise PinUnused where both sides of the A/B would be the same."""
+    if VARIABLE in job.cloud.variables:
+        raise PinUnused(name=name, job=job.name, reason=f"its cloud.variables name other pins ({VARIABLE})")
+    if name not in SERVICES:
+        return
+    service = name.removeprefix("openstack-")
+    source = getattr(job.sources, service)
+    if source is not None and (source.git or source.version):
+        raise PinUnused(name=name, job=job.name, reason=f"its sources say which {service} is deployed")

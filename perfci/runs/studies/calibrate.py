@@ -1,0 +1,167 @@
+"""`perfci calibrate`: unchanged code run again and again, to learn what each series can show.
+
+The runs are archived under the job `<job>-calibrate` with the purpose `calibrate`: they are stored, but never
+judged or told of, and are in nobody's baseline. What they show is written to
+`<state>/calibration/<lab>-<job>.json` (`perfci.runs.calibrated`), from where trend pages and mails take it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from perfci.analysis.calibration import calibrate
+from perfci.analysis.types import SeriesHistory
+from perfci.errors import LabError
+from perfci.results.archive import RUN, read_archive
+from perfci.results.model import CALIBRATE, FINISHED, Purpose
+from perfci.results.record import read_record
+from perfci.runs.night.assemble import night
+from perfci.runs.publish.after_run import Aftermath, NightOutcome
+from perfci.runs.publish.calibration_store import Calibration, calibration_file
+from perfci.runs.state.archive import read_document
+from perfci.runs.state.run_folder import write_json
+from perfci.runs.studies.job_history import NoPast, Past, as_job, past_of
+from perfci.runs.verdicts.rerun_jobs import named, rerun_job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from perfci.analysis.types import RunPoint
+    from perfci.config import Settings
+    from perfci.results.model import SeriesKey
+    from perfci.runs.jobs.model import Job
+    from perfci.runs.state.progress import Progress
+    from perfci.runs.state.stages import Stages
+    from perfci.runs.verdicts.lab_services import LabServices
+    from perfci.runs.verdicts.reruns import Nodes
+
+MOST_BAD = 3
+_STORED = frozenset({Purpose.CALIBRATE, Purpose.COMPARE})
+
+
+class CalibrationFailed(LabError):
+    """Too many of the calibration's runs failed or were not valid."""
+
+    template = "{bad} runs in a row did not count, the last, {run}, because {reason}"
+    help = "`perfci run show {run}` says more. The valid runs so far: `perfci calibrate --from-history`."
+
+
+@dataclass(frozen=True)
+class Storing(Aftermath):
+    """The steps after a run that is no night: it is stored, not judged. Any other run is treated as ever."""
+
+    def of(self, folder: Path, stages: Stages, nodes: Nodes | None = None) -> NightOutcome:
+        """See Aftermath."""
+        if read_record(folder / RUN).purpose not in _STORED:
+            return super().of(folder, stages, nodes)
+        document, results = read_document(folder), read_archive(folder)
+        with stages.stage("store") as stage:
+            self.controller.local.write(results)
+            stage.note = f"{len(results.measurements)} series"
+        return NightOutcome(
+            folder=folder,
+            record=results.record,
+            failure=document["failure"] or document.get("partial"),
+            judgements=(),
+            told=(),
+            delivery=None,
+            site=None,
+            later=(),
+        )
+
+
+def run(
+    settings: Settings, controller: LabServices, job: Job, number: int, *, holder: str, progress: Progress
+) -> Calibration:
+    """Deploy and measure a job's code `number` times afresh, and write down what its series can show.
+
+    The code is that of the first of these runs: branches are fixed to the commits that ran. A run that fails
+    or is not valid is made up for; after three in a row, CalibrationFailed.
+    """
+    fixed, counted, bad = _renamed(job), 0, 0
+    while counted < number:
+        tonight = night(fixed, settings, holder=holder, progress=progress)
+        outcome = replace(tonight, aftermath=Storing(controller)).run()
+        problem = _problem(outcome)
+        if problem is None:
+            again = rerun_job(fixed, fixed, outcome.record.code.services, range(len(job.scenarios)))
+            fixed = again.model_copy(update={"name": fixed.name})
+            counted, bad = counted + 1, 0
+            continue
+        bad += 1
+        if bad == MOST_BAD:
+            raise CalibrationFailed(bad=bad, run=outcome.record.run_id, reason=problem)
+    lab = outcome.record.lab
+    ran = past_of(controller, lab, fixed.name)
+    code = ran.last.code.digest
+    same = {record.run_id for record in ran.records if record.code.digest == code}
+    return _publish(controller, lab, job.name, ran, same)
+
+
+def from_history(controller: LabServices, lab: str, job: str) -> Calibration:
+    """Take a job's nights and calibration runs so far, and write down what its series can show.
+
+    Of each series the stretch since its last change point counts. Raises NoPast.
+    """
+    found = []
+    for name in (job, f"{job}{CALIBRATE}"):
+        try:
+            found.append(past_of(controller, lab, name))
+        except NoPast:
+            continue
+    if not found:
+        raise NoPast(what=f"{job!r} on {lab}", archive=controller.state.archive)
+    joined = _joined(found, job)
+    return _publish(controller, lab, job, joined, {record.run_id for record in joined.records})
+
+
+def _renamed(job: Job) -> Job:
+    analysis = job.analysis.model_copy(
+        update={"confirm": job.analysis.confirm.model_copy(update={"enabled": False})}
+    )
+    return job.model_copy(update={"name": named(job, CALIBRATE), "analysis": analysis})
+
+
+def _problem(outcome: NightOutcome) -> str | None:
+    """Return why a run does not count."""
+    record = outcome.record
+    if record.status != FINISHED:
+        return str(outcome.failure["message"]) if outcome.failure else record.status
+    return None if record.validity.valid else "; ".join(record.validity.reasons)
+
+
+def _joined(parts: Sequence[Past], job: str) -> Past:
+    """Return several pasts as one, as if all had been runs of one job."""
+    points: dict[SeriesKey, list[RunPoint]] = {}
+    for part in parts:
+        for history in as_job(part.series, job):
+            points.setdefault(history.key, []).extend(history.points)
+    series = tuple(
+        SeriesHistory(key, tuple(sorted(found, key=lambda point: point.run_id)))
+        for key, found in sorted(points.items())
+    )
+    records = sorted((record for part in parts for record in part.records), key=lambda one: one.run_id)
+    return Past(tuple(records), series, ())
+
+
+def _publish(controller: LabServices, lab: str, job: str, ran: Past, runs: Iterable[str]) -> Calibration:
+    """Work a calibration out from some runs, and write it down."""
+    wanted = set(runs)
+    histories = [
+        SeriesHistory(history.key, tuple(point for point in history.points if point.run_id in wanted))
+        for history in as_job(ran.series, job)
+    ]
+    settings = controller.analysis_settings(ran.last)
+    found = Calibration(
+        lab=lab,
+        job=job,
+        environment=ran.last.environment,
+        runs=tuple(sorted(wanted)),
+        series=calibrate([history for history in histories if history.points], settings),
+    )
+    file = calibration_file(controller.state.root, lab, job)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, found.as_dict())
+    return found

@@ -1,0 +1,251 @@
+"""The A/B of two constraints files: a job deployed afresh under each, in turns, judged scenario by scenario.
+
+The runs are archived under the job `<job>-compare`: they are stored, but never judged or told of, and are in
+nobody's baseline. Branches are fixed to the commits that the first run deployed, and a run counts only where
+beside the pins nothing moved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from perfci.analysis.ab_test import Finding, Versus, finding, wishes
+from perfci.analysis.run_order import next_deployment
+from perfci.analysis.sequential_test import ConfirmSettings, Decision, Side
+from perfci.results.archive import read_archive
+from perfci.results.model import CALIBRATE, COMPARE, FINISHED, TOTAL, Metric, SeriesKey
+from perfci.runs.night.assemble import night
+from perfci.runs.state.archive import read_document
+from perfci.runs.state.run_folder import utc_now
+from perfci.runs.studies.calibrate import Storing
+from perfci.runs.studies.environment_diff import environment_differences
+from perfci.runs.studies.job_history import NoPast, as_job, past_of
+from perfci.runs.verdicts.rerun_jobs import named, rerun_job
+from perfci.wording import change, interval
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from perfci.analysis.ab_test import Runs
+    from perfci.analysis.settings import AnalysisSettings
+    from perfci.results.model import Measurement
+    from perfci.runs.jobs.model import Confirm, Job
+    from perfci.runs.state.progress import Progress
+    from perfci.runs.verdicts.lab_services import LabServices
+
+MOST_BAD = 3
+"""So many runs in a row that count for nothing are the end."""
+HISTORY_RUNS = 20
+VARIABLE = "openstack_code_constraints"
+_PINNED = ".constraints"
+"""How the places in an environment end at which the pins show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What the A/B has shown of each scenario, by (scenario, arguments); `ended` says why it ended early."""
+
+    COLUMNS: ClassVar[tuple[str, ...]] = ("scenario", "verdict", "new against old", "95 % interval", "runs")
+
+    found: dict[SeriesKey, Finding]
+    runs: tuple[str, ...]
+    ended: str
+
+    @property
+    def slower(self) -> bool:
+        """Whether a scenario is proven to be slower."""
+        return any(
+            one.decision is Decision.DIFFERENT and one.effect is not None and one.effect.size > 0
+            for one in self.found.values()
+        )
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """Return the table for people."""
+        for key, one in sorted(self.found.items()):
+            shown = one.effect
+            size = change(shown.size, key.metric) if shown else "-"
+            around = interval(shown.low, shown.high, key.metric) if shown else "-"
+            yield (key.scenario, str(one.decision), size, around, f"{one.old_runs} old, {one.new_runs} new")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for `--json`."""
+        return {
+            "scenarios": [
+                {
+                    "scenario": key.scenario,
+                    "arguments": key.arguments,
+                    "verdict": str(one.decision),
+                    "effect": one.effect.size if one.effect else None,
+                    "low": one.effect.low if one.effect else None,
+                    "high": one.effect.high if one.effect else None,
+                    "old_runs": one.old_runs,
+                    "new_runs": one.new_runs,
+                }
+                for key, one in sorted(self.found.items())
+            ],
+            "runs": list(self.runs),
+            "ended": self.ended,
+        }
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """The A/B while it goes on."""
+
+    controller: LabServices
+    job: Job
+    constraints: dict[Side, Path]
+    holder: str
+    progress: Progress
+    series: dict[SeriesKey, Versus]
+    done: list[Side] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+    tried: int = 0
+    first: dict[Side, dict[str, Any]] = field(default_factory=dict)
+    """The run.json of each side's first run."""
+
+    @property
+    def limits(self) -> Confirm:
+        """How many runs and minutes the job allows."""
+        return self.job.analysis.confirm
+
+    @property
+    def settings(self) -> ConfirmSettings:
+        """When a trial ends."""
+        return ConfirmSettings(most_runs=self.limits.most_runs)
+
+    @property
+    def analysis(self) -> AnalysisSettings:
+        """How the job wants to be judged."""
+        return self.controller.job_settings(self.job)
+
+    def carry_out(self) -> Compared:
+        until = utc_now() + timedelta(minutes=self.limits.most_minutes)
+        longest, ended = timedelta(), ""
+        while (side := self._next()) is not None:
+            if ended := self._end(late=utc_now() + longest > until):
+                break
+            since = utc_now()
+            self._run(side)
+            longest = max(longest, utc_now() - since)
+        found = {one.key: finding(one, self.analysis, self.settings) for one in self._measured()}
+        return Compared(found, tuple(self.runs), ended)
+
+    def _measured(self) -> list[Versus]:
+        return [one for one in self.series.values() if one.old or one.new]
+
+    def _next(self) -> Side | None:
+        if not self.done:
+            return Side.OLD
+        wanted = [side for one in self._measured() for side in wishes(one, self.analysis, self.settings)]
+        return next_deployment(self.done, wanted)
+
+    def _end(self, *, late: bool) -> str:
+        """Say why there are no more runs; empty where there may be another one."""
+        if len(self.bad) >= MOST_BAD:
+            return f"{MOST_BAD} runs in a row did not count, the last because {self.bad[-1]}"
+        if self.tried >= self.limits.most_runs:
+            return f"the {self.limits.most_runs} runs that analysis.confirm.most_runs allows were not enough"
+        if late:
+            return f"the {self.limits.most_minutes} min of analysis.confirm.most_minutes were not enough"
+        return ""
+
+    def _run(self, side: Side) -> None:
+        self.tried += 1
+        self.progress.say(f"Run {self.tried} of at most {self.limits.most_runs}: {side} pins.")
+        tonight = night(self._job(side), self.controller.settings, holder=self.holder, progress=self.progress)
+        outcome = replace(tonight, aftermath=Storing(self.controller)).run()
+        problem = self._take(side, outcome.folder)
+        if problem is None:
+            self.bad.clear()
+        else:
+            self.bad.append(problem)
+            self.progress.say(f"It does not count: {problem}")
+
+    def _job(self, side: Side) -> Job:
+        cloud = self.job.cloud
+        variables = {**cloud.variables, VARIABLE: str(self.constraints[side])}
+        return self.job.model_copy(
+            update={
+                "name": named(self.job, COMPARE),
+                "cloud": cloud.model_copy(update={"variables": variables}),
+            }
+        )
+
+    def _take(self, side: Side, folder: Path) -> str | None:
+        """Observe an archived run; where it does not count, return why."""
+        document, results = read_document(folder), read_archive(folder)
+        record = results.record
+        if record.status != FINISHED:
+            return f"{record.run_id} failed: {document['failure']['message']}"
+        if not record.validity.valid:
+            return f"the lab was not fit to measure: {'; '.join(record.validity.reasons)}"
+        if other := self._strange(side, document):
+            return f"in {record.run_id} something beside the pins moved: {other}"
+        if not self.done:
+            self._fix(record.code.services)
+        self.first.setdefault(side, document)
+        for measurement in results.measurements:
+            if _is_asked(measurement):
+                key = replace(measurement.key, job=self.job.name)
+                known = self.series.get(key, Versus(key))
+                self.series[key] = known.observe(side, measurement.values)
+        self.done.append(side)
+        self.runs.append(record.run_id)
+        return None
+
+    def _strange(self, side: Side, document: dict[str, Any]) -> str:
+        """Say what differs from the first run of this side, and beside the pins from that of the other."""
+        for known, first in self.first.items():
+            found = [
+                one.place
+                for one in environment_differences(first, document)
+                if known is side or not (one.place.endswith(_PINNED) or one.place == "job")
+            ]
+            if known is side and first["code"]["digest"] != document["code"]["digest"]:
+                found.append("code")
+            if found:
+                return ", ".join(found)
+        return ""
+
+    def _fix(self, services: tuple[Any, ...]) -> None:
+        """Take the commits that ran for the branches of the job, from now on."""
+        again = rerun_job(self.job, self.job, services, range(len(self.job.scenarios)))
+        self.job = self.job.model_copy(update={"sources": again.sources})
+
+
+def compare(
+    controller: LabServices, job: Job, *, old: Path, new: Path, holder: str, progress: Progress
+) -> Compared:
+    """Measure a job under two constraints files, until each scenario is decided or the job allows no more.
+
+    How many runs and minutes it may take says `analysis.confirm` of the job. Raises what a run raises.
+    """
+    series = {key: Versus(key, runs) for key, runs in _history(controller, job.name).items()}
+    sides = {Side.OLD: old, Side.NEW: new}
+    return _Comparison(controller, job, sides, holder, progress, series).carry_out()
+
+
+def _is_asked(measurement: Measurement) -> bool:
+    key = measurement.key
+    return key.action == TOTAL and key.metric is Metric.SECONDS
+
+
+def _history(controller: LabServices, job: str) -> dict[SeriesKey, Runs]:
+    """Return what the latest nights or calibrations of a job measured, in the environment of the last one."""
+    found: dict[SeriesKey, Runs] = {}
+    for name in (job, f"{job}{CALIBRATE}"):
+        try:
+            past = past_of(controller, controller.settings.lab, name)
+        except NoPast:
+            continue
+        for history in as_job(past.series, job):
+            points = [one for one in history.points if one.valid and one.values]
+            same = tuple(one.values for one in points if one.environment == points[-1].environment)
+            if len(same) > len(found.get(history.key, ())):
+                found[history.key] = same[-HISTORY_RUNS:]
+    return found

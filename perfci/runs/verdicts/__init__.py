@@ -1,0 +1,1 @@
+"""What a run means: stores, judgements, suspects, re-runs."""

@@ -1,0 +1,216 @@
+"""From the store's histories to judgements, kept beside the archive as a derived file."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from perfci.alerts.lifecycle import accepted_changes
+from perfci.analysis.rerun_verdict import confirmed
+from perfci.analysis.sequential_test import Decision
+from perfci.analysis.types import Judgement, Outcome, RunPoint, SeriesHistory
+from perfci.results.archive import CANARIES
+from perfci.results.canaries import read_canaries
+from perfci.results.errors import CanariesError
+from perfci.results.model import Metric, SeriesKey
+from perfci.results.stores.base import History
+from perfci.results.validity import comparable
+from perfci.runs.state.run_folder import write_json
+from perfci.runs.verdicts.confirmation_store import by_series, read_answers
+from perfci.runs.verdicts.verdict_cache import Rules, judge_last
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from perfci.analysis.types import Confirmation
+    from perfci.results.canaries import NodeCanaries
+    from perfci.results.model import RunRecord
+    from perfci.runs.jobs.procedures import KnownChange
+    from perfci.runs.verdicts.lab_services import LabServices
+
+HISTORY_RUNS = 120
+REPLAYS = "replays"
+"""Folder of the verdict's states, beside the judgements."""
+CANARY = "canary"
+"""The scenario under which the lab's own workloads are series."""
+_JUDGEMENTS = TypeAdapter(tuple[Judgement, ...])
+_ORDER = (
+    Outcome.REGRESSION,
+    Outcome.IMPROVEMENT,
+    Outcome.TOO_NOISY,
+    Outcome.INVALID,
+    Outcome.NO_DATA,
+    Outcome.NO_BASELINE,
+    Outcome.NO_CHANGE,
+)
+
+
+def judge_run(controller: LabServices, record: RunRecord) -> tuple[Judgement, ...]:
+    """Judge every series of one run against its history, and keep the answers.
+
+    What re-runs have shown of this run's suspects, and of those of earlier runs, is part of it.
+    Raises ConfirmationsUnreadable.
+    """
+    records = controller.local.records(record.lab, record.job, until=record.run_id, limit=HISTORY_RUNS)
+    answers = read_answers(controller.state.confirmations, [one.run_id for one in records])
+    confirmations = by_series(answers)
+    places = comparable(records)
+    found = judge_last(
+        controller.state.judgements / REPLAYS / f"{record.lab}--{record.job}.json",
+        records,
+        Rules(
+            settings=controller.analysis_settings(record),
+            accepted=accepted_changes(controller.alerts.load()),
+            confirmations=confirmations,
+            places=places,
+        ),
+        series=lambda new: series_histories(controller, new, places),
+        canaries=lambda new: canary_histories(controller, new, places),
+    )
+    job = controller.job(record.run_id)
+    judgements = tuple(known_changes(_with_reruns(found, confirmations), job.exceptions if job else ()))
+    folder = controller.state.judgements
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / f"{record.run_id}.json", [asdict(one) for one in judgements])
+    return judgements
+
+
+def _with_reruns(
+    judgements: Iterable[Judgement], confirmations: Mapping[tuple[SeriesKey, str], Confirmation]
+) -> Iterable[Judgement]:
+    """Return judgements as re-runs leave them; a change that lasts keeps the confirmation it got."""
+    proven = {
+        (key, one.since): one for (key, _), one in confirmations.items() if one.decision is Decision.DIFFERENT
+    }
+    for judgement in judgements:
+        tonight = confirmations.get((judgement.key, judgement.run_id))
+        if tonight is not None:
+            yield confirmed(judgement, tonight)
+        elif judgement.since is not None:
+            yield replace(judgement, confirmation=proven.get((judgement.key, judgement.since)))
+        else:
+            yield judgement
+
+
+def known_changes(judgements: Iterable[Judgement], exceptions: Sequence[KnownChange]) -> Iterator[Judgement]:
+    """Return judgements without the regressions that the job knows of; what was seen stays, with the bug."""
+    for judgement in judgements:
+        known = next((one for one in exceptions if one.covers(judgement.key)), None)
+        if known is None or judgement.outcome is not Outcome.REGRESSION:
+            yield judgement
+        else:
+            reason = f"{judgement.reason}; known: {known.bug}"
+            yield replace(judgement, outcome=Outcome.NO_CHANGE, reason=reason)
+
+
+def series_histories(
+    controller: LabServices, records: Sequence[RunRecord], places: Mapping[str, tuple[str, bool]]
+) -> list[SeriesHistory]:
+    """Return all series that some runs of a job measured, through these runs."""
+    by_id = {record.run_id: record for record in records}
+    measured = controller.local.measurements(records)
+    return [
+        series_history(History(key, tuple((by_id[one.run_id], one) for one in same)), places)
+        for key, same in groupby(measured, key=lambda measurement: measurement.key)
+    ]
+
+
+def canary_histories(
+    controller: LabServices, records: Sequence[RunRecord], places: Mapping[str, tuple[str, bool]]
+) -> list[SeriesHistory]:
+    """Return each canary of each node through runs of a job, from the archive, as series of the lab."""
+    points: dict[SeriesKey, list[RunPoint]] = {}
+    for one in records:
+        for node in _canaries(controller.state.archive / one.run_id):
+            for name in sorted({*node.before, *node.after}):
+                rounds = (node.before.get(name), node.after.get(name))
+                values = tuple(value for value in rounds if value is not None)
+                key = SeriesKey(one.lab, one.job, CANARY, node.node, name, Metric.SECONDS)
+                points.setdefault(key, []).append(_canary_point(one, values, places[one.run_id]))
+    return [SeriesHistory(key, tuple(found)) for key, found in sorted(points.items())]
+
+
+def _canaries(folder: Path) -> tuple[NodeCanaries, ...]:
+    """Return a run's canaries; none where its archive is elsewhere, or they can't be read."""
+    try:
+        return read_canaries(folder / CANARIES)
+    except CanariesError:
+        return ()
+
+
+def _canary_point(record: RunRecord, values: tuple[float, ...], place: tuple[str, bool]) -> RunPoint:
+    environment, valid = place
+    return RunPoint(
+        run_id=record.run_id,
+        environment=environment,
+        code=record.code.digest,
+        values=values,
+        attempts=len(values),
+        failures=0,
+        valid=valid,
+    )
+
+
+def series_history(history: History, places: Mapping[str, tuple[str, bool]] | None = None) -> SeriesHistory:
+    """Return a store's history as the analysis wants it.
+
+    `places` are those of all runs around it (`comparable`); left out, its own runs have to do.
+    """
+    if places is None:
+        places = comparable([record for record, _ in history.points])
+    return SeriesHistory(
+        history.key,
+        tuple(
+            RunPoint(
+                run_id=record.run_id,
+                environment=places[record.run_id][0],
+                code=record.code.digest,
+                values=measurement.values,
+                attempts=measurement.attempts,
+                failures=measurement.failures,
+                valid=places[record.run_id][1],
+            )
+            for record, measurement in history.points
+        ),
+    )
+
+
+def read_judgements(folder: Path, run_id: str) -> tuple[Judgement, ...]:
+    """Return what was said of a run; nothing where it was not judged, or by an older perfci."""
+    try:
+        return _JUDGEMENTS.validate_python(json.loads((folder / f"{run_id}.json").read_text()))
+    except (OSError, ValueError, ValidationError):
+        return ()
+
+
+def summary(judgements: Sequence[Judgement]) -> str:
+    """Say in a few words what came out: `2 regression, 40 no change`."""
+    count = Counter(judgement.outcome for judgement in judgements)
+    return ", ".join(f"{count[outcome]} {outcome}" for outcome in _ORDER if count[outcome])
+
+
+def verdict(judgements: Sequence[Judgement], *, valid: bool, needed: int) -> str:
+    """Return the night's verdict in one phrase: its worst outcome."""
+    if not valid:
+        return str(Outcome.INVALID)
+    outcomes = {judgement.outcome for judgement in judgements}
+    for outcome in (Outcome.REGRESSION, Outcome.IMPROVEMENT, Outcome.NO_CHANGE, Outcome.TOO_NOISY):
+        if outcome in outcomes:
+            return str(outcome)
+    return f"no baseline yet ({needed} runs are needed)" if judgements else str(Outcome.NO_DATA)
+
+
+def as_json(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
+    """Return judgements for `--json`."""
+    return [{**asdict(one), "label": one.key.label} for one in judgements]
+
+
+def exit_code(judgements: Sequence[Judgement]) -> int:
+    """Return 1 where something is slower, else 0."""
+    return int(any(one.outcome is Outcome.REGRESSION for one in judgements))

@@ -1,0 +1,109 @@
+"""The stores of one state folder, and the settings by which its runs are judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import yaml
+
+from perfci.alerts.outbox import Outbox
+from perfci.alerts.repository import AlertFile
+from perfci.analysis.settings import AnalysisSettings
+from perfci.results.deliveries import DeliveryLedger
+from perfci.results.stores.influx import InfluxStore
+from perfci.results.stores.influx_http import InfluxSettings
+from perfci.results.stores.local import LocalStore
+from perfci.results.sync import Synced, pending, sync
+from perfci.runs.ansible.embedded_influx import controller_runs, start_controller, stop_controller
+from perfci.runs.ansible.lab_playbooks import playbooks
+from perfci.runs.jobs.model import Job
+from perfci.runs.state.state_folder import StateFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perfci.config import Settings
+    from perfci.results.model import RunRecord
+
+
+@dataclass(frozen=True)
+class LabServices:
+    """What the controller keeps: the index, alerts and outbox of a state folder, and its InfluxDB."""
+
+    settings: Settings
+
+    @cached_property
+    def state(self) -> StateFolder:
+        """The state folder."""
+        return StateFolder(self.settings.state_dir)
+
+    @cached_property
+    def local(self) -> LocalStore:
+        """The index of the archive that all analysis reads."""
+        return LocalStore(self.state.index)
+
+    @cached_property
+    def alerts(self) -> AlertFile:
+        """The alerts."""
+        return AlertFile(self.state.alerts)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """The mail that waits."""
+        return Outbox(self.state.outbox)
+
+    @cached_property
+    def influx(self) -> InfluxStore:
+        """The InfluxDB that dashboards read. Raises SecretUnreadable and InfluxSettingsInvalid."""
+        influx = self.settings.influx
+        return InfluxStore(
+            InfluxSettings(
+                url=self.settings.influx_address,
+                database=influx.database,
+                bucket=influx.bucket or "",
+                org=influx.org,
+                token=influx.secret_token() or "",
+                username=influx.username or "",
+                password=influx.secret_password() or "",
+                timeout_seconds=influx.timeout_seconds,
+            )
+        )
+
+    def job(self, run_id: str) -> Job | None:
+        """Return the job that a run ran; None where the archive has none that can be read."""
+        try:
+            return Job.model_validate(yaml.safe_load((self.state.archive / run_id / "job.yml").read_text()))
+        except (OSError, ValueError, yaml.YAMLError):
+            return None
+
+    def analysis_settings(self, record: RunRecord) -> AnalysisSettings:
+        """Return how a run's job wants to be judged."""
+        job = self.job(record.run_id)
+        return AnalysisSettings() if job is None else self.job_settings(job)
+
+    def job_settings(self, job: Job) -> AnalysisSettings:
+        """Return how a job wants to be judged."""
+        return AnalysisSettings(
+            min_baseline=job.analysis.baseline_runs, latency_floor=job.analysis.minimum_effect
+        )
+
+    def sync(self, on_step: Callable[[str], None] = lambda _: None) -> Synced:
+        """Deliver to InfluxDB what it does not have yet; the embedded one is started for that.
+
+        Raises EmbeddedInfluxDown, or what the store raises; what was delivered before stays delivered.
+        """
+        started = False
+        if self.settings.influx.url is None and not controller_runs(self.state):
+            start_controller(playbooks(self.settings), self.state, on_step)
+            started = True
+        try:
+            return sync(self.state.archive, self.influx, DeliveryLedger(self.state.delivered))
+        finally:
+            if started:
+                stop_controller(self.state)
+
+    def pending(self) -> tuple[str, ...]:
+        """Return the ids of archived runs that InfluxDB does not have yet."""
+        return pending(self.state.archive, self.influx, DeliveryLedger(self.state.delivered))

@@ -1,0 +1,257 @@
+"""Which series of a run are worth re-runs, and between which two revisions.
+
+Asked are the changes that the night's own rules have newly proven, except where those are as good as a
+re-run (failure rates and counters that hardly vary), and what is worth a look: what `screen.Screen` finds,
+or, as long as it has too few nights, where the latest run alone stands out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from perfci.alerts.lifecycle import process
+from perfci.alerts.model import AlertState, JudgedRun, NotificationKind
+from perfci.analysis.level_track import rule_of
+from perfci.analysis.noise import Noise
+from perfci.analysis.rerun_verdict import Question, above_floor, ask, is_steady
+from perfci.analysis.robust import run_location
+from perfci.analysis.screen import LEAST, SHORT, Screen
+from perfci.analysis.sequential_test import Decision, Trial, TrialReading
+from perfci.analysis.types import Basis, Confirmation, Judgement, Outcome, SeriesHistory
+from perfci.results.model import FINISHED, Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from perfci.analysis.sequential_test import ConfirmSettings
+    from perfci.analysis.settings import AnalysisSettings
+    from perfci.analysis.types import RunPoint
+    from perfci.results.model import RunRecord, SeriesKey
+    from perfci.runs.verdicts.confirmation_store import Answer
+
+SCREENED_FROM = LEAST + SHORT
+"""Nights from which on `Screen` says which series are worth a look."""
+_CHANGED = frozenset({Outcome.REGRESSION, Outcome.IMPROVEMENT})
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that the suspects of a run follow from.
+
+    `records` are those of its job up to it, oldest first; `places` says of each what it can be compared
+    within, and whether it counts (`validity.comparable`).
+    """
+
+    record: RunRecord
+    judgements: tuple[Judgement, ...]
+    histories: tuple[SeriesHistory, ...]
+    records: tuple[RunRecord, ...]
+    places: Mapping[str, tuple[str, bool]]
+    alerts: AlertState
+    answers: tuple[Answer, ...]
+    analysis: AnalysisSettings
+    confirming: ConfirmSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """What to ask of re-runs, what is answered without any, and the run with the last good code.
+
+    `good` is None where nothing is to be run.
+    """
+
+    questions: tuple[Question, ...] = ()
+    answered: tuple[tuple[SeriesKey, Confirmation], ...] = ()
+    good: RunRecord | None = None
+
+
+def suspects(known: Known, *, runnable: Callable[[str], bool]) -> Suspects:
+    """Return the suspects of a run; `runnable` tells whether an archived run's code can be deployed again."""
+    if not known.record.validity.valid:
+        return Suspects()
+    questions, answered = [], []
+    for question in (*_claims(known), *_suspicions(known)):
+        answer = _without_runs(known, question)
+        if answer is None:
+            questions.append(question)
+        elif question.claimed:
+            answered.append((question.key, answer))
+    if not questions:
+        return Suspects(answered=tuple(answered))
+    first = min(question.since for question in questions)
+    good = _last_good(known, first, lambda record: _other_code(known, record) and runnable(record.run_id))
+    if good is None:
+        reason = "no earlier run with other code in this environment can be deployed again"
+        answered += [
+            (question.key, unasked(known.record, question, Basis.NOTHING, reason))
+            for question in questions
+            if question.claimed
+        ]
+        return Suspects(answered=tuple(answered))
+    return Suspects(tuple(questions), tuple(answered), good)
+
+
+def unasked(record: RunRecord, question: Question, basis: Basis, reason: str) -> Confirmation:
+    """Return the answer to a question for which nothing was run."""
+    return Confirmation(
+        Decision.SAME if basis is Basis.SAME_CODE else Decision.UNKNOWN,
+        basis,
+        reason,
+        asked=record.run_id,
+        since=question.since,
+        worse=question.worse,
+        tail=question.tail,
+        claimed=question.claimed,
+    )
+
+
+def _claims(known: Known) -> Iterator[Question]:
+    """Ask about the changes that would be told tonight and that no re-run has looked at."""
+    seen = {
+        (answer.key, answer.confirmation.since)
+        for answer in known.answers
+        if answer.confirmation.decision is Decision.DIFFERENT
+    }
+    histories = {history.key: history for history in known.histories}
+    fresh = _would_be_told(known)
+    for judgement in sorted(known.judgements, key=lambda one: one.key):
+        if judgement.outcome not in _CHANGED or judgement.key.metric is Metric.FAILURE_RATE:
+            continue
+        if judgement.key not in fresh or (judgement.key, judgement.since) in seen:
+            continue
+        baseline = _baseline(judgement, histories[judgement.key])
+        if is_steady(judgement, baseline, known.analysis):
+            continue
+        since = judgement.since or judgement.run_id
+        question = ask(judgement, baseline, known.analysis, since=since, claimed=True)
+        if question is not None:
+            yield question
+
+
+def _would_be_told(known: Known) -> set[SeriesKey]:
+    """Return the series of the alerts and improvements that this run would bring, were it told as it is."""
+    records = {record.run_id: record for record in known.records}
+    _, told = process(known.alerts, JudgedRun(known.record, known.judgements, records))
+    alerts = [one.alert for one in told if one.kind is NotificationKind.REGRESSION and one.alert is not None]
+    better = [
+        one.key for note in told if note.kind is NotificationKind.IMPROVEMENT for one in note.judgements
+    ]
+    return {series.key for alert in alerts for series in alert.series} | set(better)
+
+
+def _suspicions(known: Known) -> Iterator[Question]:
+    """Ask about what stands out without being proven: timings by screening, the rest by the night's rules."""
+    histories = {history.key: history for history in known.histories}
+    screened = {key: _points(known, history) for key, history in histories.items()}
+    enough = {
+        key
+        for key, points in screened.items()
+        if key.metric is Metric.SECONDS and len(points) >= SCREENED_FROM
+    }
+    changed = {one.key for one in known.judgements if one.outcome in _CHANGED}
+    yield from _screened(known, {key: screened[key] for key in sorted(enough)}, changed)
+    for judgement in sorted(known.judgements, key=lambda one: one.key):
+        level = judgement.key.metric is not Metric.FAILURE_RATE
+        if judgement.suspect and level and judgement.key not in enough and _is_slower(judgement):
+            baseline = _baseline(judgement, histories[judgement.key])
+            question = ask(judgement, baseline, known.analysis, since=judgement.run_id, claimed=False)
+            if question is not None:
+                yield question
+
+
+def _is_slower(judgement: Judgement) -> bool:
+    now, before = judgement.location, judgement.baseline_location
+    if now is None or before is None:
+        return False
+    return now < before if judgement.key.metric.higher_is_better else now > before
+
+
+def _screened(
+    known: Known, series: Mapping[SeriesKey, Sequence[RunPoint]], left_out: set[SeriesKey]
+) -> Iterator[Question]:
+    """Feed the nights to the screen, with what re-runs have shown, and ask about what it suspects."""
+    if not series:
+        return
+    keys = list(series)
+    nights = sorted({point.run_id for points in series.values() for point in points})
+    screen = Screen(len(keys))
+    values = [_locations(series[key]) for key in keys]
+    for night in nights:
+        found = [one.get(night, (np.nan, np.nan)) for one in values]
+        screen.add(np.array([log for log, _ in found]), np.array([error for _, error in found]))
+        for answer in known.answers:
+            if answer.confirmation.asked == night and answer.key in series:
+                _remember(screen, keys.index(answer.key), answer, nights[: nights.index(night) + 1])
+    floor = rule_of(Metric.SECONDS, known.analysis).floor
+    for suspicion in screen.suspect(known.confirming):
+        key = keys[suspicion.series]
+        if key not in left_out:
+            since = nights[-min(suspicion.window, len(nights))]
+            yield Question(key, since, above_floor(suspicion.trial, floor), floor)
+
+
+def _locations(points: Iterable[RunPoint]) -> dict[str, tuple[float, float]]:
+    return {
+        point.run_id: (found.log, found.error)
+        for point in points
+        if (found := run_location(point.values)) is not None
+    }
+
+
+def _remember(screen: Screen, number: int, answer: Answer, nights: Sequence[str]) -> None:
+    """Tell the screen what re-runs have answered, as it heard it that night."""
+    shown = answer.confirmation
+    if not answer.log_factors or shown.tail or not shown.worse:
+        return
+    trial = Trial(0.0, 1.0, Noise.of(1.0, np.empty(0)), (), answer.old, answer.new)
+    screen.remember(number, trial, TrialReading(np.array(answer.log_factors), 0.0, 0.0, 0.0, 0.0, 0.0))
+    if shown.decision is Decision.DIFFERENT and shown.effect is not None:
+        lasted = sum(night >= shown.since for night in nights)
+        screen.relevel(number, lasted, float(np.log1p(shown.effect)))
+
+
+def _without_runs(known: Known, question: Question) -> Confirmation | None:
+    """Answer a question that no re-run can answer, or need not; None for one that is to be run."""
+    good = _last_good(known, question.since, lambda _: True)
+    if good is None:
+        reason = "no earlier valid run in this environment is known"
+        return unasked(known.record, question, Basis.NOTHING, reason)
+    if _other_code(known, good):
+        return None
+    between = {one.code.digest for one in known.records if good.run_id <= one.run_id}
+    if len(between) == 1:
+        reason = (
+            f"it moved between {good.run_id} and {question.since} while code and environment stayed the "
+            f"same: it is the lab that changed"
+        )
+        return unasked(known.record, question, Basis.SAME_CODE, reason)
+    reason = f"this run's code is that of the last good run {good.run_id}: there is nothing to compare"
+    return unasked(known.record, question, Basis.RERUNS, reason)
+
+
+def _last_good(known: Known, since: str, wanted: Callable[[RunRecord], bool]) -> RunRecord | None:
+    """Return the newest valid run before a change in this run's environment that is as wanted."""
+    here, _ = known.places[known.record.run_id]
+    for record in reversed(known.records):
+        fit = known.places[record.run_id] == (here, True) and record.status == FINISHED
+        if record.run_id < since and fit and wanted(record):
+            return record
+    return None
+
+
+def _other_code(known: Known, record: RunRecord) -> bool:
+    return record.code.digest != known.record.code.digest
+
+
+def _baseline(judgement: Judgement, history: SeriesHistory) -> list[tuple[float, ...]]:
+    wanted = set(judgement.baseline)
+    return [point.values for point in history.points if point.run_id in wanted]
+
+
+def _points(known: Known, history: SeriesHistory) -> list[RunPoint]:
+    """Return the valid points of a series in this run's environment."""
+    environment, _ = known.places[known.record.run_id]
+    return [point for point in history.points if point.valid and point.environment == environment]

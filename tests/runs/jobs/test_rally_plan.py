@@ -1,0 +1,96 @@
+"""The plan that a job's scenarios become."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from perfci.runs.jobs.model import Scenario
+from perfci.runs.jobs.rally_plan import BadTaskTemplate, CloudAccess, UnknownTaskArgument, make_plan
+
+CLOUD = CloudAccess(clouds_file=Path("/state/clouds.yaml"), image_file=Path("/state/rally/image.raw"))
+
+
+@pytest.fixture
+def templates(tmp_path: Path) -> Path:
+    ports = "{{ times }} {{ tenants }} {{ ports_per_network | default(5) }}"
+    (tmp_path / "neutron-ports.yml.j2").write_text(ports)
+    (tmp_path / "glance.yml.j2").write_text("{{ times }} {{ image_file }}")
+    return tmp_path
+
+
+def plan_of(templates: Path, *scenarios: dict) -> dict:
+    entries = [{"times": 10, **scenario} for scenario in scenarios]
+    return make_plan(entries, templates=templates, output=Path("/state/runs/7"), cloud=CLOUD)
+
+
+def test_tasks_keep_the_order_of_the_job_and_get_numbered_slugs(templates: Path) -> None:
+    plan = plan_of(templates, {"task": "neutron-ports"}, {"task": "glance"}, {"task": "neutron-ports"})
+    assert [task["slug"] for task in plan["tasks"]] == ["01-neutron-ports", "02-glance", "03-neutron-ports"]
+    assert plan["output"] == "/state/runs/7"
+    assert plan["cloud"] == {
+        "clouds_file": "/state/clouds.yaml",
+        "name": "perfci",
+        "services": ["keystone", "placement", "glance", "nova", "neutron"],
+    }
+
+
+def test_the_plan_holds_the_templates_text(templates: Path) -> None:
+    (task,) = plan_of(templates, {"task": "glance"})["tasks"]
+    assert task["source"] == "{{ times }} {{ image_file }}"
+    assert task["template"] == str(templates / "glance.yml.j2")
+
+
+def test_rally_runs_warm_ups_beside_the_measured_iterations(templates: Path) -> None:
+    (task,) = plan_of(templates, {"task": "glance", "times": 40, "warmup": 4, "concurrency": 2})["tasks"]
+    assert (task["times"], task["warmup"], task["concurrency"]) == (40, 4, 2)
+    assert task["variables"]["times"] == 44
+    assert task["variables"]["warmup"] == 4
+
+
+def test_concurrency_never_exceeds_the_iterations(templates: Path) -> None:
+    (task,) = plan_of(templates, {"task": "glance", "times": 1, "warmup": 1, "concurrency": 8})["tasks"]
+    assert task["concurrency"] == task["variables"]["concurrency"] == 2
+
+
+def test_arguments_and_the_cloud_reach_the_template(templates: Path) -> None:
+    entry = {"task": "neutron-ports", "args": {"ports_per_network": 7, "tenants": 3}}
+    variables = plan_of(templates, entry)["tasks"][0]["variables"]
+    assert variables["ports_per_network"] == 7
+    assert variables["tenants"] == 3
+    assert variables["users_per_tenant"] == 1
+    assert variables["flavor"] == "m1.nano"
+    assert variables["image_file"] == "/state/rally/image.raw"
+
+
+def test_a_scenario_of_a_job_file_makes_a_plan_of_json(templates: Path) -> None:
+    scenario = Scenario(task="glance", times=3).model_dump(mode="json")
+    plan = plan_of(templates, scenario)
+    assert json.loads(json.dumps(plan)) == plan
+    assert plan["tasks"][0]["timeout_seconds"] == Scenario(task="glance", times=3).timeout_seconds
+
+
+def test_a_misspelt_argument_is_refused(templates: Path) -> None:
+    with pytest.raises(UnknownTaskArgument, match="port_per_network") as caught:
+        plan_of(templates, {"task": "glance"}, {"task": "neutron-ports", "args": {"port_per_network": 7}})
+    assert "scenarios[1]" in str(caught.value)
+    assert "ports_per_network" in caught.value.advice
+    assert caught.value.exit_code == 2
+
+
+def test_an_argument_cannot_replace_what_the_plan_sets(templates: Path) -> None:
+    with pytest.raises(UnknownTaskArgument, match="times"):
+        plan_of(templates, {"task": "glance", "args": {"times": 1}})
+
+
+def test_a_broken_template_is_named_with_its_line(templates: Path) -> None:
+    (templates / "broken.yml.j2").write_text("a: 1\nb: {{ times\n")
+    with pytest.raises(BadTaskTemplate, match=r"broken\.yml\.j2:2"):
+        plan_of(templates, {"task": "broken"})
+
+
+def test_a_missing_template_is_named(templates: Path) -> None:
+    with pytest.raises(BadTaskTemplate, match=r"nova\.yml\.j2"):
+        plan_of(templates, {"task": "nova"})

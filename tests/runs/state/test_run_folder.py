@@ -1,0 +1,71 @@
+"""The working folder: owner, notes, sealing; killed at any point it can be told what happened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+from perfci.runs.state import run_folder as work
+
+
+def test_ids_sort_by_time() -> None:
+    early = work.new_run_id("nightly", datetime(2026, 11, 21, 4, 15, tzinfo=UTC))
+    late = work.new_run_id("nightly", datetime(2026, 11, 22, 4, 15, tzinfo=UTC))
+    assert early.startswith("20261121T041500Z-nightly-")
+    assert early < late
+
+
+def test_my_own_run_is_alive(tmp_path) -> None:
+    folder = work.create(tmp_path, "r1", job="nightly")
+    assert folder.alive()
+    assert folder.notes()["job"] == "nightly"
+    assert [f.run_id for f in work.unfinished(tmp_path)] == ["r1"]
+
+
+def test_a_run_whose_process_was_killed_is_not_alive(tmp_path) -> None:
+    code = (
+        "import os, signal; from pathlib import Path; from perfci.runs.state import run_folder as work;"
+        f"work.create(Path({str(tmp_path)!r}), 'r1', stage='deploy'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    (folder,) = work.unfinished(tmp_path)
+    assert not folder.alive()
+    assert folder.notes()["stage"] == "deploy"
+
+
+def test_damaged_notes_make_a_dead_run_not_a_crash(tmp_path) -> None:
+    folder = work.create(tmp_path, "r1")
+    (folder.path / work.PROGRESS).write_text('{"owner": {"pid": ')
+    assert folder.notes() == {}
+    assert not folder.alive()
+    folder.note(stage="deploy")
+    assert folder.notes() == {"stage": "deploy"}
+
+
+def test_a_folder_that_was_only_half_made_is_not_a_run(tmp_path) -> None:
+    (tmp_path / ".new-r9").mkdir()
+    assert work.unfinished(tmp_path) == []
+
+
+def test_sealing_moves_the_folder_and_lists_its_files(tmp_path) -> None:
+    folder = work.create(tmp_path / "runs", "r1")
+    (folder.path / "rally").mkdir()
+    (folder.path / "rally" / "a.json").write_text("{}")
+    target = work.seal(folder, tmp_path / "archive", {"run_id": "r1"})
+    assert target == tmp_path / "archive" / "r1"
+    assert not folder.path.exists()
+    manifest = json.loads((target / work.MANIFEST).read_text())["files"]
+    assert manifest["rally/a.json"] == hashlib.sha256(b"{}").hexdigest()
+    assert set(manifest) == {"rally/a.json", "run.json"}
+
+
+def test_sealing_twice_changes_nothing_in_the_archive(tmp_path) -> None:
+    work.seal(work.create(tmp_path / "runs", "r1"), tmp_path / "archive", {"status": "finished"})
+    again = work.create(tmp_path / "runs", "r1")
+    target = work.seal(again, tmp_path / "archive", {"status": "failed"})
+    assert json.loads((target / work.RUN).read_text()) == {"status": "finished"}
+    assert not again.path.exists()

@@ -1,0 +1,67 @@
+"""A calibration with tiny playbooks: fresh runs of one revision, nothing told, and what they show."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import closing
+
+import pytest
+
+from perfci import config
+from perfci.results.model import Purpose
+from perfci.results.record import read_record
+from perfci.runs.jobs.model import load_job
+from perfci.runs.publish.calibration_store import read_calibration
+from perfci.runs.state.archive import read_document, run_folders
+from perfci.runs.state.progress import Silent
+from perfci.runs.studies.calibrate import CalibrationFailed, run
+from perfci.runs.verdicts.lab_services import LabServices
+
+pytestmark = pytest.mark.slow
+JOB = """name: tiny
+scenarios:
+  - {task: ports, times: 4, warmup: 2}
+"""
+
+
+@pytest.fixture
+def controller(project):
+    (project.root / "jobs" / "tiny.yml").write_text(JOB)
+    (project.root / "jobs" / "tasks" / "ports.yml.j2").write_text("{}\n")
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        nobody = probe.getsockname()[1]
+    environ = {
+        "PERFCI_ROOT_DIR": str(project.root),
+        "PERFCI_STATE_DIR": str(project.state),
+        "PERFCI_INFLUX__URL": f"http://127.0.0.1:{nobody}",
+        "PERFCI_LIMITS__FOREIGN_CPU_SHARE": "1",  # the recorded run was made on a busy machine
+        "PERFCI_LIMITS__STEAL_SHARE": "1",
+    }
+    return LabServices(config.load(environ=environ))
+
+
+def calibrated(controller, number):
+    job = load_job("tiny", controller.settings.jobs_dir)
+    return run(controller.settings, controller, job, number, holder="tester", progress=Silent())
+
+
+def test_every_run_is_a_fresh_deployment_and_none_is_told(project, controller):
+    found = calibrated(controller, 3)
+    records = [read_record(folder / "run.json") for folder in run_folders(controller.state.archive)]
+    assert project.trace().count("deploy") == 3
+    assert {(one.job, one.purpose) for one in records} == {("tiny-calibrate", Purpose.CALIBRATE)}
+    assert read_document(controller.state.archive / records[0].run_id)["purpose"] == "calibrate"
+    assert found.runs == tuple(one.run_id for one in records)
+    assert found.series
+    assert {one.key.job for one in found.series} == {"tiny"}
+    assert {one.runs for one in found.series} == {3}
+    assert read_calibration(controller.state.root, found.lab, "tiny") == found
+    assert controller.outbox.status().waiting == 0
+
+
+def test_runs_that_fail_again_and_again_end_it(project, controller):
+    project.playbook("deploy", "ansible.builtin.fail: {msg: no}")
+    with pytest.raises(CalibrationFailed, match="3 runs in a row"):
+        calibrated(controller, 3)
+    assert len(run_folders(controller.state.archive)) == 3

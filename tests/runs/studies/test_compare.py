@@ -1,0 +1,113 @@
+"""`perfci pins bump` with tiny playbooks: fresh runs under both files of pins, and what is then changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from perfci import config
+from perfci.results.model import Purpose
+from perfci.results.record import read_record
+from perfci.runs.jobs.model import load_job
+from perfci.runs.state.archive import run_folders
+from perfci.runs.state.progress import Silent
+from perfci.runs.studies import bump as bumping
+from perfci.runs.studies.bump import PinUnused, bump
+from perfci.runs.studies.pins import CONSTRAINTS, PinsConflict
+from perfci.runs.verdicts.lab_services import LabServices
+
+pytestmark = pytest.mark.slow
+REPOSITORY = Path(__file__).parents[3]
+JOB = """name: tiny
+scenarios:
+  - {task: ports, times: 4, warmup: 2}
+analysis: {confirm: {most_runs: 4}}
+"""
+PINS = "nova==1.0\nparts==1.0\n"
+
+
+@pytest.fixture
+def controller(project, monkeypatch):
+    (project.root / "jobs" / "tiny.yml").write_text(JOB)
+    (project.root / "jobs" / "tasks" / "ports.yml.j2").write_text("{}\n")
+    shutil.copytree(REPOSITORY / "roles/openstack_code", project.root / "roles/openstack_code")
+    (project.root / CONSTRAINTS).write_text(PINS)
+    monkeypatch.setattr(bumping, "check", lambda *_: None)  # the real one is in test_pins.py
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        nobody = probe.getsockname()[1]
+    environ = {
+        "PERFCI_ROOT_DIR": str(project.root),
+        "PERFCI_STATE_DIR": str(project.state),
+        "PERFCI_INFLUX__URL": f"http://127.0.0.1:{nobody}",
+        "PERFCI_LIMITS__FOREIGN_CPU_SHARE": "1",  # the recorded run was made on a busy machine
+        "PERFCI_LIMITS__STEAL_SHARE": "1",
+    }
+    return LabServices(config.load(environ=environ))
+
+
+def bumped(controller, job="tiny", name="parts", version="2.0"):
+    loaded = load_job(job, controller.settings.jobs_dir) if job else None
+    return bump(controller, name, version, loaded, holder="tester", progress=Silent())
+
+
+def test_both_files_are_deployed_and_the_pin_moves_at_the_end(project, controller):
+    seen = project.root / "seen"
+    project.playbook(
+        "deploy",
+        f"ansible.builtin.shell: cat {{{{ openstack_code_constraints }}}} {project.root}/{CONSTRAINTS} >> {seen}",
+    )
+    found = bumped(controller)
+    deployed = seen.read_text()
+    assert "parts==2.0" in deployed
+    assert deployed.count("parts==1.0") > deployed.count(
+        "parts==2.0"
+    )  # the project's file stood at 1.0 all the time
+    assert (project.root / CONSTRAINTS).read_text() == PINS.replace("parts==1.0", "parts==2.0")
+    records = [read_record(folder / "run.json") for folder in run_folders(controller.state.archive)]
+    assert {(one.job, one.purpose) for one in records} == {("tiny-compare", Purpose.COMPARE)}
+    assert found.compared is not None
+    assert found.compared.runs == tuple(one.run_id for one in records)
+    assert [one.old_runs >= 1 for one in found.compared.found.values()]
+    assert json.loads(json.dumps(found.as_dict()))["undo"] == "perfci pins bump parts 1.0 --no-compare"
+    assert controller.outbox.status().waiting == 0
+
+
+def test_runs_that_fail_leave_nothing_compared(project, controller):
+    project.playbook("deploy", "ansible.builtin.fail: {msg: no}")
+    found = bumped(controller)
+    assert found.compared is not None
+    assert (found.compared.runs, found.compared.slower) == ((), False)
+    assert "3 runs in a row did not count" in found.compared.ended
+
+
+def test_a_set_that_does_not_resolve_changes_nothing(project, controller, monkeypatch):
+    def refuse(*_):
+        raise PinsConflict(name="parts", version="2.0", reason="because")
+
+    monkeypatch.setattr(bumping, "check", refuse)
+    with pytest.raises(PinsConflict):
+        bumped(controller)
+    assert (project.root / CONSTRAINTS).read_text() == PINS
+    assert run_folders(controller.state.archive) == []
+
+
+def test_without_a_job_the_pin_just_moves(project, controller):
+    assert bumped(controller, job=None).compared is None
+    assert "parts==2.0" in (project.root / CONSTRAINTS).read_text()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["sources: {nova: {version: '2'}}", "cloud: {variables: {openstack_code_constraints: /srv/other}}"],
+)
+def test_a_pin_that_the_job_does_not_deploy_is_not_compared(project, controller, line):
+    (project.root / "jobs" / "tiny.yml").write_text(f"{JOB}{line}\n")
+    with pytest.raises(PinUnused):
+        bumped(controller, name="nova")
+    assert (project.root / CONSTRAINTS).read_text() == PINS
