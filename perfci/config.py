@@ -31,6 +31,9 @@ MASK = "********"
 _INFLUX_OFFSET = 86
 """Where the embedded lab's own InfluxDB listens, above `port_base`."""
 
+_RENAMED = {"ledger": "it is called database now, with the same settings: rename it"}
+"""Advice for each section that an earlier release knew by another name."""
+
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Hours = Annotated[float, Field(gt=0, le=720)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -165,8 +168,8 @@ class Grafana(_Section):
         return _secret("grafana.token_file", self.token, self.token_file)
 
 
-class LedgerSettings(_Section):
-    """Where reservations are written down."""
+class DatabaseSettings(_Section):
+    """Where perfci keeps what it knows: reservations, alerts, waiting mail, verdicts."""
 
     url: str | None = None
     """SQLAlchemy URL without a password, such as postgresql+psycopg://perfci@db/perfci; left out: SQLite
@@ -180,7 +183,7 @@ class LedgerSettings(_Section):
     @classmethod
     def _no_password(cls, url: str | None) -> str | None:
         if url is not None and urlsplit(url).password is not None:
-            msg = "a password does not belong in the URL: use ledger.password_file"
+            msg = "a password does not belong in the URL: use database.password_file"
             raise ValueError(msg)
         if url is not None and not re.match(r"[a-z0-9+]+://", url):
             msg = "expected a database URL such as sqlite:////srv/perfci/lab.db"
@@ -189,7 +192,7 @@ class LedgerSettings(_Section):
 
     def secret_password(self) -> str | None:
         """Return the password, or None where none is set. Raises SecretUnreadable."""
-        return _secret("ledger.password_file", self.password, self.password_file)
+        return _secret("database.password_file", self.password, self.password_file)
 
 
 class LimitSettings(_Section):
@@ -230,7 +233,7 @@ class Settings(BaseSettings):
     influx: Influx = Influx()
     mail: Mail = Mail()
     grafana: Grafana = Grafana()
-    ledger: LedgerSettings = LedgerSettings()
+    database: DatabaseSettings = DatabaseSettings()
     limits: LimitSettings = LimitSettings()
 
     PATHS: ClassVar[tuple[tuple[str, ...], ...]] = (
@@ -240,7 +243,7 @@ class Settings(BaseSettings):
         ("influx", "password_file"),
         ("mail", "smtp", "password_file"),
         ("grafana", "token_file"),
-        ("ledger", "password_file"),
+        ("database", "password_file"),
     )
     """The settings that are paths, to be made absolute."""
 
@@ -272,9 +275,9 @@ class Settings(BaseSettings):
         return self.influx.url or f"http://127.0.0.1:{self.port_base + _INFLUX_OFFSET}"
 
     @property
-    def ledger_url(self) -> str:
-        """SQLAlchemy URL of the reservations, without its password."""
-        return self.ledger.url or f"sqlite:///{self.state_dir / 'lab.db'}"
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the database, without its password."""
+        return self.database.url or f"sqlite:///{self.state_dir / 'lab.db'}"
 
     def shown(self) -> dict[str, Any]:
         """Return all settings for people and for `--json`, with `********` in place of each secret."""
@@ -295,7 +298,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     text = _read(file) if file else ""
     written = _parsed(text, file) if file else {}
     given = _from_environment(environ)
-    wrong = [*_secrets_in_file(written), *_unknown_variables(environ)]
+    wrong = [*_secrets_in_file(written), *_unknown_variables(environ), *_renamed(written)]
     if file:
         _absolute(written, file.absolute().parent)
     _absolute(given, Path.cwd())
@@ -362,7 +365,15 @@ def _unknown_variables(environ: Mapping[str, str]) -> Iterator[Fault]:
             known = [
                 key.upper() for key, info in Settings.model_fields.items() if _is_section(info.annotation)
             ]
-            yield Fault((name,), f"unknown section {section}; {nearest(section, known)}")
+            advice = _RENAMED.get(section.lower()) or nearest(section, known)
+            yield Fault((name,), f"unknown section {section}; {advice}")
+
+
+def _renamed(written: dict[str, Any]) -> Iterator[Fault]:
+    """Find sections that have another name now, and take them out."""
+    for section in sorted(_RENAMED.keys() & written.keys()):
+        del written[section]
+        yield Fault((section,), f"unknown section; {_RENAMED[section]}")
 
 
 def _is_section(annotation: object) -> bool:

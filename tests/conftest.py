@@ -6,6 +6,9 @@ import os
 
 import hypothesis
 import pytest
+from postgresql_server import database_url, postgresql
+
+__all__ = ["database_url", "postgresql"]
 
 # How long an example takes depends on what else the machine does: no test is decided by that.
 hypothesis.settings.register_profile("perfci", deadline=None)

@@ -29,7 +29,7 @@ def test_the_defaults_need_no_file() -> None:
     assert settings.lab == "embedded"
     assert settings.state_dir == settings.root_dir / "state"
     assert settings.influx_address == "http://127.0.0.1:17086"
-    assert settings.ledger_url == f"sqlite:///{settings.state_dir}/lab.db"
+    assert settings.database_url == f"sqlite:///{settings.state_dir}/lab.db"
     assert settings.mail.transport == "maildir"
 
 
@@ -143,9 +143,17 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated(tmp_path: Path) -> Non
 
 
 def test_a_password_in_the_database_url_is_refused_and_not_repeated() -> None:
-    with pytest.raises(SettingsInvalid, match=r"use ledger\.password_file") as caught:
-        load(environ={"PERFCI_LEDGER__URL": "postgresql+psycopg://perfci:s3cret@db/perfci"})
+    with pytest.raises(SettingsInvalid, match=r"use database\.password_file") as caught:
+        load(environ={"PERFCI_DATABASE__URL": "postgresql+psycopg://perfci:s3cret@db/perfci"})
     assert "s3cret" not in str(caught.value)
+
+
+def test_the_old_name_of_the_databases_section_is_refused_with_the_new_one(tmp_path: Path) -> None:
+    file = write(tmp_path, '[mail]\ntransport = "smtp"\n[ledger]\nurl = "sqlite:////x/lab.db"\n')
+    with pytest.raises(SettingsInvalid, match=r"perfci\.toml:3: ledger: .*called database now.*rename it"):
+        load(file, environ={})
+    with pytest.raises(SettingsInvalid, match=r"PERFCI_LEDGER__URL: .*called database now.*rename it"):
+        load(environ={"PERFCI_LEDGER__URL": "sqlite:////x/lab.db"})
 
 
 @pytest.mark.parametrize("setting", ["INFLUX__URL", "GRAFANA__URL", "MAIL__BASE_URL"])
@@ -188,7 +196,7 @@ def test_secrets_are_never_shown() -> None:
         "PERFCI_INFLUX__PASSWORD": "s3cret",
         "PERFCI_MAIL__SMTP__PASSWORD": "s3cret",
         "PERFCI_GRAFANA__TOKEN": "s3cret",
-        "PERFCI_LEDGER__PASSWORD": "s3cret",
+        "PERFCI_DATABASE__PASSWORD": "s3cret",
     }
     settings = load(environ=environ)
     assert settings.shown()["influx"]["token"] == "********"

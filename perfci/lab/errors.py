@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perfci.errors import LabError, ServiceError, UsageError
+from perfci.errors import LabError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,20 +73,6 @@ class LeaseInUse(LabError):
 
     template = "reservation {id} belongs to process {pid}, which is running: {purpose}"
     help = "End that run (Ctrl-C, or `kill {pid}`): it gives its nodes back itself."
-
-
-class ReservationsUnavailable(ServiceError):
-    """The database of the reservations does not answer, or is not one."""
-
-    template = "the reservations in {url} can't be used: {reason}"
-    help = "Check ledger.url in the settings, the database server, and that the folder can be written to."
-
-
-class LedgerTooNew(UsageError):
-    """A newer perfci has written this database."""
-
-    template = "the reservations in {url} have schema version {found}; this perfci knows up to {known}"
-    help = "Use the newer perfci that wrote them, or name another database in ledger.url."
 
 
 class InventoryInvalid(UsageError):

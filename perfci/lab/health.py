@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Protocol
 
 import sqlalchemy as sa
 
-from perfci.lab.sql import Database, operation_day
+from perfci.database.engine import open_database
+from perfci.database.schema import operation_day
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import date
 
     from perfci.config import Settings
+    from perfci.database.engine import Database
     from perfci.lab.bmc.orders import Result
     from perfci.lab.ledger import Ledger
 
@@ -69,7 +71,7 @@ class MemoryHealth:
 
 
 class SqlHealth:
-    """Tallies in the lab's database. Every method raises ReservationsUnavailable."""
+    """Tallies in the lab's database. Every method raises DatabaseUnavailable."""
 
     def __init__(
         self, database: Database, lab: str, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -122,7 +124,7 @@ class SqlHealth:
             .where(operation_day.c.lab == self._lab, operation_day.c.day >= self._first_day)
             .group_by(operation_day.c.node)
         )
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return {
                 node: OperationTally(int(operations), int(lock_ups))
                 for node, operations, lock_ups in connection.execute(wanted)
@@ -148,6 +150,6 @@ def write_down(results: Sequence[Result], health: Health, ledger: Callable[[], L
 def open_health(settings: Settings) -> SqlHealth:
     """Open the tallies of the lab that the settings name.
 
-    Raises ReservationsUnavailable, LedgerTooNew, SecretUnreadable.
+    Raises DatabaseUnavailable, DatabaseTooNew, SecretUnreadable.
     """
-    return SqlHealth(Database(settings.ledger_url, settings.ledger.secret_password()), settings.lab)
+    return SqlHealth(open_database(settings), settings.lab)

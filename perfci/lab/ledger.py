@@ -66,7 +66,7 @@ class Book(Protocol):
 class Ledger(ABC):
     """Who holds which nodes of one lab. Processes and threads may use one book at the same time.
 
-    Every method raises ReservationsUnavailable where the database does not answer.
+    Every method raises DatabaseUnavailable where the database does not answer.
     """
 
     def __init__(

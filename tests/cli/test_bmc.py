@@ -22,9 +22,9 @@ from typer.testing import CliRunner
 from perfci import config
 from perfci.cli import lab
 from perfci.cli.terminal import Escape, attach
+from perfci.database.errors import DatabaseUnavailable
 from perfci.lab import inventory
 from perfci.lab.bmc import session as sessions
-from perfci.lab.errors import ReservationsUnavailable
 from perfci.lab.health import open_health
 from perfci.lab.sql import open_ledger
 from perfci.lab.virtual.machine import BootFrom
@@ -146,7 +146,7 @@ def test_operations_are_counted_and_lock_ups_with_them(rack):
 
 def test_what_can_not_be_counted_is_told_beside_what_was_done(monkeypatch):
     def broken(_):
-        raise ReservationsUnavailable(url="x", reason="the disk is full")
+        raise DatabaseUnavailable(url="x", reason="the disk is full")
 
     monkeypatch.setattr("perfci.cli.bmc.open_health", broken)
     done = run("power", "on", "node-0", "--json")

@@ -11,13 +11,14 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 
+from perfci.database.engine import Database
 from perfci.lab.errors import NodesBusy
 from perfci.lab.model import Node
 from perfci.lab.sql import SqlLedger
 
 
 def main(url: str, nodes: str, seconds: float, log: str) -> None:
-    ledger = SqlLedger(url, "lab", [Node(name) for name in nodes.split(",")])
+    ledger = SqlLedger(Database(url), "lab", [Node(name) for name in nodes.split(",")])
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     end = time.monotonic() + seconds
     while True:

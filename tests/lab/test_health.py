@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
+from perfci.database.engine import Database
 from perfci.lab.bmc.errors import BmcCredentialsWrong, BmcSilent
 from perfci.lab.bmc.ladder import Rung, Step
 from perfci.lab.bmc.orders import Result
 from perfci.lab.health import KEPT_DAYS, MemoryHealth, OperationTally, SqlHealth, write_down
 from perfci.lab.ledger import MemoryLedger
 from perfci.lab.model import Node
-from perfci.lab.sql import Database
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SILENT = BmcSilent(node="b", address="192.0.2.1", reason="no\nanswer")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from perfci.database.engine import Database
+from perfci.database.errors import DatabaseUnavailable
 from perfci.lab import owners
 from perfci.lab.errors import (
     LeaseInUse,
@@ -17,7 +19,6 @@ from perfci.lab.errors import (
     NodesUnknown,
     ReservationInvalid,
     ReservationNotFound,
-    ReservationsUnavailable,
 )
 from perfci.lab.ledger import Ledger, MemoryLedger
 from perfci.lab.model import Node
@@ -52,10 +53,10 @@ def ledger(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> Ledg
     if request.param == "memory":
         return MemoryLedger("lab", NODES, clock=clock)
     if request.param == "sqlite":
-        return SqlLedger(f"sqlite:///{tmp_path}/state/lab.db", "lab", NODES, clock=clock)
+        return SqlLedger(Database(f"sqlite:///{tmp_path}/state/lab.db"), "lab", NODES, clock=clock)
     # One server for all tests: each has a lab of its own in it.
     lab = f"lab-{tmp_path.name}"
-    return SqlLedger(request.getfixturevalue("postgresql"), lab, NODES, clock=clock)
+    return SqlLedger(Database(request.getfixturevalue("postgresql")), lab, NODES, clock=clock)
 
 
 def test_a_reservation_holds_until_it_is_released(ledger: Ledger, clock: Clock) -> None:
@@ -150,7 +151,7 @@ def test_the_first_error_is_told_when_giving_back_fails_too(
     ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(_: str) -> None:
-        raise ReservationsUnavailable(url="x", reason="the disk is full")
+        raise DatabaseUnavailable(url="x", reason="the disk is full")
 
     monkeypatch.setattr(ledger, "release", fails)
     with (
@@ -237,7 +238,7 @@ def test_an_error_inside_a_transaction_writes_nothing(ledger: Ledger, clock: Clo
 
 def test_labs_do_not_see_each_other(tmp_path: Path, clock: Clock) -> None:
     url = f"sqlite:///{tmp_path}/lab.db"
-    here, there = (SqlLedger(url, name, NODES, clock=clock) for name in ("here", "there"))
+    here, there = (SqlLedger(Database(url), name, NODES, clock=clock) for name in ("here", "there"))
     made = here.reserve(nodes=2, holder="ann", purpose="x", until=clock.in_hours(1))
     assert there.held() == ()
     here.quarantine("a", "x")
@@ -249,7 +250,7 @@ def test_labs_do_not_see_each_other(tmp_path: Path, clock: Clock) -> None:
 
 def test_what_is_written_is_there_for_the_next_process(tmp_path: Path, clock: Clock) -> None:
     def book() -> Ledger:
-        return SqlLedger(f"sqlite:///{tmp_path}/lab.db", "lab", NODES, clock=clock)
+        return SqlLedger(Database(f"sqlite:///{tmp_path}/lab.db"), "lab", NODES, clock=clock)
 
     made = book().reserve(nodes=2, holder="ann", purpose="x", until=clock.in_hours(1), owner=owners.me())
     assert book().held() == (made,)

@@ -1,4 +1,4 @@
-"""A real PostgreSQL, where the machine has its programs."""
+"""Databases for tests: SQLite, and a real PostgreSQL where the machine has its programs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,3 +49,18 @@ def postgresql() -> Iterator[str]:
             run(*control, "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Give the URL of a database without any table, one of either kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/lab.db"
+        return
+    server: str = request.getfixturevalue("postgresql")
+    admin = sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
+    with admin.connect() as connection:
+        connection.execute(sa.text("CREATE DATABASE one_test"))
+    yield server.replace("/postgres?", "/one_test?")
+    with admin.connect() as connection:
+        connection.execute(sa.text("DROP DATABASE one_test WITH (FORCE)"))

@@ -1,0 +1,19 @@
+"""Why the database can't be used."""
+
+from __future__ import annotations
+
+from perfci.errors import ServiceError, UsageError
+
+
+class DatabaseUnavailable(ServiceError):
+    """The controller's database does not answer, is damaged, or is no database."""
+
+    template = "the database {url} can't be used: {reason}"
+    help = "Check database.url in the settings, the database server, and that the folder can be written to."
+
+
+class DatabaseTooNew(UsageError):
+    """A newer perfci has changed the tables of this database."""
+
+    template = "the database {url} has schema revision {found}; this perfci knows up to {known}"
+    help = "Use the newer perfci that wrote it, or name another database in database.url."
