@@ -25,8 +25,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.detector import Confirming
+from perfci.analysis.decision import Decision
 from perfci.analysis.robust import run_location
-from perfci.analysis.sequential_test import Decision, Side, next_side, read
+from perfci.analysis.sequential_test import Side, next_side, read
 
 if TYPE_CHECKING:
     from types import ModuleType

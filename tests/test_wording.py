@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from perfci import wording
-from perfci.analysis.sequential_test import Decision
+from perfci.analysis.decision import Decision
 from perfci.analysis.types import Basis, Confirmation
 from perfci.markup import breakable
 from perfci.redaction import redacted

@@ -43,8 +43,8 @@ def draw(trends: tuple[Trend, ...], *, since: str, fixed: str | None = None) -> 
     baseline ± the smallest change that could be shown; the line is where the change began, and where
     it ended if it did. Runs that were not valid are hollow.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     shown = trends[:PANELS]
     figure = Figure(figsize=(7.2, 2.05 * len(shown) + 0.25), dpi=_DPI, layout="constrained")
@@ -70,7 +70,7 @@ def describe(trends: tuple[Trend, ...], since: str) -> str:
 
 
 def _panel(axes: Axes, trend: Trend, since: str, fixed: str | None) -> None:
-    from matplotlib.ticker import FuncFormatter  # noqa: PLC0415
+    from matplotlib.ticker import FuncFormatter
 
     points = [point for point in trend.history.points if point.values][-RUNS_SHOWN:]
     metric = trend.moved.key.metric
@@ -125,7 +125,7 @@ def _border(axes: Axes, points: list[RunPoint], run_id: str, label: str, colour:
 
 
 def _tidy(axes: Axes, points: list[RunPoint]) -> None:
-    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+    from matplotlib.ticker import MaxNLocator
 
     step = max(1, -(-len(points) // _LABELLED_RUNS))
     ticks = list(range(len(points) - 1, -1, -step))[::-1]

@@ -11,7 +11,7 @@ from perfci.alerts.attribution import project
 from perfci.alerts.chart import Trend, describe, draw
 from perfci.alerts.document import Facts, Paragraph, Picture, Row, Steps, Table
 from perfci.alerts.model import Alert, Audience, Closing, interest
-from perfci.analysis.sequential_test import Decision
+from perfci.analysis.decision import Decision
 from perfci.analysis.types import Basis
 from perfci.wording import (
     MISSING,

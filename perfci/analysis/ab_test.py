@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from perfci.analysis.decision import Decision
 from perfci.analysis.rerun_verdict import ask, decided, measured, reordered, wish
-from perfci.analysis.sequential_test import Decision, Side
+from perfci.analysis.sequential_test import Side
 from perfci.analysis.types import Judgement, Outcome
 
 if TYPE_CHECKING:

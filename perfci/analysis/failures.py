@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from perfci.analysis.evidence import Evidence
 
@@ -35,6 +35,8 @@ class FailureTally:
 
 def exact_p_value(failures: int, attempts: int, baseline_failures: int, baseline_attempts: int) -> float:
     """Return Fisher's two-sided exact p-value for two failure rates being equal."""
+    from scipy import stats  # takes longer to import than all the rest, and is needed where something failed
+
     table = np.array(
         [
             [failures, attempts - failures],
@@ -46,7 +48,7 @@ def exact_p_value(failures: int, attempts: int, baseline_failures: int, baseline
 
 def wilson(failures: float, attempts: float, confidence: float) -> tuple[float, float]:
     """Return Wilson's score interval of a rate (Wilson 1927)."""
-    z = float(stats.norm.ppf(0.5 + confidence / 2))
+    z = float(special.ndtri(0.5 + confidence / 2))
     rate = failures / attempts
     centre = rate + z * z / (2 * attempts)
     half = z * np.sqrt(rate * (1 - rate) / attempts + z * z / (4 * attempts**2))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perfci.analysis.change_shape import kind_of, shape_of, tail_location
+from perfci.analysis.decision import Decision
 from perfci.analysis.evidence import (
     Contrast,
     Evidence,
@@ -25,7 +26,6 @@ from perfci.analysis.evidence import (
 )
 from perfci.analysis.p_calibration import FalseAlarms
 from perfci.analysis.robust import median, run_location
-from perfci.analysis.sequential_test import Decision
 from perfci.analysis.types import ChangeKind
 from perfci.analysis.variance import VariancePrior
 from perfci.results.model import Metric

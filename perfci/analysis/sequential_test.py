@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
+from perfci.analysis.decision import Decision
 from perfci.analysis.noise import Array, Noise
 from perfci.analysis.robust import level_and_scale, run_location
 
@@ -56,14 +57,6 @@ class Side(StrEnum):
 
     OLD = "old"
     NEW = "new"
-
-
-class Decision(StrEnum):
-    """What a trial has shown so far."""
-
-    SAME = "same"
-    DIFFERENT = "different"
-    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 # Needed at run time: judgements are read back from JSON by their types.
-from perfci.analysis.sequential_test import Decision  # noqa: TC001
+from perfci.analysis.decision import Decision  # noqa: TC001
 from perfci.results.model import SeriesKey  # noqa: TC001
 
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perfci import config
-from perfci.alerts.lifecycle import accept as accept_alert
-from perfci.alerts.lifecycle import acknowledge as acknowledge_alert
-from perfci.alerts.model import Alert, SeriesStatus, interest
+from perfci.cli.access import lab_services
 from perfci.cli.output import Json, errors_reported, print_json, print_table
-from perfci.runs.publish.notify import deliver as send_waiting
-from perfci.runs.publish.notify import post
-from perfci.runs.verdicts.lab_services import LabServices
-from perfci.wording import change, interval
+
+if TYPE_CHECKING:
+    from perfci.alerts.model import Alert
 
 app = typer.Typer(no_args_is_help=True, help="What is slower and not yet fixed.")
 
@@ -29,8 +25,10 @@ def list_alerts(
     as_json: Json = False,
 ) -> None:
     """List open alerts."""
+    from perfci.alerts.model import SeriesStatus
+
     with errors_reported(as_json=as_json):
-        alerts = _controller().alerts.load().alerts
+        alerts = lab_services().alerts.load().alerts
         wanted = [alert for alert in alerts if everything or alert.status is not SeriesStatus.CLOSED]
         if as_json:
             print_json([_as_dict(alert) for alert in wanted])
@@ -41,8 +39,10 @@ def list_alerts(
 @app.command()
 def acknowledge(alert_id: AlertId, as_json: Json = False) -> None:
     """Note that somebody looks at an alert."""
+    from perfci.alerts.lifecycle import acknowledge as acknowledge_alert
+
     with errors_reported(as_json=as_json):
-        controller = _controller()
+        controller = lab_services()
         with controller.alerts.exclusive():
             controller.alerts.save(acknowledge_alert(controller.alerts.load(), alert_id))
         _say(f"{alert_id}: acknowledged", as_json=as_json)
@@ -51,8 +51,12 @@ def acknowledge(alert_id: AlertId, as_json: Json = False) -> None:
 @app.command()
 def accept(alert_id: AlertId, as_json: Json = False) -> None:
     """Close an alert: what it says is the new normal. Baselines start with the change from now on."""
+    from perfci.alerts.lifecycle import accept as accept_alert
+    from perfci.runs.publish.notify import deliver as send_waiting
+    from perfci.runs.publish.notify import post
+
     with errors_reported(as_json=as_json):
-        controller = _controller()
+        controller = lab_services()
         with controller.alerts.exclusive():
             state = controller.alerts.load()
             last = max(state.processed.values(), default="")
@@ -71,8 +75,10 @@ def deliver(
     as_json: Json = False,
 ) -> None:
     """Send the mail that waits in the outbox. Leaves with 4 if some of it still waits."""
+    from perfci.runs.publish.notify import deliver as send_waiting
+
     with errors_reported(as_json=as_json):
-        controller = _controller()
+        controller = lab_services()
         if retry_failed:
             controller.outbox.retry_failed()
         done = send_waiting(controller)
@@ -83,10 +89,6 @@ def deliver(
     raise typer.Exit(4 if done.waiting else 0)
 
 
-def _controller() -> LabServices:
-    return LabServices(config.load())
-
-
 def _say(text: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"done": text})
@@ -95,6 +97,8 @@ def _say(text: str, *, as_json: bool) -> None:
 
 
 def _row(alert: Alert) -> tuple[str, ...]:
+    from perfci.wording import change
+
     leading = alert.leading
     return (
         alert.id,
@@ -108,6 +112,9 @@ def _row(alert: Alert) -> tuple[str, ...]:
 
 
 def _as_dict(alert: Alert) -> dict[str, Any]:
+    from perfci.alerts.model import interest
+    from perfci.wording import interval
+
     return {
         "id": alert.id,
         "status": str(alert.status),

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from perfci import config
-from perfci.cli.groups import DEFAULT, DefaultGroup
+from perfci.cli.access import lab_services
+from perfci.cli.groups import DEFAULT, DefaultCommand, DefaultGroup
+from perfci.cli.options import RunId, complete_job
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 from perfci.errors import UsageError
-from perfci.report.terminal import show_judgements
-from perfci.results.archive import read_archive
-from perfci.runs.state.archive import find_run
-from perfci.runs.state.progress import Silent, Terminal
-from perfci.runs.studies.change_points import Change, Column, column_of, find_changes, read_csv
-from perfci.runs.studies.job_history import past
-from perfci.runs.studies.what_if import Report
-from perfci.runs.studies.what_if import what_if as try_steps
-from perfci.runs.verdicts import judge as judging
-from perfci.runs.verdicts.lab_services import LabServices
+
+if TYPE_CHECKING:
+    from perfci.runs.studies.change_points import Column
 
 
 class SeriesUnknown(UsageError):
@@ -44,29 +37,36 @@ class _Group(DefaultGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """See DefaultGroup."""
-        return super().parse_args(ctx, args or [DEFAULT])
+        return super().parse_args(ctx, args or ([] if ctx.resilient_parsing else [DEFAULT]))
 
 
 app = typer.Typer(
     cls=_Group,
-    help="Judge a run against its history: `perfci analyse`, `perfci analyse RUN`, with `--full` for every "
-    'series. `perfci analyse --what-if "+5 %"` says which steps would have been found in the archived '
-    "history, and when.",
+    help="Judge a run against its history, find changes in whole histories, or try what would be found.\n\n"
+    "`perfci analyse`, `perfci analyse RUN`, with `--full` for every series. `perfci analyse --what-if "
+    '"+5 %"` says which steps would have been found in the archived history, and when.',
 )
 
-Job = Annotated[str | None, typer.Option(help="Name of the job. Default: the one that ran last.")]
+Job = Annotated[
+    str | None,
+    typer.Option(help="Name of the job. Default: the one that ran last.", autocompletion=complete_job),
+]
 
 
-@app.command(DEFAULT, hidden=True)
+@app.command(DEFAULT, cls=DefaultCommand, hidden=True)
 def analyse(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or `last`.")] = "last",
+    run_id: RunId = "last",
     full: Annotated[bool, typer.Option("--full", help="List the series that did not change, too.")] = False,
     what_if: Annotated[
         str | None,
         typer.Option("--what-if", metavar="STEP", help='Put steps like "+5 %" or "20ms" into the history.'),
     ] = None,
     job: Annotated[
-        str | None, typer.Option(help="With --what-if: name of the job. Default: the one that ran last.")
+        str | None,
+        typer.Option(
+            help="With --what-if: name of the job. Default: the one that ran last.",
+            autocompletion=complete_job,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -79,14 +79,22 @@ def analyse(
     if what_if is not None:
         _what_if(what_if, job, as_json=as_json)
         return
+    from perfci.results.archive import read_archive
+    from perfci.runs.state.archive import find_run
+    from perfci.runs.verdicts import judge as judging
+
     with errors_reported(as_json=as_json):
-        controller = LabServices(config.load())
+        controller = lab_services()
         results = read_archive(find_run(controller.state.archive, run_id))
         controller.local.write(results)
         judgements = judging.judge_run(controller, results.record)
         if as_json:
             print_json(judging.as_json(judgements))
         else:
+            from rich.console import Console
+
+            from perfci.report.terminal import show_judgements
+
             show_judgements(Console(), judgements, full=full)
     raise typer.Exit(judging.exit_code(judgements))
 
@@ -110,6 +118,8 @@ def changepoints(
     Of the job's series, or of the columns of a CSV file: `run,a,b` with one line per run, or Otava's form
     with a header, a column `time`, and attributes such as `commit` among the metrics.
     """
+    from perfci.runs.studies.change_points import Change, find_changes
+
     with errors_reported(as_json=as_json):
         if sum((bool(series), csv is not None, otava is not None)) > 1:
             raise HistoryUnclear
@@ -121,11 +131,14 @@ def changepoints(
 
 
 def _columns(series: str, job: str | None, csv: Path | None, otava: Path | None) -> list[Column]:
+    from perfci.runs.studies.change_points import column_of, read_csv
+    from perfci.runs.studies.job_history import past
+
     if csv is not None:
         return read_csv(csv)
     if otava is not None:
         return read_csv(otava, otava=True)
-    looked_at = past(LabServices(config.load()), job)
+    looked_at = past(lab_services(), job)
     wanted = [one for one in looked_at.series if series.lower() in one.key.label.lower()]
     if not wanted:
         raise SeriesUnknown(job=looked_at.last.job, wanted=series)
@@ -133,8 +146,12 @@ def _columns(series: str, job: str | None, csv: Path | None, otava: Path | None)
 
 
 def _what_if(step: str, job: str | None, *, as_json: bool) -> None:
+    from perfci.runs.state.progress import Silent, Terminal
+    from perfci.runs.studies.what_if import Report
+    from perfci.runs.studies.what_if import what_if as try_steps
+
     with errors_reported(as_json=as_json):
-        controller = LabServices(config.load())
+        controller = lab_services()
         if as_json:
             print_json(try_steps(controller, step, job=job, on_step=Silent().step).as_dict())
             return

@@ -69,12 +69,6 @@ class Switch(StrEnum):
     STATUS = "status"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to `perfci lab`."""
-    for command in (power, boot, identify, console, sensors, events):
-        app.command()(command)
-
-
 def power(
     order: Annotated[Switch, typer.Argument(help="soft: ask the system to shut down. status: only look.")],
     nodes: Nodes = None,

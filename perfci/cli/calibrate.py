@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from perfci.cli.access import holder, lab_services
+from perfci.cli.options import Lab, complete_job
 from perfci.cli.output import Json, errors_reported, print_json, print_table
-from perfci.cli.run import Lab, holder, settings_for
-from perfci.runs.jobs.model import load_job
-from perfci.runs.publish.calibration_store import Calibration, calibration_file
-from perfci.runs.state.progress import Progress, Silent, Terminal
-from perfci.runs.studies.calibrate import from_history, run
-from perfci.runs.verdicts.lab_services import LabServices
+
+if TYPE_CHECKING:
+    from perfci.runs.publish.calibration_store import Calibration
+    from perfci.runs.state.progress import Progress
+    from perfci.runs.verdicts.lab_services import LabServices
 
 
 def calibrate(
-    job: Annotated[str, typer.Argument(metavar="JOB", help="Name or path of a job file.")] = "nightly",
+    job: Annotated[
+        str, typer.Argument(metavar="JOB", help="Name or path of a job file.", autocompletion=complete_job)
+    ] = "nightly",
     runs: Annotated[int, typer.Option(min=3, max=200, help="How many fresh deployments to measure.")] = 8,
     from_existing: Annotated[
         bool, typer.Option("--from-history", help="Run nothing; take the job's runs so far.")
@@ -31,9 +34,11 @@ def calibrate(
     noise comes from are printed, kept under the state folder, and shown on the trend pages and in the mails.
     One night alone proves nothing for a timing: from that size on a series is worth a re-run.
     """
+    from perfci.runs.publish.calibration_store import Calibration, calibration_file
+    from perfci.runs.state.progress import Silent, Terminal
+
     with errors_reported(as_json=as_json):
-        settings = settings_for(lab)
-        controller = LabServices(settings)
+        controller = lab_services(lab)
         if as_json:
             found = _calibrated(controller, job, runs, Silent(), from_existing=from_existing)
             print_json(found.as_dict())
@@ -41,12 +46,15 @@ def calibrate(
         with Terminal() as progress:
             found = _calibrated(controller, job, runs, progress, from_existing=from_existing)
         print_table(Calibration.COLUMNS, found.rows(), empty="No series has three unchanged runs yet.")
-        typer.echo(str(calibration_file(settings.state_dir, found.lab, found.job)))
+        typer.echo(str(calibration_file(controller.settings.state_dir, found.lab, found.job)))
 
 
 def _calibrated(
     controller: LabServices, job: str, runs: int, progress: Progress, *, from_existing: bool
 ) -> Calibration:
+    from perfci.runs.jobs.model import load_job
+    from perfci.runs.studies.calibrate import from_history, run
+
     loaded = load_job(job, controller.settings.jobs_dir)
     if from_existing:
         return from_history(controller, controller.settings.lab, loaded.name)

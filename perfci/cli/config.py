@@ -7,13 +7,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
-from pydantic import BaseModel
 
-from perfci import config
+from perfci.cli.access import settings_for
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pydantic import BaseModel
 
 app = typer.Typer(no_args_is_help=True, help="Settings: which hold, and which there are.")
 
@@ -30,7 +31,7 @@ HEADER = """\
 def show(as_json: Json = False) -> None:
     """Show the settings that hold now; secrets are shown as ********."""
     with errors_reported(as_json=as_json):
-        shown = config.load().shown()
+        shown = settings_for().shown()
         if as_json:
             print_json(shown)
         else:
@@ -45,11 +46,17 @@ def example() -> None:
 
 def example_text() -> str:
     """Return the text of docs/perfci.example.toml, made from the settings themselves."""
+    from perfci import config
+
     return HEADER + "".join(_section(config.Settings, ()))
 
 
 def _section(model: type[BaseModel], names: tuple[str, ...]) -> Iterator[str]:
     """Write the settings of a section, then its sections; a default that means `left out` is a comment."""
+    from pydantic import BaseModel
+
+    from perfci.config import PREFIX
+
     if names:
         yield f"\n# {(model.__doc__ or '').strip()}\n[{'.'.join(names)}]\n"
     inner = []
@@ -59,7 +66,7 @@ def _section(model: type[BaseModel], names: tuple[str, ...]) -> Iterator[str]:
             continue
         yield "".join(f"# {line.strip()}\n" for line in (info.description or "").splitlines())
         if "SecretStr" in str(info.annotation):
-            yield f"# {config.PREFIX}{'__'.join((*names, key)).upper()}\n"
+            yield f"# {PREFIX}{'__'.join((*names, key)).upper()}\n"
         elif info.is_required() or info.default is None:
             yield f"# {key} =\n"
         else:

@@ -8,11 +8,8 @@ from typing import Annotated
 
 import typer
 
-from perfci import config
+from perfci.cli.access import lab_services
 from perfci.cli.output import Json, errors_reported, print_json
-from perfci.report.dashboard import write as write_dashboards
-from perfci.runs.publish.grafana import push_dashboards
-from perfci.runs.verdicts.lab_services import LabServices
 
 app = typer.Typer(no_args_is_help=True, help="Grafana dashboards.")
 
@@ -23,8 +20,10 @@ def push(as_json: Json = False) -> None:
 
     Doing it again changes nothing. Leaves with 4 if Grafana does not answer or refuses.
     """
+    from perfci.runs.publish.grafana import push_dashboards
+
     with errors_reported(as_json=as_json):
-        pushed, notes = push_dashboards(LabServices(config.load()))
+        pushed, notes = push_dashboards(lab_services())
         if as_json:
             print_json({**asdict(pushed), "annotations": notes})
             return
@@ -38,6 +37,8 @@ def write(
     as_json: Json = False,
 ) -> None:
     """Write the dashboards as JSON files, to import them by hand."""
+    from perfci.report.dashboard import write as write_dashboards
+
     with errors_reported(as_json=as_json):
         write_dashboards(folder)
         if as_json:

@@ -10,20 +10,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perfci import config
-from perfci.cli import bmc
+from perfci.cli.access import settings_for
 from perfci.cli.choices import ChoiceUnclear
 from perfci.cli.durations import parse_duration
+from perfci.cli.groups import Entry, lazy
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 from perfci.lab.errors import held, local_time
-from perfci.lab.health import OperationTally, open_health
-from perfci.lab.sql import open_ledger
 
 if TYPE_CHECKING:
+    from perfci.lab.health import OperationTally
     from perfci.lab.ledger import Ledger, Nodes
     from perfci.lab.model import Quarantine, Reservation
 
+BMC_COMMANDS = (
+    Entry("power", "perfci.cli.bmc:power", "Switch nodes on or off, and see that it happened."),
+    Entry("boot", "perfci.cli.bmc:boot", "Set from where nodes boot, and read it back."),
+    Entry("identify", "perfci.cli.bmc:identify", "Light the lamps of nodes, to find them in the rack."),
+    Entry(
+        "console",
+        "perfci.cli.bmc:console",
+        "Open the serial console of a node in this terminal. `~.` at the begin of a line ends it.",
+    ),
+    Entry("sensors", "perfci.cli.bmc:sensors", "Read the sensors of nodes."),
+    Entry("events", "perfci.cli.bmc:events", "Read the event logs of nodes' BMCs, oldest first."),
+)
+
 app = typer.Typer(
+    cls=lazy(BMC_COMMANDS),
     no_args_is_help=True,
     help="The lab's machines: who holds them, take some, give them back, switch them.",
 )
@@ -37,9 +50,11 @@ def nodes(as_json: Json = False) -> None:
 
     Reservations that are over are released first: their time has passed, or their process is gone.
     """
+    from perfci.lab.health import open_health
+
     with errors_reported(as_json=as_json):
         ledger = _swept()
-        shown = _shown(ledger, open_health(config.load()).tallies())
+        shown = _shown(ledger, open_health(settings_for()).tallies())
         if as_json:
             print_json({"lab": ledger.lab, "nodes": [node.as_dict() for node in shown]})
         else:
@@ -114,7 +129,7 @@ def quarantine(
 ) -> None:
     """Give a node to nobody until somebody restores it; who holds it now keeps it."""
     with errors_reported(as_json=as_json):
-        entry = open_ledger(config.load()).quarantine(node, reason)
+        entry = _ledger().quarantine(node, reason)
         if as_json:
             print_json(asdict(entry))
         else:
@@ -127,14 +142,11 @@ def restore(
 ) -> None:
     """Give a node out again that was in quarantine."""
     with errors_reported(as_json=as_json):
-        was = open_ledger(config.load()).restore(node)
+        was = _ledger().restore(node)
         if as_json:
             print_json({"node": node, "restored": was})
         else:
             sys.stdout.write(f"{node}: {'given out again' if was else 'was not in quarantine'}\n")
-
-
-bmc.register(app)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +182,15 @@ class _Shown:
         return (self.name, state, *who, often)
 
 
+def _ledger() -> Ledger:
+    from perfci.lab.sql import open_ledger
+
+    return open_ledger(settings_for())
+
+
 def _shown(ledger: Ledger, tallies: dict[str, OperationTally]) -> list[_Shown]:
+    from perfci.lab.health import OperationTally
+
     holders = {node: one for one in ledger.held() for node in one.nodes}
     withheld = {entry.node: entry for entry in ledger.quarantined()}
     names = [node.name for node in ledger.nodes]
@@ -182,7 +202,7 @@ def _shown(ledger: Ledger, tallies: dict[str, OperationTally]) -> list[_Shown]:
 
 def _swept() -> Ledger:
     """Open the lab's book; tell on stderr what it found to be over."""
-    ledger = open_ledger(config.load())
+    ledger = _ledger()
     for reservation, reason in ledger.sweep():
         sys.stderr.write(f"released, {reason}: {held(reservation)}\n")
     return ledger

@@ -7,46 +7,71 @@ from typing import Annotated
 import typer
 
 from perfci import __version__
-from perfci.cli import (
-    alerts,
-    analyse,
-    calibrate,
-    config,
-    dashboards,
-    lab,
-    pins,
-    report,
-    results,
-    run,
-    services,
-    state,
-    virtual,
+from perfci.cli.groups import Entry, lazy
+
+COMMANDS = (
+    Entry(
+        "run", "perfci.cli.run:app", "Run a job (`perfci run nightly`), or look at runs (`perfci run list`)."
+    ),
+    Entry("results", "perfci.cli.results:app", "What runs measured, and where it is stored."),
+    Entry("alerts", "perfci.cli.alerts:app", "What is slower and not yet fixed."),
+    Entry(
+        "lab",
+        "perfci.cli.lab:app",
+        "The lab's machines: who holds them, take some, give them back, switch them.",
+    ),
+    Entry(
+        "pins",
+        "perfci.cli.pins:app",
+        "Exact versions: of the pins that clouds are deployed from, and of what ran.",
+    ),
+    Entry("virtual", "perfci.cli.virtual:app", "A virtual lab: simulated machines behind simulated BMCs."),
+    Entry("services", "perfci.cli.services:app", "The embedded InfluxDB: keep it running between nights."),
+    Entry("dashboards", "perfci.cli.dashboards:app", "Grafana dashboards."),
+    Entry("config", "perfci.cli.config:app", "Settings: which hold, and which there are."),
+    Entry(
+        "analyse",
+        "perfci.cli.analyse:app",
+        "Judge a run against its history, find changes in whole histories, or try what would be found.",
+    ),
+    Entry(
+        "calibrate",
+        "perfci.cli.calibrate:calibrate",
+        "Run unchanged code again and again, and say which changes each series can show.",
+    ),
+    Entry("report", "perfci.cli.report:report", "Write the trend pages, from the archive and the index."),
+    Entry(
+        "status", "perfci.cli.state:status", "Say what runs, who holds nodes, and what waits for delivery."
+    ),
+    Entry(
+        "doctor",
+        "perfci.cli.state:doctor",
+        "Look whether this machine can carry the lab: settings, jobs, packages, memory, disk, ports.",
+    ),
+    Entry(
+        "setup",
+        "perfci.cli.state:setup",
+        "Check this machine, install Debian's packages and the OpenStack code; `perfci run` does it too.",
+    ),
+    Entry(
+        "demo",
+        "perfci.cli.state:demo",
+        "Put a slow-down into neutron, see it found, take it out, see the alert closed.",
+    ),
+    Entry(
+        "clean",
+        "perfci.cli.state:clean",
+        "Stop everything of this lab and remove its state folder, the archive with it.",
+    ),
 )
 
 app = typer.Typer(
+    cls=lazy(COMMANDS),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A bare-metal CI lab for performance and large-ops testing of OpenStack.",
 )
-app.add_typer(run.app, name="run")
-app.add_typer(results.app, name="results")
-app.add_typer(alerts.app, name="alerts")
-app.add_typer(lab.app, name="lab")
-app.add_typer(pins.app, name="pins")
-app.add_typer(virtual.app, name="virtual")
-app.add_typer(services.app, name="services")
-app.add_typer(dashboards.app, name="dashboards")
-app.add_typer(config.app, name="config")
-app.add_typer(analyse.app, name="analyse")
-app.command()(calibrate.calibrate)
-app.command()(report.report)
-app.command()(state.status)
-app.command()(state.doctor)
-app.command()(state.setup)
-app.command()(state.demo)
-app.command()(state.clean)
 
 
 def _version(wanted: bool) -> None:

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from perfci.cli.output import print_error
-from perfci.report.terminal import show_night
-from perfci.runs.publish.site_data import report_of
-from perfci.runs.verdicts.judge import as_json
 
 if TYPE_CHECKING:
     from perfci.runs.publish.after_run import NightOutcome
@@ -18,6 +13,11 @@ if TYPE_CHECKING:
 
 def print_outcome(outcome: NightOutcome, controller: LabServices) -> None:
     """Print the verdict, where the mail and the trends are, and what could not be done now."""
+    from rich.console import Console
+
+    from perfci.report.terminal import show_night
+    from perfci.runs.publish.site_data import report_of
+
     record = outcome.record
     report = report_of(controller.state.judgements, outcome.folder, controller.alerts.load().alerts)
     runs = controller.local.records(record.lab, record.job, until=record.run_id)
@@ -54,6 +54,8 @@ def mail_lines(outcome: NightOutcome, controller: LabServices) -> list[str]:
 
 def outcome_as_dict(outcome: NightOutcome) -> dict[str, Any]:
     """Return the outcome for `--json`."""
+    from perfci.runs.verdicts.judge import as_json
+
     record = outcome.record
     return {
         "run": record.run_id,

@@ -14,9 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from perfci.errors import PerfciError
 
@@ -36,6 +33,10 @@ def print_json(value: Any) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
     """Print a table on a terminal, tab-separated lines in a pipe, and `empty` where there are no rows."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     rows = list(rows)
     console = Console()
     if not console.is_terminal:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perfci import config
+from perfci.cli.access import holder, lab_services, settings_for, state_folder
+from perfci.cli.options import Lab, RunId, complete_job, complete_run
 from perfci.cli.output import Json, errors_reported, print_json, print_table
-from perfci.cli.run import Lab, RunId, holder, settings_for
-from perfci.runs.jobs.model import load_job
-from perfci.runs.state.archive import find_run, read_document
-from perfci.runs.state.progress import Progress, Silent, Terminal
-from perfci.runs.state.state_folder import StateFolder
-from perfci.runs.studies.bump import Bump, bump
-from perfci.runs.studies.compare import Compared
-from perfci.runs.studies.pins import CONSTRAINTS, read_pins
-from perfci.runs.studies.run_diff import Moved, moves
-from perfci.runs.verdicts.lab_services import LabServices
+
+if TYPE_CHECKING:
+    from perfci.runs.state.progress import Progress
+    from perfci.runs.studies.bump import Bump
+    from perfci.runs.verdicts.lab_services import LabServices
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,18 +26,24 @@ app = typer.Typer(
 def show(
     run_id: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="What this run deployed. Left out: the pins of the project."),
+        typer.Argument(
+            metavar="[RUN]",
+            help="What this run deployed. Left out: the pins of the project.",
+            autocompletion=complete_run,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the exact version of every package, as it is pinned or as a run deployed it."""
+    from perfci.runs.state.archive import find_run, read_document
+    from perfci.runs.studies.pins import CONSTRAINTS, read_pins
+
     with errors_reported(as_json=as_json):
-        settings = config.load()
         if run_id is None:
-            file = settings.root_dir / CONSTRAINTS
+            file = settings_for().root_dir / CONSTRAINTS
             where, versions = {"file": str(file)}, read_pins(file.read_text(encoding="utf-8"))
         else:
-            document = read_document(find_run(StateFolder(settings.state_dir).archive, run_id))
+            document = read_document(find_run(state_folder().archive, run_id))
             where, versions = {"run": document["run_id"]}, document.get("versions", {})
         if as_json:
             print_json({**where, "pins": versions})
@@ -53,8 +55,11 @@ def show(
 @app.command()
 def diff(before: RunId, after: RunId, as_json: Json = False) -> None:
     """Say what moved between two runs: code under test, packages, and the rest of the environment."""
+    from perfci.runs.state.archive import find_run, read_document
+    from perfci.runs.studies.run_diff import Moved, moves
+
     with errors_reported(as_json=as_json):
-        archive = StateFolder(config.load().state_dir).archive
+        archive = state_folder().archive
         documents = [read_document(find_run(archive, one)) for one in (before, after)]
         found = moves(*documents)
         if as_json:
@@ -69,7 +74,12 @@ def move(  # noqa: PLR0917 - typer takes them by name
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a package that has a pin.")],
     version: Annotated[str, typer.Argument(metavar="VERSION", help="The exact version to move it to.")],
     job: Annotated[
-        str, typer.Option(metavar="JOB", help="Job that is measured with the old and the new pin.")
+        str,
+        typer.Option(
+            metavar="JOB",
+            help="Job that is measured with the old and the new pin.",
+            autocompletion=complete_job,
+        ),
     ] = "nightly",
     no_compare: Annotated[
         bool, typer.Option("--no-compare", help="Only check that the pins resolve, and move it.")
@@ -86,8 +96,10 @@ def move(  # noqa: PLR0917 - typer takes them by name
     Exit codes: 0 it was moved and nothing is slower, 1 it was moved and a scenario is slower or none could be
     measured, 2 it can't be moved so, 3 the lab can't do it now, 4 no answer from the package index.
     """
+    from perfci.runs.state.progress import Silent, Terminal
+
     with errors_reported(as_json=as_json):
-        controller = LabServices(settings_for(lab))
+        controller = lab_services(lab)
         if as_json:
             found = _moved(controller, name, version, None if no_compare else job, Silent())
             print_json(found.as_dict())
@@ -100,11 +112,16 @@ def move(  # noqa: PLR0917 - typer takes them by name
 
 
 def _moved(controller: LabServices, name: str, version: str, job: str | None, progress: Progress) -> Bump:
+    from perfci.runs.jobs.model import load_job
+    from perfci.runs.studies.bump import bump
+
     loaded = load_job(job, controller.settings.jobs_dir) if job is not None else None
     return bump(controller, name, version, loaded, holder=holder(), progress=progress)
 
 
 def _print(found: Bump) -> None:
+    from perfci.runs.studies.compare import Compared
+
     move, compared = found.move, found.compared
     if compared is not None:
         print_table(Compared.COLUMNS, compared.rows(), empty="No run counted, so nothing was compared.")

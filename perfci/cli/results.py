@@ -6,15 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from perfci import config
+from perfci.cli.access import lab_services, state_folder
+from perfci.cli.options import RunId
 from perfci.cli.output import Json, errors_reported, print_error, print_json
-from perfci.report.terminal import show_results
-from perfci.results.archive import read_archive
-from perfci.runs.state.archive import find_run
-from perfci.runs.verdicts.ingest import ingest as take_in
-from perfci.runs.verdicts.lab_services import LabServices
 
 if TYPE_CHECKING:
     from perfci.results.model import Measurement
@@ -24,17 +19,24 @@ app = typer.Typer(no_args_is_help=True, help="What runs measured, and where it i
 
 @app.command()
 def show(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or `last`.")] = "last",
+    run_id: RunId = "last",
     scenario: Annotated[str, typer.Option(help="Only scenarios whose name contains this.")] = "",
     as_json: Json = False,
 ) -> None:
     """Show what one run measured, from the archive: the median of each series."""
+    from perfci.results.archive import read_archive
+    from perfci.runs.state.archive import find_run
+
     with errors_reported(as_json=as_json):
-        results = read_archive(find_run(_controller().state.archive, run_id))
+        results = read_archive(find_run(state_folder().archive, run_id))
         found = [m for m in results.measurements if scenario.lower() in m.key.scenario.lower()]
         if as_json:
             print_json({"run": results.record.run_id, "series": [_as_dict(m) for m in found]})
         else:
+            from rich.console import Console
+
+            from perfci.report.terminal import show_results
+
             show_results(Console(), found)
 
 
@@ -44,8 +46,10 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Take archived runs of another controller into this one's archive and index."""
+    from perfci.runs.verdicts.ingest import ingest as take_in
+
     with errors_reported(as_json=as_json):
-        controller = _controller()
+        controller = lab_services()
         taken = [take_in(controller, folder) for folder in folders]
         if as_json:
             print_json([{"run": r.record.run_id, "series": len(r.measurements)} for r in taken])
@@ -60,7 +64,7 @@ def sync(as_json: Json = False) -> None:
     Runs that can't be read are told and tried again next time. Leaves with 4 if InfluxDB does not answer.
     """
     with errors_reported(as_json=as_json):
-        done = _controller().sync()
+        done = lab_services().sync()
         if as_json:
             print_json({"delivered": done.delivered, "unreadable": [e.as_dict() for e in done.unreadable]})
         else:
@@ -71,9 +75,9 @@ def sync(as_json: Json = False) -> None:
 
 @app.command()
 def rebuild(as_json: Json = False) -> None:
-    """Make the local index anew from the archive."""
+    """Make the local index again from the archive."""
     with errors_reported(as_json=as_json):
-        controller = _controller()
+        controller = lab_services()
         done = controller.local.rebuild(controller.state.archive)
         if as_json:
             print_json({"runs": done.runs, "unreadable": [e.as_dict() for e in done.unreadable]})
@@ -81,10 +85,6 @@ def rebuild(as_json: Json = False) -> None:
             typer.echo(f"{len(done.runs)} run(s) indexed.")
             for error in done.unreadable:
                 print_error(error, as_json=False)
-
-
-def _controller() -> LabServices:
-    return LabServices(config.load())
 
 
 def _as_dict(measurement: Measurement) -> dict[str, object]:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from perfci import config
+from perfci.cli.access import settings_for, state_folder
 from perfci.cli.output import Json, errors_reported, print_json
-from perfci.runs.ansible.embedded_influx import start_controller, stop_controller
-from perfci.runs.ansible.lab_playbooks import playbooks
-from perfci.runs.state.processes import processes_of, service_of
-from perfci.runs.state.state_folder import StateFolder
 
 app = typer.Typer(no_args_is_help=True, help="The embedded InfluxDB: keep it running between nights.")
 
@@ -17,9 +13,12 @@ app = typer.Typer(no_args_is_help=True, help="The embedded InfluxDB: keep it run
 @app.command()
 def start(as_json: Json = False) -> None:
     """Start the embedded InfluxDB, and leave it running: for Grafana, or to query it."""
+    from perfci.runs.ansible.embedded_influx import start_controller
+    from perfci.runs.ansible.lab_playbooks import playbooks
+
     with errors_reported(as_json=as_json):
-        settings = config.load()
-        start_controller(playbooks(settings), StateFolder(settings.state_dir))
+        settings = settings_for()
+        start_controller(playbooks(settings), state_folder())
         if as_json:
             print_json({"influxdb": settings.influx_address})
         else:
@@ -29,8 +28,11 @@ def start(as_json: Json = False) -> None:
 @app.command()
 def stop(as_json: Json = False) -> None:
     """Stop the embedded InfluxDB."""
+    from perfci.runs.ansible.embedded_influx import stop_controller
+    from perfci.runs.state.processes import processes_of, service_of
+
     with errors_reported(as_json=as_json):
-        state = StateFolder(config.load().state_dir)
+        state = state_folder()
         stop_controller(state)
         left = sorted({service_of(process) for process in processes_of(state.root)})
         if as_json:

@@ -7,19 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perfci import config
+from perfci.cli.access import holder, lab_services, settings_for
 from perfci.cli.output import Json, errors_reported, print_json
-from perfci.cli.run import holder
-from perfci.lab.sql import open_ledger
-from perfci.runs.ansible.doctor import examine
-from perfci.runs.ansible.lab_playbooks import prepare
-from perfci.runs.state import status as states
-from perfci.runs.state.archive import run_folders
-from perfci.runs.state.clean import clean as remove
-from perfci.runs.state.progress import Silent, Terminal
-from perfci.runs.state.state_folder import StateFolder
-from perfci.runs.studies.demo import Demo
-from perfci.runs.verdicts.lab_services import LabServices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +18,12 @@ _MIB = 2**20
 
 def status(as_json: Json = False) -> None:
     """Say what runs, who holds nodes, and what waits for delivery."""
+    from perfci.lab.sql import open_ledger
+    from perfci.runs.state import status as states
+    from perfci.runs.state.archive import run_folders
+
     with errors_reported(as_json=as_json):
-        controller = LabServices(config.load())
+        controller = lab_services()
         found: dict[str, Any] = {
             "state_dir": controller.state.root,
             "runs": [asdict(run) for run in states.runs(controller.state)],
@@ -52,8 +45,10 @@ def doctor(as_json: Json = False) -> None:
 
     Changes nothing. Leaves with 3 where something is missing.
     """
+    from perfci.runs.ansible.doctor import examine
+
     with errors_reported(as_json=as_json):
-        findings = examine(config.load())
+        findings = examine(settings_for())
         if as_json:
             print_json([asdict(finding) for finding in findings])
         for finding in () if as_json else findings:
@@ -66,8 +61,11 @@ def setup(
     as_json: Json = False,
 ) -> None:
     """Check this machine, install Debian's packages and the OpenStack code; `perfci run` does it too."""
+    from perfci.runs.ansible.lab_playbooks import prepare
+    from perfci.runs.state.progress import Silent, Terminal
+
     with errors_reported(as_json=as_json):
-        settings = config.load()
+        settings = settings_for()
         if as_json:
             prepare(settings, Silent(), tests=tests)
             print_json({"done": "setup"})
@@ -81,8 +79,11 @@ def demo(as_json: Json = False) -> None:
 
     Runs the job `demo` in three phases and checks what was said. Leaves with 1 where it was not that.
     """
+    from perfci.runs.state.progress import Silent, Terminal
+    from perfci.runs.studies.demo import Demo
+
     with errors_reported(as_json=as_json):
-        settings = config.load()
+        settings = settings_for()
         if as_json:
             shown = Demo(settings, holder(), Silent()).run()
             print_json(shown.as_dict())
@@ -98,8 +99,11 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, as_json: Json = False
 ) -> None:
     """Stop everything of this lab and remove its state folder, the archive with it."""
+    from perfci.runs.state.clean import clean as remove
+    from perfci.runs.state.state_folder import StateFolder
+
     with errors_reported(as_json=as_json):
-        settings = config.load()
+        settings = settings_for()
         state = StateFolder(settings.state_dir)
         if not yes and not as_json:
             typer.confirm(f"Remove {state.root} with all archived runs?", abort=True)

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from perfci import config
+from perfci.cli.access import settings_for
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 from perfci.errors import UsageError
-from perfci.lab.virtual import lab
 from perfci.lab.virtual.plan import Firmware, MachineKind, Plan
 
 app = typer.Typer(no_args_is_help=True, help="A virtual lab: simulated machines behind simulated BMCs.")
@@ -55,8 +54,10 @@ def up(
     What a killed lab has left is removed first. A lab that is up as it is wanted stays as it is.
     Writes inventory/virtual/hosts.yml. Needs root.
     """
+    from perfci.lab.virtual import lab
+
     with errors_reported(as_json=as_json):
-        settings = config.load()
+        settings = settings_for()
         plan = Plan(
             project=settings.root_dir,
             state_dir=settings.state_dir,
@@ -77,8 +78,10 @@ def up(
 @app.command()
 def down(as_json: Json = False) -> None:
     """Remove the virtual lab: every process, network, file and the inventory. Needs root."""
+    from perfci.lab.virtual import lab
+
     with errors_reported(as_json=as_json):
-        settings = config.load()
+        settings = settings_for()
         removed = lab.down(settings.state_dir, settings.root_dir)
         if as_json:
             print_json({"removed": removed.as_dict()})
@@ -91,8 +94,10 @@ def down(as_json: Json = False) -> None:
 @app.command()
 def status(as_json: Json = False) -> None:
     """Show the nodes of the virtual lab, and what each does now. Needs root."""
+    from perfci.lab.virtual import lab
+
     with errors_reported(as_json=as_json):
-        now = lab.status(config.load().state_dir)
+        now = lab.status(settings_for().state_dir)
         if as_json:
             print_json(now)
         else:
@@ -120,10 +125,12 @@ def fault(
 
     reboot_loop, pxe_nak (DHCP does not know it), disk_full, dies_in_deploy.
     """
+    from perfci.lab.virtual import lab
+
     with errors_reported(as_json=as_json):
         if bool(words) == clear:
             raise FaultUnclear
-        state_dir = config.load().state_dir
+        state_dir = settings_for().state_dir
         now = lab.set_faults(state_dir, node, words) if words else lab.clear_faults(state_dir, node)
         _show(now, as_json=as_json)
 
@@ -131,8 +138,10 @@ def fault(
 @app.command()
 def outlet(node: Node, as_json: Json = False) -> None:
     """Cut a node's mains and give them back, as an outlet of a PDU does. Needs root."""
+    from perfci.lab.virtual import lab
+
     with errors_reported(as_json=as_json):
-        _show(lab.cycle_outlet(config.load().state_dir, node), as_json=as_json)
+        _show(lab.cycle_outlet(settings_for().state_dir, node), as_json=as_json)
 
 
 def _network(text: str) -> IPv4Network:

@@ -11,7 +11,7 @@ from perfci.alerts.errors import AlertsUnreadable
 from perfci.alerts.lifecycle import accept, process
 from perfci.alerts.model import AlertState, JudgedRun
 from perfci.alerts.repository import AlertFile, AlertMemory
-from perfci.analysis.sequential_test import Decision
+from perfci.analysis.decision import Decision
 from perfci.analysis.types import Basis, Confirmation
 
 

@@ -21,7 +21,7 @@ from perfci.alerts.mail_sections import link, recipients
 from perfci.alerts.model import AlertState, JudgedRun, MovedSeries, NotificationKind, RunFailure, interest
 from perfci.alerts.outbox import Outbox, on_the_wire
 from perfci.alerts.settings import MailSettings
-from perfci.analysis.sequential_test import Decision
+from perfci.analysis.decision import Decision
 from perfci.analysis.types import Basis, Confirmation, Outcome
 from perfci.errors import FailureClass
 from perfci.results.model import Metric

@@ -7,8 +7,9 @@ import random
 import pytest
 
 from perfci.analysis.ab_test import LEAST, Versus, finding, wishes
+from perfci.analysis.decision import Decision
 from perfci.analysis.run_order import next_deployment
-from perfci.analysis.sequential_test import ConfirmSettings, Decision, Side
+from perfci.analysis.sequential_test import ConfirmSettings, Side
 from perfci.analysis.settings import AnalysisSettings
 from perfci.results.model import TOTAL, Metric, SeriesKey
 

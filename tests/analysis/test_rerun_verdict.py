@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import series
 
+from perfci.analysis.decision import Decision
 from perfci.analysis.rerun_verdict import (
     CLAIMED_ODDS,
     ask,
@@ -21,7 +22,7 @@ from perfci.analysis.rerun_verdict import (
     worthwhile,
 )
 from perfci.analysis.run_order import next_deployment
-from perfci.analysis.sequential_test import STEPS, ConfirmSettings, Decision, Side, read, within_sizes
+from perfci.analysis.sequential_test import STEPS, ConfirmSettings, Side, read, within_sizes
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.types import Basis, ChangeKind, Confirmation, Judgement, Outcome
 from perfci.analysis.verdict import judge

@@ -8,9 +8,10 @@ import archives
 import pytest
 from typer.testing import CliRunner
 
-from perfci.analysis.sequential_test import Decision
+from perfci.analysis.decision import Decision
 from perfci.analysis.types import Basis, Confirmation
-from perfci.cli.run import _filled, app
+from perfci.cli.run import app
+from perfci.cli.run_text import filled
 from perfci.results.archive import read_archive
 from perfci.results.density import Curve, Point
 from perfci.runs.state.state_folder import StateFolder
@@ -78,7 +79,7 @@ def test_a_fill_is_told_point_by_point():
     seconds = {"boot": (1.0, 1.2, 9.0), "authenticate": (0.1,)}
     known = Point(100, 2, 0, 1000.0, seconds, 0.5, {"nova-api": 0.5, "mariadb": 0.25})
     unknown = Point(150, 3, 1, 1060.0, {}, 0.4)
-    lines = list(_filled(Curve("Density.fill_with_servers", (known, unknown), "memory", "4 % are left")))
+    lines = list(filled(Curve("Density.fill_with_servers", (known, unknown), "memory", "4 % are left")))
     assert lines == [
         "fill         ended at the limit memory: 4 % are left",
         "               100\u00a0servers: a boot 1.20\u00a0s, 0.750\u00a0s of CPU for each",

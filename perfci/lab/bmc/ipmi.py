@@ -136,7 +136,7 @@ class IpmiBmc:
     async def _decode(self, what: str) -> tuple[Any, ...]:
         """Let pyghmi's decoders, which ask synchronously, work in a thread over this session."""
         # To load them would double the time in which perfci starts, and hardly any command needs them.
-        from perfci.lab.bmc import decoding  # noqa: PLC0415
+        from perfci.lab.bmc import decoding
 
         asker = decoding.Synchronous(self._session, asyncio.get_running_loop())
         try:

@@ -9,16 +9,10 @@ from __future__ import annotations
 import gzip
 import re
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import requests
-import urllib3
-from influxdb_client.client.influxdb_client import InfluxDBClient
-from influxdb_client.client.write_api import SYNCHRONOUS
-from influxdb_client.domain.write_precision import WritePrecision
-from influxdb_client.rest import ApiException
 
 from perfci.results.errors import (
     InfluxDatabaseMissing,
@@ -31,6 +25,8 @@ from perfci.results.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    import requests
 
     from perfci.errors import ServiceError
 
@@ -128,7 +124,7 @@ class InfluxServer:
         """Return the server's version, from `/ping`; (2,) for servers that do not tell theirs."""
         if self._version is None:
             response = self._request("GET", "/ping")
-            if response.status_code >= requests.codes.server_error:
+            if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise self._refusal(response.status_code, response.text)
             found = re.match(r"v?(\d+)\.(\d+)", response.headers.get("X-Influxdb-Version", ""))
             self._version = (int(found[1]), int(found[2])) if found else (2,)
@@ -151,6 +147,12 @@ class InfluxServer:
         self._check(response)
 
     def _write_v2(self, batch: Sequence[str]) -> None:
+        import urllib3
+        from influxdb_client.client.influxdb_client import InfluxDBClient
+        from influxdb_client.client.write_api import SYNCHRONOUS
+        from influxdb_client.domain.write_precision import WritePrecision
+        from influxdb_client.rest import ApiException
+
         settings = self.settings
         with (
             InfluxDBClient(
@@ -194,6 +196,8 @@ class InfluxServer:
         return answer
 
     def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        import requests
+
         settings = self.settings
         with requests.Session() as session:
             session.trust_env = False  # no .netrc: credentials are those of the settings
@@ -214,7 +218,7 @@ class InfluxServer:
 
     def _check(self, response: requests.Response) -> None:
         # A redirection is refused too: the credentials are meant for this address only.
-        if response.status_code >= requests.codes.multiple_choices:
+        if response.status_code >= HTTPStatus.MULTIPLE_CHOICES:
             raise self._refusal(response.status_code, response.text)
 
     def _refusal(self, status: int, body: str) -> ServiceError:
@@ -222,9 +226,9 @@ class InfluxServer:
         reason = " ".join(body.split())[:_REASON_CHARACTERS] or "it did not say why"
         if _MISSING.search(reason):
             return InfluxDatabaseMissing(url=self.url, database=self.settings.database, reason=reason)
-        if status in (requests.codes.unauthorized, requests.codes.forbidden):
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             return InfluxUnauthorised(url=self.url, status=status, reason=reason)
-        if status >= requests.codes.server_error:
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return InfluxFailing(url=self.url, status=status, reason=reason)
         return InfluxRefused(url=self.url, status=status, reason=reason)
 

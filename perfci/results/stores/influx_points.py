@@ -14,8 +14,6 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import TYPE_CHECKING
 
-from influxdb_client.client.write.point import Point
-
 from perfci.results.model import Metric
 from perfci.results.record import record_to_dict
 
@@ -127,6 +125,8 @@ def _tags(record: RunRecord, measurement: Measurement) -> dict[str, str]:
 
 
 def _line(name: str, tags: Mapping[str, str], fields: Mapping[str, object], nanoseconds: int) -> str:
+    from influxdb_client.client.write.point import Point
+
     encoded = {tag: encode_name(value) for tag, value in tags.items()}
     point = {"measurement": name, "tags": encoded, "fields": fields, "time": nanoseconds}
     return str(Point.from_dict(point).to_line_protocol())

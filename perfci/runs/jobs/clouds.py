@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from perfci.errors import UsageError
 
 if TYPE_CHECKING:
     from perfci.config import Settings
     from perfci.runs.jobs.model import Job
+
+Kind = Literal["embedded", "multinode", "devstack"]
+"""How a cloud is deployed."""
 
 
 class MachinesNeeded(UsageError):

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from perfci.errors import UsageError
+from perfci.runs.jobs.clouds import Kind  # noqa: TC001 - pydantic reads annotations
 from perfci.runs.jobs.node_roles import possible_compute_nodes, usual_compute_nodes
 from perfci.runs.jobs.procedures import DbMigration, KnownChange  # noqa: TC001 - pydantic reads annotations
 from perfci.runs.jobs.procedures import Name as ProcedureName  # noqa: TC001
@@ -45,7 +46,6 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=NAME_LEN
 Count = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 Seconds = Annotated[int, Field(strict=True, ge=1, le=86_400)]
 Variable = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
-Kind = Literal["embedded", "multinode", "devstack"]
 Service = Literal["keystone", "placement", "glance", "nova", "neutron"]
 Virt = Literal["fake", "libvirt"]
 SERVICES: tuple[Service, ...] = ("keystone", "placement", "glance", "nova", "neutron")

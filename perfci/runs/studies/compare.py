@@ -12,8 +12,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from perfci.analysis.ab_test import Finding, Versus, finding, wishes
+from perfci.analysis.decision import Decision
 from perfci.analysis.run_order import next_deployment
-from perfci.analysis.sequential_test import ConfirmSettings, Decision, Side
+from perfci.analysis.sequential_test import ConfirmSettings, Side
 from perfci.results.archive import read_archive
 from perfci.results.model import CALIBRATE, COMPARE, FINISHED, TOTAL, Metric, SeriesKey
 from perfci.runs.night.assemble import night

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from perfci.alerts.lifecycle import accepted_changes
+from perfci.analysis.decision import Decision
 from perfci.analysis.rerun_verdict import confirmed
-from perfci.analysis.sequential_test import Decision
 from perfci.analysis.types import Judgement, Outcome, RunPoint, SeriesHistory
 from perfci.results.archive import CANARIES
 from perfci.results.canaries import read_canaries

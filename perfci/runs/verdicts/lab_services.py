@@ -6,19 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import yaml
-
 from perfci.alerts.outbox import Outbox
 from perfci.alerts.repository import AlertFile
 from perfci.analysis.settings import AnalysisSettings
 from perfci.results.deliveries import DeliveryLedger
-from perfci.results.stores.influx import InfluxStore
-from perfci.results.stores.influx_http import InfluxSettings
-from perfci.results.stores.local import LocalStore
-from perfci.results.sync import Synced, pending, sync
-from perfci.runs.ansible.embedded_influx import controller_runs, start_controller, stop_controller
-from perfci.runs.ansible.lab_playbooks import playbooks
-from perfci.runs.jobs.model import Job
 from perfci.runs.state.state_folder import StateFolder
 
 if TYPE_CHECKING:
@@ -26,6 +17,10 @@ if TYPE_CHECKING:
 
     from perfci.config import Settings
     from perfci.results.model import RunRecord
+    from perfci.results.stores.influx import InfluxStore
+    from perfci.results.stores.local import LocalStore
+    from perfci.results.sync import Synced
+    from perfci.runs.jobs.model import Job
 
 
 @dataclass(frozen=True)
@@ -42,6 +37,8 @@ class LabServices:
     @cached_property
     def local(self) -> LocalStore:
         """The index of the archive that all analysis reads."""
+        from perfci.results.stores.local import LocalStore
+
         return LocalStore(self.state.index)
 
     @cached_property
@@ -57,6 +54,9 @@ class LabServices:
     @cached_property
     def influx(self) -> InfluxStore:
         """The InfluxDB that dashboards read. Raises SecretUnreadable and InfluxSettingsInvalid."""
+        from perfci.results.stores.influx import InfluxStore
+        from perfci.results.stores.influx_http import InfluxSettings
+
         influx = self.settings.influx
         return InfluxStore(
             InfluxSettings(
@@ -73,6 +73,10 @@ class LabServices:
 
     def job(self, run_id: str) -> Job | None:
         """Return the job that a run ran; None where the archive has none that can be read."""
+        import yaml
+
+        from perfci.runs.jobs.model import Job
+
         try:
             return Job.model_validate(yaml.safe_load((self.state.archive / run_id / "job.yml").read_text()))
         except (OSError, ValueError, yaml.YAMLError):
@@ -94,6 +98,10 @@ class LabServices:
 
         Raises EmbeddedInfluxDown, or what the store raises; what was delivered before stays delivered.
         """
+        from perfci.results.sync import sync
+        from perfci.runs.ansible.embedded_influx import controller_runs, start_controller, stop_controller
+        from perfci.runs.ansible.lab_playbooks import playbooks
+
         started = False
         if self.settings.influx.url is None and not controller_runs(self.state):
             start_controller(playbooks(self.settings), self.state, on_step)
@@ -106,4 +114,6 @@ class LabServices:
 
     def pending(self) -> tuple[str, ...]:
         """Return the ids of archived runs that InfluxDB does not have yet."""
+        from perfci.results.sync import pending
+
         return pending(self.state.archive, self.influx, DeliveryLedger(self.state.delivered))

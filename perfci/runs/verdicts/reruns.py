@@ -18,9 +18,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from perfci.alerts.attribution import revision_changes
+from perfci.analysis.decision import Decision
 from perfci.analysis.rerun_verdict import decided, measured, reordered, told, wish
 from perfci.analysis.run_order import next_deployment
-from perfci.analysis.sequential_test import ConfirmSettings, Decision, Side, read
+from perfci.analysis.sequential_test import ConfirmSettings, Side, read
 from perfci.analysis.types import Basis, Confirmation
 from perfci.errors import FailureClass, PerfciError
 from perfci.results.archive import RUN, TASKS, read_archive

@@ -14,12 +14,13 @@ import numpy as np
 
 from perfci.alerts.lifecycle import process
 from perfci.alerts.model import AlertState, JudgedRun, NotificationKind
+from perfci.analysis.decision import Decision
 from perfci.analysis.level_track import rule_of
 from perfci.analysis.noise import Noise
 from perfci.analysis.rerun_verdict import Question, above_floor, ask, is_steady
 from perfci.analysis.robust import run_location
 from perfci.analysis.screen import LEAST, SHORT, Screen
-from perfci.analysis.sequential_test import Decision, Trial, TrialReading
+from perfci.analysis.sequential_test import Trial, TrialReading
 from perfci.analysis.types import Basis, Confirmation, Judgement, Outcome, SeriesHistory
 from perfci.results.model import FINISHED, Metric
 

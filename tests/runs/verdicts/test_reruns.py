@@ -17,8 +17,9 @@ import reruns
 
 from perfci import config
 from perfci.alerts.model import NotificationKind
+from perfci.analysis.decision import Decision
 from perfci.analysis.run_order import LONGEST
-from perfci.analysis.sequential_test import Decision, Side
+from perfci.analysis.sequential_test import Side
 from perfci.analysis.types import Basis, Outcome
 from perfci.results.archive import read_archive
 from perfci.results.model import Metric, Purpose, Validity

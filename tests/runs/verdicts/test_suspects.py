@@ -10,7 +10,8 @@ import pytest
 import series
 
 from perfci.alerts.model import AlertState
-from perfci.analysis.sequential_test import STEPS, ConfirmSettings, Decision
+from perfci.analysis.decision import Decision
+from perfci.analysis.sequential_test import STEPS, ConfirmSettings
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.types import Basis, Confirmation, Outcome, SeriesHistory
 from perfci.analysis.verdict import judge

@@ -1,0 +1,94 @@
+"""One archived run as `perfci run show` prints it: a word and what belongs to it, a line each."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from perfci import wording
+from perfci.results.density import BOOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from perfci.report.model import RunReport
+    from perfci.results.density import Curve
+    from perfci.results.leftovers import Swept
+    from perfci.runs.studies.environment_diff import Difference
+    from perfci.runs.verdicts.confirmation_store import Answer
+
+
+def run_lines(
+    document: dict[str, Any],
+    folder: Path,
+    answers: Iterable[Answer],
+    differences: Sequence[Difference],
+    report: RunReport,
+) -> Iterator[str]:
+    """Describe a run: its run.json, what re-runs said, how it differs from another, what it measured."""
+    yield from described(document, folder)
+    yield from map(confirmed, answers)
+    yield from map(differs, differences)
+    for curve in report.curves:
+        yield from filled(curve)
+    for one in report.rates:
+        yield f"data plane   {one.path}: {wording.rate(one.megabits_per_second)} Mbit/s"
+    yield from left(report.swept)
+
+
+def confirmed(answer: Answer) -> str:
+    return f"confirm      {answer.confirmation.decision}: {answer.key.label}: {answer.confirmation.reason}"
+
+
+def filled(curve: Curve) -> Iterator[str]:
+    yield f"fill         ended at the limit {curve.reason}: {curve.text}"
+    for point in curve.points:
+        boots = point.seconds.get(BOOT, ())
+        boot = wording.seconds(median(boots)) if boots else wording.MISSING
+        cpu = wording.seconds(sum(point.cpu_seconds.values()) or None)
+        servers = wording.counted(point.servers, "server")
+        yield f"             {servers:>13}: a boot {boot}, {cpu} of CPU for each"
+
+
+def left(swept: Iterable[Swept]) -> Iterator[str]:
+    for one in swept:
+        if one.error:
+            yield f"left         {one.slug}: unknown: {one.error}"
+        elif one.found:
+            things = ", ".join(wording.counted(count, kind) for kind, count in one.kinds.items())
+            yield f"left         {one.slug}: {things}"
+            yield from (f"             not removed: {thing.error}" for thing in one.kept)
+
+
+def differs(difference: Difference) -> str:
+    return f"differs      {difference.place}: {difference.before or '-'} -> {difference.after or '-'}"
+
+
+def described(document: dict[str, Any], folder: Path) -> list[str]:
+    lines = [
+        f"run          {document['run_id']}",
+        f"job          {document['job']} on {document['lab']} ({', '.join(document.get('nodes', []))})",
+        *([f"re-run for   {document['confirms']}"] if "confirms" in document else []),
+        f"status       {document['status']}",
+        f"started      {document['started_at']}",
+        f"environment  {document['environment']['digest']}",
+        f"code         {document['code']['digest']}",
+    ]
+    for service in document["code"]["services"]:
+        changes = f" + {', '.join(service['changes'])}" if service["changes"] else ""
+        lines.append(f"             {service['service']} {service['version']} ({service['source']}){changes}")
+    lines += [
+        f"stage        {stage['name']:<10} {stage['seconds']:7.1f} s{'' if stage['ok'] else '  failed'}"
+        for stage in document.get("stages", [])
+    ]
+    lines += [f"mirror       {line}" for line in document.get("mirrors", [])]
+    lines += [f"lab          not fit: {reason}" for reason in document["validity"]["reasons"]]
+    lines += [f"cleaning up  {error}" for error in document.get("cleanup_errors", [])]
+    if failure := document.get("failure"):
+        lines += [
+            f"failure      {failure['stage']} ({failure['class']}): {failure['message']}",
+            failure["help"],
+        ]
+        lines += [f"  {line}" for line in failure["excerpt"].splitlines()]
+    return [*lines, f"folder       {folder}"]
