@@ -27,6 +27,19 @@ if TYPE_CHECKING:
 
 FILE_NAME = "perfci.toml"
 PREFIX = "PERFCI_"
+NO_SETTINGS = frozenset(
+    {
+        "PERFCI_CONFIG",
+        # Marks on the processes that perfci starts, which they hand on.
+        "PERFCI_RUN",
+        "PERFCI_SERVICE",
+        # Of the tests and benchmarks.
+        "PERFCI_DETECTOR_HARNESS",
+        "PERFCI_TESTS_COMPLETE",
+        "PERFCI_WRITE_HELP",
+    }
+)
+"""Variables that begin as settings do and are none."""
 MASK = "********"
 _INFLUX_OFFSET = 86
 """Where the embedded lab's own InfluxDB listens, above `port_base`."""
@@ -297,8 +310,10 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     file = path or _named(environ) or _present(Path.cwd() / FILE_NAME, root / FILE_NAME)
     text = _read(file) if file else ""
     written = _parsed(text, file) if file else {}
-    given = _from_environment(environ)
-    wrong = [*_secrets_in_file(written), *_unknown_variables(environ), *_renamed(written)]
+    unknown = list(_unknown_variables(environ))
+    unusable = {str(fault.path[0]) for fault in unknown}
+    given = _from_environment({name: value for name, value in environ.items() if name not in unusable})
+    wrong = [*_secrets_in_file(written), *unknown, *_renamed(written)]
     if file:
         _absolute(written, file.absolute().parent)
     _absolute(given, Path.cwd())
@@ -358,15 +373,19 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> Iterator[Fault]:
-    """Find variables of a section that does not exist, which pydantic-settings passes over."""
+    """Find variables of settings or sections that do not exist, which pydantic-settings passes over."""
+    sections = [key.upper() for key, info in Settings.model_fields.items() if _is_section(info.annotation)]
+    settings = [f"{PREFIX}{key.upper()}" for key in Settings.model_fields if key.upper() not in sections]
     for name in sorted(environ):
-        section, nested, _ = name.removeprefix(PREFIX).partition("__")
-        if name.startswith(PREFIX) and nested and section.lower() not in Settings.model_fields:
-            known = [
-                key.upper() for key, info in Settings.model_fields.items() if _is_section(info.annotation)
-            ]
-            advice = _RENAMED.get(section.lower()) or nearest(section, known)
+        if not name.upper().startswith(PREFIX) or name in NO_SETTINGS:
+            continue
+        section, nested, _ = name[len(PREFIX) :].partition("__")
+        if nested and section.upper() not in sections:
+            advice = _RENAMED.get(section.lower()) or nearest(section, sections)
             yield Fault((name,), f"unknown section {section}; {advice}")
+        elif not nested and name.upper() not in settings:
+            known = [*settings, *NO_SETTINGS, *(f"{PREFIX}{key}__" for key in sections)]
+            yield Fault((name,), f"unknown setting; {nearest(name, known)}")
 
 
 def _renamed(written: dict[str, Any]) -> Iterator[Fault]:

@@ -114,6 +114,35 @@ def test_a_variable_of_an_unknown_section_is_a_mistake() -> None:
         load(environ={"PERFCI_INFLX__URL": "http://x"})
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("PERFCI_STATEDIR", "did you mean 'PERFCI_STATE_DIR'?"),
+        ("PERFCI_CONFG", "did you mean 'PERFCI_CONFIG'?"),
+        ("PERFCI_PORTBASE", "did you mean 'PERFCI_PORT_BASE'?"),
+        ("PERFCI_MAIL", "did you mean 'PERFCI_MAIL__'?"),
+        ("PERFCI_LABB", "did you mean 'PERFCI_LAB'?"),
+        ("PERFCI_ZZZZZZZZ", "known: PERFCI_CONFIG"),
+    ],
+)
+def test_a_variable_of_an_unknown_setting_is_a_mistake(name: str, advice: str) -> None:
+    with pytest.raises(SettingsInvalid) as caught:
+        load(environ={name: "/elsewhere"})
+    assert f"environment: {name}: unknown setting; {advice}" in str(caught.value)
+
+
+def test_a_variable_in_small_letters_is_checked_too() -> None:
+    assert load(environ={"PERFCI_lab": "rack"}).lab == "rack"
+    with pytest.raises(SettingsInvalid, match="PERFCI_statedir"):
+        load(environ={"PERFCI_statedir": "x"})
+
+
+def test_a_top_level_key_of_the_file_that_is_unknown_is_a_mistake(tmp_path: Path) -> None:
+    file = write(tmp_path, 'statedir = "x"\n')
+    with pytest.raises(SettingsInvalid, match="statedir: unknown key; did you mean 'state_dir'"):
+        load(file, environ={})
+
+
 def test_a_list_that_is_not_json_is_told() -> None:
     with pytest.raises(SettingsInvalid, match="mail"):
         load(environ={"PERFCI_MAIL__TO": "x@example.org"})
