@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from bmc_addresses import PASSWORD, USERNAME, addresses
 
 from perfci.lab.bmc.base import BootDevice, BootOrder, PowerOrder, Target
-from perfci.lab.bmc.fleet import DEADLINE_SECONDS, FleetLimits
+from perfci.lab.bmc.fleet import DEADLINE_SECONDS
 from perfci.lab.bmc.operations import Order
 from perfci.lab.bmc.orders import Means, give
 
@@ -50,7 +50,7 @@ async def switch(count: int) -> dict[str, Any]:
     targets = [Target(address, address, USERNAME, PASSWORD) for address in addresses(count)]
     order = Order(PowerOrder.CYCLE, BootOrder(BootDevice.NETWORK))
     begun = time.perf_counter()
-    results = await give(targets, order, Means(FleetLimits()))
+    results = await give(targets, order, Means())
     seconds = time.perf_counter() - begun
     errors = [type(result.error).__name__ for result in results if not result.ok]
     return {"seconds": seconds, "errors": {name: errors.count(name) for name in sorted(set(errors))}}

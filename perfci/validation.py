@@ -27,6 +27,13 @@ _TYPE_NAMES = {
     "array": "a list",
     "null": "nothing",
 }
+_KINDS: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    list: "a list",
+    dict: "a mapping",
+}
 SHOWN_CHARACTERS = 60
 MAIL_ADDRESS = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+"
 """Addresses that every mail server can carry."""
@@ -63,6 +70,18 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean {near[0]!r}?"
     return f"known: {', '.join(names)}" if names else "nothing is known here"
+
+
+def quote_it(value: object) -> str:
+    """Return why a value that is no text can't be used as one: what was written is lost (`000000` became 0).
+
+    The value itself is not repeated: it may be part of a secret.
+    """
+    kind = _KINDS.get(type(value), type(value).__name__)
+    return (
+        f"quote it: without quotes it is read as {kind}, and what was written is changed "
+        """(YAML: "0123"; INI: '"0123"')"""
+    )
 
 
 def faults(error: ValidationError, model: type[BaseModel]) -> list[Fault]:

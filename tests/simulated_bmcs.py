@@ -31,19 +31,29 @@ class Simulated:
 
 @asynccontextmanager
 async def simulated(
-    node: str = "node-1", *, limits: SessionLimits = QUICK, console: object = None, **faults: object
+    node: str = "node-1",
+    *,
+    limits: SessionLimits = QUICK,
+    console: object = None,
+    power_seconds: float = 0.1,
+    username: str = USERNAME,
+    **faults: object,
 ) -> AsyncIterator[Simulated]:
-    """Start one BMC on a free port; it is gone when the context ends."""
+    """Start one BMC on a free port; it is gone when the context ends.
+
+    Its machine is given `power_seconds` to switch, which it does at once unless a fault makes it slow.
+    """
     boot = BootFlags()
     machine = NullMachine(boot.next_boot)
-    credentials = {USERNAME: PASSWORD.encode()}
+    credentials = {username: PASSWORD.encode()}
     bmc = VirtualBmc(
         node, credentials, machine, boot=boot, faults=Faults(**faults), limits=limits, console=console
     )
     await bmc.listen("127.0.0.1", 0)
     address, port = bmc.address[:2]
     try:
-        yield Simulated(bmc, machine, boot, Target(node, address, USERNAME, PASSWORD, port=port))
+        target = Target(node, address, username, PASSWORD, port=port, power_seconds=power_seconds)
+        yield Simulated(bmc, machine, boot, target)
     finally:
         await bmc.close()
 

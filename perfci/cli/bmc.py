@@ -48,13 +48,25 @@ Recover = Annotated[
     bool,
     typer.Option(
         "--recover",
-        help="Bring sick BMCs back: close stale sessions, restart the BMC, switch its outlet; what nothing "
-        "helps goes into quarantine.",
+        help="Bring sick BMCs back: wait for a free session, restart the BMC, and for off and cycle cut the "
+        "mains. A node that nothing helps goes into quarantine.",
     ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Also nodes that somebody else holds.")]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Also nodes that somebody else holds; and with --recover, cut the mains for any order.",
+    ),
+]
 Deadline = Annotated[
-    float | None, typer.Option("--deadline", min=1, metavar="SECONDS", help="For each node and attempt.")
+    float | None,
+    typer.Option(
+        "--deadline",
+        min=1,
+        metavar="SECONDS",
+        help="For each node and attempt. Left out: 60 s, and each node's bmc_power_seconds for each switch.",
+    ),
 ]
 Concurrency = Annotated[int, typer.Option("--concurrency", min=1, help="How many BMCs at once.")]
 
@@ -82,12 +94,14 @@ def power(
 ) -> None:
     """Switch nodes on or off, and see that it happened.
 
-    A node that is so already is left alone. Leaves with 3 if it could not be done for every node, or if
-    somebody else holds one.
+    A node that is already as ordered is left alone. `status` never switches anything. Exit code 3: not every
+    node is as ordered, or somebody else holds one.
     """
     wanted = Order() if order is Switch.STATUS else Order(power=PowerOrder(order.value))
-    chosen = _Chosen(nodes or [], everything, "power", force=force or order is Switch.STATUS)
-    _give(wanted, chosen, recover=recover, deadline=deadline, concurrency=concurrency, as_json=as_json)
+    only_looks = order is Switch.STATUS
+    chosen = _Chosen(nodes or [], everything, "power", force=force or only_looks)
+    means = Means(deadline, None, concurrency, recover=recover, force=force and not only_looks)
+    _give(wanted, chosen, means, as_json=as_json)
 
 
 def boot(
@@ -107,11 +121,12 @@ def boot(
 ) -> None:
     """Set from where nodes boot, and read it back.
 
-    Leaves with 3 if it could not be done for every node, or if somebody else holds one.
+    Exit code 3: not every node boots as ordered, or somebody else holds one.
     """
     wanted = Order(boot=BootOrder(device, persistent=persistent, uefi=uefi))
     chosen = _Chosen(nodes or [], everything, "boot", force=force)
-    _give(wanted, chosen, recover=recover, deadline=deadline, concurrency=concurrency, as_json=as_json)
+    means = Means(deadline, None, concurrency, recover=recover, force=force)
+    _give(wanted, chosen, means, as_json=as_json)
 
 
 def identify(
@@ -229,18 +244,15 @@ def _is_mine(reservation: Reservation) -> bool:
     return reservation.holder == getpass.getuser() and reservation.owner is None
 
 
-def _give(
-    order: Order, chosen: _Chosen, *, recover: bool, deadline: float | None, concurrency: int, as_json: bool
-) -> None:
+def _give(order: Order, chosen: _Chosen, means: Means, *, as_json: bool) -> None:
     with errors_reported(as_json=as_json):
         targets = chosen.targets()
-        limits = FleetLimits(deadline_seconds=deadline or order.deadline_seconds, concurrency=concurrency)
         with _watched(chosen.command, len(targets), quiet=as_json) as watch:
             results = run(
                 give(
                     targets,
                     order,
-                    Means(limits, recover=recover),
+                    means,
                     tell=lambda result: watch.done(ok=result.ok),
                     tell_step=watch.step,
                 )
@@ -250,6 +262,7 @@ def _give(
             print_json({"nodes": {result.node: result.as_dict() for result in results}})
         else:
             print_table(("node", "power", "boot", "seconds", "result"), map(_row, results), empty="no nodes")
+            _say_what_was_not_done(results)
     raise typer.Exit(0 if all(result.ok for result in results) else 3)
 
 
@@ -260,6 +273,16 @@ def _record(results: Sequence[Result]) -> None:
         write_down(results, open_health(settings), lambda: open_ledger(settings))
     except PerfciError as error:
         sys.stderr.write(f"not counted: {error}\n")
+
+
+def _say_what_was_not_done(results: Sequence[Result]) -> None:
+    """Name the nodes whose mains were left alone, and the order that would have cut them."""
+    if left := [result.node for result in results if result.outlet_withheld]:
+        nodes = " ".join(left)
+        sys.stderr.write(
+            f"the mains of {nodes} were left alone, since that switches a machine off; "
+            f"`perfci lab power cycle {nodes} --recover` cuts them if nothing else helps\n"
+        )
 
 
 def _row(result: Result) -> tuple[str, ...]:

@@ -118,8 +118,9 @@ def fault(
     Of the BMC, from the next packet on:
 
     hang, half_hung, sessions_full, stale_sessions=N, ok_without_effect, wrong_credentials, power_on_never,
-    drop=SHARE (of the packets, 0 to 1), delay_seconds=S; recovers_by=warm|cold|power|none says which reset
-    ends the sicknesses of its firmware.
+    drop=SHARE (of the packets, 0 to 1), delay_seconds=S, privilege=2|3|4 (the user is user, operator or
+    administrator), switch_seconds=S (the machine switches so late); recovers_by=warm|cold|power|none says
+    which reset ends the sicknesses of its firmware.
 
     Of the machine, from its next POST on:
 

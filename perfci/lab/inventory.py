@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError
 
 from perfci.config import Port, SecretUnreadable
-from perfci.lab.bmc.base import DEFAULT_CIPHER_SUITE, DEFAULT_PORT, Target
+from perfci.lab.bmc.base import DEFAULT_CIPHER_SUITE, DEFAULT_PORT, DEFAULT_POWER_SECONDS, Target
 from perfci.lab.bmc.errors import BmcUnknown
 from perfci.lab.errors import InventoryInvalid
 from perfci.lab.model import Node
-from perfci.validation import faults
+from perfci.validation import faults, quote_it
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,19 +59,28 @@ def targets(folder: Path, names: Sequence[str]) -> tuple[Target, ...]:
     return tuple(_target(folder, found) for found in _resolved(folder, names))
 
 
+def _text(value: object) -> object:
+    """Refuse what is no text. The value is not repeated: it may be a part of a secret."""
+    if value is not None and not isinstance(value, str):
+        raise ValueError(quote_it(value))
+    return value
+
+
+_Text = Annotated[str, BeforeValidator(_text)]
+
+
 class _Variables(BaseModel):
     """The variables of a node that say how its BMC is reached."""
 
-    model_config = ConfigDict(coerce_numbers_to_str=True)
-
-    bmc_address: Annotated[str, Field(min_length=1)]
-    bmc_username: str
-    bmc_password: SecretStr | None = None
-    bmc_password_file: Path | None = None
+    bmc_address: Annotated[_Text, Field(min_length=1)]
+    bmc_username: _Text
+    bmc_password: Annotated[SecretStr, BeforeValidator(_text)] | None = None
+    bmc_password_file: Annotated[Path, BeforeValidator(_text)] | None = None
     bmc_port: Port = DEFAULT_PORT
     bmc_cipher_suite: Literal[3, 17] = DEFAULT_CIPHER_SUITE
-    pdu_outlet: str | None = None
-    pdu_command: str | None = None
+    bmc_power_seconds: Annotated[float, Field(gt=0)] = DEFAULT_POWER_SECONDS
+    pdu_outlet: _Text | None = None
+    pdu_command: _Text | None = None
 
 
 def _resolved(folder: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -101,7 +110,12 @@ def _resolved(folder: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 def _target(folder: Path, found: dict[str, Any]) -> Target:
     node = found.pop("node")
-    given = {name: value for name, value in found.items() if value not in (None, "")}
+    # BMCs have users without a name; everywhere else an empty text means that nothing is set.
+    given = {
+        name: value
+        for name, value in found.items()
+        if value is not None and (value != "" or name == "bmc_username")
+    }
     if "bmc_address" not in given:
         raise BmcUnknown(node=node, reason="its bmc_address is not set")
     try:
@@ -123,6 +137,7 @@ def _target(folder: Path, found: dict[str, Any]) -> Target:
         username=variables.bmc_username,
         password=password,
         cipher_suite=variables.bmc_cipher_suite,
+        power_seconds=variables.bmc_power_seconds,
         outlet=variables.pdu_outlet,
         outlet_command=variables.pdu_command,
     )

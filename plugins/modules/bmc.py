@@ -10,11 +10,12 @@ try:
     from perfci import config
     from perfci.errors import PerfciError
     from perfci.lab.bmc.base import BootDevice, BootOrder, PowerOrder, Target
-    from perfci.lab.bmc.fleet import CONCURRENCY, FleetLimits, run
+    from perfci.lab.bmc.fleet import CONCURRENCY, run
     from perfci.lab.bmc.operations import Order
     from perfci.lab.bmc.orders import Means, give
     from perfci.lab.health import open_health, write_down
     from perfci.lab.sql import open_ledger
+    from perfci.validation import quote_it
 except ImportError as error:
     MISSING: ImportError | None = error
 else:
@@ -36,15 +37,19 @@ options:
     required: true
     suboptions:
       name: {description: Name of the node., type: str, required: true}
-      address: {description: Name or address of the BMC., type: str, required: true}
+      address:
+        description: Name or address of the BMC. Here and below, a number is refused where text is meant.
+        type: raw
+        required: true
       port: {description: UDP port., type: int, default: 623}
-      username: {description: User., type: str, required: true}
-      password: {description: Password., type: str, required: true}
+      username: {description: User; some BMCs have one without a name., type: raw, required: true}
+      password: {description: Password., type: raw, required: true}
       cipher_suite: {description: IPMI cipher suite., type: int, choices: [3, 17], default: 17}
-      outlet: {description: The node's outlet, for C(outlet_command)., type: str}
+      power_seconds: {description: How long the machine may take to switch., type: float, default: 120}
+      outlet: {description: "The node's outlet, for C(outlet_command).", type: raw}
       outlet_command:
         description: Program and arguments that switch the outlet off and on; C({outlet}) and C({node}) are filled in.
-        type: str
+        type: raw
   power:
     description: What to do to the power. C(cycle) is off and on, C(soft) asks the system to shut down.
     type: str
@@ -55,10 +60,14 @@ options:
     choices: [network, disk, setup, default]
   persistent: {description: Boot from there from now on and not at the next start only., type: bool, default: false}
   uefi: {description: Boot by UEFI., type: bool, default: false}
-  deadline_seconds: {description: For each node and attempt; by default 60 or 150 for C(soft)., type: float}
+  deadline_seconds:
+    description: For each node and attempt; by default 60, and each node's C(power_seconds) for each switch.
+    type: float
   concurrency: {description: How many BMCs at once; by default perfci's own choice., type: int}
   recover:
-    description: Bring sick BMCs back (retry, close stale sessions, restart the BMC, switch its outlet).
+    description:
+      - Bring sick BMCs back (retry, wait for a free session, restart the BMC, switch its outlet). The outlet is switched
+        for the orders C(off) and C(cycle) only.
     type: bool
     default: false
   least: {description: How many nodes must succeed; by default all., type: int}
@@ -100,6 +109,7 @@ nodes:
 succeeded: {description: How many nodes are as wanted., returned: always, type: int}
 """
 SHOWN_ERRORS = 10
+TEXTS = ("address", "username", "password", "outlet", "outlet_command")
 ARGUMENTS: dict[str, Any] = {
     "nodes": {
         "type": "list",
@@ -107,13 +117,15 @@ ARGUMENTS: dict[str, Any] = {
         "required": True,
         "options": {
             "name": {"type": "str", "required": True},
-            "address": {"type": "str", "required": True},
+            # As text, Ansible would turn a number back into another text than was written: 000000 into 0.
+            "address": {"type": "raw", "required": True},
             "port": {"type": "int", "default": 623},
-            "username": {"type": "str", "required": True},
-            "password": {"type": "str", "required": True, "no_log": True},
+            "username": {"type": "raw", "required": True},
+            "password": {"type": "raw", "required": True, "no_log": True},
             "cipher_suite": {"type": "int", "choices": [3, 17], "default": 17},
-            "outlet": {"type": "str"},
-            "outlet_command": {"type": "str"},
+            "power_seconds": {"type": "float", "default": 120},
+            "outlet": {"type": "raw"},
+            "outlet_command": {"type": "raw"},
         },
     },
     "power": {"type": "str", "choices": ["on", "off", "cycle", "soft"]},
@@ -145,6 +157,16 @@ def targets(parameters: dict[str, Any]) -> list[Target]:
     ]
 
 
+def unquoted(parameters: dict[str, Any]) -> list[str]:
+    """Return a sentence for each value that was meant as text and read as something else."""
+    return [
+        f"{node['name']}: {key} of its BMC: {quote_it(node[key])}"
+        for node in parameters["nodes"]
+        for key in TEXTS
+        if node[key] is not None and not isinstance(node[key], str)
+    ]
+
+
 def diff(results: Any) -> dict[str, str]:
     """Return a line for each node that differs, before and after."""
     changed = [result for result in results if result.done is not None and result.done.changed]
@@ -165,12 +187,15 @@ def main() -> None:
     if MISSING is not None:
         module.fail_json(msg=missing_required_lib("perfci"), exception=str(MISSING))
     parameters = module.params
+    if wrong := unquoted(parameters):
+        module.fail_json(msg="Correct the inventory:\n" + "\n".join(wrong))
     order = wanted(parameters)
-    limits = FleetLimits(
-        deadline_seconds=parameters["deadline_seconds"] or order.deadline_seconds,
+    means = Means(
+        parameters["deadline_seconds"],
         concurrency=parameters["concurrency"] or CONCURRENCY,
+        recover=parameters["recover"],
+        dry_run=module.check_mode,
     )
-    means = Means(limits, recover=parameters["recover"], dry_run=module.check_mode)
     try:
         results = run(give(targets(parameters), order, means))
     except KeyboardInterrupt:

@@ -7,7 +7,14 @@ import re
 from collections import defaultdict
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+try:
+    from perfci.validation import quote_it
+except ImportError as error:
+    MISSING: ImportError | None = error
+else:
+    MISSING = None
 
 DOCUMENTATION = r"""
 module: provision_inventory
@@ -25,11 +32,11 @@ options:
     required: true
     suboptions:
       name: {description: The name in the inventory., type: str, required: true}
-      provision_mac: {description: MAC of the interface that boots., type: str, required: true}
-      provision_address: {description: Its address., type: str, required: true}
-      provision_disk: {description: Rule for the disk., type: str, required: true}
-      provision_firmware: {description: bios or uefi., type: str, required: true}
-      bmc_address: {description: Address of the BMC., type: str, required: true}
+      provision_mac: {description: MAC of the interface that boots., type: raw, required: true}
+      provision_address: {description: Its address., type: raw, required: true}
+      provision_disk: {description: Rule for the disk., type: raw, required: true}
+      provision_firmware: {description: bios or uefi., type: raw, required: true}
+      bmc_address: {description: Address of the BMC., type: raw, required: true}
       bmc_port: {description: Its UDP port., type: int, default: 623}
 author: [perfci]
 """
@@ -72,6 +79,8 @@ def problems(network: str, controller_address: str, nodes: list[dict[str, Any]])
 
 
 def _problems_of(node: dict[str, Any], net: ipaddress.IPv4Network) -> list[str]:
+    if unquoted := [name for name in NODE_OPTIONS if not isinstance(node[name], str)]:
+        return [f"{name}: {quote_it(node[name])}" for name in unquoted]
     missing = [name for name in NODE_OPTIONS if not node[name]]
     wrong = [f"{name} is not set" for name in missing]
     if not NAME.fullmatch(node["name"]):
@@ -107,6 +116,8 @@ def _shared(controller_address: str, nodes: list[dict[str, Any]]) -> list[str]:
     holders: dict[tuple[str, str], list[str]] = defaultdict(list)
     holders["provision_address", controller_address].append("the controller")
     for node in nodes:
+        if not all(isinstance(node[name], str) for name in NODE_OPTIONS):
+            continue
         holders["provision_mac", node["provision_mac"].lower()].append(node["name"])
         holders["provision_address", node["provision_address"]].append(node["name"])
         bmc = f"{node['bmc_address']} port {node['bmc_port']}" if node["bmc_address"] else ""
@@ -119,7 +130,8 @@ def _shared(controller_address: str, nodes: list[dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    texts = {name: {"type": "str", "required": True} for name in ("name", *NODE_OPTIONS)}
+    # As text, Ansible would turn a number back into another text than was written.
+    texts = {name: {"type": "raw", "required": True} for name in NODE_OPTIONS}
     module = AnsibleModule(
         argument_spec={
             "network": {"type": "str", "required": True},
@@ -128,11 +140,17 @@ def main() -> None:
                 "type": "list",
                 "elements": "dict",
                 "required": True,
-                "options": {**texts, "bmc_port": {"type": "int", "default": 623}},
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    **texts,
+                    "bmc_port": {"type": "int", "default": 623},
+                },
             },
         },
         supports_check_mode=True,
     )
+    if MISSING is not None:
+        module.fail_json(msg=missing_required_lib("perfci"), exception=str(MISSING))
     found = problems(module.params["network"], module.params["controller_address"], module.params["nodes"])
     if found:
         module.fail_json(msg="Correct the inventory:\n" + "\n".join(found))

@@ -58,6 +58,7 @@ def project(rack: Thread, tmp_path_factory: pytest.TempPathFactory) -> Path:
         node: {"bmc_address": one.target.address, "bmc_port": one.target.port}
         for node, one in rack.bmcs.items()
     }
+    hosts["node-1"] |= {"pdu_outlet": "1", "pdu_command": f"touch {root}/cut-{{outlet}}"}
     hosts["node-2"]["bmc_password"] = "wrong"
     common = {"bmc_username": "perfci", "bmc_password_file": "secret"}
     (embedded / "hosts.yml").write_text(json.dumps({"nodes": {"hosts": hosts, "vars": common}}))
@@ -162,6 +163,20 @@ def test_what_nothing_helps_goes_into_quarantine(rack):
     assert given_up.exit_code == 3
     assert "node-0: quarantine: done, since node-0: the BMC at" in given_up.stderr
     assert [entry.node for entry in open_ledger(config.load()).quarantined()] == ["node-0"]
+
+
+@pytest.mark.slow
+def test_no_look_at_the_power_ever_cuts_it(rack, project):
+    assert run("power", "on", "node-1").exit_code == 0
+    rack.faults("node-1", hang=True)
+    for order in ("status", "on"):
+        looked = run("power", order, "node-1", "--recover", *(["--force"] if order == "status" else []))
+        assert looked.exit_code == 3
+        assert "`perfci lab power cycle node-1 --recover` cuts them if nothing else helps" in looked.stderr
+    assert rack.bmcs["node-1"].machine.is_on
+    assert not (project / "cut-1").exists()
+    assert open_ledger(config.load()).quarantined() == ()
+    rack.faults("node-1", hang=False)
 
 
 def test_what_others_hold_is_left_alone_unless_forced(rack):

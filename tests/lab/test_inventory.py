@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,16 +23,27 @@ nodes:
     bmc_username: perfci
     secret: "{{ lookup('ansible.builtin.file', inventory_dir ~ '/secret') }}"
   hosts:
-    plain: {number: 1, bmc_password: 12345}
+    plain: {number: 1, bmc_password: "000000", bmc_power_seconds: 90}
     template: {number: 2, bmc_password: "{{ secret }}", bmc_port: 6230, bmc_cipher_suite: 3}
-    file: {number: 3, bmc_password_file: secret, pdu_outlet: 7, pdu_command: "pdu {outlet}"}
+    file: {number: 3, bmc_password_file: secret, pdu_outlet: "07", pdu_command: "pdu {outlet}"}
     vault: {number: 4}
     nothing: {number: 5}
     empty: {number: 6, bmc_password_file: none}
-    long: {number: 7, bmc_password: 123456789012345678901}
+    long: {number: 7, bmc_password: "123456789012345678901"}
     wrong: {number: 8, bmc_password: x, bmc_port: 0, bmc_cipher_suite: 1}
     bare: {bmc_address: ""}
+    nameless: {number: 9, bmc_username: "", bmc_password: x}
+    impatient: {number: 10, bmc_password: x, bmc_power_seconds: 0}
+    octal: {number: 11, bmc_password: 0123456}
+    sexagesimal: {number: 12, bmc_password: 12:34:56}
+    truth: {number: 13, bmc_password: yes}
+    real: {number: 14, bmc_password: 1.50}
+    user: {number: 15, bmc_username: 007, bmc_password: x}
+    outlet: {number: 16, bmc_password: x, pdu_outlet: 010}
+    address: {bmc_address: 10.10, bmc_password: x}
+    vaulted: {number: 17, from_vault: 0x1F2E, bmc_password: "{{ from_vault }}"}
 """
+UNQUOTED = ("octal", "sexagesimal", "truth", "real", "user", "outlet", "address", "vaulted")
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +67,15 @@ def bmcs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_how_bmcs_are_reached(bmcs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(bmcs.parents[1])
-    plain, template, file, vault = targets(bmcs, ["plain", "template", "file", "vault"])
-    assert plain == Target("plain", "192.0.2.11", "perfci", "12345")
+    names = ["plain", "template", "file", "vault", "nameless"]
+    plain, template, file, vault, nameless = targets(bmcs, names)
+    assert plain == Target("plain", "192.0.2.11", "perfci", "000000", power_seconds=90)
     assert template == Target("template", "192.0.2.12", "perfci", "s3cret", port=6230, cipher_suite=3)
-    assert file == Target("file", "192.0.2.13", "perfci", "s3cret", outlet="7", outlet_command="pdu {outlet}")
+    assert file == Target(
+        "file", "192.0.2.13", "perfci", "s3cret", outlet="07", outlet_command="pdu {outlet}"
+    )
     assert vault == Target("vault", "192.0.2.14", "perfci", "v@ult")
+    assert nameless == Target("nameless", "192.0.2.19", "", "x")
     assert not (bmcs.parents[1] / "log").exists(), "no secret stands in Ansible's log"
 
 
@@ -71,6 +87,8 @@ def test_how_bmcs_are_reached(bmcs: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("long", BmcUnknown, "longer than 20 bytes"),
         ("wrong", BmcUnknown, "bmc_port: expected .*; bmc_cipher_suite: expected 3 or 17"),
         ("bare", BmcUnknown, "its bmc_address is not set"),
+        ("impatient", BmcUnknown, "bmc_power_seconds: expected"),
+        *((node, BmcUnknown, "quote it: without quotes it is read as") for node in UNQUOTED),
     ],
 )
 def test_what_is_missing_or_wrong(
@@ -79,7 +97,19 @@ def test_what_is_missing_or_wrong(
     monkeypatch.chdir(bmcs.parents[1])
     with pytest.raises(error, match=words) as caught:
         targets(bmcs, [node])
-    assert "123456" not in str(caught.value)
+    assert not re.search("123456|42798|45296|7982", str(caught.value)), "no part of a secret is told"
+
+
+@pytest.mark.parametrize("password", ["1234e567", "000000", "12E45", "True", "0x1F2E", "1_000"])
+def test_what_ini_takes_for_a_number_is_refused(tmp_path: Path, password: str) -> None:
+    lab = tmp_path / "rack"
+    lab.mkdir()
+    line = "bmc_address=192.0.2.1 bmc_username=quads bmc_password="
+    (lab / "hosts").write_text(f"[nodes]\nbare {line}{password}\nquoted {line}'\"{password}\"'\n")
+    (quoted,) = targets(lab, ["quoted"])
+    assert quoted.password == password
+    with pytest.raises(BmcUnknown, match="bmc_password: quote it"):
+        targets(lab, ["bare"])
 
 
 def test_a_vault_without_its_password(bmcs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

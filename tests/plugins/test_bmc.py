@@ -73,6 +73,7 @@ def test_once_changed_then_ok(call, rack):
         "error_kind": None,
         "seconds": 0,
         "steps": [],
+        "outlet_withheld": False,
         "quarantined": False,
     }
 
@@ -82,6 +83,13 @@ def test_passwords_are_not_told(call):
     assert told["failed"] is True
     assert "an-uncommon-word" not in json.dumps(told)
     assert told["nodes"]["node-0"]["error_kind"] == "BmcCredentialsWrong"
+
+
+def test_a_password_that_yaml_read_as_a_number_is_refused(call):
+    told = call(password=42798)
+    assert told["failed"] is True
+    assert "node-0: password of its BMC: quote it" in told["msg"]
+    assert "42798" not in json.dumps(told)
 
 
 def test_how_many_must_succeed(call, rack):

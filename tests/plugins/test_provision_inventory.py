@@ -38,7 +38,8 @@ def test_one_bmc_address_with_several_ports_is_fine(check):
         ({"provision_mac": ""}, "node-1: provision_mac is not set"),
         ({"bmc_address": ""}, "node-1: bmc_address is not set"),
         # What YAML makes of a MAC without quotes, where all its digits are decimal.
-        ({"provision_mac": "40930971753"}, "node-1: provision_mac: expected a MAC"),
+        ({"provision_mac": 40930971753}, "node-1: provision_mac: quote it: without quotes it is read as"),
+        ({"bmc_address": 10.1}, "node-1: bmc_address: quote it: without quotes it is read as a number"),
         ({"provision_mac": "52-54-00-aa-bb-01"}, "node-1: provision_mac: expected a MAC"),
         (
             {"provision_address": "192.168.241.11"},

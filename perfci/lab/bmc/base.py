@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 623
 DEFAULT_CIPHER_SUITE: Final = 17
+DEFAULT_POWER_SECONDS = 120.0
+"""How long a machine may take from an order until its BMC sees it on, or off; most need 5 s, some 90."""
 
 
 class Power(StrEnum):
@@ -46,6 +48,17 @@ class BootDevice(StrEnum):
     NETWORK = "network"
     DISK = "disk"
     SETUP = "setup"
+
+
+class Rung(StrEnum):
+    """What can be done about a BMC that fails, the mildest first."""
+
+    RETRY = "retry"
+    CLOSE_SESSIONS = "close stale sessions"
+    WARM_RESET = "warm reset"
+    COLD_RESET = "cold reset"
+    OUTLET = "outlet"
+    QUARANTINE = "quarantine"
 
 
 class Restart(StrEnum):
@@ -109,6 +122,8 @@ class Target:
     password: str = field(repr=False)
     port: int = DEFAULT_PORT
     cipher_suite: int = DEFAULT_CIPHER_SUITE
+    power_seconds: float = DEFAULT_POWER_SECONDS
+    """How long the machine may take to switch; a slow one is not sick."""
     outlet: str | None = None
     """Name of the node's outlet, for `outlet_command`."""
     outlet_command: str | None = None

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from perfci.errors import LabError, UsageError
+from perfci.lab.bmc.base import Rung
+
+_ALL_BUT_SESSIONS = frozenset({Rung.RETRY, Rung.WARM_RESET, Rung.COLD_RESET, Rung.OUTLET})
 
 
 class BmcError(LabError):
@@ -12,22 +15,26 @@ class BmcError(LabError):
 
     template = "{node}: {reason}"
     help = "docs/errors.md tells the kinds apart."
-    mendable: ClassVar[bool] = True
-    """Whether waiting for the BMC, restarting it or cutting its power can help."""
+    cures: ClassVar[frozenset[Rung]] = _ALL_BUT_SESSIONS
 
     @property
-    def curable(self) -> bool:
-        """Tell whether climbing the ladder can help with this one; it counts as a lock-up then."""
-        return self.mendable
+    def remedies(self) -> frozenset[Rung]:
+        """Return which rungs can help with this error. None of them is stronger than the complaint."""
+        return self.cures
+
+    @property
+    def sick(self) -> bool:
+        """Tell whether the BMC is sick: more than another try is needed. That counts as a lock-up."""
+        return bool(self.remedies - {Rung.RETRY})
 
 
 class BmcSilent(BmcError):
-    """No answer, or none any more. One that is `deaf` does not even let us in, to be told to restart."""
+    """No answer, or no more answers. A `deaf` one does not let us log in, so it can't be told to restart."""
 
     template = "{node}: the BMC at {address} does not answer: {reason}"
     help = (
-        "Is the address right, its cable plugged in, IPMI over LAN switched on? A BMC that hangs comes back "
-        "when its power is cut; `perfci lab power on {node} --recover` does that where the inventory has "
+        "Check the address, the cable, and that IPMI over LAN is switched on. A BMC that hangs comes back "
+        "when its mains are cut; `perfci lab power cycle {node} --recover` does that where the inventory has "
         "`pdu_outlet`."
     )
 
@@ -35,20 +42,51 @@ class BmcSilent(BmcError):
         self.deaf = deaf
         super().__init__(**fields)
 
+    @property
+    def remedies(self) -> frozenset[Rung]:
+        """Return what can help: a deaf BMC can't be told to restart."""
+        return frozenset({Rung.RETRY, Rung.OUTLET}) if self.deaf else self.cures
+
+
+class BmcUnreachable(BmcError):
+    """The network says that there is no such BMC: a closed port, a name without address, no way there.
+
+    That is how things are set up, here or there. No BMC is sick because of it.
+    """
+
+    template = "{node}: there is no BMC at {address}, UDP port {port}: {reason}"
+    help = (
+        "Correct bmc_address and bmc_port of {node} in the inventory, look at this machine's name servers "
+        "and routes, or switch on IPMI over LAN in the BMC."
+    )
+    cures = frozenset({Rung.RETRY})
+
 
 class BmcCredentialsWrong(BmcError):
-    """The BMC knows neither this user nor this password, or gives the user too few rights."""
+    """The BMC does not know this user, or the password is wrong."""
 
     template = "{node}: the BMC at {address} refuses user {username!r}: {reason}"
     help = "Correct bmc_username and bmc_password (or bmc_password_file) of {node} in the inventory."
-    mendable = False
+    cures = frozenset()
+
+
+class BmcRightsMissing(BmcError):
+    """The user and the password are right, but the user may not do this."""
+
+    template = "{node}: user {username!r} of the BMC at {address} may not {order}: {reason}"
+    help = (
+        "Give this user the privilege Operator on the BMC's LAN channel, or Administrator where perfci shall "
+        "restart the BMC; the password is right."
+    )
+    cures = frozenset()
 
 
 class BmcSessionsFull(BmcError):
     """All its sessions are taken, mostly by clients that never closed theirs."""
 
     template = "{node}: the BMC at {address} has no session left: {reason}"
-    help = "It forgets stale sessions after a minute or so. `--recover` closes them, or restarts the BMC."
+    help = "It forgets stale sessions after a minute or so. `--recover` waits for that and closes the others."
+    cures = frozenset({Rung.RETRY, Rung.CLOSE_SESSIONS, Rung.OUTLET})
 
 
 class BmcUnsupported(BmcError):
@@ -56,7 +94,7 @@ class BmcUnsupported(BmcError):
 
     template = "{node}: the BMC at {address} can't be used: {reason}"
     help = "perfci needs IPMI 2.0 with cipher suite 17 or 3; set bmc_cipher_suite: 3 where 17 is missing."
-    mendable = False
+    cures = frozenset()
 
 
 class BmcRefused(BmcError):
@@ -70,16 +108,19 @@ class BmcRefused(BmcError):
         super().__init__(**fields)
 
     @property
-    def curable(self) -> bool:
-        """Tell whether the BMC may think better of it."""
-        return self.passing
+    def remedies(self) -> frozenset[Rung]:
+        """Return what can help where the BMC is only busy; else no is no."""
+        return self.cures if self.passing else frozenset()
 
 
 class BmcIneffective(BmcError):
     """The BMC said ok, and nothing happened."""
 
     template = "{node}: the BMC said ok to {order!r}, but after {seconds:.0f} s it still says {found!r}"
-    help = "Firmwares do that when they are sick; `--recover` restarts the BMC and tries again."
+    help = (
+        "A machine that is only slow needs a longer bmc_power_seconds. A firmware that ignores orders is "
+        "sick; `--recover` restarts the BMC and tries again."
+    )
 
 
 class ShutdownIgnored(BmcError):
@@ -87,7 +128,7 @@ class ShutdownIgnored(BmcError):
 
     template = "{node}: the system did not shut down within {seconds:.0f} s"
     help = "It hangs, or does not listen to the power button; `perfci lab power off {node}` cuts the power."
-    mendable = False
+    cures = frozenset()
 
 
 class BmcGarbled(BmcError):
@@ -102,6 +143,16 @@ class BmcDeadline(BmcError):
 
     template = "{node}: not done within {seconds:.0f} s: {reason}"
     help = "Give more time with --deadline, or look at this BMC alone."
+
+    def __init__(self, *, waiting: bool = False, **fields: Any) -> None:
+        """Tell whether the machine was only waited for, within its `bmc_power_seconds`."""
+        self.waiting = waiting
+        super().__init__(**fields)
+
+    @property
+    def remedies(self) -> frozenset[Rung]:
+        """Return what can help: nothing is wrong with a machine that still had time to switch."""
+        return frozenset() if self.waiting else self.cures
 
 
 class BmcUnknown(UsageError):

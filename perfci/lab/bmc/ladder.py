@@ -13,8 +13,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from perfci.errors import PerfciError
-from perfci.lab.bmc.base import Restart
-from perfci.lab.bmc.errors import BmcDeadline, BmcError, BmcSilent
+from perfci.lab.bmc.base import Power, PowerOrder, Restart, Rung
+from perfci.lab.bmc.errors import BmcDeadline, BmcError, BmcUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,19 +25,16 @@ Value = TypeVar("Value")
 SwitchOutlet = Callable[["Target"], Awaitable[None]]
 
 
-class Rung(StrEnum):
-    """What is done, in this order."""
+class Outlet(StrEnum):
+    """Whether a node's mains may be switched."""
 
-    RETRY = "retry"
-    CLOSE_SESSIONS = "close stale sessions"
-    WARM_RESET = "warm reset"
-    COLD_RESET = "cold reset"
-    OUTLET = "outlet"
-    QUARANTINE = "quarantine"
+    NONE = "none"
+    """The inventory names no outlet."""
+    WITHHELD = "withheld"
+    """The order has nothing to do with switching the machine off."""
+    ALLOWED = "allowed"
 
 
-_NEED_AN_ANSWER = frozenset({Rung.CLOSE_SESSIONS, Rung.WARM_RESET, Rung.COLD_RESET})
-"""The BMC itself must be told to."""
 _RESTARTS = {Rung.WARM_RESET: Restart.WARM, Rung.COLD_RESET: Restart.COLD}
 
 
@@ -51,13 +48,14 @@ class Patience:
     """The waits before each plain retry."""
     rung_seconds: Mapping[Rung, float] = field(
         default_factory=lambda: {
-            Rung.CLOSE_SESSIONS: 30.0,
+            Rung.CLOSE_SESSIONS: 90.0,
             Rung.WARM_RESET: 90.0,
             Rung.COLD_RESET: 180.0,
             Rung.OUTLET: 240.0,
         }
     )
-    """For each rung, until the BMC answers again; real ones take a minute or two to start."""
+    """For each rung, until the BMC answers again; real ones take a minute or two to start. A BMC forgets a
+    session that says nothing for a minute (6.12.15), so a full table is waited for longer than that."""
     poll_seconds: float = 1.0
     """How often a BMC that starts is looked for."""
     gone_seconds: float = 10.0
@@ -90,6 +88,8 @@ class Climb(Generic[Value]):
     steps: tuple[Step, ...]
     value: Value | None = None
     error: BmcError | None = None
+    outlet_withheld: bool = False
+    """Whether cutting the mains could have helped, but the order does not allow it."""
 
     @property
     def quarantined(self) -> bool:
@@ -97,52 +97,79 @@ class Climb(Generic[Value]):
         return any(step.rung is Rung.QUARANTINE for step in self.steps)
 
 
-def next_rung(climbed: Sequence[Rung], error: BmcError, *, retries: int, outlet: bool) -> Rung | None:
-    """Return what to do after `error`, having done what is in `climbed`; None where nothing can help.
+def next_rung(climbed: Sequence[Rung], error: BmcError, *, retries: int, outlet: Outlet) -> Rung | None:
+    """Return what to do after `error`, having done what is in `climbed`; None where nothing more may be done.
 
-    Each rung but RETRY is climbed once at most, and never one below the last: what did not help once does
-    not help later. A BMC that is deaf can't be told to restart, so those rungs are left out then.
+    Only what can help with this error is done. Each rung but RETRY is climbed once at most, and never one
+    below the last: what did not help once does not help later. A node is not given up (QUARANTINE) while its
+    outlet was withheld: it was not tried to the end.
     """
-    if not error.curable or Rung.QUARANTINE in climbed:
-        return None
     ladder = list(Rung)
-    deaf = isinstance(error, BmcSilent) and error.deaf
     highest = max((ladder.index(rung) for rung in climbed), default=0)
-    if not highest and len(climbed) < retries:
+    if not highest and len(climbed) < retries and Rung.RETRY in error.remedies:
         return Rung.RETRY
-    for rung in ladder[highest + 1 :]:
-        if rung is Rung.OUTLET and not outlet:
-            continue
-        if deaf and rung in _NEED_AN_ANSWER:
-            continue
-        return rung
-    return None
+    if not error.sick or Rung.QUARANTINE in climbed:
+        return None
+    higher = [rung for rung in ladder[highest + 1 :] if rung in error.remedies]
+    if higher and (higher[0] is not Rung.OUTLET or outlet is Outlet.ALLOWED):
+        return higher[0]
+    return None if higher and outlet is Outlet.WITHHELD else Rung.QUARANTINE
+
+
+def outlet_for(order: PowerOrder | None, *, has_outlet: bool, force: bool) -> Outlet:
+    """Tell whether the mains may be cut to carry out this order; None only looks, or sets the boot device.
+
+    Cutting the mains switches the machine off hard. An order that wanted it off, or off and on, loses nothing
+    by that. Every other order needs `force`.
+    """
+    if not has_outlet:
+        return Outlet.NONE
+    wanted = order in {PowerOrder.OFF, PowerOrder.CYCLE}
+    return Outlet.ALLOWED if wanted or force else Outlet.WITHHELD
+
+
+def power_to_restore(order: PowerOrder | None, seen: Power | None) -> PowerOrder | None:
+    """Return how the power is put back after the mains were cut; None where the order itself sees to it.
+
+    `seen` is what the BMC said before, None where it never did. Such a machine is switched on: one that was
+    off loses nothing by that, and one that was on would lose its work.
+    """
+    if order not in {None, PowerOrder.SOFT}:
+        return None
+    return PowerOrder.OFF if seen is Power.OFF else PowerOrder.ON
 
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """The means to climb. `outlet` switches a node's mains off and on again."""
+    """The means to climb.
+
+    `switch_outlet` switches a node's mains off and on again, where `outlet` allows it. `restore` puts the
+    machine's power back after that, and says in words what it was brought to.
+    """
 
     connect: Connect
-    outlet: SwitchOutlet
+    switch_outlet: SwitchOutlet
     patience: Patience = field(default_factory=Patience)
     tell: Callable[[Step], None] = lambda _: None
+    outlet: Outlet = Outlet.NONE
+    restore: Callable[[], Awaitable[str]] | None = None
 
     async def climb(self, target: Target, operation: Callable[[], Awaitable[Value]]) -> Climb[Value]:
         """Do the operation; where it fails, climb until it succeeds or nothing is left."""
         steps: list[Step] = []
         while True:
             try:
-                value = await self._attempt(target, operation)
+                value = await self.attempt(target, operation)
             except BmcError as error:
                 rung = next_rung(
                     [step.rung for step in steps],
                     error,
                     retries=len(self.patience.backoff_seconds),
-                    outlet=target.has_outlet,
+                    outlet=self.outlet,
                 )
                 if rung is None:
-                    return Climb(tuple(steps), error=error)
+                    withheld = self.outlet is Outlet.WITHHELD and Rung.OUTLET in error.remedies
+                    return Climb(tuple(steps), error=error, outlet_withheld=withheld)
                 steps.append(await self._step(target, rung, error, len(steps)))
                 self.tell(steps[-1])
                 if rung is Rung.QUARANTINE:
@@ -150,7 +177,8 @@ class Ladder:
             else:
                 return Climb(tuple(steps), value=value)
 
-    async def _attempt(self, target: Target, operation: Callable[[], Awaitable[Value]]) -> Value:
+    async def attempt(self, target: Target, operation: Callable[[], Awaitable[Value]]) -> Value:
+        """Do the operation once, in its time. Raises BmcDeadline where that is over."""
         seconds = self.patience.attempt_seconds
         scope = asyncio.timeout(seconds)
         try:
@@ -187,8 +215,11 @@ class Ladder:
                 await bmc.restart(_RESTARTS[rung])
             return await self._came_back(target)
         elif rung is Rung.OUTLET:
-            await self.outlet(target)
-            return await self._came_back(target)
+            await self.switch_outlet(target)
+            told = [await self._came_back(target)]
+            if self.restore is not None:
+                told.append(await self.restore())
+            return ", ".join(filter(None, told))
         return ""
 
     async def _close_sessions(self, target: Target) -> int:
@@ -198,7 +229,7 @@ class Ladder:
                 async with self.connect(target) as bmc:
                     return await bmc.close_other_sessions()
             except BmcError as error:
-                if not error.curable:
+                if not error.sick:
                     raise
             await asyncio.sleep(self.patience.poll_seconds)
 
@@ -212,7 +243,8 @@ class Ladder:
                 async with self.connect(target) as bmc:
                     await bmc.power()
             except BmcError as error:
-                if not error.curable:
+                # While it starts, its network may be there before its IPMI.
+                if not error.sick and not isinstance(error, BmcUnreachable):
                     raise
                 gone = True
             else:

@@ -12,7 +12,9 @@ Names with one underscore that are overridden here are pyghmi's (ipmi/private/si
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import socket
 import struct
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -25,8 +27,10 @@ from perfci.lab.bmc.errors import (
     BmcError,
     BmcGarbled,
     BmcRefused,
+    BmcRightsMissing,
     BmcSessionsFull,
     BmcSilent,
+    BmcUnreachable,
     BmcUnsupported,
 )
 
@@ -49,14 +53,20 @@ CLOSE_SECONDS = (0.4, 0.8)
 
 _APPLICATION = 6
 _SET_PRIVILEGE, _CLOSE = 0x3B, 0x3C
-_ADMINISTRATOR, _OPERATOR = 4, 3
+_ADMINISTRATOR, _OPERATOR, _USER = 4, 3, 2
+"""Privileges (6.8). Perfci asks for the highest one first, then for those below it."""
 _TOO_MUCH_PRIVILEGE = (0x80, 0x81)
+_INSUFFICIENT_PRIVILEGE = 0xD4
 _SUITES = {3: (1, (1, 1, 1)), 17: (256, (3, 4, 1))}
 """Cipher suite: pyghmi's name for its hash, its algorithms (IPMI 2.0, table 22-19)."""
 _FORGOTTEN = 0x02
 _FULL = frozenset({0x01, 0x0B})
-_BAD_CREDENTIALS = frozenset({0x09, 0x0A, 0x0C, 0x0D, 0x0F})
+_BAD_ROLE = frozenset({0x09, 0x0A})
+_UNKNOWN_USER = 0x0D
+_BAD_CREDENTIALS = frozenset({0x0C, _UNKNOWN_USER, 0x0F})
 """RMCP+ status codes (table 13-15)."""
+_NOT_SET_UP = frozenset({errno.ECONNREFUSED, errno.ENETUNREACH, errno.EACCES, errno.EPERM})
+"""What the network says where no BMC can be meant: a closed port, no route from here, a firewall."""
 _BUSY = 0xC0
 _PASSING = frozenset({_BUSY, 0xC3, 0xC4, 0xCE, 0xD2, 0xD5, 0xFF})
 """Completion codes of a BMC that is busy, starting, or out of its mind (table 5-2)."""
@@ -97,6 +107,7 @@ class IpmiSession(simplesession.Session):  # type: ignore[misc]  # pyghmi ships 
         self._stretch = 1.0
         self._status = 0
         self._silent = False
+        self._heard = False
         self.pendingsessionid = 0
         self._console_id = int.from_bytes(os.urandom(4), "little") or 1
         super().__init__(target.address, target.username, target.password, port=target.port)
@@ -108,18 +119,18 @@ class IpmiSession(simplesession.Session):  # type: ignore[misc]  # pyghmi ships 
         try:
             await loop.create_datagram_endpoint(lambda: _Wire(self), remote_addr=address)
         except OSError as error:
-            raise self._silence(error.strerror or str(error)) from error
+            raise self._no_way(error) from error
         try:
             async with asyncio.timeout(LOGIN_SECONDS):
                 await self._wait(self.login)
         except TimeoutError as error:
             raise self._silence(f"no login was complete after {LOGIN_SECONDS:.0f} s") from error
         answer = await self.exchange(_APPLICATION, _SET_PRIVILEGE, (self.privlevel,))
-        if answer["code"] in _TOO_MUCH_PRIVILEGE and self.privlevel == _ADMINISTRATOR:
-            self.privlevel = _OPERATOR
+        while answer["code"] in _TOO_MUCH_PRIVILEGE and self.privlevel > _USER:
+            self.privlevel -= 1
             answer = await self.exchange(_APPLICATION, _SET_PRIVILEGE, (self.privlevel,))
         if answer["code"] in _TOO_MUCH_PRIVILEGE:
-            raise self._credentials(str(get_ipmi_error(answer)).lower())
+            raise self._no_rights("log in", str(get_ipmi_error(answer)).lower())
         if answer["code"]:
             raise self.refused("let us in", answer)
 
@@ -188,6 +199,7 @@ class IpmiSession(simplesession.Session):  # type: ignore[misc]  # pyghmi ships 
         data = bytearray(packet)
         if not self._expects(data):
             return
+        self._heard = True
         try:
             self._handle_ipmi_packet(data)
         except _MALFORMED:
@@ -195,12 +207,14 @@ class IpmiSession(simplesession.Session):  # type: ignore[misc]  # pyghmi ships 
 
     def unreachable(self, error: OSError) -> None:
         """Take what the network says: nothing listens there, no route."""
-        self._fail(self._silence(error.strerror or str(error)))
+        self._fail(self._silence(error.strerror or str(error)) if self._heard else self._no_way(error))
 
-    def refused(self, order: str, answer: dict[str, Any]) -> BmcRefused:
+    def refused(self, order: str, answer: dict[str, Any]) -> BmcRefused | BmcRightsMissing:
         """Return the error for a completion code."""
         code = answer["code"]
         words = str(get_ipmi_error(answer)).lower()
+        if code == _INSUFFICIENT_PRIVILEGE:
+            return self._no_rights(order, words)
         return BmcRefused(
             node=self._target.node, order=order, reason=words, code=code, passing=code in _PASSING
         )
@@ -290,9 +304,23 @@ class IpmiSession(simplesession.Session):  # type: ignore[misc]  # pyghmi ships 
         super()._got_rmcp_response(data)
 
     def _got_rakp2(self, data: bytearray) -> None:
-        if data[0] == self.rmcptag:
-            self._status, self._sent = data[1], 0
-            super()._got_rakp2(data)
+        if data[0] != self.rmcptag:
+            return
+        self._status, self._sent = data[1], 0
+        if self._asks_for_less():
+            self.lastpayload = None
+            self.login()
+            return
+        super()._got_rakp2(data)
+
+    def _asks_for_less(self) -> bool:
+        """Ask for a lower privilege where the BMC refuses this user the one before; tell whether that is so."""
+        lowest = {_UNKNOWN_USER: _OPERATOR} | dict.fromkeys(_BAD_ROLE, _USER)
+        # Some BMCs say "unknown user" where they mean the role. One more try: others lock users out.
+        if self.privlevel <= lowest.get(self._status, _ADMINISTRATOR):
+            return False
+        self.privlevel -= 1
+        return True
 
     def _got_rakp4(self, data: bytearray) -> None:
         # A BMC that has forgotten this login in the meantime is asked anew once the time is over; to every
@@ -390,6 +418,8 @@ class IpmiSession(simplesession.Session):  # type: ignore[misc]  # pyghmi ships 
         reason = reason[:1].lower() + reason[1:]
         if self._status in _FULL:
             return BmcSessionsFull(**fields, reason=reason)
+        if self._status in _BAD_ROLE:
+            return self._no_rights("log in", reason)
         if self._status in _BAD_CREDENTIALS or reason.startswith("incorrect password"):
             return self._credentials(reason)
         return BmcUnsupported(**fields, reason=f"{reason} (cipher suite {self._target.cipher_suite})")
@@ -398,6 +428,22 @@ class IpmiSession(simplesession.Session):  # type: ignore[misc]  # pyghmi ships 
         target = self._target
         return BmcCredentialsWrong(
             node=target.node, address=target.address, username=target.username, reason=reason
+        )
+
+    def _no_rights(self, order: str, reason: str) -> BmcRightsMissing:
+        target = self._target
+        return BmcRightsMissing(
+            node=target.node, address=target.address, username=target.username, order=order, reason=reason
+        )
+
+    def _no_way(self, error: OSError) -> BmcError:
+        """Return the error for what the network says before the BMC has said anything."""
+        reason = error.strerror or str(error)
+        if not isinstance(error, socket.gaierror) and error.errno not in _NOT_SET_UP:
+            return self._silence(reason)
+        target = self._target
+        return BmcUnreachable(
+            node=target.node, address=target.address, port=target.port, reason=reason.lower()
         )
 
     def _silence(self, reason: str) -> BmcSilent:

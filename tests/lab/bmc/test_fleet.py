@@ -32,7 +32,7 @@ def test_sick_bmcs_are_told_one_by_one_and_hinder_nobody():
     for node, sickness in sick.items():
         rack.bmc(node).sickness = sickness
     told = []
-    means = Means(FleetLimits(deadline_seconds=2, concurrency=64), connect=rack.connect)
+    means = Means(2, concurrency=64, connect=rack.connect)
     results = asyncio.run(give(fleet, Order(PowerOrder.ON), means, tell=told.append))
     assert [result.node for result in results] == [target.node for target in fleet]
     assert sorted(result.node for result in told) == [target.node for target in fleet]
@@ -40,7 +40,8 @@ def test_sick_bmcs_are_told_one_by_one_and_hinder_nobody():
     # The one that never comes on is waited for longer than a node may take here.
     assert errors == {"node-0007": BmcSilent, "node-0050": BmcDeadline, "node-0299": BmcDeadline}
     assert all(result.done.after.power is Power.ON for result in results if result.ok)
-    assert all(result.locked_up == (result.node in sick) for result in results)
+    locked_up = {result.node for result in results if result.locked_up}
+    assert locked_up == {"node-0007", "node-0299"}, "a machine that still had time to switch is not sick"
     assert all(bmc.sessions == 0 for bmc in rack.bmcs.values())
 
 
@@ -132,7 +133,7 @@ def test_what_counts_as_a_lock_up():
     rack = Rack()
     rack.bmc("node-0000").sickness = Sickness(wrong_credentials=True)
     rack.bmc("node-0001").sickness = Sickness(ok_without_effect=True)
-    means = Means(FleetLimits(deadline_seconds=30), connect=rack.connect)
+    means = Means(30, connect=rack.connect)
     wrong, sick, well = asyncio.run(give(targets(3), Order(PowerOrder.OFF), means))
     assert (wrong.ok, wrong.locked_up) == (False, False), "nobody has locked up who has another password"
     assert (sick.ok, sick.locked_up) == (True, False), "it was off already"
@@ -142,7 +143,7 @@ def test_what_counts_as_a_lock_up():
 def test_a_dry_run_never_climbs():
     rack = Rack()
     rack.bmc("node-0000").sickness = Sickness(ok_without_effect=True, heals_by=frozenset({"warm"}))
-    means = Means(FleetLimits(deadline_seconds=5), connect=rack.connect, recover=True, dry_run=True)
+    means = Means(5, connect=rack.connect, recover=True, dry_run=True)
     (result,) = asyncio.run(give(targets(1), Order(PowerOrder.ON), means))
     assert (result.ok, result.steps, result.as_dict()["power"]) == (True, (), "on")
     assert rack.bmc("node-0000").restarts == []

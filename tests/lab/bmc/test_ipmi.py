@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import replace
 
 import pytest
 from simulated_bmcs import QUICK, simulated, with_wrong_password
 
 from perfci.lab.bmc import session as sessions
-from perfci.lab.bmc.base import BootDevice, BootOrder, Power, PowerOrder, Restart
+from perfci.lab.bmc.base import BootDevice, BootOrder, Power, PowerOrder, Restart, Rung
 from perfci.lab.bmc.errors import (
     BmcCredentialsWrong,
     BmcDeadline,
     BmcIneffective,
+    BmcRightsMissing,
     BmcSessionsFull,
     BmcSilent,
+    BmcUnreachable,
     BmcUnsupported,
 )
-from perfci.lab.bmc.fleet import FleetLimits
 from perfci.lab.bmc.ipmi import connect
-from perfci.lab.bmc.ladder import Patience, Rung
+from perfci.lab.bmc.ladder import Patience
 from perfci.lab.bmc.operations import Order
 from perfci.lab.bmc.orders import Means, give
 from perfci.lab.virtual.machine import BootFrom
 
-SHORT = Means(FleetLimits(deadline_seconds=20), settle_seconds=0.1)
+SHORT = Means(20)
 NETWORK_ON = Order(PowerOrder.CYCLE, BootOrder(BootDevice.NETWORK, uefi=True))
 
 
@@ -159,7 +161,7 @@ def test_each_fault_has_its_own_words(faults, order, error, words):
 @pytest.mark.parametrize("faults", [{"drop": 0.1}, {"delay_seconds": 0.15}])
 def test_what_is_only_slow_or_lossy_succeeds(faults, monkeypatch):
     async def scenario(one):
-        (result,) = await give_to(one, NETWORK_ON, Means(FleetLimits(deadline_seconds=60)))
+        (result,) = await give_to(one, NETWORK_ON, Means(60))
         assert result.ok, result.error
         assert one.machine.is_on
         one.bmc.faults.drop = 0.0
@@ -174,6 +176,86 @@ def test_a_wrong_password_and_a_wrong_user():
             assert isinstance(result.error, BmcCredentialsWrong)
             assert repr(target.username) in str(result.error)
             assert target.password not in str(result.error)
+
+    with_bmc(scenario)
+
+
+@pytest.mark.parametrize(
+    ("privilege", "order", "may"),
+    [
+        (3, NETWORK_ON, True),
+        (2, Order(), True),
+        (2, NETWORK_ON, False),
+    ],
+)
+def test_a_user_is_asked_for_no_more_than_it_may(privilege, order, may):
+    async def scenario(one):
+        (result,) = await give_to(one, order)
+        assert result.ok is may
+        assert one.machine.is_on is (may and order is NETWORK_ON)
+        if not may:
+            assert isinstance(result.error, BmcRightsMissing)
+            assert "insufficient privilege" in str(result.error)
+            assert "password is right" in result.error.advice
+            assert not result.locked_up
+
+    with_bmc(scenario, privilege=privilege)
+
+
+def test_an_operator_with_a_wrong_password_hears_of_the_password():
+    async def scenario(one):
+        (result,) = await give_to(one, Order(), target=with_wrong_password(one.target))
+        assert isinstance(result.error, BmcCredentialsWrong)
+
+    with_bmc(scenario, privilege=3)
+
+
+def test_an_operator_may_not_restart_the_bmc():
+    async def scenario(one):
+        async with connect(one.target) as bmc:
+            with pytest.raises(BmcRightsMissing, match="may not make a cold restart"):
+                await bmc.restart(Restart.COLD)
+
+    with_bmc(scenario, privilege=3)
+
+
+def test_a_user_without_a_name():
+    async def scenario(one):
+        (result,) = await give_to(one, NETWORK_ON, target=replace(one.target, username=""))
+        assert result.ok, result.error
+
+    with_bmc(scenario, username="")
+
+
+def test_a_machine_that_switches_late_is_not_sick():
+    async def scenario(one):
+        target = replace(one.target, power_seconds=20)
+        (result,) = await give_to(one, Order(PowerOrder.ON), replace(SHORT, recover=True), target=target)
+        assert result.ok, result.error
+        assert result.steps == ()
+        assert one.machine.is_on
+        # A deadline that is shorter than the machine's patience says nothing about the BMC.
+        means = replace(SHORT, recover=True, deadline_seconds=1.2)
+        (result,) = await give_to(one, Order(PowerOrder.OFF), means, target=target)
+        assert isinstance(result.error, BmcDeadline)
+        assert "may take 20 s to switch" in str(result.error)
+        assert (result.steps, result.locked_up, result.quarantined) == ((), False, False)
+
+    with_bmc(scenario, switch_seconds=0.6)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "no-such-name.invalid"])
+def test_what_the_network_refuses_is_no_sick_bmc(address):
+    async def scenario(one):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        target = replace(one.target, address=address, port=port, outlet="7", outlet_command="false")
+        means = replace(SHORT, recover=True, patience=Patience(backoff_seconds=(0.0, 0.0)))
+        (result,) = await give_to(one, Order(PowerOrder.CYCLE), means, target=target)
+        assert isinstance(result.error, BmcUnreachable)
+        assert [step.rung for step in result.steps] == [Rung.RETRY, Rung.RETRY]
+        assert (result.locked_up, result.quarantined) == (False, False)
 
     with_bmc(scenario)
 
@@ -272,14 +354,13 @@ def test_the_ladder_brings_a_simulated_bmc_back(faults, last):
             await one.bmc.power_cut()
 
         means = Means(
-            FleetLimits(deadline_seconds=20),
+            20,
             recover=True,
-            settle_seconds=0.1,
             switch_outlet=cut,
             patience=PATIENCE,
         )
         target = replace(one.target, outlet="7", outlet_command="pdu {outlet}")
-        (result,) = await give([target], Order(PowerOrder.ON), means)
+        (result,) = await give([target], Order(PowerOrder.CYCLE), means)
         assert [step.rung for step in result.steps][-1:] == ([last] if last else [])
         assert result.ok is (last not in (None, Rung.QUARANTINE))
         assert one.machine.is_on is result.ok
@@ -307,8 +388,8 @@ def test_a_fleet_with_hung_bmcs_and_lost_packets_is_done_within_one_nodes_deadli
             for _ in range(100):
                 await ready.acquire()
             # The deadline of the whole is that of one node: what does not fit in is told as not done.
-            limits = FleetLimits(deadline_seconds=60, whole_seconds=60, concurrency=64)
-            results = await give([one.target for one in bmcs], NETWORK_ON, Means(limits))
+            means = Means(60, whole_seconds=60, concurrency=64)
+            results = await give([one.target for one in bmcs], NETWORK_ON, means)
             stop.set()
         return bmcs, results
 

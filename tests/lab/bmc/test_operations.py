@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from perfci.lab.bmc.base import BootDevice, BootOrder, Power, PowerOrder, Target
+from perfci.lab.bmc.base import BootDevice, BootOrder, Power, PowerOrder, Rung, Target
 from perfci.lab.bmc.errors import BmcError, BmcIneffective, BmcSessionsFull, ShutdownIgnored
 from perfci.lab.bmc.memory import Rack, Sickness
 from perfci.lab.bmc.operations import Done, Order, State, carry_out
 
 ONCE = BootOrder(BootDevice.NETWORK)
 ALWAYS = BootOrder(BootDevice.DISK, persistent=True)
-TARGET = Target("node-1", "192.0.2.1", "perfci", "s3cret")
+TARGET = Target("node-1", "192.0.2.1", "perfci", "s3cret", power_seconds=0.05)
 
 
 def do(rack: Rack, order: Order, *, dry_run: bool = False) -> Done:
@@ -23,7 +23,6 @@ def do(rack: Rack, order: Order, *, dry_run: bool = False) -> Done:
             order,
             connect=rack.connect,
             dry_run=dry_run,
-            settle_seconds=0.05,
             shutdown_seconds=0.05,
         )
     )
@@ -104,5 +103,5 @@ def test_a_password_is_not_in_what_is_printed():
 
 def test_every_error_of_a_bmc_says_whether_the_ladder_can_help():
     for kind in BmcError.__subclasses__():
-        assert isinstance(kind.mendable, bool)
+        assert kind.cures <= set(Rung)
         assert kind.help

@@ -12,7 +12,7 @@ from simulated_bmcs import simulated
 
 from perfci.lab.bmc import session as sessions
 from perfci.lab.bmc.base import Power, Target
-from perfci.lab.bmc.errors import BmcError, BmcSilent
+from perfci.lab.bmc.errors import BmcError, BmcUnreachable
 from perfci.lab.bmc.ipmi import IpmiBmc
 from perfci.lab.bmc.session import IpmiSession, open_session
 
@@ -159,7 +159,7 @@ def test_a_port_where_nothing_listens_is_told_at_once(monkeypatch):
     async def scenario():
         async with simulated() as one:
             target = one.target
-        with pytest.raises(BmcSilent, match="refused"):
+        with pytest.raises(BmcUnreachable, match="refused"):
             async with open_session(target):
                 pass
 
@@ -168,7 +168,7 @@ def test_a_port_where_nothing_listens_is_told_at_once(monkeypatch):
 
 def test_a_name_that_nobody_knows():
     async def scenario():
-        with pytest.raises(BmcSilent, match=r"node-1: the BMC at bmc\.invalid does not answer"):
+        with pytest.raises(BmcUnreachable, match=r"node-1: there is no BMC at bmc\.invalid"):
             async with open_session(Target("node-1", "bmc.invalid", "perfci", "s3cret")):
                 pass
 

@@ -69,6 +69,10 @@ class Faults(BaseModel):
     """How late each answer is sent."""
     wrong_credentials: bool = False
     """No password is right any more, as after somebody changed it."""
+    privilege: int = Field(default=4, ge=2, le=4)
+    """What the user may do at most: 2 user, 3 operator, 4 administrator."""
+    switch_seconds: float = Field(default=0.0, ge=0, le=600)
+    """How long after the BMC's ok the machine switches on or off, as large machines do."""
     power_on_never: bool = False
     """Power-on is answered with 00h, but the machine stays off (also after a cycle)."""
 

@@ -104,6 +104,8 @@ class Handshake:
         password = self._passwords.get(name)
         if password is None:
             return RakpStatus.UNAUTHORIZED_NAME
+        if role & ROLE_BITS > self._faults.privilege:
+            return RakpStatus.UNAUTHORIZED_ROLE
         if self._faults.wrong_credentials:
             password = os.urandom(RANDOM_BYTES)
         return Exchange(

@@ -7,7 +7,7 @@ from contextlib import suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from perfci.lab.virtual.ipmi.completion import CommandRefused, Completion
+from perfci.lab.virtual.ipmi.completion import Completion, CommandRefused
 from perfci.lab.virtual.ipmi.events import BmcEvent
 from perfci.lab.virtual.machine import MachineBroken
 
@@ -31,7 +31,7 @@ class PowerSwitch:
     """Switches one machine, one order at a time; an order meanwhile is refused as "node busy".
 
     A cycle is answered once the machine is off; it comes on again by itself, unless another order
-    to switch comes first.
+    to switch comes first. With `faults.switch_seconds`, on and off are answered at once and obeyed later.
     """
 
     def __init__(self, machine: Machine, faults: Faults, events: EventLog, cycle_seconds: float) -> None:
@@ -42,6 +42,7 @@ class PowerSwitch:
         self._busy = False
         self._cycle: asyncio.TimerHandle | None = None
         self._return: asyncio.Task[None] | None = None
+        self._late: asyncio.TimerHandle | None = None
         self.broken: MachineBroken | None = None
         """Why the machine did not obey the last order; None when it did."""
 
@@ -57,6 +58,13 @@ class PowerSwitch:
         if order in {ChassisOrder.CYCLE, ChassisOrder.RESET} and not self.is_on:
             raise CommandRefused(Completion.NOT_IN_THIS_STATE)
         self._forget_cycle()
+        if self._faults.switch_seconds and order in {ChassisOrder.ON, ChassisOrder.OFF}:
+            loop = asyncio.get_running_loop()
+            self._late = loop.call_later(self._faults.switch_seconds, self._begin, order)
+            return
+        await self._carry_out(order)
+
+    async def _carry_out(self, order: ChassisOrder) -> None:
         self._busy = True
         try:
             await self._obey(order)
@@ -92,15 +100,17 @@ class PowerSwitch:
         else:
             await self._switch_off(BmcEvent.POWER_CYCLE)
             loop = asyncio.get_running_loop()
-            self._cycle = loop.call_later(self._cycle_seconds, self._come_back)
+            self._cycle = loop.call_later(self._cycle_seconds, self._begin, ChassisOrder.ON)
 
-    def _come_back(self) -> None:
-        self._cycle = None
-        self._return = asyncio.create_task(self._on_again())
+    def _begin(self, order: ChassisOrder) -> None:
+        """Begin an order that nobody waits for."""
+        self._cycle = self._late = None
+        self._return = asyncio.create_task(self._unanswered(order))
 
-    async def _on_again(self) -> None:
+    async def _unanswered(self, order: ChassisOrder) -> None:
         with suppress(CommandRefused):  # why is kept in `broken`
-            await self.order(ChassisOrder.ON)
+            if not self._busy:
+                await self._carry_out(order)
 
     async def _switch_on(self) -> None:
         if self.is_on or self._faults.power_on_never:
@@ -115,6 +125,7 @@ class PowerSwitch:
         self._events.note(event)
 
     def _forget_cycle(self) -> None:
-        if self._cycle:
-            self._cycle.cancel()
-            self._cycle = None
+        for timer in (self._cycle, self._late):
+            if timer:
+                timer.cancel()
+        self._cycle = self._late = None
