@@ -314,7 +314,7 @@ class IpmiSession(simplesession.Session):  # type: ignore[misc]  # pyghmi ships 
         super()._got_rakp2(data)
 
     def _asks_for_less(self) -> bool:
-        """Ask for a lower privilege where the BMC refuses this user the one before; tell whether that is so."""
+        """Ask for a lower privilege where the BMC refuses this one to the user; tell whether it did."""
         lowest = {_UNKNOWN_USER: _OPERATOR} | dict.fromkeys(_BAD_ROLE, _USER)
         # Some BMCs say "unknown user" where they mean the role. One more try: others lock users out.
         if self.privlevel <= lowest.get(self._status, _ADMINISTRATOR):
