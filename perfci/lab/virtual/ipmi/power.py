@@ -7,7 +7,7 @@ from contextlib import suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from perfci.lab.virtual.ipmi.completion import Completion, CommandRefused
+from perfci.lab.virtual.ipmi.completion import CommandRefused, Completion
 from perfci.lab.virtual.ipmi.events import BmcEvent
 from perfci.lab.virtual.machine import MachineBroken
 
