@@ -129,7 +129,7 @@ class Database:
             if found == HEAD:
                 return
             # Alembic takes a tenth of a second to load, and nearly every command finds nothing to migrate.
-            from perfci.database.migrate import knows, upgrade  # noqa: PLC0415
+            from perfci.database.migrate import knows, upgrade
 
             if found is not None and not knows(found):
                 raise DatabaseTooNew(url=self._shown, found=found, known=HEAD)
