@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from hammer_loop import Hammer, placed
 from hammer_rally import RallyEngine
+from rally_turns import take_turns
+from turns import Turns
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -35,6 +37,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--database", type=Path, required=True, help="made anew; holds the cloud's password")
     parser.add_argument("--output", help="folder for the results")
     parser.add_argument("--clouds-file", help="clouds.yaml with an administrator's access")
+    parser.add_argument(
+        "--turns", type=Path, metavar="SOCKET", help="run in lock-step: where the arbiter gives turns"
+    )
+    parser.add_argument("--side", help="which side of the arbiter's two this one is")
     parser.add_argument("--image-file", help="what the image tasks upload")
     return parser.parse_args()
 
@@ -61,7 +67,11 @@ def main() -> int:
         engine = RallyEngine(
             plan["cloud"], config=arguments.config, database=arguments.database, log=logs / "rally.log"
         )
-        hammer = Hammer(plan, engine, say=say)
+        turns = None
+        if arguments.turns:
+            turns = Turns(arguments.turns, arguments.side)
+            take_turns(turns)
+        hammer = Hammer(plan, engine, say=say, turns=turns)
         code = hammer.run()
     if hammer.lost:
         print(f"the cloud can't be reached: {hammer.lost}", file=sys.stderr)

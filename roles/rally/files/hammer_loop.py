@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from leftovers import Inventory
+    from turns import Turns
 
 FINISHED = "finished"
 CRASHED = "crashed"
 EXIT_UNREACHABLE = 3
+WAITING = 3
+"""In lock-step a task may take this many times its limit: its own, the other side's, and as long as it takes
+to see that the other side hangs."""
 
 
 class TaskCrashed(Exception):
@@ -78,7 +82,7 @@ class Hammer:
 
     After each task what it left in the cloud is listed and removed. Between two tasks, before the first and
     after the last one nothing happens for `idle_seconds`, so that samples taken once a second separate the
-    tasks.
+    tasks. With `turns`, tasks begin together with those of another hammer, which runs the same plan.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Hammer:
         engine: Engine,
         *,
         say: Callable[[str], None],
+        turns: Turns | None = None,
         idle_seconds: float = 1.2,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
@@ -94,6 +99,7 @@ class Hammer:
         self.plan = plan
         self.engine = engine
         self.say = say
+        self.turns = turns
         self.idle_seconds = idle_seconds
         self.clock = clock
         self.sleep = sleep
@@ -122,6 +128,8 @@ class Hammer:
 
     def _run_one(self, position: int, task: dict[str, Any]) -> Record:
         record = self._new_record(task)
+        if self.turns is not None:
+            self.turns.begin(task["slug"], task["timeout_seconds"])
         self.sleep(self.idle_seconds)
         total = len(self.plan["tasks"])
         record.started_at = self.clock()
@@ -132,7 +140,7 @@ class Hammer:
             record.scenario = self.engine.scenario_of(task)
             count = task["warmup"] + task["times"]
             self.say(f"[{position}/{total}] {record.scenario} {count} iterations ... ")
-            outcome = self.engine.run(task)
+            outcome = self.engine.run(self._patient(task))
         except TaskCrashed as error:
             record.finished_at, record.error = self.clock(), str(error)
             self.say(f"crashed: {error}\n")
@@ -141,8 +149,18 @@ class Hammer:
             write(self.output / "rally" / f"{record.slug}.json", outcome.report)
             seconds = record.finished_at - record.started_at
             self.say(f"{seconds:.0f} s, {outcome.failed} failed\n")
+        if self.turns is not None:
+            self.turns.end(task["slug"])
         self._keep()
         return record
+
+    def _patient(self, task: dict[str, Any]) -> dict[str, Any]:
+        """Return the task with the time that it needs where it has to wait for the other side, or for its
+        end.
+        """
+        if self.turns is None:
+            return task
+        return {**task, "timeout_seconds": WAITING * task["timeout_seconds"]}
 
     def _remember(self) -> None:
         try:
