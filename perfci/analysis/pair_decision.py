@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 
 from scipy import special
 
+from perfci.analysis.decision import Decision
 from perfci.analysis.pairs import DRAW_DEVIATION, DRAW_DEVIATION_DF, draw_effect, draw_variance
-from perfci.analysis.sequential_test import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

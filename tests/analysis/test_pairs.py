@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from perfci.analysis.decision import Decision
 from perfci.analysis.pair_decision import PairSettings, decide_draws, decide_pairs, smallest_proven
 from perfci.analysis.pairs import DRAW_DEVIATION, LEAST_PAIRS, combined, draw_effect, paired_effect
-from perfci.analysis.sequential_test import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
