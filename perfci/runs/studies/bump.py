@@ -7,6 +7,7 @@ night that runs meanwhile, or a kill, finds nothing half done.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from perfci.errors import UsageError
@@ -76,7 +77,9 @@ def bump(
     if job is not None:
         folder = controller.state.root / _FOLDER
         old, new = (keep_copy(folder, text) for text in (before, move.text))
-        compared = compare(controller, job, old=old, new=new, holder=holder, progress=progress)
+        # The file moves at the end of every comparison: what is older belongs to one that came to its end.
+        since = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+        compared = compare(controller, job, old=old, new=new, since=since, holder=holder, progress=progress)
     # Somebody may have moved another one meanwhile; that one stays.
     now = file.read_text(encoding="utf-8")
     write_text(file, moved(now, name, version, file).text)

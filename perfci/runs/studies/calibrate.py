@@ -8,44 +8,52 @@ judged or told of, and are in nobody's baseline. What they show is written to
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from perfci.analysis.calibration import calibrate
 from perfci.analysis.types import SeriesHistory
 from perfci.errors import LabError
 from perfci.results.archive import RUN, read_archive
-from perfci.results.model import CALIBRATE, FINISHED, Purpose
+from perfci.results.model import CALIBRATE, Purpose
 from perfci.results.record import read_record
 from perfci.runs.night.assemble import night
 from perfci.runs.publish.after_run import Aftermath, NightOutcome
-from perfci.runs.publish.calibration_store import Calibration, calibration_file
+from perfci.runs.publish.calibration_store import Calibration, calibration_file, read_calibration
 from perfci.runs.state.archive import read_document
-from perfci.runs.state.run_folder import write_json
+from perfci.runs.state.run_folder import utc_now, write_json
 from perfci.runs.studies.job_history import NoPast, Past, as_job, past_of
 from perfci.runs.verdicts.rerun_jobs import named, rerun_job
+from perfci.runs.verdicts.trials import Budget, Spoilt, Trials, Why, measured, unfinished
+from perfci.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from perfci.analysis.types import RunPoint
     from perfci.config import Settings
-    from perfci.results.model import SeriesKey
+    from perfci.results.model import RunRecord, SeriesKey
     from perfci.runs.jobs.model import Job
     from perfci.runs.state.progress import Progress
     from perfci.runs.state.stages import Stages
     from perfci.runs.verdicts.lab_services import LabServices
     from perfci.runs.verdicts.reruns import Nodes
 
-MOST_BAD = 3
+RESUMED_WITHIN = timedelta(days=1)
+"""A calibration that was cut short longer ago begins from the start."""
+_CODE = "code"
 _STORED = frozenset({Purpose.CALIBRATE, Purpose.COMPARE})
 
 
 class CalibrationFailed(LabError):
     """Too many of the calibration's runs failed or were not valid."""
 
-    template = "{bad} runs in a row did not count, the last, {run}, because {reason}"
-    help = "`perfci run show {run}` says more. The valid runs so far: `perfci calibrate --from-history`."
+    template = "{bad} runs in a row did not count, the last because {reason}"
+    help = (
+        "`perfci run list` shows the runs, `perfci run show` says more. The next start goes on from the "
+        "valid runs so far; `perfci calibrate --from-history` takes them as they are."
+    )
 
 
 @dataclass(frozen=True)
@@ -72,32 +80,67 @@ class Storing(Aftermath):
         )
 
 
+@dataclass(slots=True)
+class _Repeats:
+    """The rule of a calibration (`trials.Rule`): one side, again and again."""
+
+    job: Job
+    number: int
+    record: RunRecord | None = None
+    """The latest run that counted."""
+
+    def next_side(self, done: Sequence[str], _seconds: Mapping[str, float]) -> str | None:
+        """See Rule."""
+        return _CODE if len(done) < self.number else None
+
+    def observe(self, folder: Path, _wanted: str | None) -> str | Spoilt:
+        """See Rule: from the first run that counts on, the code is fixed to what it deployed."""
+        results = measured(folder)
+        if isinstance(results, Spoilt):
+            return results
+        self.record = results.record
+        again = rerun_job(self.job, self.job, results.record.code.services, range(len(self.job.scenarios)))
+        self.job = again.model_copy(update={"name": self.job.name})
+        return _CODE
+
+
 def run(
     settings: Settings, controller: LabServices, job: Job, number: int, *, holder: str, progress: Progress
 ) -> Calibration:
     """Deploy and measure a job's code `number` times afresh, and write down what its series can show.
 
     The code is that of the first of these runs: branches are fixed to the commits that ran. A run that fails
-    or is not valid is made up for; after three in a row, CalibrationFailed.
+    or is not valid is made up for; after three in a row, CalibrationFailed. A calibration that was cut short
+    within the last day goes on where it was.
     """
-    fixed, counted, bad = _renamed(job), 0, 0
-    while counted < number:
-        tonight = night(fixed, settings, holder=holder, progress=progress)
-        outcome = replace(tonight, aftermath=Storing(controller)).run()
-        problem = _problem(outcome)
-        if problem is None:
-            again = rerun_job(fixed, fixed, outcome.record.code.services, range(len(job.scenarios)))
-            fixed = again.model_copy(update={"name": fixed.name})
-            counted, bad = counted + 1, 0
-            continue
-        bad += 1
-        if bad == MOST_BAD:
-            raise CalibrationFailed(bad=bad, run=outcome.record.run_id, reason=problem)
-    lab = outcome.record.lab
-    ran = past_of(controller, lab, fixed.name)
-    code = ran.last.code.digest
+    rule = _Repeats(_renamed(job), number)
+    trials = Trials(rule)
+    for folder in _unfinished(controller, rule.job, job.name):
+        trials.resume(folder)
+    if trials.done:
+        progress.say(f"{counted(len(trials.done), 'run')} of an earlier start count already.")
+
+    def measure(_side: str) -> Path:
+        tonight = night(rule.job, settings, holder=holder, progress=progress)
+        return replace(tonight, aftermath=Storing(controller)).run().folder
+
+    end = trials.run(measure, Budget())
+    if end.error is not None:
+        raise end.error
+    if end.why is Why.SPOILT or rule.record is None:
+        raise CalibrationFailed(bad=len(end.spoilt), reason=end.spoilt[-1].reason)
+    ran = past_of(controller, rule.record.lab, rule.job.name)
+    code = rule.record.code.digest
     same = {record.run_id for record in ran.records if record.code.digest == code}
-    return _publish(controller, lab, job.name, ran, same)
+    return _publish(controller, rule.record.lab, job.name, ran, same)
+
+
+def _unfinished(controller: LabServices, renamed: Job, job: str) -> list[Path]:
+    """Return the runs of a calibration that was cut short: those that none has published yet."""
+    known = read_calibration(controller.state.root, controller.settings.lab, job)
+    published = max(known.runs, default="") if known else ""
+    found = unfinished(controller, [renamed], since=utc_now() - RESUMED_WITHIN)
+    return [folder for folder in found if folder.name > published]
 
 
 def from_history(controller: LabServices, lab: str, job: str) -> Calibration:
@@ -122,14 +165,6 @@ def _renamed(job: Job) -> Job:
         update={"confirm": job.analysis.confirm.model_copy(update={"enabled": False})}
     )
     return job.model_copy(update={"name": named(job, CALIBRATE), "analysis": analysis})
-
-
-def _problem(outcome: NightOutcome) -> str | None:
-    """Return why a run does not count."""
-    record = outcome.record
-    if record.status != FINISHED:
-        return str(outcome.failure["message"]) if outcome.failure else record.status
-    return None if record.validity.valid else "; ".join(record.validity.reasons)
 
 
 def _joined(parts: Sequence[Past], job: str) -> Past:

@@ -15,8 +15,7 @@ from perfci.analysis.ab_test import Finding, Versus, finding, wishes
 from perfci.analysis.decision import Decision
 from perfci.analysis.run_order import next_deployment
 from perfci.analysis.sequential_test import ConfirmSettings, Side
-from perfci.results.archive import read_archive
-from perfci.results.model import CALIBRATE, COMPARE, FINISHED, TOTAL, Metric, SeriesKey
+from perfci.results.model import CALIBRATE, COMPARE, TOTAL, Metric, SeriesKey
 from perfci.runs.night.assemble import night
 from perfci.runs.state.archive import read_document
 from perfci.runs.state.run_folder import utc_now
@@ -24,10 +23,12 @@ from perfci.runs.studies.calibrate import Storing
 from perfci.runs.studies.environment_diff import environment_differences
 from perfci.runs.studies.job_history import NoPast, as_job, past_of
 from perfci.runs.verdicts.rerun_jobs import named, rerun_job
-from perfci.wording import change, interval
+from perfci.runs.verdicts.trials import Budget, Spoilt, Trials, Why, measured, unfinished
+from perfci.wording import change, counted, interval
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from perfci.analysis.ab_test import Runs
@@ -36,9 +37,8 @@ if TYPE_CHECKING:
     from perfci.runs.jobs.model import Confirm, Job
     from perfci.runs.state.progress import Progress
     from perfci.runs.verdicts.lab_services import LabServices
+    from perfci.runs.verdicts.trials import TrialsEnd
 
-MOST_BAD = 3
-"""So many runs in a row that count for nothing are the end."""
 HISTORY_RUNS = 20
 VARIABLE = "openstack_code_constraints"
 _PINNED = ".constraints"
@@ -94,7 +94,7 @@ class Compared:
 
 @dataclass(slots=True)
 class _Comparison:
-    """The A/B while it goes on."""
+    """The rule of the A/B (`trials.Rule`), and what it has seen so far."""
 
     controller: LabServices
     job: Job
@@ -102,10 +102,7 @@ class _Comparison:
     holder: str
     progress: Progress
     series: dict[SeriesKey, Versus]
-    done: list[Side] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
-    bad: list[str] = field(default_factory=list)
-    tried: int = 0
     first: dict[Side, dict[str, Any]] = field(default_factory=dict)
     """The run.json of each side's first run."""
 
@@ -116,56 +113,67 @@ class _Comparison:
 
     @property
     def settings(self) -> ConfirmSettings:
-        """When a trial ends."""
-        return ConfirmSettings(most_runs=self.limits.most_runs)
+        """When a question is answered. The budget of runs is the driver's: only it can say that it ended."""
+        return ConfirmSettings(most_runs=self.limits.most_runs + 1)
 
     @property
     def analysis(self) -> AnalysisSettings:
         """How the job wants to be judged."""
         return self.controller.job_settings(self.job)
 
-    def carry_out(self) -> Compared:
-        until = utc_now() + timedelta(minutes=self.limits.most_minutes)
-        longest, ended = timedelta(), ""
-        while (side := self._next()) is not None:
-            if ended := self._end(late=utc_now() + longest > until):
-                break
-            since = utc_now()
-            self._run(side)
-            longest = max(longest, utc_now() - since)
+    def carry_out(self, since: datetime) -> Compared:
+        """Measure until decided; runs of the same two sides that began at `since` or later count already."""
+        trials = Trials(self)
+        now, minutes = utc_now(), timedelta(minutes=self.limits.most_minutes)
+        jobs = [self._job(side) for side in Side]
+        for folder in unfinished(self.controller, jobs, since=max(since, now - minutes)):
+            trials.resume(folder)
+        if trials.done:
+            self.progress.say(f"{counted(len(trials.done), 'run')} of an earlier start count already.")
+
+        def measure(side: Side) -> Path:
+            if trials.spoilt:
+                self.progress.say(f"It does not count: {trials.spoilt[-1].reason}")
+            self.progress.say(f"Run {trials.tried + 1} of at most {self.limits.most_runs}: {side} pins.")
+            job, settings = self._job(side), self.controller.settings
+            tonight = night(job, settings, holder=self.holder, progress=self.progress)
+            return replace(tonight, aftermath=Storing(self.controller)).run().folder
+
+        end = trials.run(measure, Budget(self.limits.most_runs, now + minutes))
+        if end.error is not None:
+            raise end.error
         found = {one.key: finding(one, self.analysis, self.settings) for one in self._measured()}
-        return Compared(found, tuple(self.runs), ended)
+        return Compared(found, tuple(self.runs), self._why(end))
 
     def _measured(self) -> list[Versus]:
         return [one for one in self.series.values() if one.old or one.new]
 
-    def _next(self) -> Side | None:
-        if not self.done:
+    def next_side(self, done: Sequence[Side], _seconds: Mapping[Side, float]) -> Side | None:
+        """See Rule: what most scenarios want, in blocks; the old side first."""
+        if not done:
             return Side.OLD
         wanted = [side for one in self._measured() for side in wishes(one, self.analysis, self.settings)]
-        return next_deployment(self.done, wanted)
+        return next_deployment(done, wanted)
 
-    def _end(self, *, late: bool) -> str:
-        """Say why there are no more runs; empty where there may be another one."""
-        if len(self.bad) >= MOST_BAD:
-            return f"{MOST_BAD} runs in a row did not count, the last because {self.bad[-1]}"
-        if self.tried >= self.limits.most_runs:
-            return f"the {self.limits.most_runs} runs that analysis.confirm.most_runs allows were not enough"
-        if late:
-            return f"the {self.limits.most_minutes} min of analysis.confirm.most_minutes were not enough"
-        return ""
+    def _why(self, end: TrialsEnd) -> str:
+        """Say why there are no more runs; empty where nobody wants any."""
+        match end.why:
+            case Why.SPOILT:
+                last = end.spoilt[-1].reason
+                return f"{len(end.spoilt)} runs in a row did not count, the last because {last}"
+            case Why.RUNS:
+                most = self.limits.most_runs
+                return f"the {most} runs that analysis.confirm.most_runs allows were not enough"
+            case Why.TIME:
+                return f"the {self.limits.most_minutes} min of analysis.confirm.most_minutes were not enough"
+            case _:
+                return ""
 
-    def _run(self, side: Side) -> None:
-        self.tried += 1
-        self.progress.say(f"Run {self.tried} of at most {self.limits.most_runs}: {side} pins.")
-        tonight = night(self._job(side), self.controller.settings, holder=self.holder, progress=self.progress)
-        outcome = replace(tonight, aftermath=Storing(self.controller)).run()
-        problem = self._take(side, outcome.folder)
-        if problem is None:
-            self.bad.clear()
-        else:
-            self.bad.append(problem)
-            self.progress.say(f"It does not count: {problem}")
+    def _side_of(self, folder: Path) -> Side | None:
+        """Return the side whose pins an archived run was deployed from."""
+        job = self.controller.job(folder.name)
+        pins = None if job is None else job.cloud.variables.get(VARIABLE)
+        return next((side for side, file in self.constraints.items() if str(file) == pins), None)
 
     def _job(self, side: Side) -> Job:
         cloud = self.job.cloud
@@ -177,17 +185,17 @@ class _Comparison:
             }
         )
 
-    def _take(self, side: Side, folder: Path) -> str | None:
-        """Observe an archived run; where it does not count, return why."""
-        document, results = read_document(folder), read_archive(folder)
-        record = results.record
-        if record.status != FINISHED:
-            return f"{record.run_id} failed: {document['failure']['message']}"
-        if not record.validity.valid:
-            return f"the lab was not fit to measure: {'; '.join(record.validity.reasons)}"
+    def observe(self, folder: Path, wanted: Side | None) -> Side | Spoilt:
+        """See Rule: one more observation for every scenario."""
+        results = measured(folder)
+        if isinstance(results, Spoilt):
+            return results
+        side, document, record = self._side_of(folder), read_document(folder), results.record
+        if side is None or wanted not in (None, side):
+            return Spoilt(f"{record.run_id} was deployed from other pins than asked for", lab=False)
         if other := self._strange(side, document):
-            return f"in {record.run_id} something beside the pins moved: {other}"
-        if not self.done:
+            return Spoilt(f"in {record.run_id} something beside the pins moved: {other}")
+        if not self.runs:
             self._fix(record.code.services)
         self.first.setdefault(side, document)
         for measurement in results.measurements:
@@ -195,9 +203,8 @@ class _Comparison:
                 key = replace(measurement.key, job=self.job.name)
                 known = self.series.get(key, Versus(key))
                 self.series[key] = known.observe(side, measurement.values)
-        self.done.append(side)
         self.runs.append(record.run_id)
-        return None
+        return side
 
     def _strange(self, side: Side, document: dict[str, Any]) -> str:
         """Say what differs from the first run of this side, and beside the pins from that of the other."""
@@ -220,15 +227,24 @@ class _Comparison:
 
 
 def compare(
-    controller: LabServices, job: Job, *, old: Path, new: Path, holder: str, progress: Progress
+    controller: LabServices,
+    job: Job,
+    *,
+    old: Path,
+    new: Path,
+    since: datetime,
+    holder: str,
+    progress: Progress,
 ) -> Compared:
     """Measure a job under two constraints files, until each scenario is decided or the job allows no more.
 
-    How many runs and minutes it may take says `analysis.confirm` of the job. Raises what a run raises.
+    `analysis.confirm` of the job says how many runs and minutes it may take. Runs under these files that
+    began at `since` or later, and within those minutes, are part of it: a comparison that was killed goes on
+    where it was. Raises what a run raises.
     """
     series = {key: Versus(key, runs) for key, runs in _history(controller, job.name).items()}
     sides = {Side.OLD: old, Side.NEW: new}
-    return _Comparison(controller, job, sides, holder, progress, series).carry_out()
+    return _Comparison(controller, job, sides, holder, progress, series).carry_out(since)
 
 
 def _is_asked(measurement: Measurement) -> bool:

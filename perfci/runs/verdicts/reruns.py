@@ -1,9 +1,9 @@
 """Confirmation: the last good and the new code run again, in turns, on the nodes of the night.
 
 Each re-run is a fresh deployment under the scenarios of the suspects alone, and one observation for all
-trials at once. They end when all trials are decided, or when the runs, the minutes or the nodes' time are
-used up. A re-run that failed, on an unfit lab, or in another environment than the night's counts for
-nothing; three of those in a row are the end.
+questions at once. They end when all questions are answered, or when the runs, the minutes or the nodes' time
+are used up (`trials`). A re-run that failed, on an unfit lab, or in another environment than the night's does
+not count.
 
 What re-runs left in the archive is all that is needed to go on: a night that was killed in between is
 concluded from there by the next start.
@@ -23,26 +23,26 @@ from perfci.analysis.rerun_verdict import decided, measured, reordered, told, wi
 from perfci.analysis.run_order import next_deployment
 from perfci.analysis.sequential_test import ConfirmSettings, Side, read
 from perfci.analysis.types import Basis, Confirmation
-from perfci.errors import FailureClass, PerfciError
-from perfci.results.archive import RUN, TASKS, read_archive
+from perfci.results.archive import RUN, TASKS
 from perfci.results.errors import ResultFileError
-from perfci.results.model import FINISHED
 from perfci.results.phases import has_phases, read_parts
 from perfci.results.rally import read_report
 from perfci.results.record import read_record
 from perfci.results.tasks import read_tasks
 from perfci.results.validity import comparable
 from perfci.runs.jobs.model import Confirm
-from perfci.runs.state.archive import read_document, rerun_folders
+from perfci.runs.state.archive import rerun_folders
 from perfci.runs.state.run_folder import utc_now
 from perfci.runs.verdicts.confirmation_store import Answer, read_answers, write_answers
 from perfci.runs.verdicts.judge import HISTORY_RUNS, series_history
 from perfci.runs.verdicts.rerun_jobs import rerun_job
 from perfci.runs.verdicts.suspects import Known, Suspects, suspects, unasked
+from perfci.runs.verdicts.trials import Budget, Spoilt, Trials, Why
+from perfci.runs.verdicts.trials import measured as measured_run
 from perfci.wording import counted, revision_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
     from pathlib import Path
@@ -54,8 +54,6 @@ if TYPE_CHECKING:
     from perfci.runs.state.progress import Progress
     from perfci.runs.verdicts.lab_services import LabServices
 
-MOST_BAD = 3
-"""So many re-runs in a row that count for nothing are the end."""
 _NAMED_SERVICES = 2
 
 
@@ -84,12 +82,9 @@ class Reruns:
     questions: dict[SeriesKey, Question] = field(default_factory=dict)
     kept: tuple[int, ...] = ()
     """Indices of the job's scenarios that the re-runs take."""
-    done: list[Side] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
-    bad: list[tuple[str, bool]] = field(default_factory=list)
-    """Why the latest re-runs did not count, and whether that is the lab's fault; empty after one that did."""
+    """Ids of the re-runs that counted."""
     tried: int = 0
-    longest: timedelta = timedelta()
     span: tuple[float, float] | None = None
     ended: str = ""
     """Why there are no more re-runs, where it is not that nobody wants any."""
@@ -103,8 +98,8 @@ class Reruns:
 
     @property
     def settings(self) -> ConfirmSettings:
-        """When a trial ends."""
-        return ConfirmSettings(most_runs=self.limits.most_runs)
+        """When a question is answered. The budget of runs is the driver's: only it can say that it ended."""
+        return ConfirmSettings(most_runs=self.limits.most_runs + 1)
 
     def prepare(self) -> None:
         """Choose the scenarios to run again, and let the trials know what that changes.
@@ -141,13 +136,15 @@ class Reruns:
 
         Without nodes, as for a night that was cut short, what its re-runs have shown so far has to do.
         """
+        trials = Trials(self)
         for folder in rerun_folders(self.controller.state.archive):
             if folder.name > self.record.run_id and self._is_mine(folder):
-                self._take(folder)
+                trials.resume(folder)
         if nodes is None:
             self._end("the night was cut short", possible=False)
-        elif self.questions:
-            self._run(nodes, progress)
+        elif self.questions and not self.ended:
+            self._run(trials, nodes, progress)
+        self.tried = trials.tried
         answers = self._answers()
         write_answers(self.controller.state.confirmations, self.record.run_id, answers)
         return _note(answers, self.tried)
@@ -158,40 +155,38 @@ class Reruns:
         except ResultFileError:
             return False  # whose it was can't be told, nor what it measured
 
-    def _run(self, nodes: Nodes, progress: Progress) -> None:
+    def _run(self, trials: Trials[Side], nodes: Nodes, progress: Progress) -> None:
         stop = threading.Event()
         until = min(nodes.until, utc_now() + timedelta(minutes=self.limits.most_minutes))
-        with nodes.stopping(stop):
-            while (side := self._next(until, stop)) is not None:
-                since = utc_now()
-                label = f"re-run {self.tried + 1} of at most {self.limits.most_runs}, {side} code"
-                try:
-                    folder = nodes.rerun(self._job(side), stop, _Inner(progress, label))
-                except PerfciError as error:
-                    self._end(str(error), possible=False)
-                    return
-                self.longest = max(self.longest, utc_now() - since)
-                if not stop.is_set():
-                    self._take(folder, side)
+        most = self.limits.most_runs
 
-    def _next(self, until: datetime, stop: threading.Event) -> Side | None:
-        """Say what to run next; None at the end, of which `ended` then says why."""
-        if stop.is_set():
-            self._end("perfci was told to stop", possible=False)
-        elif len(self.bad) >= MOST_BAD:
-            # What the lab spoilt is tried again tomorrow. What can't be deployed again never will be.
-            self._end(
-                f"{MOST_BAD} re-runs in a row did not count, the last because {self.bad[-1][0]}",
-                possible=any(lab for _, lab in self.bad),
-            )
-        elif self.tried >= self.limits.most_runs:
-            self._end(f"the {self.limits.most_runs} re-runs of a night were not enough", possible=True)
-        elif utc_now() + self.longest > until:
-            self._end(f"there was no time for more re-runs than {self.tried}", possible=bool(self.runs))
-        if self.ended:
-            return None
+        def measure(side: Side) -> Path:
+            label = f"re-run {trials.tried + 1} of at most {most}, {side} code"
+            return nodes.rerun(self._job(side), stop, _Inner(progress, label))
+
+        with nodes.stopping(stop):
+            end = trials.run(measure, Budget(most, until), stop)
+        match end.why:
+            case Why.STOPPED:
+                self._end("perfci was told to stop", possible=False)
+            case Why.SPOILT:
+                # What the lab spoilt is tried again tomorrow. What can't be deployed again never will be.
+                last = end.spoilt[-1].reason
+                self._end(
+                    f"{len(end.spoilt)} re-runs in a row did not count, the last because {last}",
+                    possible=any(one.lab for one in end.spoilt),
+                )
+            case Why.RUNS:
+                self._end(f"the {most} re-runs of a night were not enough", possible=True)
+            case Why.TIME:
+                self._end(f"there was no time for more re-runs than {end.tried}", possible=bool(self.runs))
+            case Why.ERROR:
+                self._end(str(end.error), possible=False)
+
+    def next_side(self, done: Sequence[Side], _seconds: Mapping[Side, float]) -> Side | None:
+        """See Rule: what most questions want, in blocks."""
         wishes = [wish(question, self.settings) for question in self.questions.values()]
-        return next_deployment(self.done, [side for side in wishes if side is not None])
+        return next_deployment(done, [side for side in wishes if side is not None])
 
     def _end(self, why: str, *, possible: bool) -> None:
         if not self.ended:
@@ -205,42 +200,27 @@ class Reruns:
         job = self.controller.job(ran.run_id) or self.job
         return rerun_job(self.job, job, ran.code.services, self.kept)
 
-    def _take(self, folder: Path, wanted: Side | None = None) -> None:
-        """Add one archived re-run to all trials, if it counts."""
-        self.tried += 1
-        problem = self._observe(folder, wanted)
-        if problem is None:
-            self.bad.clear()
-        else:
-            self.bad.append(problem)
-
-    def _observe(self, folder: Path, wanted: Side | None) -> tuple[str, bool] | None:
-        """Observe a re-run; where it does not count, return why, and whether that is the lab's fault."""
-        try:
-            results = read_archive(folder)
-        except ResultFileError as error:
-            return f"of {folder.name}: {error}", True
+    def observe(self, folder: Path, wanted: Side | None) -> Side | Spoilt:
+        """See Rule: one more observation for every question."""
+        results = measured_run(folder)
+        if isinstance(results, Spoilt):
+            return results
         record = results.record
-        if record.status != FINISHED:
-            failure = read_document(folder)["failure"]
-            return f"{record.run_id} failed: {failure['message']}", failure["class"] == FailureClass.LAB
-        if not record.validity.valid:
-            return f"the lab was not fit to measure: {'; '.join(record.validity.reasons)}", True
         if record.environment != self.record.environment:
-            return f"{record.run_id} ran in another environment", True
+            return Spoilt(f"{record.run_id} ran in another environment")
         side = self._sides().get(record.code.digest)
         if side is None or wanted not in (None, side):
-            return f"the code of {record.run_id} came out as another one than it was to be", False
+            reason = f"the code of {record.run_id} came out as another one than it was to be"
+            return Spoilt(reason, lab=False)
         values = {(m.key.scenario, m.key.arguments, m.key.action, m.key.metric): m.values
                   for m in results.measurements}  # fmt: skip
         for key, question in self.questions.items():
             seen = values.get((key.scenario, key.arguments, key.action, key.metric), ())
             self.questions[key] = question.observe(side, seen)
-        self.done.append(side)
         self.runs.append(record.run_id)
         begin, end = record.started_at.timestamp(), record.finished_at.timestamp()
         self.span = (min(begin, self.span[0]), max(end, self.span[1])) if self.span else (begin, end)
-        return None
+        return side
 
     def _sides(self) -> dict[str, Side]:
         good = self.found.good

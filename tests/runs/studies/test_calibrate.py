@@ -41,9 +41,25 @@ def controller(project):
     return LabServices(config.load(environ=environ))
 
 
-def calibrated(controller, number):
+def calibrated(controller, number, progress=None):
     job = load_job("tiny", controller.settings.jobs_dir)
-    return run(controller.settings, controller, job, number, holder="tester", progress=Silent())
+    return run(controller.settings, controller, job, number, holder="tester", progress=progress or Silent())
+
+
+class Killed(BaseException):
+    """As if the process were gone."""
+
+
+class KilledAt(Silent):
+    """Ends the process when the n-th run begins."""
+
+    def __init__(self, run):
+        self.left = run
+
+    def begin(self, stage):
+        self.left -= stage == "deploy"
+        if not self.left:
+            raise Killed
 
 
 def test_every_run_is_a_fresh_deployment_and_none_is_told(project, controller):
@@ -65,3 +81,22 @@ def test_runs_that_fail_again_and_again_end_it(project, controller):
     with pytest.raises(CalibrationFailed, match="3 runs in a row"):
         calibrated(controller, 3)
     assert len(run_folders(controller.state.archive)) == 3
+
+
+def test_one_that_was_cut_short_goes_on_where_it_was(project, controller):
+    with pytest.raises(Killed):
+        calibrated(controller, 3, KilledAt(3))
+    assert project.trace().count("hammer") == 2
+    found = calibrated(controller, 3)
+    assert project.trace().count("hammer") == 3
+    assert len(found.runs) == 3
+    calibrated(controller, 2)
+    assert project.trace().count("hammer") == 5, "one that came to its end is not gone on with"
+
+
+def test_another_job_begins_from_the_start(project, controller):
+    with pytest.raises(Killed):
+        calibrated(controller, 2, KilledAt(2))
+    (project.root / "jobs" / "tiny.yml").write_text(JOB.replace("times: 4", "times: 5"))
+    calibrated(controller, 2)
+    assert project.trace().count("hammer") == 3

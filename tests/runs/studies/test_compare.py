@@ -51,9 +51,25 @@ def controller(project, monkeypatch):
     return LabServices(config.load(environ=environ))
 
 
-def bumped(controller, job="tiny", name="parts", version="2.0"):
+def bumped(controller, job="tiny", name="parts", version="2.0", progress=None):
     loaded = load_job(job, controller.settings.jobs_dir) if job else None
-    return bump(controller, name, version, loaded, holder="tester", progress=Silent())
+    return bump(controller, name, version, loaded, holder="tester", progress=progress or Silent())
+
+
+class Killed(BaseException):
+    """As if the process were gone."""
+
+
+class KilledAt(Silent):
+    """Ends the process when the n-th run begins."""
+
+    def __init__(self, run):
+        self.left = run
+
+    def begin(self, stage):
+        self.left -= stage == "deploy"
+        if not self.left:
+            raise Killed
 
 
 def test_both_files_are_deployed_and_the_pin_moves_at_the_end(project, controller):
@@ -111,3 +127,14 @@ def test_a_pin_that_the_job_does_not_deploy_is_not_compared(project, controller,
     with pytest.raises(PinUnused):
         bumped(controller, name="nova")
     assert (project.root / CONSTRAINTS).read_text() == PINS
+
+
+def test_one_that_was_cut_short_goes_on_where_it_was(project, controller):
+    with pytest.raises(Killed):
+        bumped(controller, progress=KilledAt(3))
+    assert (project.root / CONSTRAINTS).read_text() == PINS
+    assert project.trace().count("hammer") == 2
+    found = bumped(controller)
+    assert len(found.compared.runs) == project.trace().count("hammer") == 4
+    back = bumped(controller, version="1.0")
+    assert not set(back.compared.runs) & set(found.compared.runs), "a pin that moved has ended its comparison"
