@@ -6,6 +6,7 @@ import socket
 from contextlib import closing
 
 import pytest
+from made_up_nights import Killed, MadeUpNights
 
 from perfci import config
 from perfci.results.model import Purpose
@@ -14,6 +15,7 @@ from perfci.runs.jobs.model import load_job
 from perfci.runs.publish.calibration_store import read_calibration
 from perfci.runs.state.archive import read_document, run_folders
 from perfci.runs.state.progress import Silent
+from perfci.runs.studies import calibrate
 from perfci.runs.studies.calibrate import CalibrationFailed, run
 from perfci.runs.verdicts.lab_services import LabServices
 
@@ -41,25 +43,16 @@ def controller(project):
     return LabServices(config.load(environ=environ))
 
 
-def calibrated(controller, number, progress=None):
+def calibrated(controller, number):
     job = load_job("tiny", controller.settings.jobs_dir)
-    return run(controller.settings, controller, job, number, holder="tester", progress=progress or Silent())
+    return run(controller.settings, controller, job, number, holder="tester", progress=Silent())
 
 
-class Killed(BaseException):
-    """As if the process were gone."""
-
-
-class KilledAt(Silent):
-    """Ends the process when the n-th run begins."""
-
-    def __init__(self, run):
-        self.left = run
-
-    def begin(self, stage):
-        self.left -= stage == "deploy"
-        if not self.left:
-            raise Killed
+@pytest.fixture
+def nights(controller, monkeypatch):
+    made_up = MadeUpNights(controller.state.archive)
+    monkeypatch.setattr(calibrate, "night", made_up)
+    return made_up
 
 
 def test_every_run_is_a_fresh_deployment_and_none_is_told(project, controller):
@@ -83,20 +76,21 @@ def test_runs_that_fail_again_and_again_end_it(project, controller):
     assert len(run_folders(controller.state.archive)) == 3
 
 
-def test_one_that_was_cut_short_goes_on_where_it_was(project, controller):
+def test_one_that_was_cut_short_goes_on_where_it_was(controller, nights):
+    nights.kill_at = 3
     with pytest.raises(Killed):
-        calibrated(controller, 3, KilledAt(3))
-    assert project.trace().count("hammer") == 2
+        calibrated(controller, 3)
+    assert len(nights.jobs) == 2
     found = calibrated(controller, 3)
-    assert project.trace().count("hammer") == 3
-    assert len(found.runs) == 3
+    assert len(nights.jobs) == len(found.runs) == 3
     calibrated(controller, 2)
-    assert project.trace().count("hammer") == 5, "one that came to its end is not gone on with"
+    assert len(nights.jobs) == 5, "one that came to its end is not gone on with"
 
 
-def test_another_job_begins_from_the_start(project, controller):
+def test_another_job_begins_from_the_start(project, controller, nights):
+    nights.kill_at = 2
     with pytest.raises(Killed):
-        calibrated(controller, 2, KilledAt(2))
+        calibrated(controller, 2)
     (project.root / "jobs" / "tiny.yml").write_text(JOB.replace("times: 4", "times: 5"))
     calibrated(controller, 2)
-    assert project.trace().count("hammer") == 3
+    assert len(nights.jobs) == 3

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from made_up_nights import Killed, MadeUpNights
 
 from perfci import config
 from perfci.results.model import Purpose
@@ -17,6 +20,7 @@ from perfci.runs.jobs.model import load_job
 from perfci.runs.state.archive import run_folders
 from perfci.runs.state.progress import Silent
 from perfci.runs.studies import bump as bumping
+from perfci.runs.studies import compare as comparing
 from perfci.runs.studies.bump import PinUnused, bump
 from perfci.runs.studies.pins import CONSTRAINTS, PinsConflict
 from perfci.runs.verdicts.lab_services import LabServices
@@ -51,25 +55,9 @@ def controller(project, monkeypatch):
     return LabServices(config.load(environ=environ))
 
 
-def bumped(controller, job="tiny", name="parts", version="2.0", progress=None):
+def bumped(controller, job="tiny", name="parts", version="2.0"):
     loaded = load_job(job, controller.settings.jobs_dir) if job else None
-    return bump(controller, name, version, loaded, holder="tester", progress=progress or Silent())
-
-
-class Killed(BaseException):
-    """As if the process were gone."""
-
-
-class KilledAt(Silent):
-    """Ends the process when the n-th run begins."""
-
-    def __init__(self, run):
-        self.left = run
-
-    def begin(self, stage):
-        self.left -= stage == "deploy"
-        if not self.left:
-            raise Killed
+    return bump(controller, name, version, loaded, holder="tester", progress=Silent())
 
 
 def test_both_files_are_deployed_and_the_pin_moves_at_the_end(project, controller):
@@ -129,12 +117,16 @@ def test_a_pin_that_the_job_does_not_deploy_is_not_compared(project, controller,
     assert (project.root / CONSTRAINTS).read_text() == PINS
 
 
-def test_one_that_was_cut_short_goes_on_where_it_was(project, controller):
+def test_one_that_was_cut_short_goes_on_where_it_was(project, controller, monkeypatch):
+    nights = MadeUpNights(controller.state.archive, kill_at=3)
+    an_hour_ago = time.time() - 3600
+    os.utime(project.root / CONSTRAINTS, (an_hour_ago, an_hour_ago))
+    monkeypatch.setattr(comparing, "night", nights)
     with pytest.raises(Killed):
-        bumped(controller, progress=KilledAt(3))
+        bumped(controller)
     assert (project.root / CONSTRAINTS).read_text() == PINS
-    assert project.trace().count("hammer") == 2
+    assert len(nights.jobs) == 2
     found = bumped(controller)
-    assert len(found.compared.runs) == project.trace().count("hammer") == 4
+    assert len(found.compared.runs) == len(nights.jobs) == 4
     back = bumped(controller, version="1.0")
     assert not set(back.compared.runs) & set(found.compared.runs), "a pin that moved has ended its comparison"
