@@ -63,6 +63,6 @@ doctor: setup  ## Say what is missing
 status: setup  ## Say what runs, what is reserved, what waits
 	@perfci status
 
-clean:  ## Stop everything of this checkout and remove its state
-	@if [ -x .venv/bin/perfci ]; then .venv/bin/perfci clean --yes; fi
-	@rm -rf "$(PERFCI_STATE_DIR)" .venv
+clean:  ## Stop everything of this checkout, remove what can be made again; PURGE=1: the archive, too
+	@if [ -x .venv/bin/perfci ]; then .venv/bin/perfci clean --yes $(if $(filter 1,$(PURGE)),--purge); fi
+	@rm -rf .venv $(if $(filter 1,$(PURGE)),"$(PERFCI_STATE_DIR)")

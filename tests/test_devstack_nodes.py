@@ -39,7 +39,7 @@ def run(tmp_path_factory):
     assert code == 0, now
     yield perfci(environ, "run", str(job), "--lab", "virtual")
     perfci(environ, "virtual", "down")
-    perfci(environ, "clean", "--yes")
+    perfci(environ, "clean", "--yes", "--purge")
 
 
 @pytest.fixture

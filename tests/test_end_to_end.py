@@ -49,7 +49,7 @@ def perfci(environ, *arguments):
 def run(environ):
     code, outcome = perfci(environ, "run", "smoke")
     yield code, outcome
-    _, cleaned = perfci(environ, "clean")
+    _, cleaned = perfci(environ, "clean", "--yes", "--purge")
     assert not Path(environ["PERFCI_STATE_DIR"]).exists()
     assert cleaned["ended"] == [], "the night left something running"
 

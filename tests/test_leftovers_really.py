@@ -86,7 +86,7 @@ def run(tmp_path_factory):
         return json.loads(done.stdout)
 
     yield perfci("run", "untidy"), LabServices(load(environ=environ))
-    assert perfci("clean")["ended"] == [], "the night left something running"
+    assert perfci("clean", "--yes", "--purge")["ended"] == [], "the night left something running"
 
 
 def test_what_was_left_is_found_and_removed(run):

@@ -29,7 +29,7 @@ def inside(environ):
     assert code == 0, now
     yield Inside(Plan.from_dict(now["plan"]))
     perfci(environ, "virtual", "down")
-    perfci(environ, "clean", "--yes")
+    perfci(environ, "clean", "--yes", "--purge")
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,7 @@ def run(environ, tmp_path_factory):
         return perfci(environ, "run", str(file))
 
     yield go
-    _, cleaned = perfci(environ, "clean")
+    _, cleaned = perfci(environ, "clean", "--yes", "--purge")
     assert cleaned["ended"] == [], "a run left something running"
 
 

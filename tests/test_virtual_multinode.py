@@ -32,7 +32,7 @@ def run(environ):
     assert code == 0, now
     yield perfci(environ, "run", "multinode")
     perfci(environ, "virtual", "down")
-    perfci(environ, "clean", "--yes")
+    perfci(environ, "clean", "--yes", "--purge")
 
 
 def test_the_night_ends_well(run):

@@ -34,7 +34,7 @@ def lab(environ):
     assert code == 0, now
     yield now
     perfci(environ, "virtual", "down")
-    perfci(environ, "clean", "--yes")
+    perfci(environ, "clean", "--yes", "--purge")
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ COMMANDS = (
     Entry(
         "clean",
         "perfci.cli.state:clean",
-        "Stop everything of this lab and remove its state folder, the archive with it.",
+        "Stop everything of this lab and remove what can be made again.",
     ),
 )
 

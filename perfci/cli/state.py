@@ -9,6 +9,7 @@ import typer
 
 from perfci.cli.access import holder, lab_services, settings_for
 from perfci.cli.output import Json, errors_reported, print_json
+from perfci.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,23 +96,55 @@ def demo(as_json: Json = False) -> None:
     raise typer.Exit(shown.exit_code)
 
 
+class CleanUnconfirmed(UsageError):
+    """`perfci clean --json` can't ask, and was not told that it may go on."""
+
+    template = "{what} would be ended and removed, and nobody can be asked"
+    help = "Say --yes as well. The archive and the databases stay, unless --purge is given, too."
+
+
 def clean(
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, as_json: Json = False
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Remove the archive, the databases and the mail, too.")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
-    """Stop everything of this lab and remove its state folder, the archive with it."""
+    """Stop everything of this lab and remove what can be made again.
+
+    The archive of runs, the databases and the mail stay where they are. With --purge they are removed, too.
+
+    Exit code 0: it was done.
+    Exit code 1: you did not agree.
+    Exit code 2: the folder is not a state folder of perfci, or --json came without --yes.
+    Exit code 3: a virtual lab is up, and only root can take it down.
+    """
+    from perfci.runs.state.archive import run_folders
     from perfci.runs.state.clean import clean as remove
     from perfci.runs.state.state_folder import StateFolder
 
     with errors_reported(as_json=as_json):
         settings = settings_for()
         state = StateFolder(settings.state_dir)
-        if not yes and not as_json:
-            typer.confirm(f"Remove {state.root} with all archived runs?", abort=True)
-        ended = remove(state, settings.root_dir)
+        runs = len(run_folders(state.archive))
+        what = (
+            f"{state.root}{f' with {runs} archived run(s)' if purge else ', all but what is known of runs,'}"
+        )
+        if as_json and not yes:
+            raise CleanUnconfirmed(what=what)
+        if not yes:
+            typer.confirm(f"End everything of this lab and remove {what}?", abort=True)
+        cleaned = remove(state, settings.root_dir, purge=purge)
         if as_json:
-            print_json({"removed": state.root, "ended": ended})
+            print_json({"state_dir": state.root, "ended": cleaned.ended, "kept": cleaned.kept})
+            return
+        if cleaned.ended:
+            typer.echo(f"Ended: {', '.join(cleaned.ended)}.")
+        if cleaned.kept:
+            typer.echo(f"Kept in {state.root}: {', '.join(path.name for path in cleaned.kept)}.")
+            typer.echo("Remove that, too: perfci clean --purge")
         else:
-            typer.echo(f"Removed {state.root}." + (f" Ended: {', '.join(ended)}." if ended else ""))
+            typer.echo(f"Removed {state.root}.")
 
 
 def _status_lines(found: dict[str, Any]) -> Iterator[str]:

@@ -1,8 +1,10 @@
-"""Removing everything of a state folder: what runs, and the folder."""
+"""Ends what runs in a state folder and removes what can be made again, or everything."""
 
 from __future__ import annotations
 
+import re
 import shutil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psutil
@@ -31,11 +33,40 @@ _OURS = frozenset(
         "venvs",
         "analysis",
         "results.db",
+        "lab.db",
+        "mail",
         "virtual",
         "netboot",
         "images",
     }
 )
+
+
+_KEPT = frozenset(
+    {
+        "archive",
+        "runs",
+        "mail",
+        # As versions before the database kept what they knew.
+        "alerts.json",
+        "analysis",
+        "calibration",
+        "confirmations",
+        "delivered.json",
+        "outbox",
+        "owed",
+    }
+)
+"""What nothing but a night, or a person, can make again; with every database beside it."""
+_DATABASE = re.compile(r".+\.db(-wal|-shm|-journal)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What was ended, and what is still there of the state folder."""
+
+    ended: list[str]
+    kept: list[Path]
 
 
 class NotAStateFolder(UsageError):
@@ -45,11 +76,12 @@ class NotAStateFolder(UsageError):
     help = "Check PERFCI_STATE_DIR and `state_dir` in perfci.toml. Nothing was removed."
 
 
-def clean(state: StateFolder, project: Path) -> list[str]:
-    """Stop the runs, the virtual lab and the services of a state folder, then remove it; return what ended.
+def clean(state: StateFolder, project: Path, *, purge: bool = False) -> Cleaned:
+    """Stop the runs, the virtual lab and the services of a state folder, then remove what can be made again.
 
-    `project` is the folder with the inventories. Raises NotAStateFolder, before anything is done, for a
-    folder that holds nothing of ours, and RootNeeded where a virtual lab is up and this is not root.
+    The archive, the databases, the mail and runs that are not archived yet stay, unless `purge`. `project`
+    is the folder with the inventories. Raises NotAStateFolder, before anything is done, for a folder that
+    holds nothing of ours, and RootNeeded where a virtual lab is up and this is not root.
     """
     _check(state.root)
     runs = [folder for folder in unfinished(state.runs) if folder.alive()]
@@ -59,10 +91,31 @@ def clean(state: StateFolder, project: Path) -> list[str]:
     if find(state.root, project):
         down(state.root, project)
     # The services of the role netboot have a state folder of their own, so that no cloud's end stops them.
-    ended = [*reap(state.root), *reap(state.root / "netboot")]
-    if state.root.exists():
+    ended = [*(folder.run_id for folder in runs), *reap(state.root), *reap(state.root / "netboot")]
+    if not state.root.exists():
+        return Cleaned(ended, [])
+    kept = [] if purge else sorted(path for path in state.root.iterdir() if keeps(path))
+    if not kept:
         shutil.rmtree(state.root)
-    return [*(folder.run_id for folder in runs), *ended]
+        return Cleaned(ended, [])
+    for path in state.root.iterdir():
+        if path not in kept:
+            _remove(path)
+    return Cleaned(ended, kept)
+
+
+def keeps(path: Path) -> bool:
+    """Tell whether `clean` keeps this part of a state folder: what is known there, not an empty folder."""
+    if path.is_dir():
+        return path.name in _KEPT and any(path.iterdir())
+    return path.name in _KEPT or _DATABASE.fullmatch(path.name) is not None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _check(root: Path) -> None:

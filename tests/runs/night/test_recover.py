@@ -1,4 +1,4 @@
-"""What a killed run leaves, and how everything is removed."""
+"""What a killed run leaves."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 from perfci.runs.night.recover import recover
 from perfci.runs.state import run_folder as work
-from perfci.runs.state.clean import NotAStateFolder, clean
 from perfci.runs.state.processes import processes_of
 from perfci.runs.state.state_folder import StateFolder
 
@@ -87,39 +84,3 @@ def test_of_two_that_clean_up_at_a_time_one_archives_a_run(tmp_path):
     ]
     assert sorted(process.communicate(timeout=60)[0] for process in both) == ["0\n", "1\n"]
     assert (tmp_path / "archive" / "r1" / "run.json").exists()
-
-
-def test_clean_ends_what_runs_and_removes_the_folder(tmp_path):
-    state = tmp_path / "state"
-    (state / "archive").mkdir(parents=True)
-    child = sleeper(state)
-    assert clean(StateFolder(state), tmp_path) == ["nova-api"]
-    child.wait(5)
-    assert not state.exists()
-
-
-def test_clean_of_nothing_is_fine(tmp_path):
-    assert clean(StateFolder(tmp_path / "state"), tmp_path) == []
-
-
-def test_clean_refuses_a_folder_that_is_not_ours(tmp_path):
-    (tmp_path / "Documents").mkdir()
-    with pytest.raises(NotAStateFolder):
-        clean(StateFolder(tmp_path), tmp_path)
-    assert (tmp_path / "Documents").exists()
-
-
-def test_clean_stops_a_living_run_first(tmp_path):
-    state = tmp_path / "state"
-    code = (
-        "import time, signal, sys; from pathlib import Path; from perfci.runs.state import run_folder as work;"
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0));"
-        f"work.create(Path({str(state / 'runs')!r}), 'r1'); print('up', flush=True); time.sleep(60)"
-    )
-    run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    assert run.stdout is not None
-    run.stdout.readline()
-    run.stdout.close()
-    assert clean(StateFolder(state), tmp_path) == ["r1"]
-    run.wait(5)
-    assert not state.exists()
