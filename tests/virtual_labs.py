@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+import yaml
 from free_ports import port_base
 
 from perfci.lab.virtual import site
@@ -83,6 +84,61 @@ def project_for_nights(root: Path, kept: tuple[str, ...] = ("images",)) -> dict[
         "PERFCI_LIMITS__FOREIGN_CPU_SHARE": "1",
         "PERFCI_LIMITS__STEAL_SHARE": "1",
     }
+
+
+def as_example_lab(settings: dict[str, str]) -> None:
+    """Put a copy of inventory/example in the place of the inventory that `perfci virtual up` wrote.
+
+    Only what an admin fills in differs from the example: addresses, MACs, the network and secrets of this
+    lab's machines; and what simulated machines need: little memory, and an image without drivers of hardware.
+    """
+    folder = Path(settings["PERFCI_ROOT_DIR"]) / "inventory" / "virtual"
+    lab = yaml.safe_load((folder / "hosts.yml").read_text())["all"]
+    shutil.rmtree(folder)
+    shutil.copytree(PROJECT / "inventory" / "example", folder)
+
+    hosts = yaml.safe_load((folder / "hosts.yml").read_text())
+    real, own = hosts["all"]["children"]["nodes"]["hosts"], lab["children"]["nodes"]
+    for name in list(real):
+        if name not in own["hosts"]:
+            del real[name]
+            continue
+        found = own["hosts"][name]
+        filled_in = ("bmc_address", "provision_mac", "provision_address", "pdu_outlet", "tunnel_address")
+        real[name] = {variable: found[variable] for variable in filled_in}
+    (folder / "hosts.yml").write_text(yaml.safe_dump(hosts, sort_keys=False))
+
+    everywhere = {
+        **{name: lab["vars"][name] for name in lab["vars"] if name.startswith("provision_")},
+        "netboot_router": "",
+        "netboot_dns_servers": [],
+        "os_image_kernel": "linux-image-cloud-amd64",
+        "preflight_memory_gib": 3,
+        "preflight_disk_gib": 3,
+    }
+    _fill_in(folder / "group_vars" / "all" / "lab.yml", everywhere)
+    one = next(iter(own["hosts"].values()))
+    of_nodes = {
+        **{name: own["vars"][name] for name in ("bmc_username", "bmc_port", "pdu_command")},
+        **{name: one[name] for name in ("tunnel_interface", "tunnel_prefix", "tunnel_mtu")},
+        **{name: value for name, value in _VIRTUAL_SECONDS.items()},
+    }
+    _fill_in(folder / "group_vars" / "nodes" / "lab.yml", of_nodes)
+    password = Path(own["vars"]["bmc_password_file"]).read_text().strip()
+    secret = yaml.safe_dump({"vault_bmc_password": password})
+    (folder / "group_vars" / "nodes" / "vault.yml").write_text(secret)
+
+
+_VIRTUAL_SECONDS = {
+    "provision_boot_seconds": 180,
+    "provision_deploy_seconds": 300,
+    "provision_ssh_seconds": 300,
+}
+
+
+def _fill_in(file: Path, changed: dict[str, Any]) -> None:
+    """Change variables of an inventory, and leave all others as they are."""
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **changed}, sort_keys=False))
 
 
 def perfci(settings: dict[str, str], *arguments: str) -> tuple[int, Any]:

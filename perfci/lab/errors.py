@@ -82,6 +82,13 @@ class InventoryInvalid(UsageError):
     help = "Check it with `ansible-inventory -i {folder} --graph`; nodes are the hosts of group {group!r}."
 
 
+class NodesOutsideCloud(UsageError):
+    """A run was given nodes on which the playbooks deploy no cloud."""
+
+    template = "inventory {folder}: no cloud is deployed on {nodes}, as the group `cloud` has {cloud}"
+    help = "Put all nodes into it: `cloud: {{children: {{nodes:}}}}` in hosts.yml, as inventory/example does."
+
+
 def held(reservation: Reservation) -> str:
     """Return one line about who holds what, with times in this machine's zone."""
     return (

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 GROUP = "nodes"
 """The inventory group whose hosts can be reserved; an inventory without it means all its hosts."""
+CLOUD = "cloud"
+"""The inventory group on whose hosts clouds are deployed."""
 BMC = "bmc_address"
 """The variable that a host with a BMC has."""
 TIMEOUT_SECONDS = 60
@@ -44,7 +46,10 @@ def nodes(folder: Path) -> tuple[Node, ...]:
     if not names:
         raise InventoryInvalid(folder=folder, group=GROUP, reason="it has no nodes")
     variables = groups.get("_meta", {}).get("hostvars", {})
-    return tuple(Node(name, has_bmc=BMC in variables.get(name, {})) for name in sorted(names))
+    cloud = _hosts(groups, CLOUD)
+    return tuple(
+        Node(name, has_bmc=BMC in variables.get(name, {}), in_cloud=name in cloud) for name in sorted(names)
+    )
 
 
 def targets(folder: Path, names: Sequence[str]) -> tuple[Target, ...]:

@@ -15,6 +15,8 @@ class Node:
 
     name: str
     has_bmc: bool = field(default=False, compare=False)
+    in_cloud: bool = field(default=True, compare=False)
+    """Whether the playbooks deploy clouds on it: it is in the inventory's group `cloud`."""
 
 
 @dataclass(frozen=True, slots=True)

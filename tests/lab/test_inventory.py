@@ -141,6 +141,16 @@ def test_without_that_group_all_hosts_are_nodes(tmp_path: Path) -> None:
     assert nodes(lab) == (Node("node-0"),)
 
 
+def test_which_nodes_a_cloud_is_deployed_on(tmp_path: Path) -> None:
+    text = "nodes: {hosts: {node-0: {}, node-1: {}}}\ncloud: {hosts: {node-0: {}}}\n"
+    assert [node.in_cloud for node in nodes(inventory(tmp_path, text))] == [True, False]
+
+
+def test_all_nodes_of_the_example_can_have_a_cloud() -> None:
+    example = Path(__file__).parents[2] / "inventory" / "example"
+    assert [(node.has_bmc, node.in_cloud) for node in nodes(example)] == [(True, True)] * 3
+
+
 def test_a_missing_inventory_names_those_there_are(tmp_path: Path) -> None:
     inventory(tmp_path, "all: {hosts: {a: {}}}\n")
     with pytest.raises(InventoryInvalid, match="does not exist; there are: rack"):

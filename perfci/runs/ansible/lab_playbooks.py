@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from perfci.lab.errors import NodesOutsideCloud
 from perfci.lab.virtual.lab import entering
 from perfci.runs.ansible.playbook import Playbooks
 from perfci.runs.jobs.node_roles import assign, assign_devstack
@@ -52,11 +53,16 @@ def playbooks(settings: Settings, stop: threading.Event | None = None) -> Playbo
 
 
 def node_playbooks(settings: Settings, nodes: Iterable[Node], stop: threading.Event) -> Playbooks:
-    """Return the playbooks for a run on these nodes. Raises VirtualLabDown.
+    """Return the playbooks for a run on these nodes. Raises VirtualLabDown, NodesOutsideCloud.
 
     Nodes behind BMCs are other machines: the playbooks are limited to them, and where their state
     folder is, the inventory says.
     """
+    nodes = sorted(nodes)
+    # Ansible passes over hosts that are in none of a play's groups, and calls that a success.
+    if outside := [node.name for node in nodes if not node.in_cloud]:
+        cloud = ", ".join(node.name for node in nodes if node.in_cloud) or "none of the nodes"
+        raise NodesOutsideCloud(folder=settings.inventory_dir, nodes=", ".join(outside), cloud=cloud)
     books = playbooks(settings, stop)
     machines = tuple(sorted(node.name for node in nodes if node.has_bmc))
     if not machines:

@@ -66,12 +66,16 @@ class _Watcher:
     role: str = ""
     failures: list[tuple[str, str, str]] = field(default_factory=list)
     """(role, task on host, message) in the order in which they happened."""
+    hosts: set[str] = field(default_factory=set)
+    """On which a task was begun."""
 
     def __call__(self, event: dict[str, Any]) -> bool:
         data = event.get("event_data", {})
         if event.get("event") == "playbook_on_task_start":
             self.task, self.role = str(data.get("task", "")), str(data.get("role", "") or "")
             self.on_step(self.task)
+        elif event.get("event") == "runner_on_start":
+            self.hosts.add(str(data.get("host", "")))
         elif event.get("event") == "runner_retry":
             self._progress(str(data.get("res", {}).get("stdout", "")))
         elif event.get("event") in _FAILED_EVENTS and not data.get("ignore_errors"):
@@ -196,11 +200,21 @@ class Playbooks:
                 playbook=f"playbooks/{name}.yml", seconds=limit_seconds, where=where, log=log, role=seen.role
             )
         if status == "successful":
+            self._refuse_nothing_done(name, log, seen.hosts)
             return
         role, where, detail = seen.failures[0] if seen.failures else ("", seen.task, _tail(log))
         raise PlaybookFailed(
             playbook=f"playbooks/{name}.yml", where=where, detail=detail, log=log, role=role or seen.role
         )
+
+    def _refuse_nothing_done(self, name: str, log: Path, hosts: set[str]) -> None:
+        """Raise PlaybookFailed where no play had a host: Ansible passes over that, and calls it a success."""
+        meant = frozenset(self.nodes) if self.nodes and name not in _OF_THE_CONTROLLER else hosts
+        if hosts and not meant.isdisjoint(hosts):
+            return
+        nodes = ", ".join(self.nodes) or "the inventory"
+        detail = f"nothing was done: none of {nodes} is in a group that this playbook is for"
+        raise PlaybookFailed(playbook=f"playbooks/{name}.yml", where="no host", detail=detail, log=log)
 
 
 def _keep_output(result: Any, log: Path) -> None:
