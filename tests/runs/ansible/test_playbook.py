@@ -162,6 +162,6 @@ def test_what_needs_the_controllers_way_out_stays_outside(metal):
 def test_a_playbook_that_passes_over_all_nodes_has_failed(playbooks, tmp_path, nodes):
     play = replace(playbooks("- hosts: cloud\n  tasks:\n    - ansible.builtin.debug:\n"), nodes=nodes)
     with pytest.raises(
-        PlaybookFailed, match="nothing was done: none of (node-0|the inventory) is in a group"
+        PlaybookFailed, match=r"nothing was done: none of (node-0|the inventory) is in a group"
     ):
         play.run("try", log=tmp_path / "try.log", limit_seconds=60)
