@@ -1,12 +1,16 @@
-"""For all tests: time decides none of them, and none is left out silently where everything is installed."""
+"""For all tests: time decides none of them, and what is left out is counted or, where everything is installed, fails."""
 
 from __future__ import annotations
 
 import os
+import re
+import sys
+from collections import Counter
 
 import hypothesis
 import pytest
 from postgresql_server import database_url, postgresql
+from programs import COMPLETE, require, undeclared
 
 __all__ = ["database_url", "postgresql"]
 
@@ -14,9 +18,28 @@ __all__ = ["database_url", "postgresql"]
 hypothesis.settings.register_profile("perfci", deadline=None)
 hypothesis.settings.load_profile("perfci")
 
-COMPLETE = "PERFCI_TESTS_COMPLETE"
-"""Set by `make test` and `make test-virtual`, which install everything that the tests need."""
 NEEDS_MORE = ("kvm", "devstack")
+"""Marks of tests that need what no set-up can install."""
+
+
+def _check_program(event, arguments):
+    """Let no test start a program that no list has: the next fresh machine would lack it."""
+    if event != "subprocess.Popen" or "PYTEST_CURRENT_TEST" not in os.environ:
+        return
+    executable, _, _, environment = arguments
+    name = undeclared(os.fsdecode(executable), (environment or os.environ).get("PATH"))
+    if name is not None:
+        pytest.fail(f"{name} is started, and tests/programs.py does not say which package brings it")
+
+
+sys.addaudithook(_check_program)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("needs_root") and os.geteuid() != 0:
+        pytest.skip("needs root")
+    require(*(program for mark in item.iter_markers("needs") for program in mark.args))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -29,3 +52,13 @@ def pytest_runtest_makereport(item):
         report.outcome = "failed"
         report.longrepr = f"left out, though `perfci setup --tests` has run here: {reason}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say in one line how many tests were left out and why."""
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(re.sub(r"^Skipped: ", "", str(report.longrepr[-1])) for report in reports)
+    if reasons:
+        why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        number = "1 test was" if reasons.total() == 1 else f"{reasons.total()} tests were"
+        terminalreporter.write_line(f"{number} left out: {why}", yellow=True)

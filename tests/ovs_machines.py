@@ -6,8 +6,6 @@ There is no neutron: the bridges switch by themselves. Needs root.
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import subprocess
 import sys
 import time
@@ -16,29 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from programs import needs, needs_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PROBE = Path(__file__).parents[1] / "roles" / "probes" / "files" / "probe.py"
-PROGRAMS = (
-    "ovsdb-server",
-    "ovs-vswitchd",
-    "ovs-vsctl",
-    "ip",
-    "ethtool",
-    "ping",
-    "iperf3",
-    "ss",
-    "nsenter",
-    "unshare",
-)
-MISSING = [name for name in PROGRAMS if not shutil.which(name, path=f"/usr/sbin:{os.environ['PATH']}")]
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 needed = [
     pytest.mark.slow,
-    pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and Open vSwitch need root"),
-    pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}"),
+    needs_root,
+    needs("ovsdb-server", "ovsdb-tool", "ovs-vswitchd", "ovs-vsctl", "ovs-ofctl"),
+    needs("ip", "ss", "ethtool", "ping", "iperf3", "nsenter", "unshare"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Databases for tests: SQLite, and a real PostgreSQL where the machine has its programs."""
+"""Databases for tests: SQLite, and a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -12,19 +12,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
+from programs import path_of, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-PROGRAMS = Path("/usr/lib/postgresql/15/bin")
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """Start PostgreSQL on a socket of its own; give SQLAlchemy's URL. It does not run as root."""
-    pytest.importorskip("psycopg", reason="the PostgreSQL driver psycopg is not installed")
-    if not (PROGRAMS / "initdb").exists():
-        pytest.skip(f"no PostgreSQL in {PROGRAMS}")
+    require("initdb", "pg_ctl", "setpriv")
     folder = Path(tempfile.mkdtemp(prefix="perfci-pg-"))
     user: list[str] = []
     if os.geteuid() == 0:
@@ -37,11 +34,11 @@ def postgresql() -> Iterator[str]:
         subprocess.run([*user, *command], cwd=folder, check=True, capture_output=True)
 
     try:
-        run(PROGRAMS / "initdb", "-D", data, "-U", "perfci", "-A", "trust", "--no-sync")
+        run(path_of("initdb"), "-D", data, "-U", "perfci", "-A", "trust", "--no-sync")
         settings = (
             f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off -c max_connections=50"
         )
-        control = [PROGRAMS / "pg_ctl", "-D", data, "-l", folder / "log", "-w"]
+        control = [path_of("pg_ctl"), "-D", data, "-l", folder / "log", "-w"]
         run(*control, "-o", settings, "start")
         try:
             yield f"postgresql+psycopg://perfci@/postgres?host={folder}"

@@ -1,4 +1,4 @@
-"""A skipped test fails where everything was installed."""
+"""What is left out is counted, and fails where everything was installed; so does a program that no list has."""
 
 from __future__ import annotations
 
@@ -11,29 +11,68 @@ from pathlib import Path
 import pytest
 
 INNER = """
-import pytest
+import os, pathlib, subprocess
+import programs, pytest
+programs.PACKAGES["none"] = "a-package"
+programs._SYSTEM.add(os.getcwd())
+os.geteuid = lambda: {user}
 def test_tool(): pytest.skip("no such tool")
+@programs.needs("none")
+def test_program(): assert False, "its program is missing"
+@programs.needs_root
+@programs.needs("sh")
+def test_root(): pass
 @pytest.mark.devstack
 def test_more(): pytest.skip("no git base")
 @pytest.mark.xfail
 def test_known(): assert False
+def test_unknown_program():
+    pathlib.Path("tool").write_text("#!/bin/sh")
+    pathlib.Path("tool").chmod(0o755)
+    subprocess.run([os.path.abspath("tool")])
 """
+LISTED = "not installed: none (apt-get install a-package)"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user may leave out what needs root")
-@pytest.mark.parametrize(("complete", "code"), [("1", 1), ("", 0)])
-def test_a_skip_is_a_failure_where_everything_is_installed(tmp_path, complete, code):
-    shutil.copy(Path(__file__).parent / "conftest.py", tmp_path)
-    (tmp_path / "test_inner.py").write_text(INNER)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = devstack: more\n")
-    said = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
+def run(folder: Path, user: int, complete: str) -> str:
+    for name in ("conftest.py", "postgresql_server.py", "programs.py"):
+        shutil.copy(Path(__file__).parent / name, folder)
+    (folder / "test_inner.py").write_text(INNER.format(user=user))
+    marks = "devstack\n  needs(program)\n  needs_root"
+    (folder / "pytest.ini").write_text(f"[pytest]\npythonpath = .\nmarkers =\n  {marks}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", folder],
         env={**os.environ, "PERFCI_TESTS_COMPLETE": complete},
         capture_output=True,
         text=True,
         check=False,
-        cwd=tmp_path,
+        cwd=folder,
     )
-    assert said.returncode == code, said.stdout
-    assert ("1 failed, 1 skipped, 1 xfailed" if complete else "2 skipped, 1 xfailed") in said.stdout
-    assert ("has run here: Skipped: no such tool" in said.stdout) == bool(complete)
+    assert done.returncode == 1, done.stdout
+    assert "tool is started, and tests/programs.py does not say which package brings it" in done.stdout
+    return done.stdout
+
+
+def test_what_is_missing_is_left_out_and_counted(tmp_path):
+    said = run(tmp_path, 0, "")
+    assert f"3 tests were left out: 1 no such tool, 1 {LISTED}, 1 no git base" in said
+    assert "1 failed, 1 passed, 3 skipped, 1 xfailed" in said
+
+
+def test_nothing_is_left_out_where_everything_is_installed(tmp_path):
+    said = run(tmp_path, 0, "1")
+    assert "1 test was left out: 1 no git base" in said
+    assert "2 failed, 1 passed, 1 skipped, 1 xfailed, 1 error" in said
+    assert f"{LISTED}, though `perfci setup --tests` has run here" in said
+    assert "has run here: Skipped: no such tool" in said
+
+
+@pytest.mark.parametrize(
+    ("complete", "counts"),
+    [("", "1 failed, 4 skipped, 1 xfailed"), ("1", "1 failed, 3 skipped, 1 xfailed, 1 error")],
+)
+def test_an_ordinary_user_leaves_out_what_needs_root_and_no_program(tmp_path, complete, counts):
+    said = run(tmp_path, 1000, complete)
+    assert counts in said
+    assert "1 needs root" in said
+    assert (f"1 {LISTED}" in said) == (not complete)

@@ -17,19 +17,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from virtual_labs import NO_TRACES, PROJECT, SMALL_IMAGE, Inside, needs_root, plan, traces
+from programs import needs, needs_root
+from virtual_labs import NO_TRACES, PROJECT, SMALL_IMAGE, Inside, plan, traces
 
 from perfci.lab.virtual import lab
 from perfci.lab.virtual.plan import Firmware, MachineKind
 
-PROGRAMS = ("ip", "nsenter", "busybox", "ssh")
-missing = [program for program in PROGRAMS if not shutil.which(program)]
 pytestmark = [
     pytest.mark.slow,
     needs_root,
-    pytest.mark.skipif(
-        bool(missing), reason=f"not installed: {', '.join(missing)}; see `perfci setup --tests`"
-    ),
+    needs(*lab.PROGRAMS[MachineKind.NSPAWN], "ipmitool", "ssh"),
     pytest.mark.timeout(2400),  # the first of them builds an image
 ]
 TUNING = "/etc/perfci/tuning.json"
@@ -146,8 +143,6 @@ def laboratory(folder, size, kind, firmware=Firmware.BIOS, **variables):
 
 @pytest.fixture(scope="module")
 def controller(tmp_path_factory):
-    if not shutil.which("systemd-nspawn"):
-        pytest.skip("not installed: systemd-nspawn")
     with laboratory(tmp_path_factory.mktemp("prov"), 4, MachineKind.NSPAWN) as found:
         yield found
 
@@ -279,10 +274,7 @@ def test_taking_back_twice_and_without_wiping(provisioned):
 # --- one with firmware, a disk and a kernel ------------------------------------------------------------------
 
 
-@pytest.mark.skipif(
-    not shutil.which("qemu-system-x86_64"),
-    reason="not installed: qemu (apt-get install qemu-system-x86 qemu-utils ipxe-qemu)",
-)
+@needs(*lab.PROGRAMS[MachineKind.QEMU])
 def test_a_machine_with_real_firmware(tmp_path_factory):
     """Power-on by IPMI, DHCP, iPXE, kernel and ramdisk by HTTP, the image on its disk, its own boot loader, SSH."""
     with laboratory(tmp_path_factory.mktemp("qemu"), 1, MachineKind.QEMU) as controller:

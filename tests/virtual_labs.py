@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 import yaml
 from free_ports import port_base
+from programs import needs, needs_root
 
 from perfci.lab.virtual import site
 from perfci.lab.virtual.folders import LabFolder
@@ -26,12 +27,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parents[1]
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a virtual lab needs root")
-_MISSING = [program for program in PROGRAMS[MachineKind.NSPAWN] if not shutil.which(program)]
-needs_nspawn = [
-    needs_root,
-    pytest.mark.skipif(bool(_MISSING), reason=f"the virtual lab needs {', '.join(_MISSING)}"),
-]
+needs_nspawn = [needs_root, needs(*PROGRAMS[MachineKind.NSPAWN], "ssh", "ssh-keygen", "ipmitool")]
 """Marks of tests on nspawn nodes."""
 GIT_BASE = os.environ.get("PERFCI_GIT_BASE", "")
 needs_devstack = [

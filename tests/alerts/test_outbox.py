@@ -15,6 +15,7 @@ from email.message import EmailMessage
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
+from programs import require
 
 from perfci.alerts.errors import MailRefusedForNow, MailServerUnavailable
 from perfci.alerts.maildir import MaildirTransport
@@ -216,6 +217,7 @@ def test_a_server_that_does_not_greet_us_is_unavailable(outbox):
 
 
 def _signed(folder):
+    require("openssl")
     key, certificate = folder / "key.pem", folder / "cert.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",

@@ -7,8 +7,9 @@ import os
 
 import pytest
 import typer
+from programs import needs_root
 from typer.testing import CliRunner
-from virtual_labs import NO_TRACES, needs_root, project_in, traces
+from virtual_labs import NO_TRACES, project_in, traces
 
 from perfci.cli import virtual
 from perfci.lab.virtual.plan import site_name

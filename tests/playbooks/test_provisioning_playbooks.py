@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from programs import needs
 
 PROJECT = Path(__file__).parents[2]
 EXAMPLE = PROJECT / "inventory" / "example"
@@ -102,11 +103,9 @@ def test_the_operators_guide_explains_every_variable_of_the_example():
     assert [name for name in sorted(shown) if f"`{name}`" not in OPERATOR] == []
 
 
+@needs("dnsmasq")
 def test_the_configuration_of_dnsmasq_is_accepted(hosts, tmp_path):
     """What the role writes for the example, read by dnsmasq itself."""
-    dnsmasq = Path("/usr/sbin/dnsmasq")
-    if not dnsmasq.exists():
-        pytest.skip("not installed: dnsmasq-base")
     play = [
         {
             "hosts": "controller",

@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from programs import needs
 
+pytestmark = needs("git")
 SECONDS = 60
 
 

@@ -1,11 +1,10 @@
 import json
 import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from programs import beside_python, require
 
 ROLE = Path(__file__).parents[2] / "roles" / "openstack_code"
 PINNED = {"keystone": "1", "openstack-placement": "2", "glance": "3", "nova": "4", "neutron": "5"}
@@ -80,6 +79,7 @@ def test_no_credentials_in_the_record(code):
 @pytest.fixture
 def repository(tmp_path):
     """A git repository with a branch, a tag and an annotated tag."""
+    require("git")
     path = tmp_path / "repository"
 
     def git(*arguments):
@@ -145,14 +145,13 @@ PATCH = """--- a/neutron/version.py
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_real_environments_share_a_cache_that_patches_never_change(code, tmp_path, monkeypatch):
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
     common = {
         "folder": str(tmp_path / "venvs"),
         "constraints": str(ROLE / "files" / "constraints.txt"),
         "requirements": [],
         "changes": {"neutron": ["filter@12345678"]},
-        "uv": uv,
+        "uv": beside_python("uv"),
         "python": "/usr/bin/python3",
         "keep": 4,
         "relocatable": False,
@@ -185,7 +184,6 @@ def test_real_environments_share_a_cache_that_patches_never_change(code, tmp_pat
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_relocatable_environment_runs_elsewhere_and_its_key_is_recorded(code, tmp_path, monkeypatch):
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
     params = {
         "folder": str(tmp_path / "venvs"),
@@ -193,7 +191,7 @@ def test_a_relocatable_environment_runs_elsewhere_and_its_key_is_recorded(code, 
         "requirements": [],
         "sources": {},
         "changes": {},
-        "uv": uv,
+        "uv": beside_python("uv"),
         "python": "/usr/bin/python3",
         "keep": 4,
         "relocatable": True,

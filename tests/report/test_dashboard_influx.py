@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 import zlib
 from dataclasses import replace
 
 import pytest
 from nights import ALL_KEYS, JOB, LAB, PORTS, History, seconds_key
+from programs import needs
 from results.conftest import Influxd
 
 from perfci.report.dashboard import dashboards, queries
@@ -16,7 +16,7 @@ from perfci.results.model import COUNTERS, FINISHED, Measurement, Metric, RunRes
 from perfci.results.stores.influx import InfluxStore
 from perfci.results.stores.influx_http import InfluxServer, InfluxSettings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs("influxd")]
 DATABASE = "perfci_dashboards"
 TIME = "time >= '2026-01-01' AND time < '2028-01-01'"
 ACTIONS = ("total", "neutron.create_port", "neutron.list_ports")
@@ -42,8 +42,6 @@ def results(history, run):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    if shutil.which("influxd") is None:
-        pytest.fail("influxd is missing: apt-get install influxdb")
     process = Influxd(tmp_path_factory.mktemp("influxd-dashboards")).start()
     settings = InfluxSettings(process.url, database=DATABASE)
     history, store = History(), InfluxStore(settings)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 from nights import PORTS, run_id, seconds_key
+from programs import needs, path_of
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -14,7 +13,6 @@ from site_data import site_data
 from perfci import pages
 from perfci.report.site import write
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
@@ -22,22 +20,17 @@ FLAGS = (
 SCENARIO = pages.scenario_page(seconds_key("total", PORTS))
 ALL = (pages.INDEX, SCENARIO, pages.run_page(run_id(21)), pages.run_page(run_id(27)))
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER), reason="chromium is missing: apt-get install chromium chromium-driver"
-    ),
-]
+pytestmark = [pytest.mark.slow, needs("chromium", "chromedriver")]
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
+    options.binary_location = str(path_of("chromium"))
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(path_of("chromedriver"))))
     yield driver
     driver.quit()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from programs import require
 
 from perfci.results.model import CodeUnderTest, RunRecord, ServiceRevision, Validity
 from perfci.results.record import record_to_dict
@@ -125,6 +126,7 @@ class Influxd:
     """A real InfluxDB as a child process."""
 
     def __init__(self, root, *, auth=False):
+        require("influxd")
         self.root = root
         self.http, self.rpc = _free_ports(2)
         self.url = f"http://127.0.0.1:{self.http}"
@@ -164,8 +166,6 @@ class Influxd:
 @pytest.fixture(scope="session")
 def influxd(tmp_path_factory):
     """The InfluxDB of Debian, shared by all tests of the session."""
-    if shutil.which("influxd") is None:
-        pytest.fail("influxd is missing: apt-get install influxdb")
     server = Influxd(tmp_path_factory.mktemp("influxd")).start()
     yield server
     server.stop()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from programs import beside_python
 
 ROLES = Path(__file__).parents[2] / "roles"
 
@@ -19,8 +18,6 @@ for role in ("rally", "counters", "canary", "dbmigration", "upgrade", "api_probe
 @pytest.fixture(scope="session")
 def rally_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with Rally from the role's pins."""
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    assert uv, "uv is needed to make Rally's environment"
     python = tmp_path_factory.mktemp("rally") / "venv" / "bin" / "python"
     for arguments in (
         ["venv", "--quiet", "--python", "3.11", str(python.parents[1])],
@@ -33,5 +30,5 @@ def rally_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
             str(ROLES / "rally" / "files" / "constraints.txt"),
         ],
     ):
-        subprocess.run([uv, *arguments], check=True, timeout=600)
+        subprocess.run([beside_python("uv"), *arguments], check=True, timeout=600)
     return python

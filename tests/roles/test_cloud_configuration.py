@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from programs import needs
 
 ROOT = Path(__file__).parents[2]
 CONFIGURED = (
@@ -198,6 +199,7 @@ def test_the_services_have_the_names_that_counters_know(state):
 
 
 @pytest.mark.slow
+@needs("systemd-analyze")
 def test_systemd_accepts_the_units(state, tmp_path):
     record = yaml.safe_load((state.parent / "units.json").read_text())
     tasks = [

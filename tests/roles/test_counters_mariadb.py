@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import counters
 import pytest
 from mariadb_server import mariadb, wait_until
+from programs import needs
 
 SCRIPT = Path(counters.__file__)
 QUERY = """
@@ -24,7 +24,7 @@ connection.close()
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.skipif(shutil.which("mariadbd") is None, reason="MariaDB is not installed")
+@needs("mariadbd", "mariadb-install-db")
 def test_statements_are_counted_by_user(rally_python: Path, tmp_path: Path) -> None:
     output, secret = tmp_path / "n.jsonl", tmp_path / "password"
     secret.write_text("perfci-pw\n")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 from mariadb_server import mariadb, wait_until
+from programs import needs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ print(json.dumps(found))
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.skipif(shutil.which("mariadbd") is None, reason="MariaDB is not installed")
+@needs("mariadbd", "mariadb-install-db", "mariadb-admin", "mariadb", "mariadb-dump")
 def test_rows_are_counted_and_asking_is_not(
     rally_python: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -7,13 +7,13 @@ import hashlib
 import http.server
 import json
 import os
-import shutil
 import subprocess
 import tarfile
 import threading
 from pathlib import Path
 
 import pytest
+from programs import needs
 
 FILES = Path(__file__).parents[2] / "roles" / "deploy_ramdisk" / "files"
 SCRIPT = FILES / "deploy.sh"
@@ -21,7 +21,7 @@ GB = 1_000_000_000
 MIB = 1 << 20
 ATTEMPT = "0123456789abcdef"
 
-needs_busybox = pytest.mark.skipif(not shutil.which("busybox"), reason="busybox is not installed")
+needs_busybox = needs("busybox")
 shells = pytest.mark.parametrize(
     "shell", [("sh",), pytest.param(("busybox", "sh"), marks=needs_busybox)], ids=["dash", "busybox"]
 )

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from programs import needs, needs_root
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(os.geteuid() != 0, reason="mount namespaces need root"),
-    pytest.mark.skipif(not shutil.which("libvirtd", path="/usr/sbin"), reason="needs libvirt-daemon"),
-    pytest.mark.skipif(
-        not Path("/usr/lib/python3/dist-packages/libvirt.py").exists(), reason="needs python3-libvirt"
+    needs_root,
+    needs(
+        "libvirtd", "/usr/lib/python3/dist-packages/libvirt.py", "qemu-system-x86_64", "unshare", "nsenter"
     ),
-    pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="needs qemu-system-x86"),
 ]
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

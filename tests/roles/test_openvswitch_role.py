@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from programs import needs, needs_root, path_of
 
-ETHTOOL = shutil.which("ethtool", path="/usr/sbin:/sbin")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"),
-    pytest.mark.skipif(not shutil.which("ovs-vswitchd", path="/usr/sbin"), reason="needs openvswitch-switch"),
-    pytest.mark.skipif(not ETHTOOL, reason="needs ethtool"),
+    needs_root,
+    needs("ovs-vswitchd", "ovs-vsctl", "ovsdb-server", "ethtool", "ip", "unshare", "nsenter"),
 ]
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -170,7 +168,7 @@ def test_a_real_machine_must_have_room_for_neighbours(machine, virtualization, f
 def offloads(machine, **more):
     """Look after the offloads as where the kernel switches; a veth has those of sending, and not that of receiving."""
     machine.run("ip", "address", "add", "198.18.0.1/24", "dev", "data0")
-    machine.run(ETHTOOL, "--features", "data0", "tx-udp_tnl-segmentation", "off")
+    machine.run(path_of("ethtool"), "--features", "data0", "tx-udp_tnl-segmentation", "off")
     end = {"stdout": machine.run("ip", "-json", "address", "show", "to", "198.18.0.1").stdout}
     return machine.play(verb="offloads", tunnel_interface="", openvswitch_tunnel_end=end, **more)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ovs_machines import MISSING
+from programs import needs
 from role_plays import LOCAL
 from role_plays import play as run_play
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}"),
+    needs("ovs-vsctl", "ip", "ethtool", "ping", "iperf3", "ss", "sysctl", "which", "ssh-keygen"),
 ]
 ROOT = Path(__file__).parents[2]
 NODES = {"node-1": "192.0.2.1", "node-2": "192.0.2.2", "node-3": "192.0.2.3"}

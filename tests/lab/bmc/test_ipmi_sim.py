@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import socket
 import subprocess
 import time
@@ -12,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from programs import needs
 
 from perfci.lab.bmc.base import BootDevice, BootOrder, Power, PowerOrder, Restart, Target
 from perfci.lab.bmc.errors import BmcCredentialsWrong, BmcError, BmcIneffective, BmcRefused, BmcUnsupported
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not shutil.which("ipmi_sim"), reason="ipmi_sim is missing: apt-get install openipmi"),
-]
+pytestmark = [pytest.mark.slow, needs("ipmi_sim")]
 
 LAN = """\
 name "perfci"

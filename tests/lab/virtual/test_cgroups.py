@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from programs import needs_root
 from virtual_labs import until
 
 from perfci.lab.virtual import cgroups
@@ -48,9 +49,6 @@ def test_a_machine_without_control_groups_is_told(tmp_path):
         cgroups.make("pci-test", tmp_path / "mountinfo")
 
 
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="control groups need root")
-
-
 @pytest.fixture
 def group():
     name = f"pci-test{os.getpid()}"
@@ -59,7 +57,7 @@ def group():
     assert cgroups.existing(name) == ()
 
 
-@root_only
+@needs_root
 def test_everything_that_is_forked_is_found_and_ended(group):
     folders = cgroups.make(f"{group}/node-1")
     forks = "import os, sys\nif os.fork(): sys.exit()\nos.setsid()\nos.fork()\nos.write(1, b'up\\n')\nimport time; time.sleep(60)"
@@ -73,7 +71,7 @@ def test_everything_that_is_forked_is_found_and_ended(group):
     assert not any(Path(f"/proc/{pid}/exe").exists() for pid in found)
 
 
-@root_only
+@needs_root
 def test_a_group_with_groups_of_its_own_is_removed_whole(group):
     for folder in cgroups.make(group):
         (folder / "payload" / "system.slice").mkdir(parents=True)
@@ -82,7 +80,7 @@ def test_a_group_with_groups_of_its_own_is_removed_whole(group):
     cgroups.clear(group)
 
 
-@root_only
+@needs_root
 def test_a_group_that_was_removed_meanwhile_takes_nobody_in(group):
     folders = cgroups.make(group)
     cgroups.clear(group)

@@ -8,6 +8,7 @@ import socket
 import threading
 
 import pytest
+from programs import needs_root
 
 from perfci.lab.virtual import control
 from perfci.lab.virtual.errors import RootNeeded, VirtualLabBroken, VirtualNodeUnknown
@@ -91,7 +92,7 @@ def test_a_lab_that_says_nothing(tmp_path, monkeypatch):
             control.ask(folder, do="status")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@needs_root
 def test_another_user_is_told_to_be_root(tmp_path):
     folder = LabFolder(tmp_path)
     with Server(folder, answer):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from programs import needs
 from virtual_labs import PROJECT, plan
 
 from perfci.lab.virtual import inventory
@@ -106,6 +107,7 @@ def test_whose_inventory_it_is(written, tmp_path):
         assert inventory.owner(one.project) is None
 
 
+@needs("git")
 def test_git_does_not_see_it(written):
     one, _ = written
     subprocess.run(["git", "init", "-q", one.project], check=True)

@@ -6,18 +6,17 @@ import contextlib
 import os
 import random
 import resource
-import shutil
 import subprocess
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+from programs import needs, needs_root
 from virtual_labs import (
     NO_TRACES,
     Inside,
     NetworkBoot,
-    needs_root,
     node_image,
     plan,
     project_in,
@@ -26,14 +25,12 @@ from virtual_labs import (
 )
 
 from perfci.lab.virtual import lab
-
-PROGRAMS = ("systemd-nspawn", "busybox", "dnsmasq", "ipmitool", "ssh")
-missing = [program for program in PROGRAMS if not shutil.which(program)]
+from perfci.lab.virtual.plan import MachineKind
 
 pytestmark = [
     pytest.mark.slow,
     needs_root,
-    pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}"),
+    needs(*lab.PROGRAMS[MachineKind.NSPAWN], "ipmitool", "ssh", "ssh-keygen"),
     pytest.mark.timeout(1800),  # the first of them builds the image
 ]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,8 @@ import sys
 import psutil
 import pytest
 import yaml
-from virtual_labs import NO_TRACES, Inside, needs_root, plan, project_in, traces, until
+from programs import needs, needs_root
+from virtual_labs import NO_TRACES, Inside, plan, project_in, traces, until
 
 from perfci.lab.virtual import inventory, lab
 from perfci.lab.virtual.control import RequestRefused
@@ -29,7 +29,7 @@ from perfci.lab.virtual.errors import (
 )
 from perfci.lab.virtual.plan import MachineKind
 
-pytestmark = [pytest.mark.slow, needs_root]
+pytestmark = [pytest.mark.slow, needs_root, needs(*lab.PROGRAMS[MachineKind.NULL])]
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_from_nothing_to_a_lab_and_back(wanted):
         lab.entering(wanted.state_dir)
 
 
-@pytest.mark.skipif(not shutil.which("ipmitool"), reason="ipmitool is not installed")
+@needs("ipmitool")
 def test_its_bmcs_are_reached_from_inside(wanted):
     lab.up(wanted)
     inside, last = Inside(wanted), wanted.nodes[-1]

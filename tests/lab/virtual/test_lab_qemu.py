@@ -5,22 +5,18 @@ That a system is installed on such a machine is tested with the playbooks.
 
 from __future__ import annotations
 
-import shutil
-
 import psutil
 import pytest
-from virtual_labs import NO_TRACES, NetworkBoot, needs_root, plan, project_in, traces, until
+from programs import needs, needs_root
+from virtual_labs import NO_TRACES, NetworkBoot, plan, project_in, traces, until
 
 from perfci.lab.virtual import lab
 from perfci.lab.virtual.plan import MachineKind
 
-PROGRAMS = ("qemu-system-x86_64", "qemu-img", "dnsmasq", "ipmitool")
-missing = [program for program in PROGRAMS if not shutil.which(program)]
-
 pytestmark = [
     pytest.mark.slow,
     needs_root,
-    pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}"),
+    needs(*lab.PROGRAMS[MachineKind.QEMU], "ipmitool"),
     pytest.mark.timeout(600),
 ]
 

@@ -15,12 +15,16 @@ from contextlib import asynccontextmanager
 
 import pytest
 from lab.virtual.ipmi.client import at_rest, until
+from programs import needs
 
 from perfci.lab.virtual.ipmi import BootFlags, Faults, SessionLimits, VirtualBmc, crypto, handshake
 from perfci.lab.virtual.machine import Boot, BootFrom
 from perfci.lab.virtual.null import NullMachine
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    needs("ipmitool", "bmc-info", "ipmi-chassis", "ipmi-raw", "ipmi-sel", "ipmi-sensors", "ipmipower"),
+]
 
 PASSWORD = "correct horse"
 QUICK = SessionLimits(cycle_seconds=0, reset_seconds=0.1)
