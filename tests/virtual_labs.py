@@ -117,7 +117,7 @@ def as_example_lab(settings: dict[str, str]) -> None:
     of_nodes = {
         **{name: own["vars"][name] for name in ("bmc_username", "bmc_port", "pdu_command")},
         **{name: one[name] for name in ("tunnel_interface", "tunnel_prefix", "tunnel_mtu")},
-        **{name: value for name, value in _VIRTUAL_SECONDS.items()},
+        **_VIRTUAL_SECONDS,
     }
     _fill_in(folder / "group_vars" / "nodes" / "lab.yml", of_nodes)
     password = Path(own["vars"]["bmc_password_file"]).read_text().strip()
