@@ -27,7 +27,8 @@ class PerfciError(Exception):
     docs/errors.md under its class name.
 
     Exit codes: 1 the night failed or found something to act on, 2 wrong input from the person,
-    3 the lab can't do it now, 4 an outside service did not answer.
+    3 the lab can't do it now, 4 an outside service did not answer. (5 is no error: all that is slower
+    is a known exception of the job.)
     """
 
     template: ClassVar[str] = "{message}"

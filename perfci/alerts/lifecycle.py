@@ -159,11 +159,21 @@ def _follow(
             followed = _counted(alert, judged)
             if followed.quiet >= quiet_nights:
                 followed = replace(
-                    followed, status=SeriesStatus.CLOSED, closing=Closing.FIXED, closed=night.record.run_id
+                    followed,
+                    status=SeriesStatus.CLOSED,
+                    closing=_closing(followed, judged),
+                    closed=night.record.run_id,
                 )
                 told.append(_closed(followed, night.record.run_id))
         alerts.append(followed)
     return replace(state, alerts=tuple(alerts)), tuple(told)
+
+
+def _closing(alert: Alert, judged: Mapping[SeriesKey, Judgement]) -> Closing:
+    """Say why an alert closes tonight: no regression that is left may be called fixed."""
+    tonight = (judged.get(series.key) for series in alert.series)
+    known = any(one is not None and one.outcome is Outcome.KNOWN for one in tonight)
+    return Closing.KNOWN if known else Closing.FIXED
 
 
 def _counted(alert: Alert, judged: Mapping[SeriesKey, Judgement]) -> Alert:
@@ -185,6 +195,8 @@ def _is_back(alert: Alert, series: MovedSeries, judgement: Judgement | None) -> 
     change against it says nothing about a fix. A series that is too noisy to show small changes is back
     too, once its interval holds zero and excludes all that was told; else its alert could never end.
     """
+    if judgement is not None and judgement.outcome is Outcome.KNOWN:
+        return True  # it is not back, but there is nothing to wait for
     if judgement is None or (judgement.baseline and min(judgement.baseline) >= alert.since):
         return False
     if judgement.outcome is not Outcome.TOO_NOISY:
@@ -229,6 +241,8 @@ def _known(state: AlertState, night: JudgedRun, judgement: Judgement) -> bool:
         held = next((series for series in alert.series if series.key == judgement.key), None)
         if held is None or (alert.lab, alert.job) != (night.record.lab, night.record.job):
             continue
+        if alert.closing is Closing.KNOWN:
+            continue  # the job no longer names it as an exception
         if alert.closed is not None:
             if since <= alert.closed:
                 return True

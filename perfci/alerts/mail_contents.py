@@ -121,6 +121,14 @@ def _closed(alert: Alert, run_id: str, evidence: MailContext, settings: MailSett
             f"The change of {action_name(leading.key)} ({change(leading.effect, leading.key.metric)} since "
             f"{run_moment(alert.since)} UTC) was accepted as the new normal; baselines start there."
         )
+    elif alert.closing is Closing.KNOWN:
+        word = "known"
+        verdict = (
+            f"{action_name(leading.key)} ({change(leading.effect, leading.key.metric)} since "
+            f"{run_moment(alert.since)} UTC) is a known exception of the job as of the run of "
+            f"{run_moment(run_id)} UTC. "
+            "It may still be slower: a new alert opens if the job no longer names it."
+        )
     else:
         word = "back to normal"
         now = evidence.by_key.get(leading.key)

@@ -34,6 +34,8 @@ class Closing(StrEnum):
     """Its series were back at their baseline for long enough."""
     ACCEPTED = "accepted"
     """A person said that this is the new normal."""
+    KNOWN = "known"
+    """The job names it as a known exception, with its bug."""
 
 
 class Audience(StrEnum):

@@ -7,6 +7,7 @@ product that suddenly fails is not to wait for a second night.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,8 @@ from scipy import special
 from perfci.analysis.evidence import Evidence
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from perfci.analysis.settings import AnalysisSettings
     from perfci.analysis.types import RunPoint
 
@@ -100,6 +103,38 @@ class RateReach:
         return max(1 - rate if fewest is None else fewest / self.attempts - rate, self.floor)
 
 
+STREAKS = range(1, 9)
+"""How many nights in a row may prove a rate that single nights have shown before."""
+CHANCE = 1 / 64
+"""As rarely the baseline's own bad nights may come in such a row by chance."""
+
+
+def streak_that_proves(rates: Sequence[float], least: int) -> int:
+    """Return how many of the latest runs prove that a rate has changed, 0 if none do; `rates` oldest first.
+
+    Failures come in clusters, so a rate that the baseline has seen before proves nothing by itself. But k
+    nights in a row prove it where the baseline never had as many in a row, and where its own share of such
+    nights would bring k in a row with a chance of at most 1 / 64. So a single bad night among eight does not
+    hide a failure that lasts: its second night is proof. The baseline has at least `least` runs.
+    """
+    for number in STREAKS:
+        before, latest = rates[: len(rates) - number], rates[len(rates) - number :]
+        if len(before) < least:
+            break
+        if _is_new(before, latest):
+            return number
+    return 0
+
+
+def _is_new(before: Sequence[float], latest: Sequence[float]) -> bool:
+    number = len(latest)
+    for bad in ([rate >= min(latest) for rate in before], [rate <= max(latest) for rate in before]):
+        longest = max((len(list(same)) for value, same in groupby(bad) if value), default=0)
+        if longest < number and (sum(bad) / len(before)) ** number <= CHANCE:
+            return True
+    return False
+
+
 @dataclass(slots=True)
 class FailureTrack:
     """State of one failure rate in one environment; the counterpart of `LevelTrack`."""
@@ -131,7 +166,9 @@ class FailureTrack:
         """Hold the latest run against the baseline; None while there is no baseline."""
         if not self.after:
             return None
-        baseline, run = self.runs[-self.settings.longest_baseline :], self.after[-1]
+        run = self.after[-1]
+        window = self._window()
+        baseline = self.runs[: len(self.runs) - max(window - 1, 0)] if len(self.after) == 1 else self.runs
         before = (sum(t.failures for t in baseline), sum(t.attempts for t in baseline))
         low, high = difference_interval((run.failures, run.attempts), before, self.settings.confidence)
         p_value = exact_p_value(run.failures, run.attempts, *before)
@@ -144,9 +181,9 @@ class FailureTrack:
             location=run.rate,
             baseline_location=before[0] / before[1],
             baseline=tuple(t.run_id for t in baseline),
-            since=self.after[0].run_id,
-            window=1,
-            proves=self._outside(run, baseline),
+            since=self._since(window),
+            window=max(window, 1),
+            proves=window > 0,
             suspect=False,
             reach=reach,
             shortest=reach,
@@ -164,6 +201,10 @@ class FailureTrack:
         """
         self.settled = False
         run = self.after[-1]
+        if rejected and len(self.after) == 1 and evidence.window > 1:
+            earlier = evidence.window - 1
+            self.runs, self.after = self.runs[:-earlier], [*self.runs[-earlier:], run]
+            self.q_value, self.worse = q_value, evidence.effect > 0
         if not rejected:
             self.runs.append(run)
             self.after = []
@@ -177,7 +218,19 @@ class FailureTrack:
         if not worse and len(self.after) >= self.settings.settle:
             self.runs, self.after, self.settled = self.after, [], True
 
-    def _outside(self, run: FailureTally, baseline: list[FailureTally]) -> bool:
-        """Failures come in clusters, so a rate that the baseline has seen before proves nothing."""
-        rates = [t.rate for t in baseline]
-        return run.rate > max(rates) or run.rate < min(rates)
+    def _window(self) -> int:
+        """Return how many of the latest runs prove a change, 0 if none do.
+
+        Of an open change all its runs speak, each as if it were as bad as the latest.
+        """
+        rates = [t.rate for t in self.runs]
+        if len(self.after) == 1:
+            return streak_that_proves([*rates, self.after[0].rate], self.settings.min_baseline)
+        number = min(len(self.after), STREAKS[-1])
+        return number if _is_new(rates, [self.after[-1].rate] * number) else 0
+
+    def _since(self, window: int) -> str:
+        """Return the first run of the change."""
+        if len(self.after) == 1 and window > 1:
+            return self.runs[1 - window].run_id
+        return self.after[0].run_id

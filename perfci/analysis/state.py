@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from perfci.analysis.settings import AnalysisSettings
 
-VERSION = 1
+VERSION = 2
 """Changes whenever a state written before would give other answers: also with the rules of the verdict."""
 
 

@@ -14,12 +14,25 @@ class Outcome(StrEnum):
     """The answer for one series in one run."""
 
     REGRESSION = "regression"
+    KNOWN = "known regression"
+    """A regression that the job names as a known exception, with its bug: seen, and not told."""
     IMPROVEMENT = "improvement"
     NO_CHANGE = "no change"
     TOO_NOISY = "too noisy to tell"
     INVALID = "invalid (lab)"
     NO_BASELINE = "no baseline"
     NO_DATA = "no data"
+
+
+WORST_FIRST = (
+    Outcome.REGRESSION,
+    Outcome.KNOWN,
+    Outcome.IMPROVEMENT,
+    Outcome.TOO_NOISY,
+    Outcome.NO_CHANGE,
+)
+"""What a whole night is called: the first of these that any of its series has. A series that can't show a
+change comes before one that shows there was none."""
 
 
 class ChangeKind(StrEnum):

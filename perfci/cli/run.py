@@ -42,7 +42,8 @@ def start(
     """Run a job once: reserve, deploy, hammer, archive, store, analyse, confirm, alert, publish.
 
     Exit codes: 0 the night ended well, 1 it failed or found a regression, 2 the job or a setting is
-    wrong, 3 the lab can't do it now (somebody holds the nodes, say).
+    wrong, 3 the lab can't do it now (somebody holds the nodes, say), 5 all that is slower is a known
+    exception of the job.
     """
     from perfci.cli.outcome import outcome_as_dict, print_outcome
     from perfci.runs.jobs.model import load_job

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from perfci.analysis.types import Outcome
+from perfci.analysis.types import WORST_FIRST, Outcome
 from perfci.wording import counted
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class Verdict:
 
 TONES = {
     Outcome.REGRESSION: PageTone.BAD,
+    Outcome.KNOWN: PageTone.LAB,
     Outcome.IMPROVEMENT: PageTone.GOOD,
     Outcome.NO_CHANGE: PageTone.QUIET,
     Outcome.TOO_NOISY: PageTone.LAB,
@@ -126,7 +127,12 @@ TONES = {
     Outcome.NO_DATA: PageTone.LAB,
 }
 _ORDER = tuple(TONES)
-_CALM = (Outcome.NO_CHANGE, Outcome.TOO_NOISY, Outcome.NO_BASELINE)
+_COUNTED = {
+    Outcome.REGRESSION: "slower",
+    Outcome.KNOWN: "slower, all of them known",
+    Outcome.IMPROVEMENT: "faster",
+    Outcome.TOO_NOISY: "too noisy to tell",
+}
 
 
 def verdict(run: RunReport) -> Verdict:
@@ -137,11 +143,11 @@ def verdict(run: RunReport) -> Verdict:
     if not run.record.validity.valid:
         return Verdict(PageTone.LAB, str(Outcome.INVALID))
     found = {judgement.outcome for judgement in run.judgements}
-    for outcome, word in ((Outcome.REGRESSION, "slower"), (Outcome.IMPROVEMENT, "faster")):
-        if outcome in found:
-            return Verdict(TONES[outcome], f"{counted(tally(run.judgements, outcome), 'series')} {word}")
-    calm = next((outcome for outcome in _CALM if outcome in found), Outcome.NO_DATA)
-    return Verdict(TONES[calm], str(calm))
+    worst = next((one for one in (*WORST_FIRST, Outcome.NO_BASELINE) if one in found), Outcome.NO_DATA)
+    if worst in _COUNTED and not found <= {Outcome.TOO_NOISY, Outcome.NO_BASELINE}:
+        number = counted(tally(run.judgements, worst), "series")
+        return Verdict(TONES[worst], f"{number} {_COUNTED[worst]}")
+    return Verdict(TONES[worst], str(worst))
 
 
 def tally(judgements: Iterable[Judgement], outcome: Outcome) -> int:
@@ -153,7 +159,7 @@ def by_interest(judgements: Iterable[Judgement]) -> list[Judgement]:
     """Sort judgements: regressions first, the clearest of them on top; then by name."""
 
     def rank(one: Judgement) -> tuple[int, float, SeriesKey]:
-        clear = one.outcome in (Outcome.REGRESSION, Outcome.IMPROVEMENT)
+        clear = one.outcome in (Outcome.REGRESSION, Outcome.KNOWN, Outcome.IMPROVEMENT)
         return (_ORDER.index(one.outcome), -abs(one.effect or 0.0) if clear else 0.0, one.key)
 
     return sorted(judgements, key=rank)

@@ -37,7 +37,7 @@ _STYLES = {
     PageTone.LAB: "yellow",
     PageTone.QUIET: "default",
 }
-_INTERESTING = frozenset({Outcome.REGRESSION, Outcome.IMPROVEMENT})
+_INTERESTING = frozenset({Outcome.REGRESSION, Outcome.KNOWN, Outcome.IMPROVEMENT})
 _NUMBERS = frozenset({"effect", "95 % interval", "baseline", "now", "q", "MDE", "median", "n", "failures"})
 _SHOWN = 12
 

@@ -274,6 +274,19 @@ def test_after_a_close_only_a_new_change_opens_again():
     assert told[0].alert.id != first.id
 
 
+def test_a_known_exception_ends_an_alert_as_known_and_without_it_a_new_one_opens():
+    state, alert = opened(CREATE_PORT)
+    known = outcome(CREATE_PORT, run_id(10), Outcome.KNOWN)
+    state, told = process(state, night(10, known))
+    assert kinds(told) == [NotificationKind.CLOSED]
+    assert state.alerts[0].closing is Closing.KNOWN
+    state, told = process(state, night(11, replace(known, run_id=run_id(11))))
+    assert told == ()
+    state, told = process(state, night(12, slow(CREATE_PORT, 12)))
+    assert kinds(told) == [NotificationKind.REGRESSION]
+    assert state.alerts[1].id != alert.id
+
+
 def test_an_accepted_alert_stays_silent_and_moves_the_baseline():
     state, alert = opened(CREATE_PORT)
     state = acknowledge(state, alert.id)

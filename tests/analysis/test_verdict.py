@@ -173,8 +173,27 @@ def test_failures_prove_in_one_run_and_close() -> None:
 
 
 def test_failures_that_come_in_clusters_are_known() -> None:
-    told = outcomes(Histories.failures([0, 0, 15, 0, 0, 0, 0, 0, 0, 14]))
+    told = outcomes(Histories.failures([0, 0, 15, 0, 0, 0, 0, 0, 0, 14, 0, 14]))
     assert told[-1] == Outcome.NO_CHANGE
+
+
+@pytest.mark.parametrize("bad", [1, 3, 7])
+def test_one_early_bad_night_does_not_hide_a_failure_that_lasts(bad: int) -> None:
+    counts = [40 if night == bad else 0 for night in range(8)] + [0] * 12 + [40] * 5 + [0] * 2
+    history = Histories.failures(counts)
+    told = outcomes(history)
+    assert told[19:] == [
+        Outcome.NO_CHANGE, Outcome.NO_CHANGE, *[Outcome.REGRESSION] * 4, Outcome.NO_CHANGE, Outcome.NO_CHANGE,
+    ]  # fmt: skip
+    assert judge([until(history, 24)])[0].since == run_id(20)
+    assert outcomes(Histories.failures(counts[:8] + [40] * 2))[8:] == [Outcome.NO_CHANGE, Outcome.REGRESSION]
+
+
+def test_a_scenario_that_fails_now_and_then_is_no_news() -> None:
+    chance = np.random.default_rng(3)
+    counts = [40 if chance.random() < 0.15 else 0 for _ in range(120)]
+    told = outcomes(Histories.failures(counts))
+    assert told.count(Outcome.REGRESSION) <= 3
 
 
 def test_a_run_without_a_single_success_gives_no_timing(histories: Histories) -> None:

@@ -43,7 +43,8 @@ def test_interest_puts_the_largest_regression_first_whatever_the_order():
     [
         ([Outcome.REGRESSION, Outcome.REGRESSION, Outcome.IMPROVEMENT], "2\u00a0series slower", PageTone.BAD),
         ([Outcome.IMPROVEMENT, Outcome.TOO_NOISY], "1\u00a0series faster", PageTone.GOOD),
-        ([Outcome.TOO_NOISY, Outcome.NO_CHANGE], "no change", PageTone.QUIET),
+        ([Outcome.TOO_NOISY, Outcome.NO_CHANGE], "1\xa0series too noisy to tell", PageTone.LAB),
+        ([Outcome.KNOWN, Outcome.IMPROVEMENT], "1\xa0series slower, all of them known", PageTone.LAB),
         ([Outcome.TOO_NOISY, Outcome.NO_BASELINE], "too noisy to tell", PageTone.LAB),
         ([Outcome.NO_BASELINE], "no baseline", PageTone.QUIET),
         ([], "no data", PageTone.LAB),

@@ -58,11 +58,14 @@ class NightOutcome:
 
     @property
     def exit_code(self) -> int:
-        """0 where there is nothing to act on, also where something waits for delivery; 1 where there is."""
+        """0: nothing to do, also where something waits for delivery. 1: something is slower, or failed.
+
+        5: all that is slower is a known exception of the job.
+        """
         if self.failure:
             return 1
         mine = [error.exit_code for error in self.later if not isinstance(error, ServiceError)]
-        return max([*mine, judging.exit_code(self.judgements)])
+        return max(mine, default=0) or judging.exit_code(self.judgements)
 
 
 @dataclass(slots=True)

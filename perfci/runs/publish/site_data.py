@@ -155,5 +155,5 @@ def _marks(alerts: Sequence[Alert]) -> Iterator[Mark]:
         for series in alert.series:
             yield Mark(series.key, series.since, change(series.effect, series.key.metric), PageTone.BAD)
             if alert.closed is not None:
-                ended = "accepted" if alert.closing is Closing.ACCEPTED else "fixed"
+                ended = str(alert.closing or Closing.FIXED)
                 yield Mark(series.key, alert.closed, ended, PageTone.GOOD)

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from perfci.alerts.lifecycle import accepted_changes
 from perfci.analysis.decision import Decision
 from perfci.analysis.rerun_verdict import confirmed
-from perfci.analysis.types import Judgement, Outcome, RunPoint, SeriesHistory
+from perfci.analysis.types import WORST_FIRST, Judgement, Outcome, RunPoint, SeriesHistory
 from perfci.results.archive import CANARIES
 from perfci.results.canaries import read_canaries
 from perfci.results.errors import CanariesError
@@ -39,9 +39,11 @@ REPLAYS = "replays"
 """Folder of the verdict's states, beside the judgements."""
 CANARY = "canary"
 """The scenario under which the lab's own workloads are series."""
+KNOWN_EXIT_CODE = 5
 _JUDGEMENTS = TypeAdapter(tuple[Judgement, ...])
 _ORDER = (
     Outcome.REGRESSION,
+    Outcome.KNOWN,
     Outcome.IMPROVEMENT,
     Outcome.TOO_NOISY,
     Outcome.INVALID,
@@ -99,14 +101,14 @@ def _with_reruns(
 
 
 def known_changes(judgements: Iterable[Judgement], exceptions: Sequence[KnownChange]) -> Iterator[Judgement]:
-    """Return judgements without the regressions that the job knows of; what was seen stays, with the bug."""
+    """Return judgements as they are, but regressions that the job knows of called so, with their bug."""
     for judgement in judgements:
         known = next((one for one in exceptions if one.covers(judgement.key)), None)
         if known is None or judgement.outcome is not Outcome.REGRESSION:
             yield judgement
         else:
             reason = f"{judgement.reason}; known: {known.bug}"
-            yield replace(judgement, outcome=Outcome.NO_CHANGE, reason=reason)
+            yield replace(judgement, outcome=Outcome.KNOWN, reason=reason)
 
 
 def series_histories(
@@ -200,7 +202,7 @@ def verdict(judgements: Sequence[Judgement], *, valid: bool, needed: int) -> str
     if not valid:
         return str(Outcome.INVALID)
     outcomes = {judgement.outcome for judgement in judgements}
-    for outcome in (Outcome.REGRESSION, Outcome.IMPROVEMENT, Outcome.NO_CHANGE, Outcome.TOO_NOISY):
+    for outcome in WORST_FIRST:
         if outcome in outcomes:
             return str(outcome)
     return f"no baseline yet ({needed} runs are needed)" if judgements else str(Outcome.NO_DATA)
@@ -212,5 +214,8 @@ def as_json(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
 
 
 def exit_code(judgements: Sequence[Judgement]) -> int:
-    """Return 1 where something is slower, else 0."""
-    return int(any(one.outcome is Outcome.REGRESSION for one in judgements))
+    """Return 1 where something is slower, 5 where all that is slower is a known exception, else 0."""
+    outcomes = {one.outcome for one in judgements}
+    if Outcome.REGRESSION in outcomes:
+        return 1
+    return KNOWN_EXIT_CODE if Outcome.KNOWN in outcomes else 0

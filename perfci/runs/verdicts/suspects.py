@@ -152,7 +152,7 @@ def _suspicions(known: Known) -> Iterator[Question]:
         for key, points in screened.items()
         if key.metric is Metric.SECONDS and len(points) >= SCREENED_FROM
     }
-    changed = {one.key for one in known.judgements if one.outcome in _CHANGED}
+    changed = {one.key for one in known.judgements if one.outcome in {*_CHANGED, Outcome.KNOWN}}
     yield from _screened(known, {key: screened[key] for key in sorted(enough)}, changed)
     for judgement in sorted(known.judgements, key=lambda one: one.key):
         level = judgement.key.metric is not Metric.FAILURE_RATE
