@@ -20,13 +20,10 @@ class AlertClosed(UsageError):
 
 
 class AlertsUnreadable(LabError):
-    """The file with the alerts can't be read or is damaged."""
+    """An alert in the database is damaged."""
 
-    template = "{file}: {reason}"
-    help = (
-        "Put back a copy of the file, or move it away: perfci then starts without alerts, and reports "
-        "what is slower now as new."
-    )
+    template = "alert {alert} in the database can't be read: {reason}"
+    help = 'Bring the database back from its backup: see "The database" in docs/operator.md.'
 
 
 class MailAddressInvalid(UsageError):
@@ -57,4 +54,4 @@ class MailRefused(ServiceError):
     """The mail server refused a mail for good (5xx)."""
 
     template = "mail server {server} refused the mail: {reason}"
-    help = "The mail is in {folder}. Correct the addresses, then `perfci alerts deliver --retry-failed`."
+    help = "The mail is kept. Correct the addresses, then `perfci alerts deliver --retry-failed`."

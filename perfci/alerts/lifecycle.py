@@ -99,6 +99,11 @@ def accept(state: AlertState, alert_id: str, run_id: str) -> tuple[AlertState, N
     return _with(state, alert), _closed(alert, run_id)
 
 
+def last_run(state: AlertState, alert: Alert) -> str:
+    """Return the newest run of an alert's own lab and job that the alerts have seen."""
+    return state.processed.get(f"{alert.lab}/{alert.job}", alert.opened)
+
+
 def accepted_changes(state: AlertState) -> Mapping[SeriesKey, str]:
     """Return the first run of the newest accepted change of each series: baselines start there."""
     changes: dict[SeriesKey, str] = {}

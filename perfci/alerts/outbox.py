@@ -1,39 +1,52 @@
-"""Mail that waits for delivery: a folder with one file for each letter.
+"""Mail that waits for delivery, in the controller's database.
 
-A letter is in exactly one of `queue/`, `sent/` and `failed/`, under the id of its notification; moving
-it is one rename. Putting the same id in again does nothing, wherever the letter is.
+Each recipient of a letter is waiting, sent or refused, apart from the others. A letter is known by the id of
+its notification: putting the same id in again does nothing. A letter that is put in inside a transaction is
+committed together with everything else in it.
 
-A transport returns when the other side has taken the letter over, and the rename follows at once. Only
-a process that is killed in between leaves a letter that was sent in the queue; it is sent again with the
-same Message-ID, and SMTP offers nothing better. The maildir can look whether it has the letter: there it
-is exactly once. Delivery holds a lock, so two processes never send the same letter side by side.
+A transport returns when the other side has taken the letter over, and the commit that says so follows. Only a
+process that is killed in between leaves a letter waiting that was sent; it is sent again with the same
+Message-ID, and SMTP offers nothing better. The maildir can look whether it has the letter: it gets it exactly
+once. Delivery holds a lock, so two processes never send the same letter side by side.
 """
 
 from __future__ import annotations
 
 import email.policy
-import fcntl
-import json
-import os
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
+import sqlalchemy as sa
+
 from perfci.alerts.errors import MailRefused, MailRefusedForNow, MailServerUnavailable
+from perfci.database.schema import letter as letters
+from perfci.database.schema import letter_recipient as recipients_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from datetime import datetime
+    from collections.abc import Mapping
     from email.message import EmailMessage
-    from pathlib import Path
+
+    from perfci.database.engine import Database
 
 _KEPT_SENT = 1000
-"""So many letters that were sent are kept, to know them again."""
+"""How many letters that were sent are kept, so that a letter put in again is recognised."""
+_LOCK = "outbox"
+
+
+class RecipientState(StrEnum):
+    """How far a letter is with one of its recipients."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One mail in the queue. `message` is the whole mail in ASCII, as RFC 5322 wants it.
+    """One mail for the recipients who wait for it. `message` is the whole mail in ASCII, as in RFC 5322.
 
     `queued_at` is ISO 8601. `attempts` counts deliveries that were begun; `last_error` says how the
     last one ended, and is empty for one that never came back.
@@ -95,13 +108,10 @@ class OutboxStatus:
 
 
 class Outbox:
-    """The queue in one folder."""
+    """The letters in a database. Every method raises DatabaseUnavailable."""
 
-    def __init__(self, folder: Path) -> None:
-        self.queue = folder / "queue"
-        self.sent = folder / "sent"
-        self.failed = folder / "failed"
-        self._lock = folder / "lock"
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def put(
         self,
@@ -113,17 +123,27 @@ class Outbox:
         now: datetime,
     ) -> bool:
         """Queue a mail. Return False, and do nothing, where a letter with this id is known."""
-        letter = Letter(
-            letter_id,
-            sender,
-            recipients,
-            on_the_wire(message),
-            now.isoformat(),
-        )
-        with self._locked():
-            if any(self._file(folder, letter_id).exists() for folder in (self.queue, self.sent, self.failed)):
+        wire = on_the_wire(message)
+        with self._database.transaction() as connection:
+            if connection.scalar(sa.select(letters.c.id).where(letters.c.id == letter_id)) is not None:
                 return False
-            self._write(self.queue, letter)
+            connection.execute(
+                letters.insert().values(id=letter_id, sender=sender, message=wire, queued_at=now, attempts=0)
+            )
+            connection.execute(
+                recipients_of.insert(),
+                [
+                    {
+                        "letter_id": letter_id,
+                        "address": address,
+                        "position": position,
+                        "state": RecipientState.WAITING,
+                        "last_error": "",
+                        "changed_at": now,
+                    }
+                    for position, address in enumerate(dict.fromkeys(recipients))
+                ],
+            )
         return True
 
     def deliver(self, transport: Transport) -> Delivery:
@@ -133,133 +153,138 @@ class Outbox:
         """
         sent: list[str] = []
         waiting: list[str] = []
-        with self._locked():
-            failed = list(self._set_aside())
-            letters = self.letters()
-            for number, letter in enumerate(letters):
-                begun = replace(letter, attempts=letter.attempts + 1, last_error="")
-                self._write(self.queue, begun)
+        failed: list[str] = []
+        with self._database.lock(_LOCK):
+            queue = self.letters()
+            for number, letter in enumerate(queue):
+                self._begin(letter)
                 try:
                     refusals = transport.send(letter)
                 except MailRefused as error:
-                    self._move(replace(begun, last_error=str(error)), self.failed)
+                    self._settle(letter, Refusals(for_good=dict.fromkeys(letter.recipients, str(error))))
                     failed.append(letter.id)
                 except MailRefusedForNow as error:
-                    self._write(self.queue, replace(begun, last_error=str(error)))
+                    self._settle(letter, Refusals(for_now=dict.fromkeys(letter.recipients, str(error))))
                     waiting.append(letter.id)
                 except MailServerUnavailable as error:
-                    self._write(self.queue, replace(begun, last_error=str(error)))
-                    waiting += [other.id for other in letters[number:]]
+                    self._settle(letter, Refusals(for_now=dict.fromkeys(letter.recipients, str(error))))
+                    waiting += [other.id for other in queue[number:]]
                     break
                 else:
-                    (waiting if self._settle(begun, refusals) else sent).append(letter.id)
+                    self._settle(letter, Refusals(_named(refusals.for_now), _named(refusals.for_good)))
+                    (waiting if refusals.for_now else sent).append(letter.id)
             self._forget()
         return Delivery(tuple(sent), tuple(waiting), tuple(failed))
 
     def retry_failed(self) -> int:
-        """Put the refused letters back into the queue; return how many."""
-        with self._locked():
-            letters = self._read_all(self.failed)
-            for letter in letters:
-                self._write(self.queue, replace(letter, id=letter.id.removesuffix(_REFUSED)))
-                self._file(self.failed, letter.id).unlink()
-        return len(letters)
+        """Let everybody who was refused wait again; return of how many letters."""
+        refused = recipients_of.c.state == RecipientState.REFUSED
+        with self._database.transaction() as connection:
+            found = set(connection.scalars(sa.select(recipients_of.c.letter_id).where(refused)))
+            connection.execute(
+                recipients_of.update().where(refused).values(state=RecipientState.WAITING, changed_at=_now())
+            )
+        return len(found)
 
     def letters(self) -> tuple[Letter, ...]:
-        """Return the waiting letters, oldest first."""
-        return self._read_all(self.queue)
+        """Return the letters that wait, oldest first, each with the recipients who wait for it."""
+        return self._in_state(RecipientState.WAITING)
+
+    def refused(self) -> tuple[Letter, ...]:
+        """Return the letters that were refused for good, oldest first, each with whom it was refused for."""
+        return self._in_state(RecipientState.REFUSED)
 
     def status(self) -> OutboxStatus:
         """Say how many letters wait and were refused, and why."""
-        waiting, failed = self.letters(), self._read_all(self.failed)
-        damaged = tuple(self.failed.glob(f"*{_DAMAGED}"))
-        errors = [f"{file}: not a letter" for file in damaged]
-        errors += [letter.last_error for letter in (*failed, *waiting) if letter.last_error]
+        with self._database.reading():
+            waiting, failed = self.letters(), self.refused()
+        errors = [letter.last_error for letter in (*failed, *waiting) if letter.last_error]
         return OutboxStatus(
             waiting=len(waiting),
-            failed=len(failed) + len(damaged),
+            failed=len(failed),
             oldest=waiting[0].queued_at if waiting else None,
             last_error=errors[-1] if errors else None,
         )
 
-    def _settle(self, letter: Letter, refusals: Refusals) -> bool:
-        """Put a letter that was taken over where it belongs; return True where some recipients wait."""
-        if refusals.for_now:
-            rest = replace(letter, recipients=tuple(refusals.for_now), last_error=_words(refusals.for_now))
-            self._write(self.queue, rest)
-        else:
-            self._file(self.queue, letter.id).replace(self._made(self.sent, letter.id))
-        if refusals.for_good:
-            refused = replace(
-                letter,
-                id=f"{letter.id}{_REFUSED}",
-                recipients=tuple(refusals.for_good),
-                last_error=_words(refusals.for_good),
-            )
-            self._write(self.failed, refused)
-        return bool(refusals.for_now)
+    def _in_state(self, state: RecipientState) -> tuple[Letter, ...]:
+        wanted = (
+            sa.select(letters, recipients_of.c.address, recipients_of.c.last_error)
+            .join(recipients_of)
+            .where(recipients_of.c.state == state)
+            .order_by(letters.c.queued_at, letters.c.id, recipients_of.c.position)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(wanted).all()
+        return tuple(_letter(list(same)) for _, same in groupby(rows, key=lambda row: row.id))
 
-    def _move(self, letter: Letter, folder: Path) -> None:
-        self._write(self.queue, letter)
-        self._file(self.queue, letter.id).replace(self._made(folder, letter.id))
+    def _begin(self, letter: Letter) -> None:
+        """Note that a delivery begins; one that never comes back leaves no error of an earlier one."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                letters.update().where(letters.c.id == letter.id).values(attempts=letters.c.attempts + 1)
+            )
+            connection.execute(recipients_of.update().where(_waiting_for(letter)).values(last_error=""))
+
+    def _settle(self, letter: Letter, refusals: Refusals) -> None:
+        """Note for each recipient who waited how the delivery ended."""
+        rows = [
+            {
+                "who": address,
+                "new_state": (
+                    RecipientState.WAITING
+                    if address in refusals.for_now
+                    else RecipientState.REFUSED
+                    if address in refusals.for_good
+                    else RecipientState.SENT
+                ),
+                "new_error": refusals.for_now.get(address) or refusals.for_good.get(address) or "",
+            }
+            for address in letter.recipients
+        ]
+        update = (
+            recipients_of.update()
+            .where(_waiting_for(letter), recipients_of.c.address == sa.bindparam("who"))
+            .values(state=sa.bindparam("new_state"), last_error=sa.bindparam("new_error"), changed_at=_now())
+        )
+        with self._database.transaction() as connection:
+            connection.execute(update, rows)
 
     def _forget(self) -> None:
-        """Drop the oldest letters that were sent; alerts never ask for ids that old again."""
-        if not self.sent.is_dir():
-            return
-        files = sorted(self.sent.glob("*.json"), key=lambda file: file.stat().st_mtime)
-        for file in files[:-_KEPT_SENT]:
-            file.unlink()
-
-    def _read_all(self, folder: Path) -> tuple[Letter, ...]:
-        letters = [letter for letter in map(_read, folder.glob("[!.]*.json")) if letter is not None]
-        return tuple(sorted(letters, key=lambda one: (one.queued_at, one.id)))
-
-    def _set_aside(self) -> Iterator[str]:
-        """Move files that are no letters out of the queue, so that they do not hold up the others."""
-        for file in sorted(self.queue.glob("[!.]*.json")):
-            if _read(file) is None:
-                file.replace(self._made(self.failed, file.stem).with_suffix(_DAMAGED))
-                yield file.stem
-
-    def _write(self, folder: Path, letter: Letter) -> None:
-        target = self._made(folder, letter.id)
-        scratch = target.with_name(f".{target.name}.{os.getpid()}")
-        with scratch.open("w", encoding="ascii") as file:
-            json.dump(asdict(letter), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(target)
-
-    def _made(self, folder: Path, letter_id: str) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        return self._file(folder, letter_id)
-
-    @staticmethod
-    def _file(folder: Path, letter_id: str) -> Path:
-        return folder / f"{letter_id}.json"
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._lock.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        """Drop the oldest letters that everybody got; alerts never ask for ids that old again."""
+        open_ones = sa.select(recipients_of.c.letter_id).where(recipients_of.c.state != RecipientState.SENT)
+        settled = (
+            sa.select(recipients_of.c.letter_id)
+            .where(recipients_of.c.letter_id.not_in(open_ones))
+            .group_by(recipients_of.c.letter_id)
+            .order_by(sa.func.max(recipients_of.c.changed_at).desc())
+        )
+        with self._database.transaction() as connection:
+            old = connection.scalars(settled).all()[_KEPT_SENT:]
+            if old:
+                connection.execute(letters.delete().where(letters.c.id.in_(old)))
 
 
-_REFUSED = ".refused"
-_DAMAGED = ".damaged"
+def _waiting_for(letter: Letter) -> sa.ColumnElement[bool]:
+    return sa.and_(recipients_of.c.letter_id == letter.id, recipients_of.c.state == RecipientState.WAITING)
 
 
-def _words(refusals: Mapping[str, str]) -> str:
-    return "; ".join(f"{address}: {words}" for address, words in sorted(refusals.items()))
+def _letter(rows: list[sa.Row[Any]]) -> Letter:
+    """Return one letter from its rows, one for each recipient."""
+    first = rows[0]
+    return Letter(
+        id=first.id,
+        sender=first.sender,
+        recipients=tuple(row.address for row in rows),
+        message=first.message,
+        queued_at=first.queued_at.isoformat(),
+        attempts=first.attempts,
+        last_error="; ".join(dict.fromkeys(row.last_error for row in rows if row.last_error)),
+    )
 
 
-def _read(file: Path) -> Letter | None:
-    """Return the letter in a file; None where there is none, or where it was moved this moment."""
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        content["recipients"] = tuple(content["recipients"])
-        return Letter(**content)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _named(refusals: Mapping[str, str]) -> dict[str, str]:
+    return {address: f"{address}: {words}" for address, words in refusals.items()}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

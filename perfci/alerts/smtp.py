@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _PERMANENT = 500
 _FAREWELL_SECONDS = 2.0
-_FOLDER = "outbox/failed"
 
 
 class SmtpTransport:
@@ -53,7 +52,7 @@ class SmtpTransport:
             raise self._refusal({letter.sender: (code, words.encode())}) from error
         except UnicodeEncodeError as error:
             reason = f"an address is not in ASCII: {error.object!r}"
-            raise MailRefused(server=self.server, reason=reason, folder=_FOLDER) from error
+            raise MailRefused(server=self.server, reason=reason) from error
         except (smtplib.SMTPException, OSError) as error:
             raise MailServerUnavailable(server=self.server, reason=_reason(error)) from error
         finally:
@@ -92,7 +91,7 @@ class SmtpTransport:
     def _refusal(self, refused: Mapping[str, tuple[int, bytes]]) -> MailRefused | MailRefusedForNow:
         reason = "; ".join(f"{address}: {code} {_text(words)}" for address, (code, words) in refused.items())
         if all(code >= _PERMANENT for code, _ in refused.values()):
-            return MailRefused(server=self.server, reason=reason, folder=_FOLDER)
+            return MailRefused(server=self.server, reason=reason)
         return MailRefusedForNow(server=self.server, reason=reason)
 
 

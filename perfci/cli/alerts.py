@@ -52,6 +52,7 @@ def acknowledge(alert_id: AlertId, as_json: Json = False) -> None:
 def accept(alert_id: AlertId, as_json: Json = False) -> None:
     """Close an alert: what it says is the new normal. Baselines start with the change from now on."""
     from perfci.alerts.lifecycle import accept as accept_alert
+    from perfci.alerts.lifecycle import find, last_run
     from perfci.runs.publish.notify import deliver as send_waiting
     from perfci.runs.publish.notify import post
 
@@ -59,9 +60,9 @@ def accept(alert_id: AlertId, as_json: Json = False) -> None:
         controller = lab_services()
         with controller.alerts.exclusive():
             state = controller.alerts.load()
-            last = max(state.processed.values(), default="")
-            state, notification = accept_alert(state, alert_id, last)
-            post(controller, [notification], controller.local.record(notification.run_id))
+            run_id = last_run(state, find(state, alert_id))
+            state, notification = accept_alert(state, alert_id, run_id)
+            post(controller, [notification], controller.local.record(run_id))
             controller.alerts.save(state)
         send_waiting(controller)
         _say(f"{alert_id}: accepted", as_json=as_json)

@@ -83,12 +83,14 @@ def analyse(
     from perfci.results.archive import read_archive
     from perfci.runs.state.archive import find_run
     from perfci.runs.verdicts import judge as judging
+    from perfci.runs.verdicts.judgement_store import keep_judgements
 
     with errors_reported(as_json=as_json):
         controller = lab_services()
         results = read_archive(find_run(controller.state.archive, run_id))
         controller.local.write(results)
         judgements = judging.judge_run(controller, results.record)
+        keep_judgements(controller.database, results.record.run_id, judgements)
         if as_json:
             print_json(judging.as_json(judgements))
         else:

@@ -34,7 +34,7 @@ def calibrate(
     noise comes from are printed, kept under the state folder, and shown on the trend pages and in the mails.
     One night alone proves nothing for a timing: from that size on a series is worth a re-run.
     """
-    from perfci.runs.publish.calibration_store import Calibration, calibration_file
+    from perfci.runs.publish.calibration_store import Calibration
     from perfci.runs.state.progress import Silent, Terminal
 
     with errors_reported(as_json=as_json):
@@ -46,7 +46,6 @@ def calibrate(
         with Terminal() as progress:
             found = _calibrated(controller, job, runs, progress, from_existing=from_existing)
         print_table(Calibration.COLUMNS, found.rows(), empty="No series has three unchanged runs yet.")
-        typer.echo(str(calibration_file(controller.settings.state_dir, found.lab, found.job)))
 
 
 def _calibrated(

@@ -58,13 +58,21 @@ def ingest(
 
 
 @app.command()
-def sync(as_json: Json = False) -> None:
+def sync(
+    again: Annotated[
+        list[str] | None, typer.Option("--again", metavar="RUN", help="Deliver this run again.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Deliver to InfluxDB the runs that it does not have yet.
 
-    Runs that can't be read are told and tried again next time. Leaves with 4 if InfluxDB does not answer.
+    Runs that can't be read are reported and tried again next time. Exit code 4: InfluxDB does not answer.
     """
     with errors_reported(as_json=as_json):
-        done = lab_services().sync()
+        controller = lab_services()
+        for run_id in again or ():
+            controller.deliver_again(run_id)
+        done = controller.sync()
         if as_json:
             print_json({"delivered": done.delivered, "unreadable": [e.as_dict() for e in done.unreadable]})
         else:
@@ -75,14 +83,16 @@ def sync(as_json: Json = False) -> None:
 
 @app.command()
 def rebuild(as_json: Json = False) -> None:
-    """Make the local index again from the archive."""
+    """Make again what comes from the archive: the index, and judgements that are missing or damaged."""
+    from perfci.runs.verdicts.rebuild import rebuild as make_again
+
     with errors_reported(as_json=as_json):
-        controller = lab_services()
-        done = controller.local.rebuild(controller.state.archive)
+        done = make_again(lab_services())
         if as_json:
-            print_json({"runs": done.runs, "unreadable": [e.as_dict() for e in done.unreadable]})
+            unreadable = [error.as_dict() for error in done.unreadable]
+            print_json({"runs": done.runs, "judged": done.judged, "unreadable": unreadable})
         else:
-            typer.echo(f"{len(done.runs)} run(s) indexed.")
+            typer.echo(f"{len(done.runs)} run(s) indexed, {len(done.judged)} judged.")
             for error in done.unreadable:
                 print_error(error, as_json=False)
 

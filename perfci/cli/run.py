@@ -109,13 +109,17 @@ def show(
     from perfci.runs.verdicts.confirmation_store import read_answers
 
     with errors_reported(as_json=as_json):
-        state = state_folder()
-        folder = listing.find_run(state.archive, run_id)
+        controller = lab_services()
+        folder = listing.find_run(controller.state.archive, run_id)
         document = listing.read_document(folder)
-        answers = read_answers(state.confirmations, [document["run_id"]])
-        other = listing.read_document(listing.find_run(state.archive, against)) if against else document
+        answers = read_answers(controller.database, [document["run_id"]])
+        other = (
+            listing.read_document(listing.find_run(controller.state.archive, against))
+            if against
+            else document
+        )
         differences = environment_differences(other, document)
-        report = report_of(state.judgements, folder, ())
+        report = report_of(controller.database, folder, ())
         if as_json:
             found = {
                 "confirmations": [asdict(one) for one in answers],

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import threading
+import zlib
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from perfci.database.errors import DatabaseTooNew, DatabaseUnavailable
 from perfci.database.schema import writer_lock
+from perfci.database.takeover import take_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from perfci.config import Settings
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `migrations/versions`: read without loading Alembic, which costs start-up time."""
 BUSY_SECONDS = 30
 """How long one process waits for another's transaction; each takes some milliseconds."""
@@ -28,6 +31,10 @@ _SETUP_LOCK = 0x70657266
 """Key of the PostgreSQL advisory lock that lets one process at a time change the tables."""
 _READ_ONLY = "perfci_read_only"
 """Execution option of connections that do not write."""
+
+
+class LockHeld(Exception):
+    """Another process, or another part of this one, holds the lock."""
 
 
 class Database:
@@ -92,6 +99,33 @@ class Database:
             yield connection
 
     @contextmanager
+    def lock(self, name: str, *, wait: bool = True) -> Iterator[None]:
+        """Keep others from doing something for which a transaction is too long, such as sending mail.
+
+        The lock ends with the process, however that dies. Without `wait` raises LockHeld where somebody holds
+        it. It is no transaction, and excludes none.
+        """
+        if self.file is not None:
+            path = self.file.with_name(f"{self.file.name}.{name}.lock")
+            held = _file_lock(path, wait=wait)
+        else:
+            held = self._server_lock(name, wait=wait)
+        with held:
+            yield
+
+    @contextmanager
+    def _server_lock(self, name: str, *, wait: bool) -> Iterator[None]:
+        key = zlib.crc32(f"perfci {name}".encode())
+        with self._typed_errors(), self._engine.connect() as connection:
+            # The lock is the session's: the connection stays open, and no transaction with it.
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            if wait:
+                connection.execute(sa.select(sa.func.pg_advisory_lock(key)))
+            elif not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))):
+                raise LockHeld
+            yield
+
+    @contextmanager
     def _as_open(self, connection: sa.Connection) -> Iterator[None]:
         self._open.connection = connection
         try:
@@ -139,17 +173,32 @@ class Database:
     def _typed_errors(self) -> Iterator[None]:
         try:
             yield
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise DatabaseUnavailable(url=self._shown, reason=str(cause).strip().splitlines()[0]) from error
+        except DBAPIError as error:
+            cause = str(error.orig or error).strip()
+            raise DatabaseUnavailable(url=self._shown, reason=cause.splitlines()[0]) from error
+
+
+@contextmanager
+def _file_lock(path: Path, *, wait: bool) -> Iterator[None]:
+    with path.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LockHeld from error
+        yield
 
 
 def open_database(settings: Settings) -> Database:
-    """Open the database that the settings name.
+    """Open the database that the settings name, and take over the files of a release without one.
 
     Raises DatabaseUnavailable, DatabaseTooNew, SecretUnreadable.
     """
-    return Database(settings.database_url, settings.database.secret_password())
+    database = Database(settings.database_url, settings.database.secret_password())
+    try:
+        take_over(database, settings.state_dir)
+    except OSError as error:
+        raise DatabaseUnavailable(url=database.shown, reason=error) from error
+    return database
 
 
 def _revision(connection: sa.Connection) -> str | None:

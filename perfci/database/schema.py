@@ -11,6 +11,9 @@ from perfci.database.types import Moment
 
 metadata = sa.MetaData()
 
+DERIVABLE = {"derivable": True}
+"""Marks a table that can be made again from the archive and the other tables: `perfci results rebuild`."""
+
 writer_lock = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, nullable=False))
 """One row. On PostgreSQL every writer locks it first, so that writers take turns as they do in SQLite.
 
@@ -57,3 +60,133 @@ operation_day = sa.Table(
     sa.Column("lock_ups", sa.Integer, nullable=False),
 )
 """What `lab.health` counts: one row for each node and day."""
+
+alert = sa.Table(
+    "alert",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("lab", sa.Text, nullable=False),
+    sa.Column("job", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+)
+"""Alerts, open and closed, in the order of `position`; `document` is an `alerts.model.Alert` as JSON."""
+
+alert_progress = sa.Table(
+    "alert_progress",
+    metadata,
+    sa.Column("place", sa.Text, primary_key=True),
+    sa.Column("run_id", sa.Text, nullable=False),
+)
+"""The last run that the alerts have seen, for each `lab/job`."""
+
+lab_unfit = sa.Table(
+    "lab_unfit",
+    metadata,
+    sa.Column("lab", sa.Text, primary_key=True),
+    sa.Column("since", sa.Text, nullable=False),
+)
+"""The labs that are not fit to measure, with the run since which they are not."""
+
+letter = sa.Table(
+    "letter",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("sender", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("queued_at", Moment, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+)
+"""Mails, by the id of their notification. `message` is the whole mail; `attempts` counts deliveries begun."""
+
+letter_recipient = sa.Table(
+    "letter_recipient",
+    metadata,
+    sa.Column("letter_id", sa.Text, sa.ForeignKey("letter.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("address", sa.Text, primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("last_error", sa.Text, nullable=False),
+    sa.Column("changed_at", Moment, nullable=False),
+    sa.Index("letter_recipient_state", "state"),
+)
+"""Who gets a mail, and how far it is with each: waiting, sent or refused, with the server's last words."""
+
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    sa.Column("store", sa.Text, primary_key=True),
+    sa.Column("run_id", sa.Text, primary_key=True),
+)
+"""Which archived runs each store has."""
+
+confirmation_round = sa.Table(
+    "confirmation_round",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+)
+"""The runs that asked for re-runs. Each asks once, also where no series got an answer."""
+
+confirmation = sa.Table(
+    "confirmation",
+    metadata,
+    sa.Column(
+        "run_id", sa.Text, sa.ForeignKey("confirmation_round.run_id", ondelete="CASCADE"), primary_key=True
+    ),
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+)
+"""What re-runs have shown of one series; `document` is `verdicts.confirmation_store.Answer` as JSON."""
+
+calibration = sa.Table(
+    "calibration",
+    metadata,
+    sa.Column("lab", sa.Text, primary_key=True),
+    sa.Column("job", sa.Text, primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+)
+"""What the series of a job can show, as it was last worked out; JSON."""
+
+unreported = sa.Table(
+    "unreported",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("state_dir", sa.Text, nullable=False),
+    sa.Column("owner_host", sa.Text, nullable=False),
+    sa.Column("owner_boot", sa.Text, nullable=False),
+    sa.Column("owner_pid", sa.BigInteger, nullable=False),
+    sa.Column("owner_started_ticks", sa.BigInteger, nullable=False),
+)
+"""Runs whose verdict and mail are not out yet, with the process that is to see to it."""
+
+judgement = sa.Table(
+    "judgement",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("document", sa.LargeBinary, nullable=False),
+    info=DERIVABLE,
+)
+"""What the analysis said of a run; `document` is JSON, compressed with zlib."""
+
+verdict_cache = sa.Table(
+    "verdict_cache",
+    metadata,
+    sa.Column("lab", sa.Text, primary_key=True),
+    sa.Column("job", sa.Text, primary_key=True),
+    sa.Column("document", sa.LargeBinary, nullable=False),
+    info=DERIVABLE,
+)
+"""Where the nights of a job have led the verdict; `document` is JSON, compressed with zlib."""
+
+imported_file = sa.Table(
+    "imported_file",
+    metadata,
+    sa.Column("path", sa.Text, primary_key=True),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("problems", sa.Text, nullable=False),
+)
+"""Files of the release before this database whose content is here; `path` is `HOST:/absolute/path`.
+
+`problems` is a JSON list of what could not be read; empty where all of it is here.
+"""

@@ -121,14 +121,11 @@ class InfluxRunIncomplete(ServiceError):
     """A run in InfluxDB has another number of iterations than was written."""
 
     template = "InfluxDB at {url}: {run_id} has {found} of {written} iterations of {series}"
-    help = (
-        "Points were deleted or expired. To deliver the run again, take {run_id} out of state/delivered.json "
-        "and run `perfci results sync`."
-    )
+    help = "Points were deleted or expired. To deliver the run again: `perfci results sync --again {run_id}`."
 
 
 class DeliveriesUnavailable(LabError):
-    """The list of delivered runs can't be written, or another process is delivering."""
+    """Another process is delivering."""
 
-    template = "{path}: {reason}"
-    help = "Wait for the other perfci, or look for a full disk or missing rights; then `perfci results sync`."
+    template = "another process is delivering to the store"
+    help = "Wait for the other perfci, then `perfci results sync`."

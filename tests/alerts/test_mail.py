@@ -23,6 +23,7 @@ from perfci.alerts.outbox import Outbox, on_the_wire
 from perfci.alerts.settings import MailSettings
 from perfci.analysis.decision import Decision
 from perfci.analysis.types import Basis, Confirmation, Outcome
+from perfci.database.engine import Database
 from perfci.errors import FailureClass
 from perfci.results.model import Metric
 from perfci.wording import TIMES, action_name
@@ -458,7 +459,7 @@ def test_no_text_can_break_a_header_or_a_line(error, excerpt):
 def test_a_mail_survives_the_outbox_byte_for_byte(told, tmp_path):
     notification, evidence = told[NotificationKind.REGRESSION]
     message = compose(notification, evidence, SETTINGS, now=NOW)
-    outbox = Outbox(tmp_path)
+    outbox = Outbox(Database(f"sqlite:///{tmp_path}/lab.db"))
     outbox.put(notification.id, message, sender="a@b", recipients=("c@d",), now=NOW)
     (letter,) = outbox.letters()
     back = email.message_from_string(letter.message, policy=email.policy.default)

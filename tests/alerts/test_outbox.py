@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 
 import pytest
+import sqlalchemy as sa
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 from programs import require
@@ -22,6 +23,8 @@ from perfci.alerts.maildir import MaildirTransport
 from perfci.alerts.outbox import Delivery, Outbox, OutboxStatus, Refusals
 from perfci.alerts.settings import SmtpSettings
 from perfci.alerts.smtp import SmtpTransport
+from perfci.database import schema
+from perfci.database.engine import Database
 
 NOW = datetime(2026, 11, 21, 4, 30, tzinfo=UTC)
 DEVELOPERS = ("one@example.org", "two@example.org")
@@ -75,8 +78,13 @@ def transport(server):
 
 
 @pytest.fixture
-def outbox(tmp_path):
-    return Outbox(tmp_path / "outbox")
+def database(tmp_path):
+    return Database(f"sqlite:///{tmp_path}/lab.db")
+
+
+@pytest.fixture
+def outbox(database):
+    return Outbox(database)
 
 
 def mail(name="a"):
@@ -99,8 +107,11 @@ def put(outbox, name="a", minutes=0, recipients=DEVELOPERS):
     )
 
 
-def names(folder):
-    return sorted(path.stem for path in folder.glob("*.json")) if folder.is_dir() else []
+def states(outbox):
+    """How far each letter is with each of its recipients."""
+    with outbox._database.reading() as connection:
+        rows = connection.execute(sa.select(schema.letter_recipient)).all()
+    return {(row.letter_id, row.address): row.state for row in rows}
 
 
 def test_a_letter_is_sent_once_however_often_it_is_put_in(outbox, transport, server):
@@ -112,7 +123,7 @@ def test_a_letter_is_sent_once_however_often_it_is_put_in(outbox, transport, ser
     ((sender, recipients, content),) = server.taken
     assert (sender, recipients) == ("perfci@lab.example.org", DEVELOPERS)
     assert b"Message-ID: <a@lab.example.org>" in content
-    assert (names(outbox.queue), names(outbox.sent)) == ([], ["a"])
+    assert states(outbox) == {("a", address): "sent" for address in DEVELOPERS}
 
 
 def test_oldest_first(outbox, transport, server):
@@ -164,7 +175,7 @@ def test_a_permanent_refusal_moves_the_letter_aside_and_goes_on(outbox, transpor
     server.rcpt = dict.fromkeys(DEVELOPERS, "550 5.1.1 no such user") if stage != "data" else {}
     delivered = outbox.deliver(transport)
     assert "a" in delivered.failed
-    assert "a" in names(outbox.failed)
+    assert "refused" in {state for (letter, _), state in states(outbox).items() if letter == "a"}
     status = outbox.status()
     assert ("554 5.7.1" if stage == "data" else "550 5.1.1") in status.last_error
     assert delivered.sent == (() if stage == "data" else ("b",))
@@ -181,7 +192,11 @@ def test_each_recipient_gets_it_once_when_only_some_are_refused(outbox, transpor
     server.rcpt = {DEVELOPERS[1]: "451 4.2.1 mailbox busy", "gone@example.org": "550 5.1.1 no such user"}
     assert outbox.deliver(transport) == Delivery(waiting=("a",))
     assert [taken[1] for taken in server.taken] == [DEVELOPERS[:1]]
-    assert names(outbox.failed) == ["a.refused"]
+    assert states(outbox) == {
+        ("a", DEVELOPERS[0]): "sent",
+        ("a", DEVELOPERS[1]): "waiting",
+        ("a", "gone@example.org"): "refused",
+    }
     server.rcpt = {}
     assert outbox.deliver(transport).sent == ("a",)
     assert [taken[1] for taken in server.taken] == [DEVELOPERS[:1], DEVELOPERS[1:]]
@@ -273,8 +288,8 @@ class _DiesAfterSending:
         os._exit(9)
 
 
-def _deliver(folder, transport):
-    Outbox(folder).deliver(transport)
+def _deliver(database, transport):
+    Outbox(database).deliver(transport)
 
 
 def _in_child(target, *arguments):
@@ -283,10 +298,10 @@ def _in_child(target, *arguments):
     return child
 
 
-def test_killed_between_sending_and_marking_a_maildir_has_it_once(outbox, tmp_path):
+def test_killed_between_sending_and_marking_a_maildir_has_it_once(outbox, database, tmp_path):
     maildir = MaildirTransport(tmp_path / "state" / "mail")
     put(outbox)
-    child = _in_child(_deliver, tmp_path / "outbox", _DiesAfterSending(maildir))
+    child = _in_child(_deliver, database, _DiesAfterSending(maildir))
     child.join(60)
     assert child.exitcode == 9
     assert outbox.status().waiting == 1
@@ -298,10 +313,10 @@ def test_killed_between_sending_and_marking_a_maildir_has_it_once(outbox, tmp_pa
 
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def test_killed_between_sending_and_marking_smtp_repeats_the_same_message_id(
-    outbox, transport, server, tmp_path
+    outbox, database, transport, server
 ):
     put(outbox)
-    child = _in_child(_deliver, tmp_path / "outbox", _DiesAfterSending(transport))
+    child = _in_child(_deliver, database, _DiesAfterSending(transport))
     child.join(60)
     assert (child.exitcode, outbox.status().waiting) == (9, 1)
     assert outbox.deliver(transport).sent == ("a",)
@@ -322,25 +337,15 @@ class _Slow:
         return Refusals()
 
 
-def test_processes_side_by_side_send_each_letter_once(outbox, tmp_path):
+def test_processes_side_by_side_send_each_letter_once(outbox, database, tmp_path):
     for number in range(8):
         put(outbox, f"n{number}")
     log = tmp_path / "log"
-    children = [_in_child(_deliver, tmp_path / "outbox", _Slow(log)) for _ in range(3)]
+    children = [_in_child(_deliver, database, _Slow(log)) for _ in range(3)]
     for child in children:
         child.join(60)
         assert child.exitcode == 0
     assert sorted(log.read_text().split()) == [f"n{number}" for number in range(8)]
-
-
-def test_a_damaged_letter_does_not_hold_up_the_others(outbox, tmp_path):
-    put(outbox, "a")
-    (outbox.queue / "b.json").write_text('{"id": "b"')
-    maildir = MaildirTransport(tmp_path / "mail")
-    assert outbox.deliver(maildir) == Delivery(sent=("a",), failed=("b",))
-    status = outbox.status()
-    assert status.failed == 1
-    assert "b.damaged" in status.last_error
 
 
 def test_a_maildir_that_cannot_be_written_is_unavailable(outbox, tmp_path):
@@ -368,8 +373,56 @@ def test_an_address_that_smtp_cannot_carry_is_set_aside(outbox, transport, serve
 
 def test_letters_sent_long_ago_are_forgotten(outbox, tmp_path, monkeypatch):
     monkeypatch.setattr("perfci.alerts.outbox._KEPT_SENT", 2)
+    put(outbox, "waits")
+    outbox.deliver(Refusing({"waits": Refusals(for_now={DEVELOPERS[0]: "451"})}))
     for number in range(4):
         put(outbox, f"n{number}", number)
-        outbox.deliver(MaildirTransport(tmp_path / "mail"))
-        os.utime(outbox.sent / f"n{number}.json", (number, number))
-    assert names(outbox.sent) == ["n2", "n3"]
+        outbox.deliver(Refusing({"waits": Refusals(for_now={DEVELOPERS[0]: "451"})}))
+    assert {letter for letter, _ in states(outbox)} == {"waits", "n2", "n3"}
+
+
+class Refusing:
+    """Takes every letter, but refuses the recipients that it was told to refuse."""
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def send(self, letter):
+        return self.answers.get(letter.id, Refusals())
+
+
+def test_retrying_loses_no_recipient_that_still_waits(database_url):
+    outbox = Outbox(Database(database_url))
+    put(outbox, recipients=("a@x.org", "b@x.org", "c@x.org"))
+    refusals = Refusals(for_now={"a@x.org": "451 later"}, for_good={"b@x.org": "550 no"})
+    assert outbox.deliver(Refusing({"a": refusals})) == Delivery(waiting=("a",))
+    assert [one.recipients for one in outbox.letters()] == [("a@x.org",)]
+    assert [(one.recipients, one.last_error) for one in outbox.refused()] == [
+        (("b@x.org",), "b@x.org: 550 no")
+    ]
+    assert outbox.retry_failed() == 1
+    assert [one.recipients for one in outbox.letters()] == [("a@x.org", "b@x.org")]
+    assert outbox.refused() == ()
+    assert outbox.deliver(Refusing({})) == Delivery(sent=("a",))
+    assert set(states(outbox).values()) == {"sent"}
+
+
+def test_a_letter_comes_with_the_transaction_it_was_put_in(database_url):
+    database = Database(database_url)
+    outbox = Outbox(database)
+
+    def fail():
+        with database.transaction():
+            put(outbox)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert outbox.letters() == ()
+    assert put(outbox)
+    assert [one.id for one in outbox.letters()] == ["a"]
+
+
+def test_a_recipient_named_twice_gets_one_mail(outbox):
+    put(outbox, recipients=("a@x.org", "b@x.org", "a@x.org"))
+    assert [one.recipients for one in outbox.letters()] == [("a@x.org", "b@x.org")]

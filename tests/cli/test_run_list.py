@@ -8,10 +8,12 @@ import archives
 import pytest
 from typer.testing import CliRunner
 
+from perfci import config
 from perfci.analysis.decision import Decision
 from perfci.analysis.types import Basis, Confirmation
 from perfci.cli.run import app
 from perfci.cli.run_text import filled
+from perfci.database.engine import open_database
 from perfci.results.archive import read_archive
 from perfci.results.density import Curve, Point
 from perfci.runs.state.state_folder import StateFolder
@@ -29,7 +31,7 @@ def night(tmp_path, monkeypatch):
     archives.night(state.reruns, 1, run_id=again, job="nightly-confirm", confirms=folder.name)
     key = read_archive(folder).measurements[0].key
     shown = Confirmation(Decision.SAME, Basis.RERUNS, "re-runs refuted it", folder.name, folder.name)
-    write_answers(state.confirmations, folder.name, [Answer(key, shown)])
+    write_answers(open_database(config.load()), folder.name, [Answer(key, shown)])
     return folder.name, again
 
 

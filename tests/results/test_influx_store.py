@@ -8,6 +8,7 @@ import pytest
 import requests
 from influx_recorder import Recorder, cut_short, hang_up, parse_line, sleep
 
+from perfci.database.engine import Database
 from perfci.errors import ServiceError
 from perfci.results.archive import read_archive
 from perfci.results.deliveries import DeliveryLedger
@@ -363,7 +364,7 @@ class TestRealServer:
         records = [make_record(n) for n in range(1, 4)]
         for record in records[:2]:
             archive_run(record)
-        archive, ledger = tmp_path / "archive", DeliveryLedger(tmp_path / "delivered.json")
+        archive, ledger = tmp_path / "archive", DeliveryLedger(Database(f"sqlite:///{tmp_path}/lab.db"))
         store = InfluxStore(InfluxSettings(own_influxd.url, timeout_seconds=5))
         assert len(sync(archive, store, ledger).delivered) == 2
         own_influxd.stop()

@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 import sqlite3
 from contextlib import closing
 
@@ -7,6 +8,7 @@ import pytest
 from perfci.results.archive import read_archive
 from perfci.results.errors import IndexDamaged, IndexUnavailable, ReportError
 from perfci.results.model import RunResults
+from perfci.results.stores import local
 from perfci.results.stores.local import LocalStore
 
 
@@ -50,6 +52,69 @@ def test_rebuilding_passes_over_what_cannot_be_read(archived, store):
     done = store.rebuild(archive)
     assert done.runs == tuple(folder.name for folder in folders[1:])
     assert [type(error) for error in done.unreadable] == [ReportError]
+
+
+def _rebuild_and_die(path, archive, at):
+    """Rebuild, and be killed before one of the statements that take the new content over."""
+    deadly, whole = local._TAKE_FRESH[at], local.text
+
+    def text(statement):
+        if statement is deadly:
+            os._exit(9)
+        return whole(statement)
+
+    local.text = text
+    LocalStore(path).rebuild(archive)
+
+
+@pytest.mark.parametrize("at", range(len(local._TAKE_FRESH)))
+def test_a_process_killed_while_it_rebuilds_leaves_the_old_index(
+    archived, store, at, archive_run, make_record
+):
+    archive, folders = archived
+    store.rebuild(archive)
+    archive_run(make_record(5))
+    child = multiprocessing.get_context("spawn").Process(
+        target=_rebuild_and_die, args=(store.path, archive, at)
+    )
+    child.start()
+    child.join(60)
+    assert child.exitcode == 9
+    for folder in folders:
+        assert LocalStore(store.path).results(folder.name) == read_archive(folder)
+    assert len(LocalStore(store.path).run_ids("embedded", "nightly")) == 3
+    assert len(store.rebuild(archive).runs) == 4
+    assert sorted(p.name for p in store.path.parent.iterdir()) == ["results.db"]
+
+
+def test_what_another_process_writes_while_it_is_rebuilt_stays(archived, store, archive_run, make_record):
+    archive, folders = archived
+    store.rebuild(archive)
+    writer = LocalStore(store.path)
+    writer.run_ids("embedded", "nightly")
+    late = make_record(7)
+    whole = store._replace_content
+
+    def write_first(*arguments):
+        writer.write(RunResults(late))
+        whole(*arguments)
+
+    store._replace_content = write_first
+    store.rebuild(archive)
+    wanted = (*(folder.name for folder in folders), late.run_id)
+    assert LocalStore(store.path).run_ids("embedded", "nightly") == wanted
+    writer.write(RunResults(make_record(8)))
+    assert make_record(8).run_id in LocalStore(store.path).run_ids("embedded", "nightly")
+    for folder in folders:
+        assert store.results(folder.name) == read_archive(folder)
+
+
+def test_two_do_not_rebuild_at_a_time(archived, store):
+    archive, _ = archived
+    other = LocalStore(store.path)
+    store._replace_content = lambda *_: other.rebuild(archive)
+    with pytest.raises(IndexUnavailable, match="another process is rebuilding it"):
+        store.rebuild(archive)
 
 
 def test_rebuilding_from_an_empty_archive(store, tmp_path):

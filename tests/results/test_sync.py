@@ -1,10 +1,10 @@
-import json
 import multiprocessing
 import os
 import signal
 
 import pytest
 
+from perfci.database.engine import Database
 from perfci.results.archive import read_archive
 from perfci.results.deliveries import DeliveryLedger
 from perfci.results.errors import DeliveriesUnavailable, ReportError
@@ -37,8 +37,8 @@ def archived(make_record, archive_run, tmp_path):
 
 
 @pytest.fixture
-def ledger(tmp_path):
-    return DeliveryLedger(tmp_path / "state" / "delivered.json")
+def ledger(database_url):
+    return DeliveryLedger(Database(database_url))
 
 
 def test_each_run_is_delivered_once(archived, ledger):
@@ -91,26 +91,15 @@ def test_a_run_can_be_delivered_again(archived, ledger):
     archive, ids = archived
     store = Recording()
     sync(archive, store, ledger)
-    entries = json.loads(ledger.path.read_text())
-    entries[store.identity].remove(ids[1])
-    ledger.path.write_text(json.dumps(entries))
+    assert ledger.forget(store.identity, ids[1])
+    assert not ledger.forget(store.identity, ids[1])
+    assert not ledger.forget("another store", ids[0])
     assert sync(archive, store, ledger).delivered == (ids[1],)
 
 
-@pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"memory": 3}', '{"memory": [1]}', '{"other": ["x"]}', "\x00"]
-)
-def test_a_damaged_ledger_means_delivering_again(archived, ledger, content):
-    archive, ids = archived
-    ledger.path.parent.mkdir()
-    ledger.path.write_text(content)
-    assert sync(archive, MemoryStore(), ledger).delivered == tuple(ids)
-    assert ledger.delivered("memory") == frozenset(ids)
-
-
-def _deliver_and_die(archive, database, ledger):
+def _deliver_and_die(archive, index, url):
     """Deliver until the second run is in the store and not in the ledger, then be killed."""
-    store = LocalStore(database)
+    store, ledger = LocalStore(index), DeliveryLedger(Database(url))
     whole = ledger.add
 
     def add(name, run_id):
@@ -122,11 +111,11 @@ def _deliver_and_die(archive, database, ledger):
     sync(archive, store, ledger)
 
 
-def test_killed_between_the_store_and_the_ledger(archived, ledger, tmp_path):
+def test_killed_between_the_store_and_the_ledger(archived, ledger, database_url, tmp_path):
     archive, ids = archived
     store = LocalStore(tmp_path / "results.db")
     child = multiprocessing.get_context("spawn").Process(
-        target=_deliver_and_die, args=(archive, store.path, ledger)
+        target=_deliver_and_die, args=(archive, store.path, database_url)
     )
     child.start()
     child.join(60)
@@ -143,13 +132,3 @@ def test_two_at_a_time_are_refused(archived, ledger):
     with ledger.locked(), pytest.raises(DeliveriesUnavailable, match="another process is delivering"):
         sync(archive, MemoryStore(), ledger)
     assert sync(archive, MemoryStore(), ledger).delivered == tuple(ids)
-
-
-def test_a_ledger_that_cannot_be_written(archived, tmp_path):
-    archive, _ = archived
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DeliveriesUnavailable):
-        sync(archive, MemoryStore(), DeliveryLedger(tmp_path / "file" / "delivered.json"))
-    (tmp_path / "delivered.json").mkdir()
-    with pytest.raises(DeliveriesUnavailable, match=r"delivered\.json"):
-        sync(archive, MemoryStore(), DeliveryLedger(tmp_path / "delivered.json"))

@@ -1,12 +1,14 @@
 """A store in one SQLite file under the state folder.
 
-It is an index: everything in it comes from the archive and can be made anew from it (`rebuild`). The
+It is an index: everything in it comes from the archive and can be made again from it (`rebuild`). The
 values of a measurement are 8-byte little-endian floats in a blob, so they come back to the last bit.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sys
 from array import array
 from contextlib import contextmanager
@@ -83,6 +85,20 @@ _MEASUREMENTS = Table(
     Column("samples", LargeBinary, nullable=False),
     Column("timestamps", LargeBinary, nullable=False),
 )
+
+
+_TAKE_FRESH = (
+    "INSERT INTO main.runs SELECT * FROM fresh.runs",
+    """INSERT OR IGNORE INTO main.series (lab, job, scenario, arguments, action, metric)
+       SELECT lab, job, scenario, arguments, action, metric FROM fresh.series""",
+    """INSERT INTO main.measurements
+       SELECT mine.id, m.run_id, m.attempts, m.failures, m.samples, m.timestamps
+       FROM fresh.measurements AS m
+       JOIN fresh.series AS theirs ON theirs.id = m.series_id
+       JOIN main.series AS mine USING (lab, job, scenario, arguments, action, metric)""",
+    "DELETE FROM main.series WHERE id NOT IN (SELECT series_id FROM main.measurements)",
+)
+"""How an index takes the content of another one, attached as `fresh`; series have other ids there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,33 +182,67 @@ class LocalStore(Store):
         return tuple(sorted(found, key=lambda m: (m.key, m.run_id)))
 
     def rebuild(self, archive: Path) -> Rebuilt:
-        """Make the index anew from the archive; a run that can't be read is left out and reported.
+        """Make the index again from the archive; a run that can't be read is left out and reported.
 
-        The new index takes the old one's place in one step.
+        The new index is built beside the old one and takes its place in one transaction: a kill before that
+        leaves the old one. A run that another process writes meanwhile stays. Raises IndexUnavailable where
+        another process rebuilds the index, too.
         """
         scratch = self.path.with_name(f"{self.path.name}.new")
-        _remove(scratch)
-        store = LocalStore(scratch)
-        with store._transaction():  # an empty archive makes an empty index
+        with _locked(self.path):
+            before = self._run_ids()
+            _remove(scratch)
+            runs, unreadable = LocalStore(scratch).fill(archive)
+            try:
+                self._replace_content(scratch, before)
+            except IndexDamaged:  # nobody can use the old one
+                _remove_log(self.path)
+                scratch.replace(self.path)
+            _remove(scratch)
+        return Rebuilt(tuple(runs), tuple(unreadable))
+
+    def _run_ids(self) -> frozenset[str]:
+        """Return which runs are indexed; none where the file is no index that can be read."""
+        try:
+            with self._transaction() as connection:
+                return frozenset(connection.scalars(select(_RUNS.c.run_id)))
+        except IndexDamaged:
+            return frozenset()
+
+    def fill(self, archive: Path) -> tuple[list[str], list[ResultFileError]]:
+        """Write all runs of an archive; return their ids, and the errors of those that can't be read."""
+        with self._transaction():  # an empty archive makes an empty index
             pass
-        runs, unreadable = [], []
+        runs: list[str] = []
+        unreadable: list[ResultFileError] = []
         for folder in run_folders(archive):
             try:
                 results = read_archive(folder)
             except ResultFileError as error:
                 unreadable.append(error)
             else:
-                store.write(results)
+                self.write(results)
                 runs.append(results.record.run_id)
-        _remove(self.path)
-        scratch.replace(self.path)
-        return Rebuilt(tuple(runs), tuple(unreadable))
+        return runs, unreadable
+
+    def _replace_content(self, scratch: Path, before: frozenset[str]) -> None:
+        """Put all of another index in the place of this one's runs `before`, in one transaction."""
+        with self._transaction(attached=scratch) as connection:
+            fresh = set(connection.scalars(text("SELECT run_id FROM fresh.runs")))
+            written = set(connection.scalars(select(_RUNS.c.run_id))) - before - fresh
+            connection.execute(delete(_RUNS).where(_RUNS.c.run_id.not_in(written)))
+            for statement in _TAKE_FRESH:
+                connection.execute(text(statement))
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
+    def _transaction(self, *, attached: Path | None = None) -> Iterator[Connection]:
+        """Return a connection; its work is committed when the context ends. Another index may be `fresh`."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._engine.begin() as connection:
+                if attached is not None:  # before anything else: SQLite attaches nothing inside a transaction
+                    connection.execute(text("ATTACH DATABASE :file AS fresh"), {"file": str(attached)})
+                    connection.execute(text("BEGIN IMMEDIATE"))
                 if not self._ready:
                     self._prepare(connection)
                 yield connection
@@ -281,5 +331,28 @@ def _floats(blob: bytes) -> tuple[float, ...]:
 
 
 def _remove(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
+    path.unlink(missing_ok=True)
+    _remove_log(path)
+
+
+def _remove_log(path: Path) -> None:
+    for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(index: Path) -> Iterator[None]:
+    """Let one process at a time rebuild an index, by a lock on its folder; the lock ends with the process."""
+    handle = None
+    try:
+        index.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(index.parent, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise IndexUnavailable(path=index, reason="another process is rebuilding it") from error
+    except OSError as error:
+        raise IndexUnavailable(path=index, reason=error.strerror or str(error)) from error
+    finally:
+        if handle is not None:
+            os.close(handle)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from perfci import __version__
+from perfci.errors import PerfciError
 from perfci.results.archive import earlier_runs, load_shares
 from perfci.results.canaries import read_canaries
 from perfci.results.errors import ResultFileError
@@ -40,7 +41,7 @@ from perfci.runs.state.processes import of_run, reap
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.run_folder import create, new_run_id, seal, utc_now, write_json
 from perfci.runs.state.stages import Stages
-from perfci.runs.state.unreported import left_owing, owe, settle
+from perfci.runs.state.unreported import left_owing, owe
 from perfci.runs.verdicts.reruns import Nodes
 
 if TYPE_CHECKING:
@@ -101,20 +102,21 @@ class Night:
             self._make_up_for(left)
             run = _RunOf(run_id, self.job.job_digest)
             folder = self._measured(run, lease.nodes, stages, threading.Event())
-            outcome = self.aftermath.of(folder, stages, self._nodes(run_id, lease))
-            settle(self.state, run_id)
-            return outcome
+            return self.aftermath.of(folder, stages, self._nodes(run_id, lease))
 
     def _make_up_for(self, killed: list[Path]) -> None:
-        """Tell what killed runs still owe: those that were killed while they ran, and those after."""
+        """Report what killed runs still owe: those that were killed while they ran, and those after.
+
+        One that can't be reported stays owed; it is not in the way of tonight's run.
+        """
         for folder in killed:
             self.progress.say(f"The run {folder.name} was killed; it is archived as failed.")
         nights = [folder for folder in killed if folder.parent == self.state.archive]
-        for folder in sorted({*nights, *left_owing(self.state)}):
+        for folder in sorted({*nights, *left_owing(self.aftermath.controller.database, self.state)}):
             try:
                 self.aftermath.of(folder, Stages(Silent()))
-            finally:  # one that can't be told must not be in the way of every night to come
-                settle(self.state, folder.name)
+            except PerfciError as error:
+                self.progress.say(f"The run {folder.name} can't be reported: {error}")
 
     def _nodes(self, run_id: str, lease: Reservation) -> Nodes:
         """Offer the nodes of this night for re-runs, until the lease ends."""
@@ -137,7 +139,7 @@ class Night:
         check_cloud(self.job, self.settings, has_machines=bool(books.nodes))
         parts = cloud_parts(self.job, books)
         if run.confirms is None:
-            owe(self.state, run_id)
+            owe(self.aftermath.controller.database, self.state, run_id)
         work = create(
             self.state.runs,
             run_id,

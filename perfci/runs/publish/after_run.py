@@ -1,7 +1,10 @@
 """What the controller does with an archived run: store, analyse, confirm, alert, publish.
 
-Each step stands for itself: the archive is safe, so a step that can't be done now is told and done
+Each step is independent: the archive is safe, so a step that can't be done now is reported and done
 later (`perfci results sync`, the outbox), and the steps after it go on.
+
+"Judged, alerts changed, letters in the outbox, nothing owed" is one transaction. Where the verdict can't be
+made, nothing of it happens: the run stays unreported, and the next start judges it from its archive.
 """
 
 from __future__ import annotations
@@ -21,12 +24,14 @@ from perfci.results.errors import ResultFileError
 from perfci.results.model import FINISHED, RunResults
 from perfci.results.record import read_record
 from perfci.results.validity import comparable
-from perfci.runs.publish.notify import deliver, post
+from perfci.runs.publish.notify import compose_letters, deliver, put
 from perfci.runs.publish.site_data import write_site
 from perfci.runs.state.archive import read_document
+from perfci.runs.state.unreported import settle
 from perfci.runs.verdicts import judge as judging
 from perfci.runs.verdicts import reruns as confirm
-from perfci.runs.verdicts.confirmation_store import answers_file
+from perfci.runs.verdicts.confirmation_store import has_asked
+from perfci.runs.verdicts.judgement_store import keep_judgements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,13 +97,15 @@ class Aftermath:
     def of(self, folder: Path, stages: Stages, nodes: Nodes | None = None) -> NightOutcome:
         """Do all steps for one archived run; doing it again changes and sends nothing.
 
+        A run that is reported is no longer owed.
+
         On `nodes`, if the run still holds them, what it suspects is run again.
         """
         steps, controller = _Steps(stages), self.controller
         document = read_document(folder)
         failure = document["failure"] or document.get("partial")
         results = _results(folder, steps)
-        judgements: tuple[Judgement, ...] = ()
+        judgements: tuple[Judgement, ...] | None = ()
         told: tuple[Notification, ...] = ()
         delivery = site = None
         with steps.step("store") as stage:
@@ -110,7 +117,7 @@ class Aftermath:
         if results.record.status == FINISHED:
             judgements = self._judged(results.record, steps, nodes)
         with steps.step("alert") as stage:
-            told = self._alert(results.record, failure, judgements)
+            told = self._report(results.record, failure, judgements)
             delivery = deliver(controller)
             stage.note = _delivered(delivery)
         with steps.step("publish") as stage:
@@ -120,49 +127,64 @@ class Aftermath:
             folder=folder,
             record=results.record,
             failure=failure,
-            judgements=judgements,
+            judgements=judgements or (),
             told=told,
             delivery=delivery,
             site=site,
             later=tuple(steps.later),
         )
 
-    def _judged(self, record: RunRecord, steps: _Steps, nodes: Nodes | None) -> tuple[Judgement, ...]:
-        """Judge a run, and ask re-runs about what it suspects, once for each run."""
+    def _judged(self, record: RunRecord, steps: _Steps, nodes: Nodes | None) -> tuple[Judgement, ...] | None:
+        """Judge a run, and ask re-runs about what it suspects, once for each run; None where that failed."""
         controller = self.controller
-        judgements: tuple[Judgement, ...] = ()
+        judgements: tuple[Judgement, ...] | None = None
         reruns = None
         with steps.step("analyse") as stage:
-            judgements = judging.judge_run(controller, record)
-            stage.note = judging.summary(judgements)
-            if not answers_file(controller.state.confirmations, record.run_id).exists():
-                reruns = confirm.plan(controller, record, judgements)
+            found = judging.judge_run(controller, record)
+            stage.note = judging.summary(found)
+            if not has_asked(controller.database, record.run_id):
+                reruns = confirm.plan(controller, record, found)
+            judgements = found
         if reruns is not None:
             with steps.step("confirm") as stage:
                 stage.note = reruns.carry_out(nodes, steps.stages.progress)
                 judgements = judging.judge_run(controller, record)
         return judgements
 
-    def _alert(
-        self, record: RunRecord, failure: dict[str, Any] | None, judgements: tuple[Judgement, ...]
+    def _report(
+        self, record: RunRecord, failure: dict[str, Any] | None, judgements: tuple[Judgement, ...] | None
     ) -> tuple[Notification, ...]:
-        """Work out what is to be told, and put it into the outbox; a failed run says nothing about series."""
+        """Work out what is to be reported, and commit it together with its letters.
+
+        A failed run says nothing about series. Of a run without judgements only its failure is reported; the
+        rest is still owed.
+        """
         controller = self.controller
-        failures = [_failed(record, failure)] if failure else []
-        post(controller, failures, record)
-        if record.status != FINISHED:
-            return tuple(failures)
-        with controller.alerts.exclusive():
-            records = {
-                one.run_id: one
-                for one in controller.local.records(record.lab, record.job, until=record.run_id)
-            }
-            state, told = process(controller.alerts.load(), JudgedRun(record, judgements, records))
-            post(controller, told, record)
-            controller.alerts.save(state)
+        failures = (_failed(record, failure),) if failure else ()
+        if record.status != FINISHED or judgements is None:
+            letters = compose_letters(controller, failures, record, ())
+            with controller.database.transaction():
+                put(controller, letters)
+                if judgements is not None:
+                    settle(controller.database, record.run_id)
+            return failures
+        earlier = controller.local.records(record.lab, record.job, until=record.run_id)
+        night = JudgedRun(record, judgements, {one.run_id: one for one in earlier})
         rotting = self._rotting(record)
-        post(controller, rotting, record)
-        return (*failures, *told, *rotting)
+        while True:
+            # Mails with their charts take seconds, too long to keep other writers waiting.
+            before = controller.alerts.load()
+            after, changed = process(before, night)
+            told = (*failures, *changed, *rotting)
+            letters = compose_letters(controller, told, record, judgements)
+            with controller.database.transaction():
+                if controller.alerts.load() != before:
+                    continue  # somebody acknowledged, accepted or reported meanwhile
+                keep_judgements(controller.database, record.run_id, judgements)
+                controller.alerts.save(after)
+                put(controller, letters)
+                settle(controller.database, record.run_id)
+            return told
 
     def _rotting(self, record: RunRecord) -> tuple[Notification, ...]:
         """Return the week's list of series whose noise grows; told again, it is the same one."""

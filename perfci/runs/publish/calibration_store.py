@@ -1,4 +1,4 @@
-"""What the series of a job can show, as it was last worked out: one JSON file per lab and job.
+"""What the series of a job can show, as it was last worked out: one row of the database per lab and job.
 
 ```json
 {"schema": 1, "lab": "embedded", "job": "nightly", "environment": "0123456789ab", "runs": ["2026..."],
@@ -16,16 +16,26 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
 
 from perfci.analysis.calibration import NIGHTS, SeriesCalibration
+from perfci.database import schema
+from perfci.errors import LabError
 from perfci.wording import action_name, change, noise_sources, quantity
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from perfci.database.engine import Database
 
 SCHEMA = 1
 _SERIES = TypeAdapter(tuple[SeriesCalibration, ...])
+
+
+class CalibrationDamaged(LabError):
+    """The calibration of a job can't be read from the database."""
+
+    template = "the calibration of {lab}/{job} can't be read: {reason}"
+    help = "Work it out again from the job's runs: `perfci calibrate {job} --from-history`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +68,7 @@ class Calibration:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the calibration as it stands in its file."""
+        """Return the calibration as JSON."""
         return {
             "schema": SCHEMA,
             "lab": self.lab,
@@ -69,23 +79,38 @@ class Calibration:
         }
 
 
-def calibration_file(root: Path, lab: str, job: str) -> Path:
-    """Return where a calibration is kept below the state folder."""
-    return root / "calibration" / f"{lab}-{job}.json"
+def keep_calibration(database: Database, found: Calibration) -> None:
+    """Publish a calibration in the place of the job's earlier one."""
+    table = schema.calibration
+    mine = (table.c.lab == found.lab) & (table.c.job == found.job)
+    with database.transaction() as connection:
+        connection.execute(table.delete().where(mine))
+        document = json.dumps(found.as_dict())
+        connection.execute(table.insert().values(lab=found.lab, job=found.job, document=document))
 
 
-def read_calibration(root: Path, lab: str, job: str) -> Calibration | None:
-    """Return the published calibration of a job; None where there is none, or of an older perfci."""
+def read_calibration(database: Database, lab: str, job: str) -> Calibration | None:
+    """Return the published calibration of a job; None where there is none, or of an older perfci.
+
+    Raises CalibrationDamaged.
+    """
+    table = schema.calibration
+    wanted = sa.select(table.c.document).where(table.c.lab == lab, table.c.job == job)
+    with database.reading() as connection:
+        document = connection.scalar(wanted)
+    if document is None:
+        return None
     try:
-        found = json.loads(calibration_file(root, lab, job).read_text(encoding="utf-8"))
+        found = json.loads(document)
         if found["schema"] != SCHEMA:
             return None
         return Calibration(
-            lab=str(found["lab"]),
-            job=str(found["job"]),
+            lab=lab,
+            job=job,
             environment=str(found["environment"]),
             runs=tuple(map(str, found["runs"])),
             series=_SERIES.validate_python(found["series"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, ValidationError):
-        return None
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise CalibrationDamaged(lab=lab, job=job, reason=reason) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perfci.alerts.mail import compose
@@ -14,13 +15,16 @@ from perfci.alerts.smtp import SmtpTransport
 from perfci.runs.publish.calibration_store import read_calibration
 from perfci.runs.publish.lab_condition import lab_state
 from perfci.runs.state.run_folder import utc_now
-from perfci.runs.verdicts.judge import read_judgements, series_history
+from perfci.runs.verdicts.judge import series_history
+from perfci.runs.verdicts.judgement_store import read_judgements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from email.message import EmailMessage
 
     from perfci.alerts.model import Notification
     from perfci.alerts.outbox import Delivery, Transport
+    from perfci.analysis.types import Judgement
     from perfci.config import Settings
     from perfci.results.model import RunRecord
     from perfci.runs.state.state_folder import StateFolder
@@ -43,20 +47,47 @@ def mail_settings(services: LabServices, record: RunRecord) -> MailSettings:
     )
 
 
-def post(services: LabServices, notifications: Sequence[Notification], record: RunRecord) -> None:
-    """Put the mails for these notifications into the outbox. A mail that is there already stays."""
+@dataclass(frozen=True, slots=True)
+class ComposedLetter:
+    """A mail that is ready for the outbox; `id` is that of its notification."""
+
+    id: str
+    message: EmailMessage
+    sender: str
+    recipients: tuple[str, ...]
+
+
+def compose_letters(
+    services: LabServices,
+    notifications: Sequence[Notification],
+    record: RunRecord,
+    judgements: Sequence[Judgement],
+) -> tuple[ComposedLetter, ...]:
+    """Write the mails for these notifications of a run with these judgements. Nothing is kept or sent."""
     os.environ.setdefault("MPLCONFIGDIR", str(services.state.root / "cache" / "matplotlib"))
     settings = mail_settings(services, record)
-    for notification in notifications:
-        if notification.by_mail:
-            message = compose(notification, _context(services, notification, record), settings, now=utc_now())
-            services.outbox.put(
-                notification.id,
-                message,
-                sender=settings.from_address,
-                recipients=recipients(notification.audience, settings),
-                now=utc_now(),
-            )
+    return tuple(
+        ComposedLetter(
+            id=one.id,
+            message=compose(one, _context(services, one, record, judgements), settings, now=utc_now()),
+            sender=settings.from_address,
+            recipients=recipients(one.audience, settings),
+        )
+        for one in notifications
+        if one.by_mail
+    )
+
+
+def put(services: LabServices, letters: Sequence[ComposedLetter]) -> None:
+    """Put mails into the outbox, in the transaction around this if there is one. A known mail stays."""
+    for one in letters:
+        services.outbox.put(one.id, one.message, sender=one.sender, recipients=one.recipients, now=utc_now())
+
+
+def post(services: LabServices, notifications: Sequence[Notification], record: RunRecord) -> None:
+    """Put the mails for these notifications of a judged run into the outbox. Raises JudgementDamaged."""
+    judgements = read_judgements(services.database, record.run_id)
+    put(services, compose_letters(services, notifications, record, judgements))
 
 
 def deliver(services: LabServices) -> Delivery:
@@ -64,16 +95,18 @@ def deliver(services: LabServices) -> Delivery:
     return services.outbox.deliver(_transport(services.settings, services.state))
 
 
-def _context(services: LabServices, notification: Notification, record: RunRecord) -> MailContext:
+def _context(
+    services: LabServices, notification: Notification, record: RunRecord, judgements: Sequence[Judgement]
+) -> MailContext:
     """Gather what the mail shows beside the notification itself."""
     if notification.alert is None:
         return MailContext(record=record)
     moved = {series.key for series in notification.alert.series}
     histories = services.local.histories(record.run_id, _HISTORY_RUNS)
-    calibration = read_calibration(services.state.root, record.lab, record.job)
+    calibration = read_calibration(services.database, record.lab, record.job)
     return MailContext(
         record=record,
-        judgements=read_judgements(services.state.judgements, record.run_id),
+        judgements=tuple(judgements),
         histories=tuple(series_history(one) for one in histories if one.key in moved),
         lab_state=lab_state(services.state.archive / record.run_id),
         calibrations={one.key: one for one in calibration.series} if calibration is not None else {},

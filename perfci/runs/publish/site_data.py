@@ -19,7 +19,8 @@ from perfci.results.record import record_from_dict
 from perfci.results.validity import comparable
 from perfci.runs.publish.calibration_store import read_calibration
 from perfci.runs.state.archive import read_document, run_folders
-from perfci.runs.verdicts.judge import read_judgements, series_histories
+from perfci.runs.verdicts.judge import series_histories
+from perfci.runs.verdicts.judgement_store import read_judgements
 from perfci.wording import change
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from perfci.alerts.model import Alert
     from perfci.analysis.calibration import SeriesCalibration
     from perfci.analysis.types import Judgement, SeriesHistory
+    from perfci.database.engine import Database
     from perfci.results.dataplane import Rate
     from perfci.results.density import Curve
     from perfci.results.leftovers import Swept
@@ -42,7 +44,7 @@ def write_site(controller: LabServices) -> Path:
     """Write all pages anew, and return the first one. Pages that did not change are left alone."""
     alerts = controller.alerts.load().alerts
     folders = run_folders(controller.state.archive)[-_SHOWN_RUNS:]
-    runs = tuple(report_of(controller.state.judgements, folder, alerts) for folder in folders)
+    runs = tuple(report_of(controller.database, folder, alerts) for folder in folders)
     histories = tuple(_histories(controller, runs))
     write(
         controller.state.site,
@@ -58,8 +60,8 @@ def write_site(controller: LabServices) -> Path:
     return controller.state.site / INDEX
 
 
-def report_of(judgements: Path, folder: Path, alerts: Sequence[Alert]) -> RunReport:
-    """Return everything about one archived run that people look at."""
+def report_of(database: Database, folder: Path, alerts: Sequence[Alert]) -> RunReport:
+    """Return everything about one archived run that people look at. Raises JudgementDamaged."""
     document = read_document(folder)
     record = record_from_dict(document, str(folder))
     return RunReport(
@@ -67,7 +69,7 @@ def report_of(judgements: Path, folder: Path, alerts: Sequence[Alert]) -> RunRep
         stages=tuple(
             ReportedStage(one["name"], one["seconds"], one["ok"]) for one in document.get("stages", [])
         ),
-        judgements=read_judgements(judgements, record.run_id),
+        judgements=read_judgements(database, record.run_id),
         canaries=_canaries(folder),
         failure=_failure(document.get("failure") or document.get("partial")),
         alerts=tuple(alert.id for alert in alerts if alert.opened == record.run_id),
@@ -134,7 +136,7 @@ def _histories(controller: LabServices, runs: Sequence[RunReport]) -> Iterator[S
 def _calibrations(controller: LabServices, runs: Sequence[RunReport]) -> dict[SeriesKey, SeriesCalibration]:
     """Return what each series can show, as far as it was calibrated in the environment of its last run."""
     last = {(run.record.lab, run.record.job): run.record.environment for run in runs}
-    found = (read_calibration(controller.state.root, lab, job) for lab, job in sorted(last))
+    found = (read_calibration(controller.database, lab, job) for lab, job in sorted(last))
     return {
         series.key: series
         for one in found

@@ -42,39 +42,9 @@ class StateFolder:
         return self.archive if confirms is None else self.reruns
 
     @property
-    def confirmations(self) -> Path:
-        """What re-runs have shown, one file for each night that asked."""
-        return self.root / "confirmations"
-
-    @property
-    def owed(self) -> Path:
-        """Runs whose verdict and mail are not out yet, so that a killed night's are made up for."""
-        return self.root / "owed"
-
-    @property
-    def judgements(self) -> Path:
-        """What the analysis said of each run; made anew from the archive at any time."""
-        return self.root / "analysis"
-
-    @property
     def index(self) -> Path:
         """The local store: an index of the archive."""
         return self.root / "results.db"
-
-    @property
-    def delivered(self) -> Path:
-        """Which archived runs a remote store has."""
-        return self.root / "delivered.json"
-
-    @property
-    def alerts(self) -> Path:
-        """Open and closed alerts."""
-        return self.root / "alerts.json"
-
-    @property
-    def outbox(self) -> Path:
-        """Mail that waits for delivery."""
-        return self.root / "outbox"
 
     @property
     def mail(self) -> Path:

@@ -1,40 +1,72 @@
 """Which runs still owe their verdict and mail, so that what a kill cut short is made up for once.
 
-A run that begins is written down, and crossed out when its verdict and mail are out. One whose process died
-in between is judged by the next start, from its archive.
+A run is entered when it begins. It is crossed out in the transaction that puts its mail into the outbox. One
+whose process died in between, or whose verdict could not be made, is judged by the next start, from its archive.
 """
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
+
+from perfci.database.schema import unreported
+from perfci.lab import owners
+from perfci.lab.model import Owner
 from perfci.runs.state.archive import run_folders
-from perfci.runs.state.run_folder import create, unfinished
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from perfci.database.engine import Database
     from perfci.runs.state.state_folder import StateFolder
 
 
-def owe(state: StateFolder, run_id: str) -> None:
-    """Write down that a run's verdict and mail are to come from this process."""
-    create(state.owed, run_id)
+def owe(database: Database, state: StateFolder, run_id: str) -> None:
+    """Note that this process is to see to a run's verdict and mail."""
+    me = owners.me()
+    with database.transaction() as connection:
+        connection.execute(unreported.delete().where(unreported.c.run_id == run_id))
+        connection.execute(
+            unreported.insert().values(
+                run_id=run_id,
+                state_dir=str(state.root),
+                owner_host=me.host,
+                owner_boot=me.boot,
+                owner_pid=me.pid,
+                owner_started_ticks=me.started_ticks,
+            )
+        )
 
 
-def settle(state: StateFolder, run_id: str) -> None:
-    """Cross a run out; one that is not there stays so."""
-    shutil.rmtree(state.owed / run_id, ignore_errors=True)
+def settle(database: Database, run_id: str) -> None:
+    """Mark a run as reported; no effect if it already is."""
+    with database.transaction() as connection:
+        connection.execute(unreported.delete().where(unreported.c.run_id == run_id))
 
 
-def left_owing(state: StateFolder) -> list[Path]:
+def owing(database: Database, state: StateFolder) -> tuple[str, ...]:
+    """Return the ids of this state folder's runs that are not reported yet, also those of living processes."""
+    mine = unreported.c.state_dir == str(state.root)
+    with database.reading() as connection:
+        return tuple(sorted(connection.scalars(sa.select(unreported.c.run_id).where(mine))))
+
+
+def left_owing(database: Database, state: StateFolder) -> list[Path]:
     """Return the archive folders of runs whose process died before their verdict was out, oldest first.
 
     A run that died before it was archived owes nothing but its end, which `recover` archives.
     """
-    dead = {note.run_id for note in unfinished(state.owed) if not note.alive()}
+    mine = sa.select(unreported).where(unreported.c.state_dir == str(state.root))
+    with database.reading() as connection:
+        noted = {row["run_id"]: _owner(row) for row in connection.execute(mine).mappings()}
+    gone = owners.dead(noted.values())
+    dead = {run_id for run_id, owner in noted.items() if owner in gone}
     archived = [folder for folder in run_folders(state.archive) if folder.name in dead]
     for run_id in dead - {folder.name for folder in archived}:
-        settle(state, run_id)
+        settle(database, run_id)
     return archived
+
+
+def _owner(row: sa.RowMapping) -> Owner:
+    return Owner(row["owner_host"], row["owner_boot"], row["owner_pid"], row["owner_started_ticks"])

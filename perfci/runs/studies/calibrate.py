@@ -1,8 +1,8 @@
 """`perfci calibrate`: unchanged code run again and again, to learn what each series can show.
 
 The runs are archived under the job `<job>-calibrate` with the purpose `calibrate`: they are stored, but never
-judged or told of, and are in nobody's baseline. What they show is written to
-`<state>/calibration/<lab>-<job>.json` (`perfci.runs.calibrated`), from where trend pages and mails take it.
+judged or reported, and are in nobody's baseline. What they show is kept in the database
+(`publish.calibration_store`), from where trend pages and mails take it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from perfci.results.model import CALIBRATE, Purpose
 from perfci.results.record import read_record
 from perfci.runs.night.assemble import night
 from perfci.runs.publish.after_run import Aftermath, NightOutcome
-from perfci.runs.publish.calibration_store import Calibration, calibration_file, read_calibration
+from perfci.runs.publish.calibration_store import Calibration, keep_calibration, read_calibration
 from perfci.runs.state.archive import read_document
-from perfci.runs.state.run_folder import utc_now, write_json
+from perfci.runs.state.run_folder import utc_now
+from perfci.runs.state.unreported import settle
 from perfci.runs.studies.job_history import NoPast, Past, as_job, past_of
 from perfci.runs.verdicts.rerun_jobs import named, rerun_job
 from perfci.runs.verdicts.trials import Budget, Spoilt, Trials, Why, measured, unfinished
@@ -68,6 +69,7 @@ class Storing(Aftermath):
         with stages.stage("store") as stage:
             self.controller.local.write(results)
             stage.note = f"{len(results.measurements)} series"
+        settle(self.controller.database, results.record.run_id)
         return NightOutcome(
             folder=folder,
             record=results.record,
@@ -137,7 +139,7 @@ def run(
 
 def _unfinished(controller: LabServices, renamed: Job, job: str) -> list[Path]:
     """Return the runs of a calibration that was cut short: those that none has published yet."""
-    known = read_calibration(controller.state.root, controller.settings.lab, job)
+    known = read_calibration(controller.database, controller.settings.lab, job)
     published = max(known.runs, default="") if known else ""
     found = unfinished(controller, [renamed], since=utc_now() - RESUMED_WITHIN)
     return [folder for folder in found if folder.name > published]
@@ -196,7 +198,5 @@ def _publish(controller: LabServices, lab: str, job: str, ran: Past, runs: Itera
         runs=tuple(sorted(wanted)),
         series=calibrate([history for history in histories if history.points], settings),
     )
-    file = calibration_file(controller.state.root, lab, job)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, found.as_dict())
+    keep_calibration(controller.database, found)
     return found

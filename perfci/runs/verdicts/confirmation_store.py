@@ -1,4 +1,4 @@
-"""What re-runs have shown, kept from night to night: one file for each run that asked.
+"""What re-runs have shown, kept from night to night in the controller's database.
 
 Later verdicts depend on it (`verdict.judge`, `screen.Screen`), so it is no index of the archive and is not
 made anew: the answers are those of the settings and of the histories of that night.
@@ -8,31 +8,29 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
 
 # Needed at run time: answers are read back from JSON by their types.
 from perfci.analysis.types import Confirmation  # noqa: TC001
+from perfci.database.schema import confirmation, confirmation_round
 from perfci.errors import LabError
 from perfci.results.model import SeriesKey  # noqa: TC001
-from perfci.runs.state.run_folder import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
-FORMAT = 1
+    from perfci.database.engine import Database
 
 
 class ConfirmationsUnreadable(LabError):
-    """A file with what re-runs have shown can't be read or is damaged."""
+    """What re-runs have shown of a run is damaged in the database."""
 
-    template = "{file}: {reason}"
-    help = (
-        "Put back a copy of the file, or move it away: perfci then asks again what the re-runs of that "
-        "night have answered."
-    )
+    template = "what the re-runs for {run_id} have shown can't be read: {reason}"
+    help = 'Bring the database back from its backup: see "The database" in docs/operator.md.'
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +48,43 @@ class Answer:
     log_factors: tuple[float, ...] = ()
 
 
-_ANSWERS = TypeAdapter(tuple[Answer, ...])
+_ANSWER = TypeAdapter(Answer)
 
 
-def write_answers(folder: Path, run_id: str, answers: Sequence[Answer]) -> None:
+def write_answers(database: Database, run_id: str, answers: Sequence[Answer]) -> None:
     """Keep what was found out about a run's suspects, in the place of what was found out before."""
-    folder.mkdir(parents=True, exist_ok=True)
-    content = _ANSWERS.dump_python(tuple(answers), mode="json")
-    write_json(answers_file(folder, run_id), {"format": FORMAT, "answers": content})
+    rows = [
+        {"run_id": run_id, "position": position, "document": _document(answer)}
+        for position, answer in enumerate(answers)
+    ]
+    with database.transaction() as connection:
+        connection.execute(confirmation_round.delete().where(confirmation_round.c.run_id == run_id))
+        connection.execute(confirmation_round.insert().values(run_id=run_id))
+        if rows:
+            connection.execute(confirmation.insert(), rows)
 
 
-def read_answers(folder: Path, run_ids: Sequence[str]) -> tuple[Answer, ...]:
+def read_answers(database: Database, run_ids: Sequence[str]) -> tuple[Answer, ...]:
     """Return what was found out about these runs, in their order. Raises ConfirmationsUnreadable."""
-    return tuple(answer for run_id in run_ids for answer in _read(answers_file(folder, run_id)))
+    wanted = (
+        sa.select(confirmation)
+        .where(confirmation.c.run_id.in_(run_ids))
+        .order_by(confirmation.c.run_id, confirmation.c.position)
+    )
+    with database.reading() as connection:
+        rows = connection.execute(wanted).all()
+    found = {
+        run_id: [_answer(run_id, row.document) for row in same]
+        for run_id, same in groupby(rows, key=lambda row: str(row.run_id))
+    }
+    return tuple(answer for run_id in run_ids for answer in found.get(run_id, ()))
+
+
+def has_asked(database: Database, run_id: str) -> bool:
+    """Tell whether re-runs were asked about a run's suspects."""
+    wanted = sa.select(confirmation_round.c.run_id).where(confirmation_round.c.run_id == run_id)
+    with database.reading() as connection:
+        return connection.scalar(wanted) is not None
 
 
 def by_series(answers: Sequence[Answer]) -> Mapping[tuple[SeriesKey, str], Confirmation]:
@@ -70,26 +92,16 @@ def by_series(answers: Sequence[Answer]) -> Mapping[tuple[SeriesKey, str], Confi
     return {(answer.key, answer.confirmation.asked): answer.confirmation for answer in answers}
 
 
-def answers_file(folder: Path, run_id: str) -> Path:
-    """Return where the answers about a run's suspects are kept."""
-    return folder / f"{run_id}.json"
+def _document(answer: Answer) -> str:
+    return json.dumps(_ANSWER.dump_python(answer, mode="json"))
 
 
-def _read(file: Path) -> tuple[Answer, ...]:
+def _answer(run_id: str, document: str) -> Answer:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        raise ConfirmationsUnreadable(file=file, reason=error.strerror) from error
-    except ValueError as error:
-        raise ConfirmationsUnreadable(file=file, reason=f"not JSON: {error}") from error
-    found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
-        raise ConfirmationsUnreadable(file=file, reason=f"expected format {FORMAT}, found {found}")
-    try:
-        return _ANSWERS.validate_python(content.get("answers"))
+        return _ANSWER.validate_python(json.loads(document))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "answers"
-        raise ConfirmationsUnreadable(file=file, reason=f"{where}: {first['msg']}") from error
+        where = ".".join(str(part) for part in first["loc"]) or "answer"
+        raise ConfirmationsUnreadable(run_id=run_id, reason=f"{where}: {first['msg']}") from error
+    except ValueError as error:
+        raise ConfirmationsUnreadable(run_id=run_id, reason=f"not JSON: {error}") from error

@@ -1,14 +1,11 @@
-"""From the store's histories to judgements, kept beside the archive as a derived file."""
+"""From the store's histories to judgements."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
-
-from pydantic import TypeAdapter, ValidationError
 
 from perfci.alerts.lifecycle import accepted_changes
 from perfci.analysis.decision import Decision
@@ -20,9 +17,8 @@ from perfci.results.errors import CanariesError
 from perfci.results.model import Metric, SeriesKey
 from perfci.results.stores.base import History
 from perfci.results.validity import comparable
-from perfci.runs.state.run_folder import write_json
 from perfci.runs.verdicts.confirmation_store import by_series, read_answers
-from perfci.runs.verdicts.verdict_cache import Rules, judge_last
+from perfci.runs.verdicts.verdict_cache import CacheRow, Rules, judge_last
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,12 +31,9 @@ if TYPE_CHECKING:
     from perfci.runs.verdicts.lab_services import LabServices
 
 HISTORY_RUNS = 120
-REPLAYS = "replays"
-"""Folder of the verdict's states, beside the judgements."""
 CANARY = "canary"
 """The scenario under which the lab's own workloads are series."""
 KNOWN_EXIT_CODE = 5
-_JUDGEMENTS = TypeAdapter(tuple[Judgement, ...])
 _ORDER = (
     Outcome.REGRESSION,
     Outcome.KNOWN,
@@ -54,17 +47,17 @@ _ORDER = (
 
 
 def judge_run(controller: LabServices, record: RunRecord) -> tuple[Judgement, ...]:
-    """Judge every series of one run against its history, and keep the answers.
+    """Judge every series of one run against its history; `keep_judgements` keeps the answers.
 
     What re-runs have shown of this run's suspects, and of those of earlier runs, is part of it.
     Raises ConfirmationsUnreadable.
     """
     records = controller.local.records(record.lab, record.job, until=record.run_id, limit=HISTORY_RUNS)
-    answers = read_answers(controller.state.confirmations, [one.run_id for one in records])
+    answers = read_answers(controller.database, [one.run_id for one in records])
     confirmations = by_series(answers)
     places = comparable(records)
     found = judge_last(
-        controller.state.judgements / REPLAYS / f"{record.lab}--{record.job}.json",
+        CacheRow(controller.database, record.lab, record.job),
         records,
         Rules(
             settings=controller.analysis_settings(record),
@@ -76,11 +69,7 @@ def judge_run(controller: LabServices, record: RunRecord) -> tuple[Judgement, ..
         canaries=lambda new: canary_histories(controller, new, places),
     )
     job = controller.job(record.run_id)
-    judgements = tuple(known_changes(_with_reruns(found, confirmations), job.exceptions if job else ()))
-    folder = controller.state.judgements
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / f"{record.run_id}.json", [asdict(one) for one in judgements])
-    return judgements
+    return tuple(known_changes(_with_reruns(found, confirmations), job.exceptions if job else ()))
 
 
 def _with_reruns(
@@ -181,14 +170,6 @@ def series_history(history: History, places: Mapping[str, tuple[str, bool]] | No
             for record, measurement in history.points
         ),
     )
-
-
-def read_judgements(folder: Path, run_id: str) -> tuple[Judgement, ...]:
-    """Return what was said of a run; nothing where it was not judged, or by an older perfci."""
-    try:
-        return _JUDGEMENTS.validate_python(json.loads((folder / f"{run_id}.json").read_text()))
-    except (OSError, ValueError, ValidationError):
-        return ()
 
 
 def summary(judgements: Sequence[Judgement]) -> str:

@@ -7,8 +7,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from perfci.alerts.outbox import Outbox
-from perfci.alerts.repository import AlertFile
+from perfci.alerts.repository import AlertTable
 from perfci.analysis.settings import AnalysisSettings
+from perfci.database.engine import Database, open_database
 from perfci.results.deliveries import DeliveryLedger
 from perfci.runs.state.state_folder import StateFolder
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LabServices:
-    """What the controller keeps: the index, alerts and outbox of a state folder, and its InfluxDB."""
+    """What the controller keeps: its database, the index of its archive, and its InfluxDB."""
 
     settings: Settings
 
@@ -35,6 +36,11 @@ class LabServices:
         return StateFolder(self.settings.state_dir)
 
     @cached_property
+    def database(self) -> Database:
+        """What the controller knows. Raises DatabaseUnavailable, DatabaseTooNew, SecretUnreadable."""
+        return open_database(self.settings)
+
+    @cached_property
     def local(self) -> LocalStore:
         """The index of the archive that all analysis reads."""
         from perfci.results.stores.local import LocalStore
@@ -42,14 +48,14 @@ class LabServices:
         return LocalStore(self.state.index)
 
     @cached_property
-    def alerts(self) -> AlertFile:
+    def alerts(self) -> AlertTable:
         """The alerts."""
-        return AlertFile(self.state.alerts)
+        return AlertTable(self.database)
 
     @cached_property
     def outbox(self) -> Outbox:
         """The mail that waits."""
-        return Outbox(self.state.outbox)
+        return Outbox(self.database)
 
     @cached_property
     def influx(self) -> InfluxStore:
@@ -107,13 +113,17 @@ class LabServices:
             start_controller(playbooks(self.settings), self.state, on_step)
             started = True
         try:
-            return sync(self.state.archive, self.influx, DeliveryLedger(self.state.delivered))
+            return sync(self.state.archive, self.influx, DeliveryLedger(self.database))
         finally:
             if started:
                 stop_controller(self.state)
+
+    def deliver_again(self, run_id: str) -> None:
+        """Let the next `sync` deliver a run to InfluxDB once more; no effect on one that waits already."""
+        DeliveryLedger(self.database).forget(self.influx.identity, run_id)
 
     def pending(self) -> tuple[str, ...]:
         """Return the ids of archived runs that InfluxDB does not have yet."""
         from perfci.results.sync import pending
 
-        return pending(self.state.archive, self.influx, DeliveryLedger(self.state.delivered))
+        return pending(self.state.archive, self.influx, DeliveryLedger(self.database))

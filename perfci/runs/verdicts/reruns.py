@@ -146,7 +146,7 @@ class Reruns:
             self._run(trials, nodes, progress)
         self.tried = trials.tried
         answers = self._answers()
-        write_answers(self.controller.state.confirmations, self.record.run_id, answers)
+        write_answers(self.controller.database, self.record.run_id, answers)
         return _note(answers, self.tried)
 
     def _is_mine(self, folder: Path) -> bool:
@@ -287,7 +287,7 @@ def plan(controller: LabServices, record: RunRecord, judgements: Sequence[Judgem
         records=records,
         places=places,
         alerts=controller.alerts.load(),
-        answers=read_answers(controller.state.confirmations, [one.run_id for one in records]),
+        answers=read_answers(controller.database, [one.run_id for one in records]),
         analysis=controller.analysis_settings(record),
         confirming=ConfirmSettings(),
     )

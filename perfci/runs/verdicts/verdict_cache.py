@@ -1,9 +1,9 @@
 """A job's nights as the verdict knows them, kept from run to run: only new nights are judged again.
 
-The file is a cache. It holds the state as of the run before the last one that was judged, so that a run can
-be judged again at once, when re-runs have answered something about it. It is used only where it was made by
-this version, with these settings and accepted changes, from these very runs and answers; else all nights are
-replayed, with the same result.
+The row in the database is a cache. It holds the state as of the run before the last one that was judged, so
+that a run can be judged again at once, when re-runs have answered something about it. It is used only where
+it was made by this version, with these settings and accepted changes, from these very runs and answers; else
+all nights are replayed, with the same result.
 """
 
 from __future__ import annotations
@@ -11,19 +11,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
+
 from perfci.analysis.state import dump, load
 from perfci.analysis.verdict import Replay, feed, follow
+from perfci.database.errors import DatabaseUnavailable
+from perfci.database.schema import verdict_cache as table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from perfci.analysis.settings import AnalysisSettings
     from perfci.analysis.types import Confirmation, Judgement, SeriesHistory
+    from perfci.database.engine import Database
     from perfci.results.model import RunRecord, SeriesKey
 
     Loader = Callable[[Sequence[RunRecord]], Sequence[SeriesHistory]]
@@ -45,29 +49,66 @@ class Rules:
         return _digest(self.settings, sorted(self.accepted.items()))
 
 
+@dataclass(frozen=True, slots=True)
+class CacheRow:
+    """The cache of one job on one lab."""
+
+    database: Database
+    lab: str
+    job: str
+
+    def content(self) -> dict[str, Any]:
+        """Return what is kept; empty where there is nothing, or it can't be read."""
+        with self.database.reading() as connection:
+            document = connection.scalar(sa.select(table.c.document).where(*self._mine))
+        try:
+            found = json.loads(zlib.decompress(document or b""))
+        except (zlib.error, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def replace(self, content: dict[str, Any]) -> None:
+        """Keep something else; a full disk costs time next night, and nothing else."""
+        packed = zlib.compress(json.dumps(content, separators=(",", ":")).encode())
+        row = {"lab": self.lab, "job": self.job, "document": packed}
+        with contextlib.suppress(DatabaseUnavailable), self.database.transaction() as connection:
+            connection.execute(table.delete().where(*self._mine))
+            connection.execute(table.insert().values(row))
+
+    @property
+    def _mine(self) -> tuple[sa.ColumnElement[bool], ...]:
+        return (table.c.lab == self.lab, table.c.job == self.job)
+
+
+def forget_all(database: Database) -> None:
+    """Throw every cache away: the next verdict of each job replays its nights, with the same result."""
+    with database.transaction() as connection:
+        connection.execute(table.delete())
+
+
 def judge_last(
-    file: Path, records: Sequence[RunRecord], rules: Rules, *, series: Loader, canaries: Loader
+    row: CacheRow, records: Sequence[RunRecord], rules: Rules, *, series: Loader, canaries: Loader
 ) -> tuple[Judgement, ...]:
     """Judge every series of the last of a job's runs against the runs before it.
 
     `records` are the runs, oldest first; `series` and `canaries` fetch the histories through some of them.
     """
     tonight = records[-1].run_id
-    kept = _read(file, records, rules)
+    kept = _read(row, records, rules)
     replay, known = kept or (Replay(rules.settings), ())
     replay.confirmations = rules.confirmations
     new = [record for record in records if record.run_id > (known[-1] if known else "")]
     histories, lab = series(new), canaries(new)
     feed(replay, histories, rules.accepted, lab, before=tonight)
-    if kept is not None or not _is_newer(file, tonight):
-        _write(file, records[:-1], rules, replay)
+    if kept is not None or not _is_newer(row, tonight):
+        _write(row, records[:-1], rules, replay)
     measured = [history for history in histories if history.points[-1].run_id == tonight]
     return follow(replay, measured, rules.accepted, lab)
 
 
-def _read(file: Path, records: Sequence[RunRecord], rules: Rules) -> tuple[Replay, tuple[str, ...]] | None:
+def _read(row: CacheRow, records: Sequence[RunRecord], rules: Rules) -> tuple[Replay, tuple[str, ...]] | None:
     """Return the state before the last run with the runs that it knows; None where it can't be used."""
-    found = _content(file)
+    found = row.content()
     try:
         nights = {str(run_id): str(digest) for run_id, digest in found["nights"]}
         if found["rules"] != rules.digest or not nights or max(nights) >= records[-1].run_id:
@@ -80,24 +121,16 @@ def _read(file: Path, records: Sequence[RunRecord], rules: Rules) -> tuple[Repla
         return None
 
 
-def _is_newer(file: Path, run_id: str) -> bool:
-    """Say whether the file knows this run or later ones: judging an old run again must not turn it back."""
+def _is_newer(row: CacheRow, run_id: str) -> bool:
+    """Tell whether the cache knows this run or later ones: judging an old run again must not turn it back."""
     try:
-        return bool(max(night[0] for night in _content(file)["nights"]) >= run_id)
+        return bool(max(night[0] for night in row.content()["nights"]) >= run_id)
     except (KeyError, TypeError, ValueError, IndexError):
         return False
 
 
-def _content(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _write(file: Path, records: Sequence[RunRecord], rules: Rules, replay: Replay) -> None:
-    """Keep the state after these runs; a full disk costs time next night, and nothing else."""
+def _write(row: CacheRow, records: Sequence[RunRecord], rules: Rules, replay: Replay) -> None:
+    """Keep the state after these runs."""
     if not records:
         return
     content = {
@@ -105,11 +138,7 @@ def _write(file: Path, records: Sequence[RunRecord], rules: Rules, replay: Repla
         "nights": [[one.run_id, _night(one, rules)] for one in records],
         "replay": dump(replay, since=records[0].run_id),
     }
-    scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
-        scratch.replace(file)
+    row.replace(content)
 
 
 def _night(record: RunRecord, rules: Rules) -> str:

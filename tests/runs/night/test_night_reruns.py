@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from perfci import config
+from perfci.database.engine import open_database
 from perfci.errors import PerfciError
 from perfci.lab.sql import open_ledger
 from perfci.results.archive import read_archive
@@ -22,9 +23,9 @@ from perfci.runs.night.assemble import night
 from perfci.runs.state.archive import read_document, rerun_folders, run_folders
 from perfci.runs.state.processes import processes_of
 from perfci.runs.state.progress import Silent
-from perfci.runs.state.run_folder import unfinished
 from perfci.runs.state.state_folder import StateFolder
-from perfci.runs.state.unreported import left_owing
+from perfci.runs.state.unreported import left_owing, owe, owing
+from perfci.runs.verdicts.judgement_store import read_judgements
 from perfci.runs.verdicts.rerun_jobs import rerun_job
 
 pytestmark = pytest.mark.slow
@@ -86,8 +87,8 @@ def test_a_re_run_is_archived_beside_the_nights_in_the_nights_environment(projec
     job = load_job("tiny", settings.jobs_dir)
     tonight = night(job, settings, holder="tester", progress=Silent())
     outcome = tonight.run()
-    assert left_owing(tonight.state) == []
-    assert unfinished(tonight.state.owed) == [], "all is told"
+    assert left_owing(tonight.aftermath.controller.database, tonight.state) == []
+    assert owing(tonight.aftermath.controller.database, tonight.state) == (), "all is told"
     ledger = open_ledger(settings)
     until = datetime.now(UTC) + timedelta(hours=1)
     with ledger.lease(nodes=1, holder="tester", purpose="x", until=until) as lease:
@@ -101,7 +102,7 @@ def test_a_re_run_is_archived_beside_the_nights_in_the_nights_environment(projec
     assert record.code.digest == outcome.record.code.digest
     assert record.job == "tiny-confirm"
     assert run_folders(tonight.state.archive) == [outcome.folder]
-    assert unfinished(tonight.state.owed) == [], "a re-run owes nothing"
+    assert owing(tonight.aftermath.controller.database, tonight.state) == (), "a re-run owes nothing"
     assert project.trace()[-5:] == ["setup", "deploy", "hammer", "collect", "teardown"]
 
 
@@ -140,7 +141,8 @@ def test_killed_in_a_re_run_the_next_start_tells_the_night_and_not_the_re_run(pr
         script.kill()
         script.wait()
     state = StateFolder(project.state)
-    assert [folder.name for folder in left_owing(state)] == ["20261121T000000Z-tiny-0001"]
+    database = open_database(settings)
+    assert [folder.name for folder in left_owing(database, state)] == ["20261121T000000Z-tiny-0001"]
     flag.unlink()
     night(load_job("tiny", settings.jobs_dir), settings, holder="tester", progress=Silent()).run()
     (killed,) = rerun_folders(state.archive)
@@ -148,20 +150,20 @@ def test_killed_in_a_re_run_the_next_start_tells_the_night_and_not_the_re_run(pr
     assert "killed in the stage hammer" in document["failure"]["message"]
     assert document["confirms"] == "20261121T000000Z-tiny-0001"
     assert len(run_folders(state.archive)) == 2
-    assert (state.judgements / "20261121T000000Z-tiny-0001.json").exists(), "the night was judged"
-    assert unfinished(state.owed) == []
+    assert read_judgements(database, "20261121T000000Z-tiny-0001"), "the night was judged"
+    assert owing(database, state) == ()
     mails = [mail.read_text() for mail in (project.state / "mail" / "new").iterdir()]
     assert not [mail for mail in mails if "was killed" in mail], "nobody has to know of a re-run"
 
 
-def test_one_that_can_not_be_told_is_not_in_the_way_for_ever(project, settings, monkeypatch):
+def test_one_that_can_not_be_reported_stays_owed_and_is_not_in_the_way(project, settings, monkeypatch):
     tonight = night(load_job("tiny", settings.jobs_dir), settings, holder="tester", progress=Silent())
     folder = tonight.run().folder
-    monkeypatch.setattr("perfci.runs.night.night.left_owing", lambda _state: [folder])
+    monkeypatch.setattr("perfci.runs.night.night.left_owing", lambda *_: [folder])
     monkeypatch.setattr(
         type(tonight.aftermath), "of", lambda *_: (_ for _ in ()).throw(PerfciError(message="x"))
     )
-    (tonight.state.owed / folder.name).mkdir(parents=True)
-    with pytest.raises(PerfciError):
-        tonight._make_up_for([])
-    assert not (tonight.state.owed / folder.name).exists()
+    database = tonight.aftermath.controller.database
+    owe(database, tonight.state, folder.name)
+    tonight._make_up_for([])
+    assert owing(database, tonight.state) == (folder.name,)

@@ -12,14 +12,22 @@ import archives
 import pytest
 
 from perfci import config
-from perfci.alerts.model import NotificationKind
+from perfci.alerts.lifecycle import acknowledge
+from perfci.alerts.model import NotificationKind, SeriesStatus
 from perfci.analysis.types import Outcome
+from perfci.database import schema
 from perfci.results.archive import read_archive
+from perfci.results.errors import IndexUnavailable
 from perfci.results.model import Validity
+from perfci.runs.publish import after_run
 from perfci.runs.publish.after_run import Aftermath
+from perfci.runs.publish.site_data import write_site
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.stages import Stages
+from perfci.runs.state.unreported import owe, owing
+from perfci.runs.verdicts.judgement_store import JudgementDamaged, read_judgements
 from perfci.runs.verdicts.lab_services import LabServices
+from perfci.runs.verdicts.rebuild import rebuild
 
 
 def free_port() -> int:
@@ -152,3 +160,89 @@ def test_a_mail_server_that_is_down_gets_it_later(tmp_path):
     outcome = Aftermath(controller).of(folder, Stages(Silent()))
     assert len(outcome.delivery.waiting) == 1
     assert controller.outbox.status().waiting == 1
+
+
+def test_a_run_whose_verdict_failed_is_still_owed_and_told_once_when_it_can_be_judged(
+    after, controller, monkeypatch
+):
+    for number in range(1, 9):
+        after(number)
+    broken = [after(number, factor=1.4, code="bbbbbbbbbbbb") for number in (9, 10)]
+    alerts = controller.alerts.load()
+    folder = archives.night(controller.state.archive, 11, factor=1.4, code="bbbbbbbbbbbb")
+    owe(controller.database, controller.state, folder.name)
+
+    def locked(*_):
+        raise IndexUnavailable(path="results.db", reason="it is locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("perfci.runs.publish.after_run.judging.judge_run", locked)
+        failed = Aftermath(controller).of(folder, Stages(Silent()))
+    assert "IndexUnavailable" in [type(error).__name__ for error in failed.later]
+    assert failed.told == ()
+    assert failed.exit_code != 0
+    assert controller.alerts.load() == alerts, "the alerts have not seen the run"
+    assert owing(controller.database, controller.state) == (folder.name,)
+
+    later = [Aftermath(controller).of(folder, Stages(Silent())) for _ in range(2)]
+    assert controller.alerts.load().processed == {"embedded/nightly": folder.name}
+    assert owing(controller.database, controller.state) == ()
+    told = [one for outcome in (*broken, *later) for one in outcome.told]
+    assert [one.kind for one in told if one.kind is not NotificationKind.NOISE] == [
+        NotificationKind.REGRESSION
+    ]
+    assert len(subjects(controller)) == 1
+
+
+def test_judgements_alerts_letters_and_what_is_owed_change_together(after, controller, monkeypatch):
+    for number in range(1, 9):
+        after(number)
+    folder = archives.night(controller.state.archive, 9, status="failed")
+    owe(controller.database, controller.state, folder.name)
+    before = controller.alerts.load()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    for at in ("settle", "put"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"perfci.runs.publish.after_run.{at}", killed)
+            with pytest.raises(KeyboardInterrupt):
+                Aftermath(controller).of(folder, Stages(Silent()))
+        assert controller.outbox.letters() == ()
+        assert controller.alerts.load() == before
+        assert owing(controller.database, controller.state) == (folder.name,)
+    Aftermath(controller).of(folder, Stages(Silent()))
+    assert owing(controller.database, controller.state) == ()
+    assert len(subjects(controller)) == 1
+
+
+def test_what_a_person_says_while_a_run_is_reported_is_not_lost(after, controller, monkeypatch):
+    for number in range(1, 12):
+        after(number, factor=1.4 if number >= 9 else 1.0, code="b" * 12 if number >= 9 else "a" * 12)
+    (alert,) = controller.alerts.load().alerts
+    whole = after_run.compose_letters
+
+    def acknowledged_meanwhile(*arguments):
+        monkeypatch.setattr("perfci.runs.publish.after_run.compose_letters", whole)
+        with controller.alerts.exclusive():
+            controller.alerts.save(acknowledge(controller.alerts.load(), alert.id))
+        return whole(*arguments)
+
+    monkeypatch.setattr("perfci.runs.publish.after_run.compose_letters", acknowledged_meanwhile)
+    outcome = after(12, factor=1.4, code="b" * 12)
+    state = controller.alerts.load()
+    assert [one.status for one in state.alerts] == [SeriesStatus.ACKNOWLEDGED]
+    assert state.processed == {"embedded/nightly": outcome.record.run_id}
+
+
+def test_damaged_judgements_are_an_error_and_no_empty_page(after, controller):
+    outcome = after(1)
+    with controller.database.transaction() as connection:
+        connection.execute(schema.judgement.update().values(document=b"garbage"))
+    with pytest.raises(JudgementDamaged, match=outcome.record.run_id) as caught:
+        write_site(controller)
+    assert "perfci results rebuild" in caught.value.advice
+    assert rebuild(controller).judged == (outcome.record.run_id,)
+    assert read_judgements(controller.database, outcome.record.run_id) == outcome.judgements
+    assert write_site(controller).is_file()

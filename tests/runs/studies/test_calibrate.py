@@ -65,7 +65,7 @@ def test_every_run_is_a_fresh_deployment_and_none_is_told(project, controller):
     assert found.series
     assert {one.key.job for one in found.series} == {"tiny"}
     assert {one.runs for one in found.series} == {3}
-    assert read_calibration(controller.state.root, found.lab, "tiny") == found
+    assert read_calibration(controller.database, found.lab, "tiny") == found
     assert controller.outbox.status().waiting == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import asdict
 
 import archives
@@ -12,10 +13,11 @@ from typer.testing import CliRunner
 from perfci import config
 from perfci.analysis.types import Outcome
 from perfci.cli import analyse as command
+from perfci.database import schema
 from perfci.results.archive import read_archive
 from perfci.results.model import CALIBRATE, Purpose, Validity
 from perfci.results.record import read_record, record_to_dict
-from perfci.runs.publish.calibration_store import calibration_file, read_calibration
+from perfci.runs.publish.calibration_store import CalibrationDamaged, read_calibration
 from perfci.runs.publish.site_data import write_site
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.stages import Stages
@@ -23,7 +25,9 @@ from perfci.runs.studies.calibrate import Storing, from_history
 from perfci.runs.studies.job_history import NoPast, past
 from perfci.runs.studies.what_if import StepInvalid, parse_step, what_if
 from perfci.runs.verdicts import judge as judging
+from perfci.runs.verdicts.judgement_store import read_judgements
 from perfci.runs.verdicts.lab_services import LabServices
+from perfci.runs.verdicts.verdict_cache import CacheRow, forget_all
 
 NIGHTS = 13
 
@@ -44,14 +48,13 @@ def judged(controller, record):
     return [asdict(one) for one in judging.judge_run(controller, record)]
 
 
-def state_file(controller):
-    (file,) = (controller.state.judgements / judging.REPLAYS).glob("*.json")
-    return file
+def cache(controller):
+    return CacheRow(controller.database, "embedded", "nightly")
 
 
 def fresh(controller, record):
     """The answers of a controller that knows no state."""
-    state_file(controller).unlink()
+    forget_all(controller.database)
     return judged(controller, record)
 
 
@@ -60,11 +63,11 @@ def test_a_kept_state_gives_the_answers_of_a_full_replay(controller):
         record = night(controller, number, factor=1.5 if number >= 10 else 1.0, code=f"{number:012x}")
         found = judged(controller, record)
     assert Outcome.REGRESSION in {one["outcome"] for one in found}
-    kept = state_file(controller).read_text()
+    kept = cache(controller).content()
     assert judged(controller, record) == found, "again, from the state before it"
-    assert state_file(controller).read_text() == kept
+    assert cache(controller).content() == kept
     assert fresh(controller, record) == found
-    assert json.loads(kept)["replay"]["latest"] < record.run_id
+    assert kept["replay"]["latest"] < record.run_id
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"rules": 1}', ""])
@@ -73,9 +76,11 @@ def test_a_damaged_state_costs_time_only(controller, damage):
         record = night(controller, number)
         judged(controller, record)
     found = judged(controller, record)
-    state_file(controller).write_text(damage)
+    with controller.database.transaction() as connection:
+        packed = zlib.compress(damage.encode()) if damage else b"garbage"
+        connection.execute(schema.verdict_cache.update().values(document=packed))
     assert judged(controller, record) == found
-    assert json.loads(state_file(controller).read_text())["nights"]
+    assert cache(controller).content()["nights"]
 
 
 def test_a_run_that_comes_in_later_makes_the_state_invalid(controller):
@@ -92,9 +97,9 @@ def test_judging_an_old_run_again_does_not_turn_the_state_back(controller):
     records = [night(controller, number) for number in range(1, 11)]
     for record in records:
         judged(controller, record)
-    kept = state_file(controller).read_text()
+    kept = cache(controller).content()
     judged(controller, records[3])
-    assert state_file(controller).read_text() == kept
+    assert cache(controller).content() == kept
 
 
 def test_a_lab_that_changed_for_good_is_a_new_environment_from_its_first_such_run(controller):
@@ -159,19 +164,30 @@ def test_a_calibration_from_history_is_written_and_read(controller):
     found = from_history(controller, "embedded", "nightly")
     assert found.series
     assert all(set(one.mde) == {1, 2, 3, 5, 8} for one in found.series if one.key.metric == "seconds")
-    assert read_calibration(controller.state.root, "embedded", "nightly") == found
+    assert read_calibration(controller.database, "embedded", "nightly") == found
     assert len(found.rows()[0]) == len(found.COLUMNS)
     pages = write_site(controller).parent / "scenarios"
     (page,) = pages.glob("*.html")
     assert "with one night" in page.read_text()
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"schema": 99}', '{"schema": 1}'])
-def test_a_calibration_that_can_not_be_read_is_none(controller, text):
-    file = calibration_file(controller.state.root, "embedded", "nightly")
-    file.parent.mkdir()
-    file.write_text(text)
-    assert read_calibration(controller.state.root, "embedded", "nightly") is None
+def write_calibration(controller, text):
+    with controller.database.transaction() as connection:
+        row = {"lab": "embedded", "job": "nightly", "document": text}
+        connection.execute(schema.calibration.insert().values(row))
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"schema": 1}', "[]"])
+def test_a_damaged_calibration_says_so(controller, text):
+    write_calibration(controller, text)
+    with pytest.raises(CalibrationDamaged, match="embedded/nightly") as caught:
+        read_calibration(controller.database, "embedded", "nightly")
+    assert "perfci calibrate nightly --from-history" in caught.value.advice
+
+
+def test_a_calibration_of_another_perfci_is_none(controller):
+    write_calibration(controller, '{"schema": 99}')
+    assert read_calibration(controller.database, "embedded", "nightly") is None
 
 
 def test_a_calibrations_run_is_stored_and_neither_judged_nor_told(controller):
@@ -183,7 +199,7 @@ def test_a_calibrations_run_is_stored_and_neither_judged_nor_told(controller):
     assert outcome.judgements == ()
     assert outcome.told == ()
     assert controller.local.run_ids("embedded", f"nightly{CALIBRATE}") == (record.run_id,)
-    assert not controller.state.judgements.exists()
+    assert read_judgements(controller.database, record.run_id) == ()
     assert controller.outbox.status().waiting == 0
     with pytest.raises(NoPast):
         past(controller)

@@ -21,14 +21,16 @@ from perfci.analysis.decision import Decision
 from perfci.analysis.run_order import LONGEST
 from perfci.analysis.sequential_test import Side
 from perfci.analysis.types import Basis, Outcome
+from perfci.database.schema import confirmation
 from perfci.results.archive import read_archive
 from perfci.results.model import Metric, Purpose, Validity
 from perfci.runs.publish.after_run import Aftermath
 from perfci.runs.state.archive import find_run, rerun_folders, run_folders
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.stages import Stages
-from perfci.runs.state.unreported import left_owing, owe
-from perfci.runs.verdicts.confirmation_store import ConfirmationsUnreadable, answers_file, read_answers
+from perfci.runs.state.state_folder import StateFolder
+from perfci.runs.state.unreported import left_owing, owe, owing
+from perfci.runs.verdicts.confirmation_store import ConfirmationsUnreadable, read_answers
 from perfci.runs.verdicts.lab_services import LabServices
 from perfci.runs.verdicts.reruns import scenarios_of
 
@@ -329,15 +331,20 @@ def test_mixed_answers(play, controller):
 
 def test_damaged_answers_are_told_and_nothing_is_mailed(play, controller):
     outcome, _ = play(REAL)
-    file = answers_file(controller.state.confirmations, outcome.record.run_id)
-    file.write_text("{")
+    mine = confirmation.c.run_id == outcome.record.run_id
+
+    def damage(text):
+        with controller.database.transaction() as connection:
+            connection.execute(confirmation.update().where(mine).values(document=text))
+
+    damage("{")
     again, _ = play.night(11, REAL, **SLOW)
     assert "ConfirmationsUnreadable" in later(again)
     assert again.told == ()
-    for text in ("[]", '{"format": 2}', '{"format": 1, "answers": [{"key": 1}]}'):
-        file.write_text(text)
+    for text in ("[]", "{}", '{"key": 1}'):
+        damage(text)
         with pytest.raises(ConfirmationsUnreadable, match=outcome.record.run_id):
-            read_answers(controller.state.confirmations, [outcome.record.run_id])
+            read_answers(controller.database, [outcome.record.run_id])
 
 
 def test_which_scenarios_a_run_measured(tmp_path):
@@ -349,14 +356,19 @@ def test_which_scenarios_a_run_measured(tmp_path):
 
 def test_what_a_dead_process_owes_is_found_once(controller, tmp_path):
     folder = archives.night(controller.state.archive, 1)
-    owe(controller.state, folder.name)
-    assert left_owing(controller.state) == [], "this process lives"
+    database, state = controller.database, controller.state
+    owe(database, state, folder.name)
+    assert left_owing(database, state) == [], "this process lives"
     script = (
         "import sys; from pathlib import Path; from perfci.runs.state.state_folder import StateFolder;"
-        "from perfci.runs.state.unreported import owe; owe(StateFolder(Path(sys.argv[1])), sys.argv[2])"
+        "from perfci.database.engine import Database; from perfci.runs.state.unreported import owe;"
+        "owe(Database(sys.argv[1]), StateFolder(Path(sys.argv[2])), sys.argv[3])"
     )
     archives.night(controller.state.archive, 2)
     for name in (run_folders(controller.state.archive)[1].name, "never-archived"):
-        subprocess.run([sys.executable, "-c", script, str(controller.state.root), name], check=True)
-    assert left_owing(controller.state) == [run_folders(controller.state.archive)[1]]
-    assert not (controller.state.owed / "never-archived").exists()
+        url = controller.settings.database_url
+        subprocess.run([sys.executable, "-c", script, url, str(state.root), name], check=True)
+    second = run_folders(state.archive)[1]
+    assert left_owing(database, state) == [second]
+    assert owing(database, state) == (folder.name, second.name), "what was never archived owes nothing"
+    assert left_owing(database, StateFolder(tmp_path / "elsewhere")) == [], "another controller's are its own"
