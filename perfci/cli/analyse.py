@@ -121,7 +121,8 @@ def changepoints(
     Of the job's series, or of the columns of a CSV file: `run,a,b` with one line per run, or Otava's form
     with a header, a column `time`, and attributes such as `commit` among the metrics.
     """
-    from perfci.runs.studies.change_points import Change, find_changes
+    from perfci.cli.tables import changes_table
+    from perfci.runs.studies.change_points import find_changes
 
     with errors_reported(as_json=as_json):
         if sum((bool(series), csv is not None, otava is not None)) > 1:
@@ -130,7 +131,7 @@ def changepoints(
         if as_json:
             print_json([change.as_dict() for change in found])
         else:
-            print_table(Change.COLUMNS, (change.row() for change in found), empty="No changes of level.")
+            print_table(*changes_table(found), empty="No changes of level.")
 
 
 def _columns(series: str, job: str | None, csv: Path | None, otava: Path | None) -> list[Column]:
@@ -149,8 +150,9 @@ def _columns(series: str, job: str | None, csv: Path | None, otava: Path | None)
 
 
 def _what_if(step: str, job: str | None, *, as_json: bool) -> None:
-    from perfci.runs.state.progress import Silent, Terminal
-    from perfci.runs.studies.what_if import Report
+    from perfci.cli.progress import Terminal
+    from perfci.cli.tables import what_if_lines, what_if_table
+    from perfci.runs.state.progress import Silent
     from perfci.runs.studies.what_if import what_if as try_steps
 
     with errors_reported(as_json=as_json):
@@ -164,6 +166,6 @@ def _what_if(step: str, job: str | None, *, as_json: bool) -> None:
             report = try_steps(controller, step, job=job, on_step=progress.step)
             note = f"{report.trials} trials over {report.nights} nights"
             progress.end("what-if", note, time.monotonic() - since, ok=True)
-        print_table(Report.COLUMNS, report.rows(), empty="No series could be tried.")
-        for line in report.lines():
+        print_table(*what_if_table(report), empty="No series could be tried.")
+        for line in what_if_lines(report):
             typer.echo(line)

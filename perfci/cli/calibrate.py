@@ -34,8 +34,9 @@ def calibrate(
     noise comes from are printed, kept under the state folder, and shown on the trend pages and in the mails.
     One night alone proves nothing for a timing: from that size on a series is worth a re-run.
     """
-    from perfci.runs.publish.calibration_store import Calibration
-    from perfci.runs.state.progress import Silent, Terminal
+    from perfci.cli.progress import Terminal
+    from perfci.cli.tables import calibration_table
+    from perfci.runs.state.progress import Silent
 
     with errors_reported(as_json=as_json):
         controller = lab_services(lab)
@@ -45,7 +46,7 @@ def calibrate(
             return
         with Terminal() as progress:
             found = _calibrated(controller, job, runs, progress, from_existing=from_existing)
-        print_table(Calibration.COLUMNS, found.rows(), empty="No series has three unchanged runs yet.")
+        print_table(*calibration_table(found), empty="No series has three unchanged runs yet.")
 
 
 def _calibrated(

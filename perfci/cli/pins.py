@@ -55,8 +55,9 @@ def show(
 @app.command()
 def diff(before: RunId, after: RunId, as_json: Json = False) -> None:
     """Say what moved between two runs: code under test, packages, and the rest of the environment."""
+    from perfci.cli.tables import moved_table
     from perfci.runs.state.archive import find_run, read_document
-    from perfci.runs.studies.run_diff import Moved, moves
+    from perfci.runs.studies.run_diff import moves
 
     with errors_reported(as_json=as_json):
         archive = state_folder().archive
@@ -66,7 +67,7 @@ def diff(before: RunId, after: RunId, as_json: Json = False) -> None:
             runs = [document["run_id"] for document in documents]
             print_json({"before": runs[0], "after": runs[1], "moved": [asdict(one) for one in found]})
         else:
-            print_table(Moved.COLUMNS, (one.row() for one in found), empty="Nothing moved between them.")
+            print_table(*moved_table(found), empty="Nothing moved between them.")
 
 
 @app.command("bump")
@@ -96,7 +97,8 @@ def move(  # noqa: PLR0917 - typer takes them by name
     Exit codes: 0 it was moved and nothing is slower, 1 it was moved and a scenario is slower or none could be
     measured, 2 it can't be moved so, 3 the lab can't do it now, 4 no answer from the package index.
     """
-    from perfci.runs.state.progress import Silent, Terminal
+    from perfci.cli.progress import Terminal
+    from perfci.runs.state.progress import Silent
 
     with errors_reported(as_json=as_json):
         controller = lab_services(lab)
@@ -120,11 +122,11 @@ def _moved(controller: LabServices, name: str, version: str, job: str | None, pr
 
 
 def _print(found: Bump) -> None:
-    from perfci.runs.studies.compare import Compared
+    from perfci.cli.tables import compared_table
 
     move, compared = found.move, found.compared
     if compared is not None:
-        print_table(Compared.COLUMNS, compared.rows(), empty="No run counted, so nothing was compared.")
+        print_table(*compared_table(compared), empty="No run counted, so nothing was compared.")
         if compared.ended:
             typer.echo(f"ended   {compared.ended}")
     typer.echo(f"moved   {move.name} {move.before} -> {move.after} in {found.file}")

@@ -46,9 +46,10 @@ def start(
     exception of the job.
     """
     from perfci.cli.outcome import outcome_as_dict, print_outcome
+    from perfci.cli.progress import Terminal
     from perfci.runs.jobs.model import load_job
     from perfci.runs.night.assemble import night
-    from perfci.runs.state.progress import Silent, Terminal
+    from perfci.runs.state.progress import Silent
 
     with errors_reported(as_json=as_json):
         settings = settings_for(lab)
@@ -144,8 +145,10 @@ def reproduce(run_id: RunId = "last", lab: Lab = None, as_json: Json = False) ->
 
     The new run is archived under the job `<job>-reproduce`, so that it never enters a baseline.
     """
+    from perfci.cli.progress import Terminal
+    from perfci.cli.tables import reproduced_table
     from perfci.runs.state.archive import find_run
-    from perfci.runs.state.progress import Silent, Terminal
+    from perfci.runs.state.progress import Silent
     from perfci.runs.studies.reproduce import reproduce as again
 
     with errors_reported(as_json=as_json):
@@ -157,7 +160,7 @@ def reproduce(run_id: RunId = "last", lab: Lab = None, as_json: Json = False) ->
         else:
             with Terminal() as progress:
                 comparison = again(folder, settings, holder=holder(), progress=progress)
-            print_table(comparison.COLUMNS, comparison.rows(), empty="Nothing was measured in both runs.")
+            print_table(*reproduced_table(comparison), empty="Nothing was measured in both runs.")
     raise typer.Exit(comparison.exit_code)
 
 

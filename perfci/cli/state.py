@@ -62,8 +62,9 @@ def setup(
     as_json: Json = False,
 ) -> None:
     """Check this machine, install Debian's packages and the OpenStack code; `perfci run` does it too."""
+    from perfci.cli.progress import Terminal
     from perfci.runs.ansible.lab_playbooks import prepare
-    from perfci.runs.state.progress import Silent, Terminal
+    from perfci.runs.state.progress import Silent
 
     with errors_reported(as_json=as_json):
         settings = settings_for()
@@ -80,7 +81,9 @@ def demo(as_json: Json = False) -> None:
 
     Runs the job `demo` in three phases and checks what was said. Leaves with 1 where it was not that.
     """
-    from perfci.runs.state.progress import Silent, Terminal
+    from perfci.cli.progress import Terminal
+    from perfci.cli.tables import demo_lines
+    from perfci.runs.state.progress import Silent
     from perfci.runs.studies.demo import Demo
 
     with errors_reported(as_json=as_json):
@@ -91,7 +94,7 @@ def demo(as_json: Json = False) -> None:
         else:
             with Terminal() as progress:
                 shown = Demo(settings, holder(), progress).run()
-            for line in shown.lines():
+            for line in demo_lines(shown):
                 typer.echo(line)
     raise typer.Exit(shown.exit_code)
 

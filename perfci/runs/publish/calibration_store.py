@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
 
-from perfci.analysis.calibration import NIGHTS, SeriesCalibration
+from perfci.analysis.calibration import SeriesCalibration
 from perfci.database import schema
 from perfci.errors import LabError
-from perfci.wording import action_name, change, noise_sources, quantity
 
 if TYPE_CHECKING:
     from perfci.database.engine import Database
@@ -42,30 +41,11 @@ class CalibrationDamaged(LabError):
 class Calibration:
     """What the series of one job on one lab can show."""
 
-    COLUMNS: ClassVar[tuple[str, ...]] = (
-        "scenario", "action", "level", "runs", "run to run", *(f"MDE {n}" for n in NIGHTS), "noise from",
-    )  # fmt: skip
-
     lab: str
     job: str
     environment: str
     runs: tuple[str, ...]
     series: tuple[SeriesCalibration, ...]
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """Return the table for people; `MDE n` is the smallest change that n nights can prove."""
-        return [
-            (
-                one.key.scenario,
-                action_name(one.key),
-                quantity(one.location, one.key.metric),
-                str(one.runs),
-                change(one.scale, one.key.metric).lstrip("+"),
-                *(change(one.mde.get(n), one.key.metric).lstrip("+") for n in NIGHTS),
-                noise_sources(one.budget),
-            )
-            for one in self.series
-        ]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the calibration as JSON."""

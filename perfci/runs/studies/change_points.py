@@ -20,7 +20,7 @@ import csv
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from perfci.analysis.changepoints import change_points
 from perfci.analysis.robust import run_location
@@ -67,11 +67,6 @@ class Column:
 class Change:
     """A change point of a history, with the labels of its runs."""
 
-    COLUMNS: ClassVar[tuple[str, ...]] = (
-        "series", "since", "not before", "not after", "before", "after", "change", "95 % interval", "p",
-        "note",
-    )  # fmt: skip
-
     series: str
     since: str
     earliest: str
@@ -79,15 +74,6 @@ class Change:
     point: ChangePoint
     environment: bool
     """Whether the environment changed there: then it may not be the code."""
-
-    def row(self) -> tuple[str, ...]:
-        """Return the line of a table."""
-        point = self.point
-        return (
-            self.series, self.since, self.earliest, self.latest, f"{point.before:.4g}", f"{point.after:.4g}",
-            f"{point.effect:+.1%}", f"{point.low:+.1%} … {point.high:+.1%}", f"{point.p_value:.2g}",
-            "the environment changed" if self.environment else "",
-        )  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:
         """Return the change for `--json`; `p_value` is for "no change here", corrected for the search."""

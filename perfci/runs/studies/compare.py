@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from perfci.analysis.ab_test import Finding, Versus, finding, wishes
 from perfci.analysis.decision import Decision
@@ -24,10 +24,10 @@ from perfci.runs.studies.environment_diff import environment_differences
 from perfci.runs.studies.job_history import NoPast, as_job, past_of
 from perfci.runs.verdicts.rerun_jobs import named, rerun_job
 from perfci.runs.verdicts.trials import Budget, Spoilt, Trials, Why, measured, unfinished
-from perfci.wording import change, counted, interval
+from perfci.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -49,8 +49,6 @@ _PINNED = ".constraints"
 class Compared:
     """What the A/B has shown of each scenario, by (scenario, arguments); `ended` says why it ended early."""
 
-    COLUMNS: ClassVar[tuple[str, ...]] = ("scenario", "verdict", "new against old", "95 % interval", "runs")
-
     found: dict[SeriesKey, Finding]
     runs: tuple[str, ...]
     ended: str
@@ -62,14 +60,6 @@ class Compared:
             one.decision is Decision.DIFFERENT and one.effect is not None and one.effect.size > 0
             for one in self.found.values()
         )
-
-    def rows(self) -> Iterator[tuple[str, ...]]:
-        """Return the table for people."""
-        for key, one in sorted(self.found.items()):
-            shown = one.effect
-            size = change(shown.size, key.metric) if shown else "-"
-            around = interval(shown.low, shown.high, key.metric) if shown else "-"
-            yield (key.scenario, str(one.decision), size, around, f"{one.old_runs} old, {one.new_runs} new")
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for `--json`."""

@@ -108,11 +108,6 @@ class Shown:
         """0 where all was as expected."""
         return int(not all(check.ok for check in self.checks))
 
-    def lines(self) -> list[str]:
-        """Return the result for people."""
-        lines = ["", *(f"{'ok     ' if c.ok else 'FAILED '} {c.expected}: {c.found}" for c in self.checks)]
-        return [*lines, *noise(self.outcomes)]
-
     def as_dict(self) -> dict[str, Any]:
         """Return the result for `--json`."""
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -12,7 +12,6 @@ from perfci.results.archive import read_archive
 from perfci.results.model import COUNTERS
 from perfci.runs.night.assemble import night
 from perfci.runs.verdicts.rerun_jobs import same_job
-from perfci.wording import change, quantity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,21 +41,11 @@ class Pair:
 class Comparison:
     """The archived run and the new one, series by series."""
 
-    COLUMNS: ClassVar[tuple[str, ...]] = ("scenario", "action", "metric", "then", "now", "change")
-
     run_id: str
     again: str
     same_environment: bool
     pairs: tuple[Pair, ...]
     exit_code: int
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """Return the table for people."""
-        return [
-            (p.scenario, p.action, str(p.metric), quantity(p.before, p.metric), quantity(p.after, p.metric),
-             change(p.change, p.metric))
-            for p in self.pairs
-        ]  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:
         """Return the comparison for `--json`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from perfci.results.record import record_from_dict
 from perfci.runs.studies.environment_diff import environment_differences
@@ -22,16 +22,10 @@ CODE, PACKAGE, ENVIRONMENT = "code", "package", "environment"
 class Moved:
     """One thing that differs: what kind of thing, its name, what it was and is; empty: it was not there."""
 
-    COLUMNS: ClassVar[tuple[str, ...]] = ("what", "name", "before", "after")
-
     what: str
     name: str
     before: str
     after: str
-
-    def row(self) -> tuple[str, ...]:
-        """Return the line of a table."""
-        return (self.what, self.name, self.before or "-", self.after or "-")
 
 
 def moves(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Moved, ...]:

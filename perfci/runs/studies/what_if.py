@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from perfci.alerts.lifecycle import accepted_changes
 from perfci.analysis.what_if import GROUPS, REACH, Found, StepSize, WhatIf
 from perfci.errors import UsageError
 from perfci.runs.studies.job_history import past
-from perfci.wording import action_name, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +37,6 @@ class StepInvalid(UsageError):
 class Report:
     """What would have been found in the history of one job."""
 
-    COLUMNS: ClassVar[tuple[str, ...]] = ("scenario", "action", "steps tried", "found", "nights until half")
-
     lab: str
     job: str
     step: str
@@ -60,37 +57,6 @@ class Report:
     def found(self) -> int:
         """Those of them that were found."""
         return sum(len(one.nights) for one in self.series)
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """Return the table for people, the blindest series first."""
-        ordered = sorted(self.series, key=lambda one: (one.share, one.key))
-        return [
-            (one.key.scenario, action_name(one.key), str(one.trials), f"{one.share:.0%}",
-             "-" if one.median_nights is None else f"{one.median_nights:g}")
-            for one in ordered
-        ]  # fmt: skip
-
-    def lines(self) -> list[str]:
-        """Return what stands below the table."""
-        lines = [RULES]
-        if self.tried:
-            nights = sorted(night for one in self.series for night in one.nights)
-            when = f", half of these by night {nights[(len(nights) - 1) // 2]}" if nights else ""
-            share = self.found / self.tried
-            lines.append(
-                f"{self.step} over {counted(self.nights, 'night')} of {self.job} on {self.lab}: "
-                f"{self.found} of {self.tried} steps found ({share:.0%}){when}."
-            )
-        else:
-            lines.append(f"{counted(self.nights, 'night')} are too few to put steps into.")
-        if self.trials < self.of:
-            lines.append(f"Cut short after {self.trials} of {self.of} trials, which are a fair sample.")
-        rate = 1000 * self.alerts / self.judged if self.judged else 0.0
-        lines.append(
-            f"The untouched history has {counted(self.alerts, 'alert')} in {self.judged} nights of series "
-            f"({rate:.2f} per 1,000), real regressions included."
-        )
-        return lines
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report for `--json`."""

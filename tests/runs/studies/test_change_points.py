@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from perfci.cli.tables import changes_table
 from perfci.runs.studies.change_points import Column, HistoryFileInvalid, find_changes, read_csv
 
 LEVELS = np.repeat([1.0, 1.3], [20, 15])
@@ -40,7 +41,7 @@ def test_a_plain_file_gives_a_history_per_column(csv):
     assert first["low"] < 0.3 < first["high"]
     assert first["confidence"] > 0.99
     assert first["earliest"] <= "r20" <= first["latest"]
-    assert found[0].row()[6].startswith("+")
+    assert changes_table(found).rows[0][6].startswith("+")
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -105,4 +106,4 @@ def test_a_change_with_a_new_environment_says_so():
     (elsewhere,) = find_changes([Column("a", labels, values, segments=new)])
     assert there.environment
     assert not elsewhere.environment
-    assert there.row()[-1] == "the environment changed"
+    assert changes_table([there]).rows[0][-1] == "the environment changed"

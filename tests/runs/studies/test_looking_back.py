@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from perfci import config
 from perfci.analysis.types import Outcome
 from perfci.cli import analyse as command
+from perfci.cli.tables import calibration_table, what_if_lines
 from perfci.database import schema
 from perfci.results.archive import read_archive
 from perfci.results.model import CALIBRATE, Purpose, Validity
@@ -133,7 +134,7 @@ def test_steps_are_put_into_the_archived_history(controller):
     assert (ports.share, ports.median_nights) == (1.0, 2.0)
     assert 0 < report.found < report.tried, "some of its actions differ too much from iteration to iteration"
     assert report.alerts == 0
-    text = "\n".join(report.lines())
+    text = "\n".join(what_if_lines(report))
     assert "without re-runs" in text
     assert "steps found" in text
     assert report.as_dict()["untouched"]["series_nights"] == report.judged
@@ -165,7 +166,7 @@ def test_a_calibration_from_history_is_written_and_read(controller):
     assert found.series
     assert all(set(one.mde) == {1, 2, 3, 5, 8} for one in found.series if one.key.metric == "seconds")
     assert read_calibration(controller.database, "embedded", "nightly") == found
-    assert len(found.rows()[0]) == len(found.COLUMNS)
+    assert len(calibration_table(found).rows[0]) == len(calibration_table(found).columns)
     pages = write_site(controller).parent / "scenarios"
     (page,) = pages.glob("*.html")
     assert "with one night" in page.read_text()

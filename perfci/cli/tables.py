@@ -1,0 +1,167 @@
+"""What runs, studies and verdicts return, as tables for people: columns and rows of text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from perfci.wording import MISSING, action_name, change, counted, interval, noise_sources, quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from perfci.runs.publish.calibration_store import Calibration
+    from perfci.runs.studies.change_points import Change
+    from perfci.runs.studies.compare import Compared
+    from perfci.runs.studies.demo import Shown
+    from perfci.runs.studies.reproduce import Comparison
+    from perfci.runs.studies.run_diff import Moved
+    from perfci.runs.studies.what_if import Report
+
+
+class TextTable(NamedTuple):
+    """A table: as many cells in each row as there are columns."""
+
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, ...]]
+
+
+def calibration_table(found: Calibration) -> TextTable:
+    """Show what series can show; `MDE n` is the smallest change that n nights can prove."""
+    from perfci.analysis.calibration import NIGHTS
+
+    rows = [
+        (
+            one.key.scenario,
+            action_name(one.key),
+            quantity(one.location, one.key.metric),
+            str(one.runs),
+            change(one.scale, one.key.metric).lstrip("+"),
+            *(change(one.mde.get(n), one.key.metric).lstrip("+") for n in NIGHTS),
+            noise_sources(one.budget),
+        )
+        for one in found.series
+    ]
+    columns = (
+        "scenario",
+        "action",
+        "level",
+        "runs",
+        "run to run",
+        *(f"MDE {n}" for n in NIGHTS),
+        "noise from",
+    )
+    return TextTable(columns, rows)
+
+
+def compared_table(found: Compared) -> TextTable:
+    """Show what the A/B of two pins has shown of each scenario."""
+    rows = []
+    for key, one in sorted(found.found.items()):
+        shown = one.effect
+        size = change(shown.size, key.metric) if shown else MISSING
+        around = interval(shown.low, shown.high, key.metric) if shown else MISSING
+        runs = f"{one.old_runs} old, {one.new_runs} new"
+        rows.append((key.scenario, str(one.decision), size, around, runs))
+    return TextTable(("scenario", "verdict", "new against old", "95 % interval", "runs"), rows)
+
+
+def moved_table(found: Iterable[Moved]) -> TextTable:
+    """Show what moved between two runs."""
+    rows = [(one.what, one.name, one.before or MISSING, one.after or MISSING) for one in found]
+    return TextTable(("what", "name", "before", "after"), rows)
+
+
+def changes_table(found: Iterable[Change]) -> TextTable:
+    """Show the change points of histories."""
+    rows = [
+        (
+            one.series,
+            one.since,
+            one.earliest,
+            one.latest,
+            f"{one.point.before:.4g}",
+            f"{one.point.after:.4g}",
+            f"{one.point.effect:+.1%}",
+            f"{one.point.low:+.1%} … {one.point.high:+.1%}",
+            f"{one.point.p_value:.2g}",
+            "the environment changed" if one.environment else "",
+        )
+        for one in found
+    ]
+    columns = (
+        "series",
+        "since",
+        "not before",
+        "not after",
+        "before",
+        "after",
+        "change",
+        "95 % interval",
+        "p",
+        "note",
+    )
+    return TextTable(columns, rows)
+
+
+def what_if_table(report: Report) -> TextTable:
+    """Show which steps would have been found, the blindest series first."""
+    rows = [
+        (
+            one.key.scenario,
+            action_name(one.key),
+            str(one.trials),
+            f"{one.share:.0%}",
+            MISSING if one.median_nights is None else f"{one.median_nights:g}",
+        )
+        for one in sorted(report.series, key=lambda one: (one.share, one.key))
+    ]
+    return TextTable(("scenario", "action", "steps tried", "found", "nights until half"), rows)
+
+
+def what_if_lines(report: Report) -> list[str]:
+    """Say what stands below that table."""
+    from perfci.runs.studies.what_if import RULES
+
+    lines = [RULES]
+    if report.tried:
+        nights = sorted(night for one in report.series for night in one.nights)
+        when = f", half of these by night {nights[(len(nights) - 1) // 2]}" if nights else ""
+        share = report.found / report.tried
+        lines.append(
+            f"{report.step} over {counted(report.nights, 'night')} of {report.job} on {report.lab}: "
+            f"{report.found} of {report.tried} steps found ({share:.0%}){when}."
+        )
+    else:
+        lines.append(f"{counted(report.nights, 'night')} are too few to put steps into.")
+    if report.trials < report.of:
+        lines.append(f"Cut short after {report.trials} of {report.of} trials, which are a fair sample.")
+    rate = 1000 * report.alerts / report.judged if report.judged else 0.0
+    lines.append(
+        f"The untouched history has {counted(report.alerts, 'alert')} in {report.judged} nights of series "
+        f"({rate:.2f} per 1,000), real regressions included."
+    )
+    return lines
+
+
+def reproduced_table(found: Comparison) -> TextTable:
+    """Show an archived run and its repetition, series by series."""
+    rows = [
+        (
+            one.scenario,
+            one.action,
+            str(one.metric),
+            quantity(one.before, one.metric),
+            quantity(one.after, one.metric),
+            change(one.change, one.metric),
+        )
+        for one in found.pairs
+    ]
+    return TextTable(("scenario", "action", "metric", "then", "now", "change"), rows)
+
+
+def demo_lines(shown: Shown) -> list[str]:
+    """Say what the demo showed."""
+    from perfci.runs.studies.demo import noise
+
+    checks = (f"{'ok     ' if one.ok else 'FAILED '} {one.expected}: {one.found}" for one in shown.checks)
+    return ["", *checks, *noise(shown.outcomes)]
