@@ -25,7 +25,8 @@ from perfci.lab.bmc.base import BootDevice, BootOrder, PowerOrder
 from perfci.lab.bmc.fleet import CONCURRENCY, FleetLimits, each, run
 from perfci.lab.bmc.operations import Order
 from perfci.lab.bmc.orders import Means, give
-from perfci.lab.errors import NodeHeld, NodesUnknown, local_time
+from perfci.lab.claims import against
+from perfci.lab.errors import NodesUnknown, local_time
 from perfci.lab.health import open_health, write_down
 from perfci.lab.sql import open_ledger
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from perfci.lab.bmc.ladder import Step
     from perfci.lab.bmc.orders import Result
     from perfci.lab.ledger import Ledger
-    from perfci.lab.model import Reservation
 
 Value = TypeVar("Value")
 ASK_SECONDS = 60.0
@@ -232,16 +232,8 @@ class _Chosen:
 
 def _refuse_held(ledger: Ledger, names: Sequence[str]) -> None:
     ledger.sweep()
-    others = [
-        one for one in ledger.held() if not _is_mine(one) and not frozenset(names).isdisjoint(one.nodes)
-    ]
-    if others:
-        raise NodeHeld(reservations=others)
-
-
-def _is_mine(reservation: Reservation) -> bool:
-    """Tell whether I reserved it myself; a run of mine would be spoilt, so it counts as somebody else."""
-    return reservation.holder == getpass.getuser() and reservation.owner is None
+    if claims := against(names, ledger.held(), person=getpass.getuser()):
+        raise claims.error
 
 
 def _give(order: Order, chosen: _Chosen, means: Means, *, as_json: bool) -> None:

@@ -13,14 +13,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PROC = Path("/proc")
-_STATE, _STARTED = 0, 19
-"""Places in /proc/PID/stat after the command's closing bracket; proc(5) counts them as 3 and 22."""
+_STATE, _PARENT, _STARTED = 0, 1, 19
+"""Places in /proc/PID/stat after the command's closing bracket; proc(5) counts them as 3, 4 and 22."""
 
 
 def me(proc: Path = PROC) -> Owner:
     """Return the calling process."""
     status = _status(os.getpid(), proc)
     return Owner(socket.gethostname(), _boot(proc), os.getpid(), status[1] if status else 0)
+
+
+def with_ancestors(proc: Path = PROC) -> frozenset[Owner]:
+    """Return the calling process, and all that it descends from."""
+    host, boot, pid = socket.gethostname(), _boot(proc), os.getpid()
+    found = set()
+    while pid and (fields := _fields(pid, proc)):
+        found.add(Owner(host, boot, pid, int(fields[_STARTED])))
+        pid = int(fields[_PARENT])
+    return frozenset(found)
 
 
 def dead(owners: Iterable[Owner], proc: Path = PROC) -> frozenset[Owner]:
@@ -56,9 +66,14 @@ def _boot(proc: Path) -> str:
 
 def _status(pid: int, proc: Path) -> tuple[str, int] | None:
     """Return a process's state letter and its start in ticks since boot; None where there is none."""
+    fields = _fields(pid, proc)
+    return (fields[_STATE], int(fields[_STARTED])) if fields else None
+
+
+def _fields(pid: int, proc: Path) -> list[str]:
+    """Return what the kernel says of a process after its name; empty where there is none."""
     try:
         text = (proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = text.rpartition(")")[2].split()
-    return fields[_STATE], int(fields[_STARTED])
+        return []
+    return text.rpartition(")")[2].split()

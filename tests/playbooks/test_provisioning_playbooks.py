@@ -8,11 +8,16 @@ import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 from programs import needs
+
+from perfci.database.engine import Database
+from perfci.lab.model import Node
+from perfci.lab.sql import SqlLedger
 
 PROJECT = Path(__file__).parents[2]
 EXAMPLE = PROJECT / "inventory" / "example"
@@ -136,3 +141,25 @@ def test_the_configuration_of_dnsmasq_is_accepted(hosts, tmp_path):
     assert (tmp_path / "netboot/netboot_server.py").read_bytes() == (
         PROJECT / "roles/netboot/files/netboot_server.py"
     ).read_bytes()
+
+
+@pytest.mark.parametrize("playbook", ["provision", "reclaim"])
+def test_nobodys_machine_is_touched_unasked(playbook, tmp_path):
+    """Neither a colleague's, nor with --limit so that nobody can be asked; no BMC of the example is reached."""
+    until = datetime.now(UTC) + timedelta(hours=1)
+    url = f"sqlite:///{tmp_path / 'lab.db'}"
+    ledger = SqlLedger(Database(url), "example", [Node("node-1"), Node("node-2")])
+    ledger.reserve(nodes=frozenset({"node-2"}), holder="ann", purpose="tuning", until=until)
+    command = ["ansible-playbook", "-i", str(EXAMPLE), f"playbooks/{playbook}.yml"]
+    secret = ["-e", "vault_bmc_password=x"]
+    state = {"PERFCI_STATE_DIR": str(tmp_path), "PERFCI_DATABASE__URL": url}
+
+    refused = ansible(*command, *secret, **state)
+    assert refused.returncode != 0
+    assert "node-2: held by ann (tuning)" in refused.stdout
+    assert re.findall(r"^PLAY \[(.*)\]", refused.stdout, re.MULTILINE) == ["Ask who holds the nodes"]
+
+    if playbook == "reclaim":
+        unasked = ansible(*command, *secret, "--limit", "node-1", **state)
+        assert unasked.returncode != 0
+        assert "Nobody asked who holds the nodes" in unasked.stdout

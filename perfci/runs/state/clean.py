@@ -47,6 +47,9 @@ _KEPT = frozenset(
         "archive",
         "runs",
         "mail",
+        # The key by which the nodes know this controller, and who took nodes by force.
+        "ssh",
+        "forced.jsonl",
         # As versions before the database kept what they knew.
         "alerts.json",
         "analysis",
