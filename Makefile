@@ -13,20 +13,21 @@ PYTHON ?= python3
 UV := $(shell sed -n 's/^uv==/uv==/p' constraints.txt)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 READY := .venv/.ready
-# Two processes, each with whole files: many tests wait more than they compute, and a file's tests share what they start.
-SHARED_OUT := --numprocesses 2 --dist loadfile
+# Two processes, each with whole files: many tests wait more than they compute, and a file's tests share what they start. Files
+# begin in the order of tests/conftest.py: the longest first.
+SHARED_OUT := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup nightly demo test test-virtual test-fast lint doctor status clean
+.PHONY: help setup nightly demo test-setup test test-virtual test-fast lint doctor status clean
 
 help:  ## Say what there is
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: $(READY)  ## Make the virtual environment from exact pins
 
 $(READY): constraints.txt pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "python3 is missing: apt-get install python3 python3-venv"; exit 2; }
+	@command -v $(PYTHON) >/dev/null || { echo "python3 is missing: apt-get install python3"; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11, which perfci needs: say PYTHON=/path/to/a/newer/one"; exit 2; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(SUDO) apt-get install -y -q --no-install-recommends python3-venv
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends python3-venv; }
 	@[ -x .venv/bin/uv ] || { rm -rf .venv && $(PYTHON) -m venv .venv && .venv/bin/python -m pip install -q "$(UV)"; }
 	@.venv/bin/uv pip sync -q --python .venv/bin/python constraints.txt
 	@.venv/bin/uv pip install -q --python .venv/bin/python --no-deps --editable .
@@ -38,13 +39,14 @@ nightly: setup  ## Set up this machine and run one night of jobs/nightly.yml on 
 demo: setup  ## Put a slow-down into neutron, and see it found and closed
 	@perfci demo
 
-test: setup  ## Set up, then lint and run all tests that this kind of machine can run
+test-setup: setup  ## Set up what the tests need, too
 	@perfci setup --tests
+
+test: test-setup  ## Set up, then lint and run all tests that this kind of machine can run
 	@$(MAKE) --no-print-directory lint
 	@PERFCI_TESTS_COMPLETE=1 python -m pytest -m "not virtual and not devstack" $(SHARED_OUT)
 
-test-virtual: setup  ## Whole nights on simulated machines; as root
-	@perfci setup --tests
+test-virtual: test-setup  ## Whole nights on simulated machines; as root
 	@PERFCI_TESTS_COMPLETE=1 python -m pytest -m virtual
 
 test-fast: setup  ## The tests that start no services

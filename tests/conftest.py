@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 
 import hypothesis
 import pytest
@@ -18,6 +18,8 @@ __all__ = ["database_url", "postgresql"]
 hypothesis.settings.register_profile("perfci", deadline=None)
 hypothesis.settings.load_profile("perfci")
 
+LONG_SECONDS = 30
+"""Files that take longer are named at the end."""
 NEEDS_MORE = ("kvm", "devstack")
 """Marks of tests that need what no set-up can install."""
 
@@ -33,6 +35,18 @@ def _check_program(event, arguments):
 
 
 sys.addaudithook(_check_program)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Where several processes share the files, begin with those that may take longest: each declares its `timeout`."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    limits = defaultdict(float)
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        limits[item.path] = max(limits[item.path], mark.args[0] if mark else 0)
+    items.sort(key=lambda item: -limits[item.path])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -55,7 +69,14 @@ def pytest_runtest_makereport(item):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say in one line how many tests were left out and why."""
+    """Say which files took longest, and in one line how many tests were left out and why."""
+    seconds = Counter()
+    for report in (one for reports in terminalreporter.stats.values() for one in reports):
+        if hasattr(report, "duration"):
+            seconds[report.nodeid.partition("::")[0]] += report.duration
+    for file, took in seconds.most_common(10):
+        if took > LONG_SECONDS:
+            terminalreporter.write_line(f"{took:.0f} s {file}")
     reports = terminalreporter.stats.get("skipped", [])
     reasons = Counter(re.sub(r"^Skipped: ", "", str(report.longrepr[-1])) for report in reports)
     if reasons:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from free_ports import port_base
+from shared_cache import share_cache
 
 from perfci.config import load
 from perfci.results.archive import read_archive
@@ -26,6 +27,7 @@ REPOSITORY = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def environ(tmp_path_factory):
     state = tmp_path_factory.mktemp("lab")
+    share_cache(state)
     # A machine that runs other tests is not quiet, and this is no test of quietness.
     return {
         "PERFCI_STATE_DIR": str(state),

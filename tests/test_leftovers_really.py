@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from free_ports import port_base
+from shared_cache import share_cache
 
 from perfci.config import load
 from perfci.results.archive import read_archive
@@ -63,6 +64,7 @@ def run(tmp_path_factory):
     (jobs / "tasks").mkdir(parents=True)
     for name in ("ansible.cfg", "inventory", "playbooks", "plugins", "roles"):
         (project / name).symlink_to(REPOSITORY / name)
+    share_cache(state)
     (jobs / "untidy.yml").write_text(JOB)
     (folder / "leave.py").write_text(LEAVE)
     hook = HOOK % (sys.executable, folder / "leave.py", state / "clouds.yaml")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from free_ports import port_base
+from shared_cache import share_cache
 
 from perfci.results.archive import read_archive
 from perfci.results.model import TOTAL, Metric
@@ -43,9 +44,11 @@ ADDS_COMPUTE_ID = "nova.1acf2c98e646_add_compute_id_to_instance"
 
 @pytest.fixture(scope="module")
 def environ(tmp_path_factory):
+    state = tmp_path_factory.mktemp("lab")
+    share_cache(state)
     # A machine that runs other tests is not quiet, and this is no test of quietness.
     return {
-        "PERFCI_STATE_DIR": str(tmp_path_factory.mktemp("lab")),
+        "PERFCI_STATE_DIR": str(state),
         "PERFCI_PORT_BASE": str(port_base()),
         "PERFCI_LIMITS__FOREIGN_CPU_SHARE": "1",
         "PERFCI_LIMITS__STEAL_SHARE": "1",

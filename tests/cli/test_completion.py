@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import archives
 import pytest
+from programs import needs
 
 from perfci.runs.state.state_folder import StateFolder
 
-pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+pytestmark = needs("bash")
 SCRIPT = """
 perfci --install-completion
 . ~/.bashrc

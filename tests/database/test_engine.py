@@ -191,7 +191,6 @@ def test_urls_that_lead_nowhere(url: str, reason: str) -> None:
 
 
 def test_a_server_that_does_not_answer_does_not_get_its_password_told() -> None:
-    pytest.importorskip("psycopg", reason="the PostgreSQL driver psycopg is not installed")
     with pytest.raises(DatabaseUnavailable, match=r"refused|failed") as caught:
         Database("postgresql+psycopg://perfci@127.0.0.1:1/perfci", "s3cret")
     assert isinstance(caught.value, PerfciError)
