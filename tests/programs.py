@@ -39,6 +39,7 @@ _PROGRAMS = {
     "kmod": "modprobe",
     "libc-bin": "localedef",
     "libvirt-daemon": "libvirtd",
+    "make": "make",
     "mariadb-server": "mariadb mariadb-admin mariadb-dump mariadb-install-db mariadbd mysql",
     "memcached": "memcached",
     "mount": "mount swapoff",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import archives
 import pytest
+from programs import needs
 from typer.testing import CliRunner
 
 from perfci.cli.main import app
@@ -60,7 +61,7 @@ def test_a_purge_that_is_agreed_to_removes_all(state):
     assert not state.root.exists()
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@needs("make")
 @pytest.mark.parametrize(("words", "stays"), [([], True), (["PURGE=1"], False), (["PURGE=0"], True)])
 def test_make_clean_keeps_the_archive(state, tmp_path, words, stays):
     project = tmp_path / "project"
