@@ -19,11 +19,12 @@ COMPLETE = "PERFCI_TESTS_COMPLETE"
 
 _PROGRAMS = {
     "bash": "bash",
+    "build-essential": "gcc ld",
     "busybox-static": "busybox",
     "chromium": "chromium",
     "chromium-driver": "chromedriver",
-    "coreutils": "cat cp echo env id mkdir mv od sleep tail truncate",
-    "dash": "sh",
+    "coreutils": "cat chmod cp df echo env false id ln ls mkdir mv od rm sleep stat tail timeout touch true truncate uname",
+    "dash": "dash sh",
     "debianutils": "which",
     "dnsmasq-base": "dnsmasq",
     "dpkg": "dpkg-query",
@@ -37,7 +38,7 @@ _PROGRAMS = {
     "iputils-ping": "ping",
     "ipmitool": "ipmitool",
     "kmod": "modprobe",
-    "libc-bin": "localedef",
+    "libc-bin": "ldconfig localedef",
     "libvirt-daemon": "libvirtd",
     "make": "make",
     "mariadb-server": "mariadb mariadb-admin mariadb-dump mariadb-install-db mariadbd mysql",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -76,3 +77,31 @@ def test_an_ordinary_user_leaves_out_what_needs_root_and_no_program(tmp_path, co
     assert counts in said
     assert "1 needs root" in said
     assert (f"1 {LISTED}" in said) == (not complete)
+
+
+def test_files_that_may_take_longest_begin(tmp_path):
+    """Where the Makefile shares files among processes; inside a file the order stays."""
+    for name in ("conftest.py", "postgresql_server.py", "programs.py"):
+        shutil.copy(Path(__file__).parent / name, tmp_path)
+    mark = "import pytest\n@pytest.mark.timeout({})\ndef test_long(): pass\ndef test_short(): pass\n"
+    (tmp_path / "test_many.py").write_text("".join(f"def test_{n}(): pass\n" for n in range(5)))
+    (tmp_path / "test_middle.py").write_text(mark.format(300))
+    (tmp_path / "test_long.py").write_text("def test_first(): pass\n" + mark.format(900))
+    (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\ntimeout = 120\n")
+    (shared,) = re.findall(
+        r"^SHARED_OUT := (.*)", (Path(__file__).parents[1] / "Makefile").read_text(), re.MULTILINE
+    )
+    options = shared.replace("--numprocesses 2", "--numprocesses 1").split()
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *options, tmp_path],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    begun = re.findall(r"PASSED (\S+)", done.stdout)
+    assert begun[:5] == [
+        *("test_long.py::test_first", "test_long.py::test_long", "test_long.py::test_short"),
+        *("test_middle.py::test_long", "test_middle.py::test_short"),
+    ]
+    assert len(begun) == 10
