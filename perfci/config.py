@@ -241,8 +241,10 @@ class Settings(BaseSettings):
     port_base: Annotated[int, Field(ge=1024, le=64000)] = 17000
     """The embedded lab's ports begin here; two labs on one machine need different ones."""
     git_base: GitBase | None = None
-    """Where clouds of the kind devstack come from: a URL, or an absolute path of a folder, that has the
-    repositories as openstack/devstack, openstack/nova and so on."""
+    """Where OpenStack's git repositories are: a URL, or an absolute path of a folder, that has them as
+    openstack/nova, openstack/devstack and so on; openstack/openstack has the order of all changes."""
+    git_seconds: Seconds = 600
+    """How long one git command may take, in seconds."""
     influx: Influx = Influx()
     mail: Mail = Mail()
     grafana: Grafana = Grafana()

@@ -39,7 +39,12 @@ def read_pins(text: str) -> dict[str, str]:
 
 def moved_pins(before: str, after: str) -> Iterator[PinMove]:
     """Return the pins that differ between two constraints files, by name."""
-    old, new = read_pins(before), read_pins(after)
+    return moved_versions(read_pins(before), read_pins(after))
+
+
+def moved_versions(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[PinMove]:
+    """Return the packages whose versions differ, by normalised name."""
+    old, new = ({normal(name): version for name, version in one.items()} for one in (before, after))
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             yield PinMove(name, old.get(name), new.get(name))
@@ -59,10 +64,11 @@ def opened(
     before = repository.text(old, CONSTRAINTS) if old is not None else None
     after = repository.text(new, CONSTRAINTS)
     moves = moved_pins(before or "", after or "")
-    return tuple(_with_changes(one, projects.get(one.package), clone) for one in moves)
+    return tuple(with_changes(one, projects.get(one.package), clone) for one in moves)
 
 
-def _with_changes(move: PinMove, project: str | None, clone: Callable[[str], Repository | None]) -> PinMove:
+def with_changes(move: PinMove, project: str | None, clone: Callable[[str], Repository | None]) -> PinMove:
+    """Return a moved pin with the changes of its library between the two tags, where its project is known."""
     if project is None:
         return move
 

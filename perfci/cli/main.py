@@ -25,6 +25,11 @@ COMMANDS = (
         "perfci.cli.pins:app",
         "Exact versions: of the pins that clouds are deployed from, and of what ran.",
     ),
+    Entry(
+        "changes",
+        "perfci.cli.changes:changes",
+        "Say which changes came after OLD up to NEW over all repositories, and which can matter.",
+    ),
     Entry("virtual", "perfci.cli.virtual:app", "A virtual lab: simulated machines behind simulated BMCs."),
     Entry("services", "perfci.cli.services:app", "The embedded InfluxDB: keep it running between nights."),
     Entry("dashboards", "perfci.cli.dashboards:app", "Grafana dashboards."),

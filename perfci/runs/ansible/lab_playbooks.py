@@ -135,7 +135,9 @@ def cloud_variables(job: Job, root: Path) -> dict[str, Any]:
 
 def _code(wanted: Sources, root: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the sources as the role openstack_code wants them, and the filters of neutron's API."""
-    sources: dict[str, Any] = json.loads(wanted.model_dump_json(exclude_none=True, exclude={"constraints"}))
+    sources: dict[str, Any] = json.loads(
+        wanted.model_dump_json(exclude_none=True, exclude={"constraints", "all"})
+    )
     filters = sources.get("neutron", {}).get("filters", [])
     for source in sources.values():
         source.pop("filters", None)

@@ -187,8 +187,10 @@ class Source(_Part):
 
 
 class Sources(_Part):
-    """Code under test by service; a service left out is the release in the constraints."""
+    """Code under test by service; a service left out is the release in the constraints, or that of `all`."""
 
+    all: Text | None = None
+    """One moment for all services that are not named: a branch, date or step of openstack/openstack."""
     keystone: Source | None = None
     placement: Source | None = None
     glance: Source | None = None

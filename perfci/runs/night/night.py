@@ -42,6 +42,7 @@ from perfci.runs.state.progress import Silent
 from perfci.runs.state.run_folder import create, new_run_id, seal, utc_now, write_json
 from perfci.runs.state.stages import Stages
 from perfci.runs.state.unreported import left_owing, owe
+from perfci.runs.verdicts.one_moment import at_one_moment
 from perfci.runs.verdicts.reruns import Nodes
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class Night:
         plan = self._plan(self.state.runs / run_id)
         leased = [node for node in self.ledger.nodes if node.name in nodes]
         books = node_playbooks(self.settings, leased, stop)
+        job, step = at_one_moment(self.job, self.settings)
         check_cloud(self.job, self.settings, has_machines=bool(books.nodes))
         parts = cloud_parts(self.job, books)
         if run.confirms is None:
@@ -151,6 +153,7 @@ class Night:
             nodes=list(nodes),
             started_at=utc_now().isoformat(),
             perfci=__version__,
+            **({"step": step} if step is not None else {}),
         )
         stages.folder = work
         (work.path / "job.yml").write_text(yaml.safe_dump(self.job.resolved(), sort_keys=False))
@@ -158,7 +161,7 @@ class Night:
         books = spread(books, parts, work.path)
         try:
             with _stopping(stop):
-                measured = self._measure(work, stages, books)
+                measured = self._measure(job, work, stages, books)
         except BaseException:
             # A bug of ours must not leave a cloud running; the next start archives the run as failed.
             reap(self.state.root, of_run(run_id))
@@ -188,8 +191,8 @@ class Night:
             ),
         )
 
-    def _measure(self, work: WorkFolder, stages: Stages, books: Playbooks) -> Measured:
-        limits = self.job.limits
+    def _measure(self, job: Job, work: WorkFolder, stages: Stages, books: Playbooks) -> Measured:
+        limits = job.limits
         return measure(
             playbooks=books,
             stages=stages,
@@ -201,7 +204,7 @@ class Night:
                 hammer=limits.hammer,
                 collect=limits.collect,
             ),
-            cloud_variables=cloud_variables(self.job, self.settings.root_dir),
+            cloud_variables=cloud_variables(job, self.settings.root_dir),
             plan=work.path / PLAN,
             procedure=PROCEDURES[self.job.procedure],
         )

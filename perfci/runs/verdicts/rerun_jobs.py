@@ -34,7 +34,7 @@ def same_job(resolved: dict[str, Any], services: tuple[ServiceRevision, ...]) ->
     return job.model_copy(
         update={
             "name": named(job, SUFFIX),
-            "sources": job.sources.model_copy(update=sources),
+            "sources": job.sources.model_copy(update={**sources, "all": None}),
             "description": job.description,
         }
     )
@@ -66,7 +66,8 @@ def _exact(sources: Sources, code: tuple[ServiceRevision, ...]) -> Sources:
             fixed[service.service] = source.model_copy(update={"ref": service.revision})
         elif source is None and service.source != _WHEEL:
             fixed[service.service] = Source(git=service.source, ref=service.revision)
-    return sources.model_copy(update=fixed)
+    # What was one moment then are these commits now.
+    return sources.model_copy(update={**fixed, "all": None})
 
 
 def named(job: Job, suffix: str) -> str:

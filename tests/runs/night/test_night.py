@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from git_repositories import Landscape
 
 from perfci import config
 from perfci.errors import PerfciError
@@ -165,3 +166,21 @@ def test_a_run_folder_never_holds_a_secret(project, settings):
     outcome = a_night(settings).run()
     assert not list(Path(outcome.folder).rglob("*secret*"))
     assert not list(Path(outcome.folder).rglob("extravars"))
+
+
+def test_a_night_at_one_moment_deploys_its_commits_and_records_the_step(project, settings, tmp_path):
+    land = Landscape(tmp_path / "base")
+    for name in ("keystone", "placement", "glance", "nova", "neutron"):
+        land.project(name)
+    (project.root / "jobs" / "tiny.yml").write_text(JOB + "sources: {all: master}\n")
+    (project.root / "playbooks" / "deploy.yml").write_text(
+        (project.root / "playbooks" / "deploy.yml").read_text()
+        + f"    - ansible.builtin.copy: {{content: '{{{{ openstack_sources | to_json }}}}', dest: {project.state}/sources}}\n"
+    )
+    outcome = a_night(settings.model_copy(update={"git_base": str(land.base)})).run()
+    document = read_document(outcome.folder)
+    assert document["step"] == land.steps[-1]
+    deployed = json.loads((project.state / "sources").read_text())
+    assert {name: one["ref"] for name, one in deployed.items()} == {
+        name: repo.head for name, repo in land.repos.items()
+    }
