@@ -93,7 +93,7 @@ def _pools() -> list[Array] | None:
     if not folder:
         return None
     sys.path.insert(0, folder)
-    import labsim  # noqa: PLC0415
+    import labsim
 
     (data,) = (Path(folder) / "data").glob("*.npz")
     return labsim.load_pools(data)[0]

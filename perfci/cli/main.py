@@ -44,6 +44,11 @@ COMMANDS = (
         "perfci.cli.calibrate:calibrate",
         "Run unchanged code again and again, and say which changes each series can show.",
     ),
+    Entry(
+        "side-by-side",
+        "perfci.cli.side_by_side:side_by_side",
+        "Deploy two clouds beside each other and say what differs between them.",
+    ),
     Entry("report", "perfci.cli.report:report", "Write the trend pages, from the archive and the index."),
     Entry(
         "status", "perfci.cli.state:status", "Say what runs, who holds nodes, and what waits for delivery."

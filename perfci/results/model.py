@@ -23,7 +23,7 @@ FINISHED = "finished"
 CALIBRATE = "-calibrate"
 """How the name of a job ends that is run to learn how much unchanged code scatters."""
 COMPARE = "-compare"
-"""How the name of a job ends that is run to compare two sets of pins."""
+"""How the name of a job ends that is run to compare two codes or two sets of pins."""
 
 
 class Purpose(StrEnum):
@@ -36,7 +36,7 @@ class Purpose(StrEnum):
     CALIBRATE = "calibrate"
     """It was run to learn how much unchanged code scatters, under a job of its own."""
     COMPARE = "compare"
-    """It was run to compare two sets of pins, under a job of its own."""
+    """It was run to compare two codes or two sets of pins, under a job of its own."""
 
 
 class Metric(StrEnum):

@@ -213,6 +213,13 @@ class Base(Sources):
     constraints: Text | None = None
     """File with the versions of all packages, relative to the project's folder; left out: the lab's."""
 
+    def over(self, sources: Sources) -> Sources:
+        """Return these sources with those that are named here in their place."""
+        named: dict[str, Any] = {
+            name: getattr(self, name) for name in SERVICES if getattr(self, name) is not None
+        }
+        return sources.model_copy(update=named)
+
 
 class StageLimits(_Part):
     """How many seconds a stage may take before it is ended and the run has failed."""
@@ -312,6 +319,9 @@ class Job(_Part):
     """The code that an upgrade begins with, service by service; it ends with that of `sources`."""
     dbmigration: DbMigration | None = None
     """The databases to migrate."""
+    reference: Base | None = None
+    """Code of a second cloud that is deployed beside that of `sources`, and hammered in lock-step with it. A
+    service that it does not name is that of `sources`: `{}` is the same code on both sides."""
     analysis: Analysis = Analysis()
     exceptions: tuple[KnownChange, ...] = ()
     """Changes that are known, each with its bug: they are not told again."""
@@ -359,10 +369,25 @@ class Job(_Part):
         return self
 
     @model_validator(mode="after")
+    def _has_room_for_a_reference(self) -> Self:
+        if self.reference is not None and (self.cloud.kind != "embedded" or self.procedure != "hammer"):
+            msg = "reference: only an embedded cloud that is hammered has one beside it"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _sources_of_devstack(self) -> Self:
         if self.cloud.kind == "devstack":
             check_devstack(self)
         return self
+
+    def beside(self) -> Job:
+        """Return the job of its reference: the same cloud, with the other code. Call it only where there is
+        one.
+        """
+        if self.reference is None:
+            raise ValueError("a job without a reference has nothing beside it")
+        return self.model_copy(update={"reference": None, "sources": self.reference.over(self.sources)})
 
     @property
     def has_parts(self) -> bool:
@@ -407,6 +432,8 @@ class Job(_Part):
         for name in ("base", "dbmigration"):  # a job of Rally's tasks keeps the digest that it always had
             if (value := getattr(self, name)) is not None:
                 parts[name] = value.model_dump(mode="json")
+        if self.reference is not None:  # a second cloud takes its share of the machine, whatever its code is
+            parts["sides"] = 2
         return digest(parts)
 
 

@@ -7,10 +7,13 @@ cloud is taken down again; the first error is the run's, later ones stand beside
 from __future__ import annotations
 
 import tarfile
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from perfci.errors import PerfciError
+from perfci.results.pairs import REFERENCE
 from perfci.runs.ansible.lab_playbooks import CONTROLLER
 from perfci.runs.ansible.playbook import PlaybookFailed, PlaybookTimeout
 from perfci.runs.night.classify import diagnose
@@ -19,11 +22,12 @@ from perfci.runs.state.processes import of_run, reap
 from perfci.runs.state.stages import StageFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from perfci.runs.ansible.playbook import Playbooks
     from perfci.runs.jobs.procedures import Procedure
+    from perfci.runs.night.reference import Reference
     from perfci.runs.state.run_folder import WorkFolder
     from perfci.runs.state.stages import Stages
     from perfci.runs.state.state_folder import StateFolder
@@ -75,42 +79,66 @@ def measure(
     cloud_variables: Mapping[str, Any],
     plan: Path,
     procedure: Procedure,
+    reference: Reference | None = None,
 ) -> Measured:
-    """Deploy a cloud, hammer it as its procedure says, collect what it left, and take it down again."""
+    """Deploy a cloud, hammer it as its procedure says, collect what it left, and take it down again.
+
+    With a `reference`, that is deployed, collected and taken down at the same time, and hammered in lock-step
+    with it.
+    """
     playbooks = playbooks.of_run(work.run_id)
     logs = work.path / "logs"
     variables = {**cloud_variables, "perfci_run_dir": str(work.path)}
     errors: list[str] = []
 
+    def run(books: Playbooks, name: str, *names: str, limit: float, **extra: Any) -> None:
+        for playbook in names:
+            books.run(
+                playbook,
+                log=logs / f"{name}.log",
+                limit_seconds=limit,
+                variables={**variables, **extra},
+                on_step=stages.progress.step,
+            )
+
     def stage(books: Playbooks, name: str, *names: str, limit: float, **extra: Any) -> None:
         with stages.stage(name):
-            for playbook in names:
-                books.run(
-                    playbook,
-                    log=logs / f"{name}.log",
-                    limit_seconds=limit,
-                    variables={**variables, **extra},
-                    on_step=stages.progress.step,
-                )
+            run(books, name, *names, limit=limit, **extra)
 
+    def stage_of_both(books: Playbooks, name: str, *names: str, limit: float) -> None:
+        with stages.stage(name), beside(reference, books, name, names, limit_seconds=limit):
+            run(books, name, *names, limit=limit)
+
+    more = {"hammer_reference": reference.hammered} if reference else {}
     deploys = _DEPLOYS.get(cloud_variables.get("cloud_kind", ""), procedure.deploy)
     provision = _PROVISION_MACHINES if playbooks.nodes else _PROVISION
     first: PerfciError | None = None
     try:
         stage(playbooks, "provision", *provision, limit=limits.provision)
-        stage(playbooks, "deploy", *deploys, limit=limits.deploy)
-        stage(playbooks, "hammer", procedure.hammer, limit=limits.hammer, hammer_plan=str(plan))
+        stage_of_both(playbooks, "deploy", *deploys, limit=limits.deploy)
+        # Each side's tasks take as long as those of one cloud alone.
+        limit = limits.hammer * (2 if reference else 1)
+        stage(playbooks, "hammer", procedure.hammer, limit=limit, hammer_plan=str(plan), **more)
     except PerfciError as error:
         first = error
     failed = stages.done[-1].name if first else ""
     # From here on a second signal changes nothing: giving the nodes back comes first.
     calm = playbooks.uninterrupted()
     try:
-        stage(calm, "collect", "collect", limit=limits.collect)
+        stage_of_both(calm, "collect", "collect", limit=limits.collect)
     except PerfciError as error:
         errors.append(f"collect: {error}")
-    errors += release(playbooks=calm, stages=stages, work=work, state=state, limit_seconds=limits.release)
+    errors += release(
+        playbooks=calm,
+        stages=stages,
+        work=work,
+        state=state,
+        limit_seconds=limits.release,
+        reference=reference,
+    )
     evidence = service_logs(logs)
+    if reference:
+        evidence |= {f"{REFERENCE}/{name}": text for name, text in service_logs(reference.logs).items()}
     if first is not None:
         return Measured(_explain(failed, first, work, evidence), None, errors)
     failure, partial = _tasks(work.path, evidence)
@@ -118,13 +146,23 @@ def measure(
 
 
 def release(
-    *, playbooks: Playbooks, stages: Stages, work: WorkFolder, state: StateFolder, limit_seconds: float
+    *,
+    playbooks: Playbooks,
+    stages: Stages,
+    work: WorkFolder,
+    state: StateFolder,
+    limit_seconds: float,
+    reference: Reference | None = None,
 ) -> list[str]:
-    """Take the cloud down, and end what the playbooks left running; return what went wrong."""
+    """Take the clouds down, and end what the playbooks left running; return what went wrong."""
     errors = []
     for name, playbook in _RELEASE_MACHINES if playbooks.nodes else _RELEASE:
+        both = reference if playbook == "teardown" else None
         try:
-            with stages.stage(name):
+            with (
+                stages.stage(name),
+                beside(both, playbooks, name, (playbook,), limit_seconds=limit_seconds),
+            ):
                 playbooks.run(
                     playbook,
                     log=work.path / "logs" / f"{name}.log",
@@ -135,9 +173,43 @@ def release(
         except PerfciError as error:
             errors.append(f"{name}: {error}")
     # Ansible's own processes are no surprise: ssh keeps its connections open for the next playbook.
-    if left := [name for name in reap(state.root, of_run(work.run_id)) if name != CONTROLLER]:
+    ended = [name for root in state.clouds for name in reap(root, of_run(work.run_id))]
+    if left := [name for name in ended if name != CONTROLLER]:
         errors.append(f"release: these still ran and were ended: {', '.join(left)}")
     return errors
+
+
+@contextmanager
+def beside(
+    reference: Reference | None,
+    books: Playbooks,
+    name: str,
+    playbooks: tuple[str, ...],
+    *,
+    limit_seconds: float,
+) -> Iterator[None]:
+    """Let the same playbooks work on the reference, if there is one, while the caller's own are at work.
+
+    Both are waited for. Of two errors the caller's own is raised.
+    """
+    if reference is None:
+        yield
+        return
+    own = replace(reference.playbooks, stop=books.stop)
+
+    def work() -> None:
+        for playbook in playbooks:
+            own.run(
+                playbook,
+                log=reference.logs / f"{name}.log",
+                limit_seconds=limit_seconds,
+                variables=reference.variables,
+            )
+
+    with ThreadPoolExecutor(1, thread_name_prefix=REFERENCE) as pool:
+        other = pool.submit(work)
+        yield
+        other.result()
 
 
 def _tasks(folder: Path, logs: Mapping[str, str]) -> tuple[StageFailure | None, StageFailure | None]:

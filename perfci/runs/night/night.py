@@ -22,6 +22,7 @@ from perfci.results.archive import earlier_runs, load_shares
 from perfci.results.canaries import read_canaries
 from perfci.results.errors import ResultFileError
 from perfci.results.model import Validity
+from perfci.results.pairs import REFERENCE
 from perfci.results.validity import ValidityLimits, validity
 from perfci.runs.ansible.lab_playbooks import (
     SETUP_SECONDS,
@@ -37,6 +38,7 @@ from perfci.runs.jobs.rally_plan import CloudAccess, make_plan
 from perfci.runs.night.measure import Measured, StageTimeouts, measure
 from perfci.runs.night.record import RunEnd, document, run_record
 from perfci.runs.night.recover import recover
+from perfci.runs.night.reference import check_memory, reference_of
 from perfci.runs.state.processes import of_run, reap
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.run_folder import create, new_run_id, seal, utc_now, write_json
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from perfci.lab.model import Reservation
     from perfci.runs.ansible.playbook import Playbooks
     from perfci.runs.jobs.model import Job
+    from perfci.runs.night.reference import Reference
     from perfci.runs.publish.after_run import Aftermath, NightOutcome
     from perfci.runs.state.progress import Progress
     from perfci.runs.state.run_folder import WorkFolder
@@ -134,11 +137,13 @@ class Night:
         """Measure, and return the folder in the archive."""
         run_id = run.run_id
         # What is wrong with the job or the lab shows before anything is made.
-        plan = self._plan(self.state.runs / run_id)
+        plan = self._plan(self.state.runs / run_id, self.state.root)
         leased = [node for node in self.ledger.nodes if node.name in nodes]
         books = node_playbooks(self.settings, leased, stop)
         job, step = at_one_moment(self.job, self.settings)
         check_cloud(self.job, self.settings, has_machines=bool(books.nodes))
+        if self.job.reference is not None:
+            check_memory(self.job)
         parts = cloud_parts(self.job, books)
         if run.confirms is None:
             owe(self.aftermath.controller.database, self.state, run_id)
@@ -164,7 +169,8 @@ class Night:
                 measured = self._measure(job, work, stages, books)
         except BaseException:
             # A bug of ours must not leave a cloud running; the next start archives the run as failed.
-            reap(self.state.root, of_run(run_id))
+            for root in self.state.clouds:
+                reap(root, of_run(run_id))
             raise
         with stages.stage("archive") as stage:
             ended = RunEnd(
@@ -178,18 +184,27 @@ class Night:
             stage.note = str(folder)
         return folder
 
-    def _plan(self, output: Path) -> dict[str, Any]:
-        root = self.state.root
+    def _plan(self, output: Path, cloud: Path) -> dict[str, Any]:
+        """Return the plan for the cloud whose state folder is `cloud`."""
         return make_plan(
             self.job.resolved()["scenarios"],  # none for a procedure that is not Rally's
             templates=self.settings.jobs_dir / TASKS,
             output=output,
             cloud=CloudAccess(
-                clouds_file=root / "clouds.yaml",
-                image_file=root / "rally" / "image.raw",
+                clouds_file=cloud / "clouds.yaml",
+                image_file=self.state.root / "rally" / "image.raw",
                 services=self.job.cloud.services,
             ),
         )
+
+    def _reference(self, work: WorkFolder, books: Playbooks) -> Reference | None:
+        """Return the cloud that is deployed beside, with its plan, where the job asks for one."""
+        if self.job.reference is None:
+            return None
+        folder = work.path / REFERENCE
+        folder.mkdir()
+        write_json(folder / PLAN, self._plan(folder, self.state.reference))
+        return reference_of(self.job, self.settings, self.state, work, books)
 
     def _measure(self, job: Job, work: WorkFolder, stages: Stages, books: Playbooks) -> Measured:
         limits = job.limits
@@ -207,6 +222,7 @@ class Night:
             cloud_variables=cloud_variables(job, self.settings.root_dir),
             plan=work.path / PLAN,
             procedure=PROCEDURES[self.job.procedure],
+            reference=self._reference(work, books),
         )
 
     def _validity(self, work: WorkFolder, measured: Measured) -> Validity:

@@ -29,7 +29,8 @@ def recover(state: StateFolder) -> list[Path]:
     """
     with _alone(state):
         dead = [folder for folder in unfinished(state.runs) if not folder.alive()]
-        reap(state.root, _left_over(state))
+        for root in state.clouds:
+            reap(root, _left_over(state))
         return [_archived(folder, state) for folder in dead]
 
 

@@ -94,7 +94,11 @@ def clean(state: StateFolder, project: Path, *, purge: bool = False) -> Cleaned:
     if find(state.root, project):
         down(state.root, project)
     # The services of the role netboot have a state folder of their own, so that no cloud's end stops them.
-    ended = [*(folder.run_id for folder in runs), *reap(state.root), *reap(state.root / "netboot")]
+    ended = [
+        *(folder.run_id for folder in runs),
+        *(name for root in state.clouds for name in reap(root)),
+        *reap(state.root / "netboot"),
+    ]
     if not state.root.exists():
         return Cleaned(ended, [])
     kept = [] if purge else sorted(path for path in state.root.iterdir() if keeps(path))

@@ -23,6 +23,16 @@ class StateFolder:
         return self.root / "runs"
 
     @property
+    def reference(self) -> Path:
+        """The state folder of the cloud beside the code under test, in runs that have one."""
+        return self.root / "reference"
+
+    @property
+    def clouds(self) -> tuple[Path, ...]:
+        """The state folders whose processes a run may have started."""
+        return self.root, self.reference
+
+    @property
     def recovering(self) -> Path:
         """Locked by the run that cleans up after killed ones."""
         return self.root / "recover.lock"

@@ -51,7 +51,7 @@ def services(state: StateFolder) -> list[RunningService]:
     """Return what runs of this state folder, by service."""
     count: Counter[str] = Counter()
     memory: Counter[str] = Counter()
-    for process in processes_of(state.root):
+    for process in (process for root in state.clouds for process in processes_of(root)):
         try:
             rss = process.memory_info().rss
         except psutil.Error:

@@ -51,14 +51,15 @@ def rerun_job(night: Job, ran: Job, code: tuple[ServiceRevision, ...], kept: Seq
     return night.model_copy(
         update={
             "name": named(night, CONFIRM),
-            "sources": _exact(ran.sources, code),
+            "sources": exact(ran.sources, code),
             # A procedure that is not Rally's has none: it is run again as a whole.
             "scenarios": tuple(night.scenarios[index] for index in kept if night.scenarios),
         }
     )
 
 
-def _exact(sources: Sources, code: tuple[ServiceRevision, ...]) -> Sources:
+def exact(sources: Sources, code: tuple[ServiceRevision, ...]) -> Sources:
+    """Return sources with the commit that ran in place of each branch; releases stay as they are named."""
     fixed = {}
     for service in code:
         source: Source | None = getattr(sources, service.service, None)

@@ -72,6 +72,9 @@ class Accounts:
 
     state_dir: str
     environment: Callable[[int], dict[str, str] | None]
+    beside: frozenset[str] = frozenset()
+    """State folders of other clouds of the same run: their processes are the lab's, but no service of
+    this one."""
     services: dict[str, Service] = field(default_factory=dict)
     lab_seconds: float = 0.0
     kernel_seconds: float = 0.0
@@ -158,7 +161,10 @@ class Accounts:
                 return KERNEL
             parent = self._by_pid.get(process.parent)
             return parent.account if parent is not None else None
-        if marks.get("PERFCI_STATE_DIR") != self.state_dir:
+        folder = marks.get("PERFCI_STATE_DIR")
+        if folder in self.beside:
+            return CONTROLLER
+        if folder != self.state_dir:
             return None
         service = marks.get("PERFCI_SERVICE", CONTROLLER)
         return CONTROLLER if service in _CONTROLLERS else service

@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 class Sampler:
     """Takes samples; see the module's text for their form."""
 
-    def __init__(self, state_dir: str, sql: Source, queues: Depths) -> None:
-        self._accounts = Accounts(state_dir, proc_reader.environment)
+    def __init__(
+        self, state_dir: str, sql: Source, queues: Depths, beside: frozenset[str] = frozenset()
+    ) -> None:
+        self._accounts = Accounts(state_dir, proc_reader.environment, beside)
         self._sql = sql
         self._queues = queues
         self._rising = Rising()
@@ -105,6 +107,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--state-dir", required=True, help="value of PERFCI_STATE_DIR of the lab's processes")
+    parser.add_argument(
+        "--beside", action="append", default=[], metavar="STATE_DIR", help="of another cloud of the same run"
+    )
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--mariadb", default="", help="HOST:PORT; leave out on a node without a database")
     parser.add_argument("--mariadb-user", default="perfci")
@@ -121,7 +126,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     queues = RabbitMq(arguments.rabbitmq) if arguments.rabbitmq else NoQueues()
-    sampler = Sampler(arguments.state_dir, _source(arguments), queues)
+    beside = frozenset(arguments.beside)
+    sampler = Sampler(arguments.state_dir, _source(arguments), queues, beside)
     run(sampler, arguments.output, stop, period=arguments.period_seconds, limit=arguments.limit_seconds)
     return 0
 

@@ -1,0 +1,91 @@
+"""`perfci side-by-side`: two codes on two clouds beside each other, measured in pairs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from perfci.cli.access import holder, lab_services
+from perfci.cli.options import Lab
+from perfci.cli.output import Json, errors_reported, print_json, print_table
+
+if TYPE_CHECKING:
+    from perfci.runs.state.progress import Progress
+    from perfci.runs.studies.side_by_side import SideBySide
+
+CODE = "`neutron=29.0.1` a release, `neutron=URL@REF` a git revision, `neutron=pinned` the pinned release."
+
+
+def side_by_side(  # noqa: PLR0917 - typer takes them by name
+    job: Annotated[str, typer.Argument(metavar="JOB", help="Name or path of a job file.")] = "nightly",
+    old: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SERVICE=CODE", help=f"Code of the old side; left out: the job's. {CODE}"),
+    ] = None,
+    new: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SERVICE=CODE", help="Code of the new side, likewise."),
+    ] = None,
+    within: Annotated[
+        float, typer.Option(min=0.5, max=100, help="In percent: how near both sides must be to be the same.")
+    ] = 5.0,
+    draws: Annotated[int, typer.Option(min=1, max=100, help="At most so many fresh deployments.")] = 6,
+    minutes: Annotated[int, typer.Option(min=1, max=1440, help="No draw begins that would end later.")] = 60,
+    lab: Lab = None,
+    as_json: Json = False,
+) -> None:
+    """Deploy two clouds beside each other, hammer them in lock-step, and say what differs.
+
+    Each iteration is measured on both sides within the same second, so that what the machine does to both
+    cancels. Both are deployed afresh, draw after draw, until each scenario is `slower`, `faster` or `same
+    within ±x %`, or the draws allowed are spent: then it is `unknown`. Without --old and --new both sides are
+    the same code.
+
+    Exit codes: 0 nothing is proven to be slower, 1 something is, 2 a wrong job or option, 3 the lab can't do
+    it now (too little memory, say).
+    """
+    from perfci.analysis.pair_decision import PairSettings
+    from perfci.cli.progress import Terminal
+    from perfci.runs.jobs.code_options import parse_code
+    from perfci.runs.jobs.model import load_job
+    from perfci.runs.state.progress import Silent
+    from perfci.runs.studies import side_by_side as study
+    from perfci.runs.studies.side_by_side import Budget
+
+    with errors_reported(as_json=as_json):
+        controller = lab_services(lab)
+        settings, budget = PairSettings(within=within / 100), Budget(draws, minutes)
+
+        def measured(progress: Progress) -> SideBySide:
+            return study.side_by_side(
+                controller,
+                load_job(job, controller.settings.jobs_dir),
+                old=parse_code(old or ()),
+                new=parse_code(new or ()),
+                settings=settings,
+                budget=budget,
+                holder=holder(),
+                progress=progress,
+            )
+
+        if as_json:
+            found = measured(Silent())
+            print_json(found.as_dict())
+        else:
+            with Terminal() as progress:
+                found = measured(progress)
+            _print(found)
+    raise typer.Exit(int(found.slower))
+
+
+def _print(found: SideBySide) -> None:
+    print_table(found.COLUMNS, found.rows(), empty="Nothing was paired.")
+    typer.echo("")
+    print_table(found.COUNTER_COLUMNS, found.counter_rows(), empty="Nothing was counted on both sides.")
+    typer.echo("")
+    for note in found.notes:
+        typer.echo(f"note    {note}")
+    if found.ended:
+        typer.echo(f"ended   {found.ended}")
+    typer.echo(f"runs    {' '.join(found.runs)}")

@@ -1,0 +1,183 @@
+"""What was measured in pairs: one iteration on either side of two clouds, within the same second.
+
+A paired run's folder holds the code under test, as that of any run, in `reference/` what was measured on the
+cloud beside it, and `pairs.json`: which iterations were paired, in which order
+(roles/rally/files/lockstep.py).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from perfci.results.archive import RUN, read_measurements
+from perfci.results.errors import ArchiveError
+from perfci.results.files import FromFile, parse, read_bytes
+from perfci.results.model import FINISHED, Metric
+from perfci.results.record import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from perfci.results.model import Measurement, SeriesKey
+
+PAIRS = "pairs.json"
+REFERENCE = "reference"
+NEW: Literal["new"] = "new"
+OLD: Literal["old"] = "old"
+SIDES = (OLD, NEW)
+
+_Iteration = tuple[int, float | None, bool]
+"""Its number, its time stamp in Rally's report, whether it failed."""
+
+
+class _Pair(FromFile):
+    order: Annotated[list[str], Field(min_length=2, max_length=2)]
+    old: list[_Iteration]
+    new: list[_Iteration]
+
+
+class _Task(FromFile):
+    pairs: list[_Pair]
+    alone: dict[str, list[_Iteration]] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
+
+
+class _Side(FromFile):
+    left: str | None = None
+
+
+class _Record(FromFile):
+    version: Literal[1]
+    seed: int
+    sides: dict[str, _Side]
+    tasks: dict[str, _Task]
+
+
+@dataclass(frozen=True, slots=True)
+class PairedSeries:
+    """One timing on both sides of one run.
+
+    `differences` are log(new / old), pair by pair, in the order in which they ran. Of a block of several
+    iterations it is that of their geometric means. `old_seconds` and `new_seconds` are each side's geometric
+    mean over these pairs. `dropped` are the pairs in which either side has no timing; `old_failures` and
+    `new_failures` how many measured iterations failed on each side, of `old_attempts` and `new_attempts`.
+    """
+
+    key: SeriesKey
+    differences: tuple[float, ...]
+    old_first: tuple[bool, ...]
+    old_seconds: float
+    new_seconds: float
+    dropped: int
+    old_attempts: int
+    new_attempts: int
+    old_failures: int
+    new_failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairedCounter:
+    """One counter on both sides of one run, in the unit of its metric."""
+
+    key: SeriesKey
+    old: float
+    new: float
+
+
+@dataclass(frozen=True, slots=True)
+class PairedRun:
+    """What one paired run measured; `notes` say what went wrong in the lock-step."""
+
+    run_id: str
+    series: tuple[PairedSeries, ...]
+    counters: tuple[PairedCounter, ...]
+    notes: tuple[str, ...]
+
+
+def is_paired(folder: Path) -> bool:
+    """Say whether a run's folder is that of two sides."""
+    return (folder / PAIRS).exists()
+
+
+def read_paired(folder: Path) -> PairedRun:
+    """Read a paired run's folder. Raises ArchiveError, ReportError or CountersError; a run that failed has no
+    series.
+    """
+    record = read_record(folder / RUN)
+    pairs = parse(read_bytes(folder / PAIRS, ArchiveError), _Record, path=folder / PAIRS, error=ArchiveError)
+    if record.status != FINISHED:
+        return PairedRun(record.run_id, (), (), ())
+    new = {one.key: one for one in read_measurements(folder, record)}
+    old = {one.key: one for one in read_measurements(folder / REFERENCE, record)}
+    blocks = [pair for task in pairs.tasks.values() for pair in task.pairs]
+    notes = [
+        *(f"{name}: {side.left}" for name, side in pairs.sides.items() if side.left),
+        *(f"{slug}: {note}" for slug, task in pairs.tasks.items() for note in task.notes),
+    ]
+    series = [
+        _series(key, old[key], new[key], blocks)
+        for key in sorted(old.keys() & new.keys())
+        if key.metric is Metric.SECONDS
+    ]
+    counters = [
+        PairedCounter(key, old[key].values[0], new[key].values[0])
+        for key in sorted(old.keys() & new.keys())
+        if key.metric is not Metric.SECONDS and old[key].values and new[key].values
+    ]
+    return PairedRun(record.run_id, tuple(series), tuple(counters), tuple(notes))
+
+
+def _series(key: SeriesKey, old: Measurement, new: Measurement, blocks: Iterable[_Pair]) -> PairedSeries:
+    olds, news = _logs(old), _logs(new)
+    # Warm-up and what belongs to other tasks is in no measurement of this series.
+    first = {OLD: min(old.timestamps, default=math.inf), NEW: min(new.timestamps, default=math.inf)}
+    last = {OLD: max(old.timestamps, default=0.0), NEW: max(new.timestamps, default=0.0)}
+    differences, order, levels, dropped = [], [], [], 0
+    for pair in blocks:
+        if not (_within(pair.old, first[OLD], last[OLD]) or _within(pair.new, first[NEW], last[NEW])):
+            continue
+        one, other = _mean(pair.old, olds), _mean(pair.new, news)
+        if one is None or other is None:
+            dropped += 1
+            continue
+        differences.append(other - one)
+        order.append(pair.order[0] == OLD)
+        levels.append((one, other))
+    return PairedSeries(
+        key=key,
+        differences=tuple(differences),
+        old_first=tuple(order),
+        old_seconds=_geometric(one for one, _ in levels),
+        new_seconds=_geometric(other for _, other in levels),
+        dropped=dropped,
+        old_attempts=old.attempts,
+        new_attempts=new.attempts,
+        old_failures=old.failures,
+        new_failures=new.failures,
+    )
+
+
+def _logs(measurement: Measurement) -> dict[float, float]:
+    """Return the logarithm of each timing by its time stamp; what took no time at all can't be a ratio."""
+    points = zip(measurement.timestamps, measurement.values, strict=True)
+    return {time: math.log(value) for time, value in points if value > 0}
+
+
+def _within(block: Iterable[_Iteration], first: float, last: float) -> bool:
+    return any(time is not None and first <= time <= last for _, time, _ in block)
+
+
+def _mean(block: list[_Iteration], logs: Mapping[float, float]) -> float | None:
+    """Return the mean logarithm of a block; None where an iteration of it failed or was for warm-up."""
+    found = [logs[time] for _, time, failed in block if time is not None and not failed and time in logs]
+    return sum(found) / len(found) if found and len(found) == len(block) else None
+
+
+def _geometric(logs: Iterable[float]) -> float:
+    values = list(logs)
+    return math.exp(sum(values) / len(values)) if values else math.nan

@@ -1,0 +1,131 @@
+"""The second cloud of a paired run: it is deployed beside the code under test, on the same node.
+
+It is a whole cloud, with ports, databases, brokers and a state folder of its own. What is the same for both
+is made once: the environments with the code, and Rally's. Its results are in the folder `reference` of the
+run.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from perfci.errors import LabError
+from perfci.results.pairs import REFERENCE
+from perfci.runs.ansible.lab_playbooks import cloud_variables
+from perfci.runs.state.processes import MARK
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from perfci.config import Settings
+    from perfci.runs.ansible.playbook import Playbooks
+    from perfci.runs.jobs.model import Job
+    from perfci.runs.state.run_folder import WorkFolder
+    from perfci.runs.state.state_folder import StateFolder
+
+PORT_OFFSET = 1000
+"""How far the ports of the reference are above those of the code under test."""
+GIB = 1024**3
+CONTROL_PLANE_GIB = 3.0
+NOVA_GIB = 2.5
+COMPUTE_GIB = 0.15
+"""What one cloud needs: the services, nova's beside them, and each pretend compute with its agent."""
+REST_GIB = 1.5
+"""What Ansible and two hammers need, and what the system must keep."""
+
+
+class TooLittleMemory(LabError):
+    """The machine can't carry two clouds at a time."""
+
+    template = (
+        "{available:.1f} GiB of memory are available, two clouds side by side need {needed:.1f}: one has "
+        "{services} and {computes} computes"
+    )
+    help = (
+        "End other programs, take a job with fewer `cloud.computes` or services, or use a larger machine. "
+        "Without a reference (`perfci run`, `perfci pins bump`) one cloud at a time is enough."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the stages of a run need to know of its reference; `folder` is that of its results."""
+
+    playbooks: Playbooks
+    variables: Mapping[str, Any]
+    folder: Path
+    plan: Path
+    state_dir: Path
+    port_base: int
+    seed: int
+
+    @property
+    def logs(self) -> Path:
+        """Where what is said about it goes."""
+        return self.folder / "logs"
+
+    @property
+    def hammered(self) -> dict[str, Any]:
+        """What hammer.yml is told of it."""
+        return {
+            "state_dir": str(self.state_dir),
+            "run_dir": str(self.folder),
+            "plan": str(self.plan),
+            "port_base": self.port_base,
+            "seed": self.seed,
+        }
+
+
+def needed_gib(job: Job) -> float:
+    """Return how much memory two clouds of a job need, in GiB."""
+    has_nova = "nova" in job.cloud.services
+    one = CONTROL_PLANE_GIB + (NOVA_GIB + COMPUTE_GIB * job.cloud.computes if has_nova else 0.0)
+    return 2 * one + REST_GIB
+
+
+def check_memory(job: Job, available_bytes: int | None = None) -> None:
+    """Raise TooLittleMemory where this machine, which carries both clouds, has too little to spare."""
+    available = psutil.virtual_memory().available if available_bytes is None else available_bytes
+    needed = needed_gib(job)
+    if available < needed * GIB:
+        raise TooLittleMemory(
+            available=available / GIB,
+            needed=needed,
+            services=", ".join(job.cloud.services),
+            computes=job.cloud.computes if "nova" in job.cloud.services else 0,
+        )
+
+
+def reference_of(
+    job: Job, settings: Settings, state: StateFolder, work: WorkFolder, books: Playbooks
+) -> Reference:
+    """Return the reference of a job that has one; its plan is in its folder."""
+    port_base = settings.port_base + PORT_OFFSET
+    folder = work.path / REFERENCE
+    variables = cloud_variables(job.beside(), settings.root_dir)
+    if job.reference is not None and job.reference.constraints is not None:
+        variables["cloud_constraints"] = str(settings.root_dir / job.reference.constraints)
+    shared = {"perfci_shared_dir": str(state.root)}
+    return Reference(
+        playbooks=replace(
+            books,
+            variables={
+                **books.variables,
+                **shared,
+                "perfci_state_dir": str(state.reference),
+                "perfci_port_base": port_base,
+            },
+            environment={**books.environment, MARK: str(state.reference)},
+        ).of_run(work.run_id),
+        variables={**variables, "perfci_run_dir": str(folder)},
+        folder=folder,
+        plan=folder / "plan.json",
+        state_dir=state.reference,
+        port_base=port_base,
+        seed=zlib.crc32(work.run_id.encode()),
+    )

@@ -1,0 +1,371 @@
+"""`perfci side-by-side`: two clouds on the same node, hammered in lock-step, draw after draw, until it is
+decided.
+
+A draw is one run: both clouds are deployed afresh and measured in pairs. The runs are archived under the job
+`<job>-compare`: they are stored, but never judged or told of, and are in nobody's baseline. In every other
+draw the two codes change places (ports, folders), so that neither has the better one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from perfci.analysis.decision import Decision
+from perfci.analysis.pair_decision import PairSettings, decide_draws, smallest_proven
+from perfci.analysis.pairs import draw_effect
+from perfci.errors import LabError
+from perfci.results.model import COMPARE, FINISHED, TOTAL
+from perfci.results.pairs import NEW, OLD, REFERENCE, PairedCounter, PairedRun, is_paired, read_paired
+from perfci.runs.jobs.model import SERVICES, Base, Job, Source, Sources
+from perfci.runs.night.assemble import night
+from perfci.runs.night.reference import check_memory
+from perfci.runs.state.archive import read_document
+from perfci.runs.state.digests import code_under_test
+from perfci.runs.state.run_folder import utc_now
+from perfci.runs.studies.calibrate import Storing
+from perfci.runs.verdicts.rerun_jobs import exact, named
+from perfci.wording import MISSING, change, interval, quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from perfci.analysis.pair_decision import PairReading
+    from perfci.analysis.pairs import DrawEffect
+    from perfci.results.model import SeriesKey
+    from perfci.results.pairs import PairedSeries
+    from perfci.runs.state.progress import Progress
+    from perfci.runs.verdicts.lab_services import LabServices
+
+CODE = "code.json"
+MOST_BAD = 2
+"""After so many draws in a row that measured nothing there is no further one."""
+
+
+class NothingPaired(LabError):
+    """No draw measured anything in pairs."""
+
+    template = "{bad} draws measured nothing in pairs, the last, {run}, because {reason}"
+    help = "`perfci run show {run}` says more; in its archive logs/ and reference/logs/ have what was said."
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How far a comparison may go: draws, and minutes in which the last one may begin."""
+
+    most_draws: int = 6
+    most_minutes: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class SideFinding:
+    """What all draws say about one timing. `mde` is the relative change that they would prove in 8 of 10
+    cases.
+
+    `failures` are (failed, attempted) iterations of the old and of the new side.
+    """
+
+    key: SeriesKey
+    reading: PairReading | None
+    mde: float | None
+    pairs: int
+    dropped: int
+    old_seconds: float
+    new_seconds: float
+    old_failures: tuple[int, int]
+    new_failures: tuple[int, int]
+    draws: tuple[DrawEffect, ...]
+
+    @property
+    def word(self) -> str:
+        """`slower`, `faster`, `same` or `unknown`."""
+        if self.reading is None or self.reading.decision is Decision.UNKNOWN:
+            return "unknown"
+        if self.reading.decision is Decision.SAME:
+            return "same"
+        return "slower" if self.reading.log > 0 else "faster"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for `--json`."""
+        found = self.reading
+        return {
+            "scenario": self.key.scenario,
+            "arguments": self.key.arguments,
+            "action": self.key.action,
+            "verdict": self.word,
+            "effect": math.expm1(found.log) if found else None,
+            "low": math.expm1(found.low) if found else None,
+            "high": math.expm1(found.high) if found else None,
+            "mde": self.mde,
+            "pairs": self.pairs,
+            "dropped": self.dropped,
+            "old_seconds": _number(self.old_seconds),
+            "new_seconds": _number(self.new_seconds),
+            "old_failures": list(self.old_failures),
+            "new_failures": list(self.new_failures),
+            "draws": [{"effect": math.expm1(one.log), "error": one.error} for one in self.draws],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """What a comparison of two sides has shown; `ended` says why it ended before all was decided."""
+
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "scenario", "action", "verdict", "new against old", "interval", "MDE", "old", "pairs", "failed",
+    )  # fmt: skip
+    COUNTER_COLUMNS: ClassVar[tuple[str, ...]] = (
+        "scenario", "of", "counter", "old", "new", "new against old",
+    )  # fmt: skip
+
+    settings: PairSettings
+    findings: tuple[SideFinding, ...]
+    counters: tuple[PairedCounter, ...]
+    runs: tuple[str, ...]
+    notes: tuple[str, ...]
+    ended: str
+
+    @property
+    def slower(self) -> bool:
+        """Whether a timing is proven to be slower."""
+        return any(one.word == "slower" for one in self.findings)
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """Return the table of timings for people."""
+        for one in self.findings:
+            metric, found = one.key.metric, one.reading
+            word = f"same within {100 * self.settings.within:g} %" if one.word == "same" else one.word
+            around = interval(math.expm1(found.low), math.expm1(found.high), metric) if found else MISSING
+            yield (
+                one.key.scenario,
+                one.key.action,
+                word,
+                change(math.expm1(found.log), metric) if found else MISSING,
+                around,
+                f"{100 * one.mde:.1f} %" if one.mde is not None else MISSING,
+                quantity(one.old_seconds, metric),
+                f"{one.pairs} in {len(one.draws)}",
+                f"{one.old_failures[0]}/{one.new_failures[0]}",
+            )
+
+    def counter_rows(self) -> Iterator[tuple[str, ...]]:
+        """Return the table of counters for people."""
+        for one in self.counters:
+            metric = one.key.metric
+            ratio = change(one.new / one.old - 1, metric) if one.old else MISSING
+            sizes = (quantity(one.old, metric), quantity(one.new, metric))
+            yield one.key.scenario, one.key.action, str(metric), *sizes, ratio
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for `--json`."""
+        return {
+            "within": self.settings.within,
+            "error": self.settings.error,
+            "same_error": self.settings.same_error,
+            "draw_deviation": self.settings.draw_deviation,
+            "timings": [one.as_dict() for one in self.findings],
+            "counters": [
+                {
+                    "scenario": one.key.scenario,
+                    "arguments": one.key.arguments,
+                    "of": one.key.action,
+                    "counter": str(one.key.metric),
+                    "old": one.old,
+                    "new": one.new,
+                }
+                for one in self.counters
+            ],
+            "runs": list(self.runs),
+            "notes": list(self.notes),
+            "ended": self.ended,
+        }
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """A comparison while it goes on."""
+
+    controller: LabServices
+    job: Job
+    sides: dict[str, Sources]
+    settings: PairSettings
+    budget: Budget
+    holder: str
+    progress: Progress
+    runs: list[PairedRun] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    tried: int = 0
+    bad: int = 0
+
+    def carry_out(self) -> SideBySide:
+        until = utc_now() + timedelta(minutes=self.budget.most_minutes)
+        longest = timedelta()
+        while not (ended := self._end(late=utc_now() + longest > until)):
+            since = utc_now()
+            self._draw()
+            longest = max(longest, utc_now() - since)
+            found = summary(self.runs, self.settings, tuple(self.ids))
+            if found.findings and all(one.word != "unknown" for one in found.findings if _is_whole(one.key)):
+                return found
+        return replace(summary(self.runs, self.settings, tuple(self.ids)), ended=ended)
+
+    def _end(self, *, late: bool) -> str:
+        """Say why there is no further draw; empty where there may be one."""
+        if self.tried >= self.budget.most_draws:
+            return f"{self.budget.most_draws} draws were not enough"
+        return f"{self.budget.most_minutes} min were not enough" if late and self.tried else ""
+
+    def _draw(self) -> None:
+        swapped = self.tried % 2 == 1
+        self.tried += 1
+        self.progress.say(f"Draw {self.tried} of at most {self.budget.most_draws}.")
+        job = beside(self.job, **{OLD: self.sides[NEW], NEW: self.sides[OLD]} if swapped else self.sides)
+        tonight = night(job, self.controller.settings, holder=self.holder, progress=self.progress)
+        outcome = replace(tonight, aftermath=Storing(self.controller)).run()
+        self.ids.append(outcome.record.run_id)
+        if problem := self._take(outcome.folder, swapped=swapped):
+            self.bad += 1
+            self.progress.say(f"It does not count: {problem}")
+            if self.bad >= MOST_BAD:
+                raise NothingPaired(bad=self.bad, run=outcome.record.run_id, reason=problem)
+        else:
+            self.bad = 0
+
+    def _take(self, folder: Path, *, swapped: bool) -> str:
+        """Take in an archived run; where it does not count, return why."""
+        document = read_document(folder)
+        if document["status"] != FINISHED:
+            return str(document["failure"]["message"])
+        if not is_paired(folder):
+            return "it has no record of pairs"
+        found = read_paired(folder)
+        if not any(one.differences for one in found.series):
+            return "; ".join(found.notes) or "no pair was measured on both sides"
+        self._fix(folder, swapped=swapped)
+        self.runs.append(exchanged(found) if swapped else found)
+        return ""
+
+    def _fix(self, folder: Path, *, swapped: bool) -> None:
+        """Take the commits that ran for the branches of both sides, from now on."""
+        ran = {NEW: folder, OLD: folder / REFERENCE}
+        for side, other in ((NEW, OLD), (OLD, NEW)):
+            code = json.loads((ran[other if swapped else side] / CODE).read_text(encoding="utf-8"))
+            deployed = code_under_test(code["services"])
+            self.sides[side] = exact(self.sides[side], deployed.services)
+
+
+def beside(job: Job, *, old: Sources, new: Sources) -> Job:
+    """Return the job that measures two codes side by side, under a name of its own."""
+    explicit = {name: getattr(old, name) or Source() for name in SERVICES}
+    return job.model_copy(
+        update={"name": named(job, COMPARE), "sources": new, "reference": Base.model_validate(explicit)}
+    )
+
+
+def exchanged(run: PairedRun) -> PairedRun:
+    """Return a paired run with the sides exchanged."""
+    return replace(
+        run,
+        series=tuple(
+            replace(
+                one,
+                differences=tuple(-value for value in one.differences),
+                old_first=tuple(not first for first in one.old_first),
+                old_seconds=one.new_seconds,
+                new_seconds=one.old_seconds,
+                old_attempts=one.new_attempts,
+                new_attempts=one.old_attempts,
+                old_failures=one.new_failures,
+                new_failures=one.old_failures,
+            )
+            for one in run.series
+        ),
+        counters=tuple(PairedCounter(one.key, one.new, one.old) for one in run.counters),
+    )
+
+
+def summary(runs: list[PairedRun], settings: PairSettings, ids: tuple[str, ...]) -> SideBySide:
+    """Say what some draws, in order, have shown.
+
+    The error rates hold for all scenarios together: each one's whole iterations get an equal share. Single
+    actions have the same share; they say where a scenario's change is.
+    """
+    series: dict[SeriesKey, list[PairedSeries]] = {}
+    counters: dict[SeriesKey, list[PairedCounter]] = {}
+    for run in runs:
+        for one in run.series:
+            series.setdefault(one.key, []).append(one)
+        for counter in run.counters:
+            counters.setdefault(counter.key, []).append(counter)
+    whole = max(1, sum(map(_is_whole, series)))
+    shared = replace(settings, error=settings.error / whole, same_error=settings.same_error / whole)
+    return SideBySide(
+        settings=settings,
+        findings=tuple(_finding(key, found, shared) for key, found in sorted(series.items())),
+        counters=tuple(_mean(key, found) for key, found in sorted(counters.items())),
+        runs=ids,
+        notes=tuple(f"{run.run_id}: {note}" for run in runs for note in run.notes),
+        ended="",
+    )
+
+
+def _finding(key: SeriesKey, found: list[PairedSeries], settings: PairSettings) -> SideFinding:
+    draws = [one for series in found if (one := draw_effect(series.differences)) is not None]
+    return SideFinding(
+        key=key,
+        reading=decide_draws(draws, settings),
+        mde=smallest_proven(draws, settings) if draws else None,
+        pairs=sum(len(one.differences) for one in found),
+        dropped=sum(one.dropped for one in found),
+        old_seconds=_geometric([one.old_seconds for one in found]),
+        new_seconds=_geometric([one.new_seconds for one in found]),
+        old_failures=(sum(one.old_failures for one in found), sum(one.old_attempts for one in found)),
+        new_failures=(sum(one.new_failures for one in found), sum(one.new_attempts for one in found)),
+        draws=tuple(draws),
+    )
+
+
+def _mean(key: SeriesKey, found: list[PairedCounter]) -> PairedCounter:
+    old, new = (sum(getattr(one, side) for one in found) / len(found) for side in (OLD, NEW))
+    return PairedCounter(key, old, new)
+
+
+def _geometric(values: list[float]) -> float:
+    known = [math.log(value) for value in values if value > 0]
+    return math.exp(sum(known) / len(known)) if known else math.nan
+
+
+def _is_whole(key: SeriesKey) -> bool:
+    return key.action == TOTAL
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def side_by_side(
+    controller: LabServices,
+    job: Job,
+    *,
+    old: Mapping[str, Source],
+    new: Mapping[str, Source],
+    settings: PairSettings,
+    budget: Budget,
+    holder: str,
+    progress: Progress,
+) -> SideBySide:
+    """Measure a job on two codes side by side, until each scenario is decided or the budget is spent.
+
+    `old` and `new` name the services whose code is not the job's. Raises TooLittleMemory, NothingPaired, and
+    what a run raises.
+    """
+    plain = job.model_copy(update={"reference": None})
+    sides: dict[str, Sources] = {
+        side: plain.sources.model_copy(update=dict(code)) for side, code in ((OLD, old), (NEW, new))
+    }
+    check_memory(beside(plain, **sides))
+    return _Comparison(controller, plain, sides, settings, budget, holder, progress).carry_out()

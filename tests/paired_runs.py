@@ -1,0 +1,57 @@
+"""Paired runs made from a recorded Rally report: the same iterations on either side, the new one by a factor slower."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING
+
+from archives import SCENARIO, report
+
+from perfci.results.pairs import NEW, OLD, PAIRS, REFERENCE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SLUG = "01-ports"
+TASK = {
+    "slug": SLUG, "task": "neutron-create-and-list-ports", "scenario": SCENARIO, "warmup": 2, "times": 28,
+    "concurrency": 2, "started_at": 1_700_000_000.0, "finished_at": 1_700_000_400.0, "status": "finished", "error": None,
+}  # fmt: skip
+
+
+def iterations(document: dict) -> list[dict]:
+    return document["tasks"][0]["subtasks"][0]["workloads"][0]["data"]
+
+
+def write_sides(folder: Path, *, factor: float = 1.0, seed: int = 0, count: int = 30, block: int = 1) -> None:
+    """Write what the hammer of a paired run leaves: both sides' reports, their tasks, and the record of pairs."""
+    rows: dict[str, list[float]] = {}
+    for at, (side, place, scale) in enumerate(((NEW, folder, factor), (OLD, folder / REFERENCE, 1.0))):
+        document = report(factor=scale, seed=2 * seed + at, iterations=count)
+        for one in iterations(document):
+            one["timestamp"] += 3.0 * at
+            for action in one["atomic_actions"]:
+                action["started_at"] += 3.0 * at
+                action["finished_at"] += 3.0 * at
+        rows[side] = [one["timestamp"] for one in iterations(document)]
+        (place / "rally").mkdir(parents=True, exist_ok=True)
+        (place / "rally" / f"{SLUG}.json").write_text(json.dumps(document))
+        (place / "tasks.json").write_text(json.dumps([TASK]))
+        (place / "code.json").write_text(json.dumps({"services": [], "packages": {}, "venv": "v"}))
+    chance, pairs = random.Random(seed), []  # noqa: S311
+    for first in range(0, count, block):
+        order = [OLD, NEW] if chance.random() < 0.5 else [NEW, OLD]
+        ran = {
+            side: [[at + 1, rows[side][at], False] for at in range(first, min(count, first + block))]
+            for side in (OLD, NEW)
+        }
+        pairs.append({"order": order, **ran})
+    sides = {OLD: {"left": None}, NEW: {"left": None}}
+    record = {
+        "version": 1,
+        "seed": seed,
+        "sides": sides,
+        "tasks": {SLUG: {"pairs": pairs, "alone": {}, "notes": []}},
+    }
+    (folder / PAIRS).write_text(json.dumps(record))

@@ -1,0 +1,155 @@
+"""`perfci side-by-side` with tiny playbooks: draws, changed places, decisions, and what went wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import yaml
+
+from perfci import config
+from perfci.analysis.pair_decision import PairSettings
+from perfci.results.model import TOTAL, Purpose
+from perfci.results.record import read_record
+from perfci.runs.jobs.model import Source, load_job
+from perfci.runs.night import reference
+from perfci.runs.night.reference import TooLittleMemory, check_memory, needed_gib
+from perfci.runs.state.archive import run_folders
+from perfci.runs.state.progress import Silent
+from perfci.runs.studies.side_by_side import Budget, NothingPaired, side_by_side
+from perfci.runs.verdicts.lab_services import LabServices
+
+pytestmark = pytest.mark.slow
+TESTS = Path(__file__).parents[2]
+JOB = """name: tiny
+cloud: {services: [keystone, neutron]}
+scenarios:
+  - {task: ports, times: 28, warmup: 2}
+"""
+HAMMERED = """
+import json, sys
+from pathlib import Path
+import yaml
+sys.path.insert(0, {tests!r})
+from paired_runs import write_sides
+folder = Path(sys.argv[1])
+job = yaml.safe_load((folder / "job.yml").read_text())
+slow = lambda code: (code.get("neutron") or dict()).get("version") == "2.0"
+factor = {factor} ** (slow(job["sources"]) - slow(job["reference"]))
+write_sides(folder, factor=factor, seed=len(list(Path({trace!r}).read_text())))
+"""
+
+
+@pytest.fixture
+def controller(project, monkeypatch):
+    monkeypatch.setattr(reference, "needed_gib", lambda _: 0.1)  # the tiny playbooks need none
+    (project.root / "jobs" / "tiny.yml").write_text(JOB)
+    (project.root / "jobs" / "tasks" / "ports.yml.j2").write_text("{}\n")
+    hammered(project, factor=1.2)
+    environ = {
+        "PERFCI_ROOT_DIR": str(project.root),
+        "PERFCI_STATE_DIR": str(project.state),
+        "PERFCI_LIMITS__FOREIGN_CPU_SHARE": "1",
+        "PERFCI_LIMITS__STEAL_SHARE": "1",
+    }
+    return LabServices(config.load(environ=environ))
+
+
+def hammered(project, *, factor):
+    """Let the hammer leave two sides of which the one with neutron 2.0 is slower by a factor."""
+    program = project.root / "hammered.py"
+    program.write_text(HAMMERED.format(tests=str(TESTS), factor=factor, trace=str(project.root / "trace")))
+    # The files of the recorded run are those of any node; the pairs are on top.
+    sample = TESTS / "data" / "archive" / "20261121T052400Z-sample-7c3d"
+    project.playbook(
+        "hammer",
+        "ansible.builtin.shell: cp -r {0}/canaries {0}/environment.json {{{{{{{{ perfci_run_dir }}}}}}}}/ && {1} {2} "
+        "{{{{{{{{ perfci_run_dir }}}}}}}}".replace("{{{{", "{{")
+        .replace("}}}}", "}}")
+        .format(sample, sys.executable, program),
+    )
+
+
+def compared(controller, *, draws=6, old=None, new=None, within=0.05):
+    return side_by_side(
+        controller,
+        load_job("tiny", controller.settings.jobs_dir),
+        old=old or {},
+        new=new or {},
+        settings=PairSettings(within=within),
+        budget=Budget(draws, 60),
+        holder="tester",
+        progress=Silent(),
+    )
+
+
+def whole(found):
+    (one,) = [one for one in found.findings if one.key.action == TOTAL]
+    return one
+
+
+def test_a_slower_side_is_found_wherever_it_stands(project, controller):
+    found = compared(controller, new={"neutron": Source(version="2.0")})
+    assert whole(found).word == "slower"
+    assert found.slower
+    assert whole(found).reading.log == pytest.approx(0.182, abs=0.02)
+    assert found.ended == ""
+    folders = run_folders(controller.state.archive)
+    assert found.runs == tuple(folder.name for folder in folders)
+    jobs = [yaml.safe_load((folder / "job.yml").read_text()) for folder in folders]
+    # Places are changed in every other draw.
+    versions = [
+        (one["sources"].get("neutron", {}).get("version"), one["reference"]["neutron"].get("version"))
+        for one in jobs
+    ]
+    assert versions == [("2.0", None), (None, "2.0"), ("2.0", None)][: len(versions)]
+    records = [read_record(folder / "run.json") for folder in folders]
+    assert {(one.job, one.purpose) for one in records} == {("tiny-compare", Purpose.COMPARE)}
+    assert controller.outbox.status().waiting == 0
+
+
+def test_a_faster_side_is_no_regression(project, controller):
+    found = compared(controller, old={"neutron": Source(version="2.0")})
+    assert whole(found).word == "faster"
+    assert not found.slower
+
+
+def test_the_same_code_is_proven_the_same(project, controller):
+    found = compared(controller)
+    assert whole(found).word == "same"
+    assert json.loads(json.dumps(found.as_dict()))["timings"][0]["verdict"] == "same"
+    assert any(row[2] == "same within 5 %" for row in found.rows())
+
+
+def test_too_few_draws_leave_it_unknown_and_say_so(project, controller):
+    found = compared(controller, draws=1, within=0.01)
+    assert whole(found).word == "unknown"
+    assert found.ended == "1 draws were not enough"
+
+
+def test_draws_that_measure_nothing_end_it(project, controller):
+    project.playbook("deploy", "ansible.builtin.fail: {msg: out of luck}")
+    with pytest.raises(NothingPaired, match="out of luck"):
+        compared(controller)
+    assert project.trace()[-1] == "teardown"
+
+
+def test_two_clouds_that_do_not_fit_are_not_begun(project, controller, monkeypatch):
+    monkeypatch.setattr(reference, "needed_gib", needed_gib)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2 * 1024**3))
+    with pytest.raises(TooLittleMemory, match=r"2\.0 GiB of memory are available") as caught:
+        compared(controller)
+    assert "cloud.computes" in caught.value.advice
+    assert project.trace() == []
+
+
+def test_what_two_clouds_need_grows_with_their_services_and_computes(controller):
+    job = load_job("tiny", controller.settings.jobs_dir)
+    full = job.model_copy(update={"cloud": type(job.cloud)(computes=10)})
+    more = job.model_copy(update={"cloud": type(job.cloud)(computes=20)})
+    assert needed_gib(job) < needed_gib(full) < needed_gib(more)
+    check_memory(full, available_bytes=int(needed_gib(full) * 1024**3) + 1)
