@@ -33,6 +33,11 @@ COMMANDS = (
     Entry("virtual", "perfci.cli.virtual:app", "A virtual lab: simulated machines behind simulated BMCs."),
     Entry("services", "perfci.cli.services:app", "The embedded InfluxDB: keep it running between nights."),
     Entry("dashboards", "perfci.cli.dashboards:app", "Grafana dashboards."),
+    Entry(
+        "database",
+        "perfci.cli.database:app",
+        "The controller's database: what is in it, back it up, move it.",
+    ),
     Entry("config", "perfci.cli.config:app", "Settings: which hold, and which there are."),
     Entry(
         "analyse",

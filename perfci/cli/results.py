@@ -60,7 +60,7 @@ def ingest(
 @app.command()
 def sync(
     again: Annotated[
-        list[str] | None, typer.Option("--again", metavar="RUN", help="Deliver this run again.")
+        list[str] | None, typer.Option("--again", metavar="RUN", help="Deliver this run again, or `all`.")
     ] = None,
     as_json: Json = False,
 ) -> None:

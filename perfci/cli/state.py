@@ -19,14 +19,19 @@ _MIB = 2**20
 
 def status(as_json: Json = False) -> None:
     """Say what runs, who holds nodes, and what waits for delivery."""
+    from perfci.database.takeover import left_aside
     from perfci.lab.sql import open_ledger
     from perfci.runs.state import status as states
     from perfci.runs.state.archive import run_folders
+    from perfci.runs.state.unreported import owing
 
     with errors_reported(as_json=as_json):
         controller = lab_services()
         found: dict[str, Any] = {
             "state_dir": controller.state.root,
+            "database": controller.database.shown,
+            "not_taken_over": left_aside(controller.database, controller.state.root),
+            "unreported": owing(controller.database, controller.state),
             "runs": [asdict(run) for run in states.runs(controller.state)],
             "services": [asdict(service) for service in states.services(controller.state)],
             "reservations": [asdict(one) for one in open_ledger(controller.settings).held()],
@@ -152,6 +157,13 @@ def clean(
 
 def _status_lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"state     {found['state_dir']}, {found['archived']} archived run(s)"
+    yield f"database  {found['database']}"
+    for line in found["not_taken_over"]:
+        yield f"aside     {line}"
+    running = {run["run_id"] for run in found["runs"]}
+    for run_id in found["unreported"]:
+        if run_id not in running:
+            yield f"owed      verdict and mail of {run_id}; the next run makes up for it"
     for run in found["runs"]:
         how = (
             f"at {run['stage']} since {run['since']}"

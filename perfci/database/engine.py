@@ -201,6 +201,34 @@ def open_database(settings: Settings) -> Database:
     return database
 
 
+def look_at(settings: Settings) -> str:
+    """Say in one line where the database is and how it stands, without making or changing anything.
+
+    Raises DatabaseUnavailable, DatabaseTooNew, SecretUnreadable.
+    """
+    url = sa.make_url(settings.database_url)
+    shown = url.render_as_string(hide_password=True)
+    try:
+        if url.get_backend_name() == "sqlite":
+            if not Path(url.database or "").exists():
+                return f"{shown}; the first command makes it"
+            reading = f"sqlite:///file:{url.database}?mode=ro&uri=true"
+            engine = sa.create_engine(reading, poolclass=NullPool)
+        else:
+            engine = _server(url.set(password=settings.database.secret_password()))
+        with engine.connect() as connection:
+            found = _revision(connection)
+    except DBAPIError as error:
+        raise DatabaseUnavailable(url=shown, reason=str(error.orig or error).splitlines()[0]) from error
+    if found == HEAD:
+        return f"{shown}, schema revision {found}"
+    from perfci.database.migrate import knows
+
+    if found is not None and not knows(found):
+        raise DatabaseTooNew(url=shown, found=found, known=HEAD)
+    return f"{shown}; the next command migrates it to schema revision {HEAD}"
+
+
 def _revision(connection: sa.Connection) -> str | None:
     """Return the revision of the tables; None where Alembic has not made them."""
     if not sa.inspect(connection).has_table("alembic_version"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perfci.errors import ServiceError, UsageError
+from perfci.errors import LabError, ServiceError, UsageError
 
 
 class DatabaseUnavailable(ServiceError):
@@ -17,3 +17,17 @@ class DatabaseTooNew(UsageError):
 
     template = "the database {url} has schema revision {found}; this perfci knows up to {known}"
     help = "Use the newer perfci that wrote it, or name another database in database.url."
+
+
+class DatabaseNotEmpty(UsageError):
+    """Rows can only be copied into a database that has none."""
+
+    template = "the database {url} has rows already, in the table {table}: nothing was copied"
+    help = "Name an empty database."
+
+
+class BackupFailed(LabError):
+    """The database can't be copied into a file."""
+
+    template = "no backup in {file}: {reason}"
+    help = "Name a file that does not exist yet, on a disk with enough room."

@@ -190,3 +190,8 @@ imported_file = sa.Table(
 
 `problems` is a JSON list of what could not be read; empty where all of it is here.
 """
+
+
+def derivable(table: str) -> bool:
+    """Tell whether a table can be made again from the archive and the other tables."""
+    return metadata.tables[table].info == DERIVABLE

@@ -43,11 +43,13 @@ class DeliveryLedger:
             if connection.scalar(sa.select(delivery.c.run_id).where(mine)) is None:
                 connection.execute(delivery.insert().values(store=store, run_id=run_id))
 
-    def forget(self, store: str, run_id: str) -> bool:
-        """Take a run out, so that it is delivered again; return whether it was there."""
-        mine = (delivery.c.store == store) & (delivery.c.run_id == run_id)
+    def forget(self, store: str, run_id: str | None = None) -> int:
+        """Take a run out, or all of them, to be delivered again; return how many there were."""
+        mine = delivery.c.store == store
+        if run_id is not None:
+            mine &= delivery.c.run_id == run_id
         with self._database.transaction() as connection:
-            return connection.execute(delivery.delete().where(mine)).rowcount > 0
+            return connection.execute(delivery.delete().where(mine)).rowcount
 
     @contextmanager
     def locked(self) -> Iterator[None]:

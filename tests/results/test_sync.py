@@ -93,8 +93,11 @@ def test_a_run_can_be_delivered_again(archived, ledger):
     sync(archive, store, ledger)
     assert ledger.forget(store.identity, ids[1])
     assert not ledger.forget(store.identity, ids[1])
+    assert not ledger.forget("another store")
     assert not ledger.forget("another store", ids[0])
     assert sync(archive, store, ledger).delivered == (ids[1],)
+    assert ledger.forget(store.identity) == len(ids)
+    assert sync(archive, store, ledger).delivered == tuple(ids)
 
 
 def _deliver_and_die(archive, index, url):

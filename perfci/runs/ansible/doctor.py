@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perfci.database.engine import look_at
 from perfci.errors import PerfciError
 from perfci.runs.ansible.lab_playbooks import playbooks
 from perfci.runs.jobs.model import jobs, load_job
@@ -40,6 +41,7 @@ def examine(settings: Settings) -> list[CheckResult]:
             return "distribution, memory, disk, ports and packages are as needed"
 
         findings.append(_finding("machine", machine))
+    findings.append(_finding("database", partial(look_at, settings)))
     return findings
 
 

@@ -61,6 +61,8 @@ _KEPT = frozenset(
     }
 )
 """What nothing but a night, or a person, can make again; with every database beside it."""
+_TAKEN_OVER = re.compile(r"\.(migrated|damaged|changed-later)(-\d+)?$")
+"""How the names of such files end once the database has taken them over, or could not."""
 _DATABASE = re.compile(r".+\.db(-wal|-shm|-journal)?")
 
 
@@ -113,9 +115,10 @@ def clean(state: StateFolder, project: Path, *, purge: bool = False) -> Cleaned:
 
 def keeps(path: Path) -> bool:
     """Tell whether `clean` keeps this part of a state folder: what is known there, not an empty folder."""
+    name = _TAKEN_OVER.sub("", path.name)
     if path.is_dir():
-        return path.name in _KEPT and any(path.iterdir())
-    return path.name in _KEPT or _DATABASE.fullmatch(path.name) is not None
+        return name in _KEPT and any(path.iterdir())
+    return name in _KEPT or _DATABASE.fullmatch(path.name) is not None
 
 
 def _remove(path: Path) -> None:

@@ -119,8 +119,9 @@ class LabServices:
                 stop_controller(self.state)
 
     def deliver_again(self, run_id: str) -> None:
-        """Let the next `sync` deliver a run to InfluxDB once more; no effect on one that waits already."""
-        DeliveryLedger(self.database).forget(self.influx.identity, run_id)
+        """Let the next `sync` deliver a run, or `all`, to InfluxDB once more; no effect on one that waits."""
+        ledger = DeliveryLedger(self.database)
+        ledger.forget(self.influx.identity, None if run_id == "all" else run_id)
 
     def pending(self) -> tuple[str, ...]:
         """Return the ids of archived runs that InfluxDB does not have yet."""
