@@ -96,7 +96,7 @@ def analyse(
         else:
             from rich.console import Console
 
-            from perfci.report.terminal import show_judgements
+            from perfci.cli.verdicts import show_judgements
 
             show_judgements(Console(), judgements, full=full)
     raise typer.Exit(judging.exit_code(judgements))

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from perfci import __version__
+from perfci.cli.encoding import accept_any_text
 from perfci.cli.groups import Entry, lazy
 
 COMMANDS = (
@@ -107,4 +108,5 @@ def main(
 
 def run_command() -> None:
     """Run the console script."""
+    accept_any_text()
     app()

@@ -53,6 +53,8 @@ Lab = Annotated[
 RunId = Annotated[
     str,
     typer.Argument(
-        metavar="RUN", help="Id of a run, the beginning of one, or `last`.", autocompletion=complete_run
+        metavar="RUN",
+        help="Any part of a run's id, or last, yesterday, 2026-11-30.",
+        autocompletion=complete_run,
     ),
 ]

@@ -15,7 +15,7 @@ def print_outcome(outcome: NightOutcome, controller: LabServices) -> None:
     """Print the verdict, where the mail and the trends are, and what could not be done now."""
     from rich.console import Console
 
-    from perfci.report.terminal import show_night
+    from perfci.cli.verdicts import show_night
     from perfci.runs.publish.site_data import report_of
 
     record = outcome.record

@@ -7,6 +7,7 @@ stdout, also for an error. The exit code is the error's.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,8 +19,12 @@ import typer
 from perfci.errors import PerfciError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
+    from rich.console import Console
+
+NBSP = "\u00a0"
+"""Joins a number and its unit: a line is not folded there."""
 ERRORS_DOCUMENT = "docs/errors.md"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -31,25 +36,63 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, default=_plain) + "\n")
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
-    """Print a table on a terminal, tab-separated lines in a pipe, and `empty` where there are no rows."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    empty: str,
+    numbers: Collection[str] = (),
+    styles: Sequence[str] = (),
+    console: Console | None = None,
+) -> None:
+    """Print a table: on a terminal as wide as it is, in a pipe as lines with tabs and all columns.
 
-    rows = list(rows)
-    console = Console()
-    if not console.is_terminal:
-        for row in (columns, *rows) if rows else ():
-            sys.stdout.write("\t".join(row) + "\n")
+    Where there are no rows, `empty` says what was looked for; in a pipe on stderr. `numbers` are the columns
+    that are aligned to the right. `styles` has one of rich's styles for each row's first cell.
+    """
+    rows = [tuple(row) for row in rows]
+    if console.is_terminal if console else (sys.stdout.isatty() or os.environ.get("FORCE_COLOR")):
+        _print_on_terminal(columns, rows, console or terminal(), empty=empty, numbers=numbers, styles=styles)
         return
+    out = console.file if console else sys.stdout
+    for row in (columns, *rows) if rows else ():
+        out.write("\t".join(row).replace(NBSP, " ") + "\n")
+    if not rows and empty:
+        sys.stderr.write(f"{empty}\n")
+
+
+def terminal() -> Console:
+    """Return what prints on a terminal, without colours that it finds by itself."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def _print_on_terminal(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    console: Console,
+    *,
+    empty: str,
+    numbers: Collection[str],
+    styles: Sequence[str],
+) -> None:
+    from rich.text import Text
+
+    from perfci.cli.layout import fit, lines
+
     if not rows:
-        console.print(empty)
+        if empty:
+            console.print(empty, markup=False, soft_wrap=True)
         return
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    console.print(table)
+    layout = fit(columns, rows, console.width)
+    for row, first, rest in lines(layout, numbers):
+        style = "bold" if row < 0 or not layout.widths else ""
+        style = styles[row] if styles and row >= 0 else style
+        console.print(Text.assemble((first, style), (rest, "bold" if row < 0 else "")), soft_wrap=True)
+    if layout.same:
+        same = "; ".join(f"{name} {value}" for name, value in layout.same)
+        console.print(f"In all rows: {same}", markup=False)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def show(
         else:
             from rich.console import Console
 
-            from perfci.report.terminal import show_results
+            from perfci.cli.verdicts import show_results
 
             show_results(Console(), found)
 

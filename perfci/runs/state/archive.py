@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from perfci.errors import UsageError
 from perfci.runs.state.state_folder import RERUNS
 from perfci.runs.state.run_folder import RUN
+from perfci.runs.state.run_names import named
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+_CANDIDATES = 10
+"""So many of the runs that can be meant are listed, the newest first."""
 
 
 class RunNotFound(UsageError):
     """There is no archived run of that id."""
 
     template = "no run {run_id!r} in {archive}"
-    help = "`perfci run list` shows the runs; the beginning of an id is enough where only one run begins so."
+    help = "`perfci run list` shows the runs; any part of an id is enough, or last, yesterday, 2026-11-30."
+
+
+class RunUnclear(UsageError):
+    """Several archived runs have what was given in their id."""
+
+    template = "{run_id!r} can be {count} runs:\n{candidates}"
+    help = "Give more of the id."
 
 
 def run_folders(archive: Path) -> list[Path]:
@@ -33,20 +46,22 @@ def rerun_folders(archive: Path) -> list[Path]:
 
 
 def find_run(archive: Path, run_id: str) -> Path:
-    """Return the folder of a run or re-run, by its id, by the beginning of its id, or `last`.
+    """Return the folder of the run or re-run that is meant; see `run_names.named` for what can be given.
 
-    The last run is the last night. Raises RunNotFound.
+    Raises RunNotFound, and RunUnclear with the candidates.
     """
-    nights = run_folders(archive)
-    if run_id == "last" and nights:
-        return nights[-1]
-    folders = [*nights, *rerun_folders(archive)]
-    found = [path for path in folders if path.name == run_id] or [
-        path for path in folders if path.name.startswith(run_id)
-    ]
-    if len(found) != 1:
+    folders = {path.name: path for path in (*run_folders(archive), *rerun_folders(archive))}
+    nights = [name for name, path in folders.items() if path.parent == archive]
+    reruns = [name for name in folders if name not in nights]
+    found = named(run_id, nights, reruns, datetime.now(UTC).date())
+    if not found:
         raise RunNotFound(run_id=run_id, archive=archive)
-    return found[0]
+    if len(found) > 1:
+        newest = found[: -_CANDIDATES - 1 : -1]
+        rest = f"\n  and {len(found) - len(newest)} older" if len(found) > len(newest) else ""
+        candidates = "\n".join(f"  {name}" for name in newest) + rest
+        raise RunUnclear(run_id=run_id, count=len(found), candidates=candidates)
+    return folders[found[0]]
 
 
 def read_document(folder: Path) -> dict[str, Any]:
