@@ -18,6 +18,7 @@ from perfci.runs.jobs.model import (
     Filter,
     Job,
     JobMail,
+    NodeChoice,
     Scenario,
     Source,
     StageLimits,
@@ -33,6 +34,7 @@ MODELS = (
     Cloud,
     Source,
     Filter,
+    NodeChoice,
     StageLimits,
     Scenario,
     DbMigration,
@@ -86,6 +88,7 @@ def test_defaults_are_those_of_the_model(model):
             assert told == "required", name
         elif told not in SAID_IN_WORDS:
             default = list(field.default) if isinstance(field.default, tuple) else field.default
+            default = default.model_dump() if isinstance(default, BaseModel) else default
             assert told == f"`{default if isinstance(default, str) else json.dumps(default)}`", name
         else:
             assert not isinstance(field.default, int | float), f"{name} has a value to tell"

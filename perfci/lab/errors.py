@@ -82,6 +82,13 @@ class InventoryInvalid(UsageError):
     help = "Check it with `ansible-inventory -i {folder} --graph`; nodes are the hosts of group {group!r}."
 
 
+class NodesUnmatched(UsageError):
+    """A job wants nodes of a kind that the lab does not have."""
+
+    template = "no node of the lab is one where {where}: {reason}"
+    help = "Correct nodes.where of the job, or node_labels in the inventory."
+
+
 class NodesOutsideCloud(UsageError):
     """A run was given nodes on which the playbooks deploy no cloud."""
 

@@ -27,6 +27,8 @@ CLOUD = "cloud"
 """The inventory group on whose hosts clouds are deployed."""
 BMC = "bmc_address"
 """The variable that a host with a BMC has."""
+LABELS = "node_labels"
+"""The variable with what a node is told from others by: a mapping from names to texts."""
 TIMEOUT_SECONDS = 60
 LONGEST_USERNAME, LONGEST_PASSWORD = 16, 20
 """In bytes; no BMC takes more (IPMI v2.0, 22.29 and 22.30)."""
@@ -48,7 +50,13 @@ def nodes(folder: Path) -> tuple[Node, ...]:
     variables = groups.get("_meta", {}).get("hostvars", {})
     cloud = _hosts(groups, CLOUD)
     return tuple(
-        Node(name, has_bmc=BMC in variables.get(name, {}), in_cloud=name in cloud) for name in sorted(names)
+        Node(
+            name,
+            has_bmc=BMC in variables.get(name, {}),
+            in_cloud=name in cloud,
+            labels=_labels(folder, name, variables.get(name, {}).get(LABELS, {})),
+        )
+        for name in sorted(names)
     )
 
 
@@ -163,6 +171,17 @@ def _password(folder: Path, node: str, variables: _Variables) -> str:
     if not secret:
         raise SecretUnreadable(setting=setting, file=file, reason="it is empty")
     return secret
+
+
+def _labels(folder: Path, node: str, given: object) -> dict[str, str]:
+    """Return a node's labels. Raises InventoryInvalid: `rack: 03` is the number 3 by the time it is read."""
+    if not isinstance(given, dict):
+        raise InventoryInvalid(folder=folder, group=GROUP, reason=f"{LABELS} of {node}: expected a mapping")
+    for name, value in given.items():
+        if not isinstance(value, str):
+            reason = f"{LABELS} of {node}: {name}: {quote_it(value)}"
+            raise InventoryInvalid(folder=folder, group=GROUP, reason=reason)
+    return {str(name): value for name, value in given.items()}
 
 
 def _listed(folder: Path) -> dict[str, Any]:

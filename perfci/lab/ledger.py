@@ -10,7 +10,7 @@ import secrets
 import threading
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,8 +34,17 @@ if TYPE_CHECKING:
     from perfci.lab.model import Node, Owner
     from perfci.lab.scheduling import EndReason
 
-Nodes = int | frozenset[str]
-"""How many nodes are wanted, or which."""
+
+@dataclass(frozen=True, slots=True)
+class Among:
+    """So many of these nodes are wanted, the first free ones by name."""
+
+    names: frozenset[str]
+    count: int
+
+
+Nodes = int | frozenset[str] | Among
+"""How many nodes are wanted, or which, or how many of which."""
 
 
 class Book(Protocol):
@@ -101,7 +110,7 @@ class Ledger(ABC):
         with self._transaction() as book:
             now = self._clock()
             _check(holder, purpose, now, until)
-            wish = Wish(now, until, count=nodes) if isinstance(nodes, int) else Wish(now, until, names=nodes)
+            wish = _wish(nodes, now, until)
             taken = self._granted(wish, book)
             reservation = Reservation(
                 id=secrets.token_hex(4),
@@ -196,7 +205,8 @@ class Ledger(ABC):
         names = [node.name for node in self.nodes]
         quarantined = {entry.node: entry for entry in book.quarantined()}
         decision = decide(wish, names, book.unreleased(), quarantined)
-        wanted = ", ".join(sorted(wish.names)) or f"{wish.count} of lab {self.lab}"
+        some = ", ".join(sorted(wish.among)) or f"lab {self.lab}"
+        wanted = ", ".join(sorted(wish.names)) or f"{wish.count} of {some}"
         if isinstance(decision, Granted):
             return decision.nodes
         if isinstance(decision, Impossible):
@@ -258,6 +268,12 @@ class _MemoryBook:
 
     def restore(self, node: str) -> None:
         self.withheld.pop(node, None)
+
+
+def _wish(nodes: Nodes, now: datetime, until: datetime) -> Wish:
+    if isinstance(nodes, Among):
+        return Wish(now, until, count=nodes.count, among=nodes.names)
+    return Wish(now, until, count=nodes) if isinstance(nodes, int) else Wish(now, until, names=nodes)
 
 
 def _in_use(reservation: Reservation) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
 
@@ -15,6 +16,8 @@ class Node:
 
     name: str
     has_bmc: bool = field(default=False, compare=False)
+    labels: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """What its inventory says of it, for jobs that want nodes of one kind: `node_labels`."""
     in_cloud: bool = field(default=True, compare=False)
     """Whether the playbooks deploy clouds on it: it is in the inventory's group `cloud`."""
 

@@ -22,12 +22,16 @@ class EndReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Nodes wanted from `starts_at` to `ends_at`: these names, or any `count` where there are none."""
+    """Nodes wanted from `starts_at` to `ends_at`: all of `names`, or any `count` where there are none.
+
+    With `among`, the `count` are taken of these only.
+    """
 
     starts_at: datetime
     ends_at: datetime
     count: int = 1
     names: frozenset[str] = frozenset()
+    among: frozenset[str] = frozenset()
 
     @property
     def size(self) -> int:
@@ -76,12 +80,13 @@ def decide(
     Those in quarantine are given to nobody. The order of the inputs makes no difference.
     """
     all_nodes = frozenset(nodes)
-    unknown = wish.names - all_nodes
-    if unknown or wish.size > len(all_nodes):
+    unknown = (wish.names | wish.among) - all_nodes
+    eligible = wish.names or wish.among or all_nodes
+    if unknown or wish.size > len(eligible):
         return Impossible(tuple(sorted(unknown)), len(all_nodes))
-    usable = (wish.names or all_nodes) - frozenset(quarantined)
+    usable = eligible - frozenset(quarantined)
     if len(usable) < wish.size:
-        return Withheld(tuple(sorted((wish.names or all_nodes) - usable)))
+        return Withheld(tuple(sorted(eligible - usable)))
     wanted = wish.names or usable
     against = conflicts(wish, wanted, reservations)
     free = wanted - {node for reservation in against for node in reservation.nodes}

@@ -151,6 +151,22 @@ def test_all_nodes_of_the_example_can_have_a_cloud() -> None:
     assert [(node.has_bmc, node.in_cloud) for node in nodes(example)] == [(True, True)] * 3
 
 
+def test_what_nodes_are_told_apart_by(tmp_path: Path) -> None:
+    text = 'nodes: {hosts: {node-0: {node_labels: {model: r640, rack: "03"}}, node-1: {}}}\n'
+    assert [node.labels for node in nodes(inventory(tmp_path, text))] == [
+        {"model": "r640", "rack": "03"},
+        {},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"), [("{rack: 03}", "node_labels of node-0: rack: quote it"), ("r640", "a mapping")]
+)
+def test_labels_that_are_not_what_was_written(tmp_path: Path, labels: str, words: str) -> None:
+    with pytest.raises(InventoryInvalid, match=words):
+        nodes(inventory(tmp_path, f"nodes: {{hosts: {{node-0: {{node_labels: {labels}}}}}}}\n"))
+
+
 def test_a_missing_inventory_names_those_there_are(tmp_path: Path) -> None:
     inventory(tmp_path, "all: {hosts: {a: {}}}\n")
     with pytest.raises(InventoryInvalid, match="does not exist; there are: rack"):

@@ -41,6 +41,8 @@ def wish(*names: str, count: int = 1, hours: float = 2) -> Wish:
         (wish(), [reservation(("a",), -2, 0)], ("a",)),
         (wish(), [reservation(("a",), 2, 3)], ("a",)),
         (wish(), [reservation(("a",), 1, 3)], ("b",)),
+        (replace(wish(count=2), among=frozenset("bc")), [], ("b", "c")),
+        (replace(wish(), among=frozenset("bc")), [reservation(("b",))], ("c",)),
     ],
 )
 def test_what_is_granted(wanted: Wish, reservations: list[Reservation], nodes: tuple[str, ...]) -> None:
@@ -60,6 +62,15 @@ def test_a_refusal_names_who_is_in_the_way_the_soonest_end_first() -> None:
 def test_what_no_waiting_can_give() -> None:
     assert decide(wish(count=4), ["a", "b", "c"], []) == Impossible((), 3)
     assert decide(wish("a", "x"), ["a", "b", "c"], []) == Impossible(("x",), 3)
+    assert decide(replace(wish(), among=frozenset("ax")), ["a", "b"], []) == Impossible(("x",), 2)
+    assert decide(replace(wish(count=2), among=frozenset("a")), ["a", "b"], []) == Impossible((), 2)
+
+
+def test_a_job_for_certain_nodes_is_moved_to_no_other() -> None:
+    pinned = replace(wish(count=2), among=frozenset("ab"))
+    busy = reservation(("a",))
+    assert decide(pinned, ["a", "b", "c"], [busy]) == Refused((busy,))
+    assert decide(pinned, ["a", "b", "c"], [], ("b",)) == Withheld(("b",))
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,6 @@ def check_cloud(job: Job, settings: Settings, *, has_machines: bool) -> None:
     """
     kind = job.cloud.kind
     if kind != "embedded" and not has_machines:
-        raise MachinesNeeded(kind=kind, lab=settings.lab, nodes=job.nodes)
+        raise MachinesNeeded(kind=kind, lab=settings.lab, nodes=job.nodes.count)
     if kind == "devstack" and settings.git_base is None:
         raise GitBaseMissing

@@ -7,9 +7,10 @@ is wrong with a file is told at once, with file, line, field and what was expect
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -22,6 +23,8 @@ from pydantic import (
 )
 
 from perfci.errors import UsageError
+from perfci.lab.labels import check_expression, matching
+from perfci.lab.ledger import Among
 from perfci.runs.jobs.clouds import Kind  # noqa: TC001 - pydantic reads annotations
 from perfci.runs.jobs.node_roles import possible_compute_nodes, usual_compute_nodes
 from perfci.runs.jobs.procedures import DbMigration, KnownChange  # noqa: TC001 - pydantic reads annotations
@@ -29,6 +32,12 @@ from perfci.runs.jobs.procedures import Name as ProcedureName  # noqa: TC001
 from perfci.runs.jobs.yaml_lines import NotYamlError, YamlDocument, parse
 from perfci.runs.state.digests import digest
 from perfci.validation import Address, Fault, faults, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from perfci.lab.ledger import Nodes
+    from perfci.lab.model import Node
 
 TASKS = "tasks"
 TASK_SUFFIX = ".yml.j2"
@@ -43,6 +52,16 @@ DATA_PLANE = "dataplane-"
 
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=NAME_LENGTH)]
+
+
+def _expression(where: str) -> str:
+    """Refuse what is no expression."""
+    if where:
+        check_expression(where)
+    return where
+
+
+NodeCount = Annotated[int, Field(strict=True, ge=1, le=1000)]
 Count = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 Seconds = Annotated[int, Field(strict=True, ge=1, le=86_400)]
 Variable = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
@@ -221,9 +240,53 @@ class Base(Sources):
         return sources.model_copy(update=named)
 
 
+class NodeChoice(_Part):
+    """Which nodes the run takes; the same ones every night, as results of other machines are not compared."""
+
+    count: NodeCount = 1
+    """How many; left out where `names` are given: all of these."""
+    where: Annotated[str, AfterValidator(_expression)] = ""
+    """Only nodes for which this is true: `model == "r640"`; of `node_labels` in the inventory, and `name`."""
+    names: tuple[Text, ...] = ()
+    """Only these nodes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _counted(cls, given: object) -> object:
+        """Take a number for the count, and names without a count for all of them."""
+        if not isinstance(given, dict):
+            return {"count": given}
+        if given.get("names") and "count" not in given and isinstance(given["names"], list | tuple):
+            return {**given, "count": len(given["names"])}
+        return given
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.names and self.where:
+            msg = "give where or names, not both"
+            raise ValueError(msg)
+        if len(set(self.names)) != len(self.names) or (self.names and self.count > len(self.names)):
+            msg = f"names: expected at least {self.count} different ones, got {', '.join(self.names)}"
+            raise ValueError(msg)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _short(self, dump: SerializerFunctionWrapHandler) -> Any:
+        """Give just the number where nothing else is said."""
+        return dump(self) if self.where or self.names else self.count
+
+    def of(self, nodes: Iterable[Node]) -> Nodes:
+        """Return what to ask the ledger for. Raises NodesUnmatched."""
+        if self.where:
+            return Among(matching(nodes, self.where), self.count)
+        return Among(frozenset(self.names), self.count) if self.names else self.count
+
+
 class StageLimits(_Part):
     """How many seconds a stage may take before it is ended and the run has failed."""
 
+    provision: Seconds = 3600
+    """Of machines behind BMCs: the image, their boot, its deployment and their start."""
     deploy: Seconds = 1200
     hammer: Seconds = 3600
     collect: Seconds = 300
@@ -308,8 +371,8 @@ class Job(_Part):
     """One sentence for people."""
     cloud: Cloud = Cloud()
     sources: Sources = Sources()
-    nodes: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
-    """How many nodes the run takes."""
+    nodes: NodeChoice = NodeChoice()
+    """Which nodes the run takes: a number, or a mapping."""
     limits: StageLimits = StageLimits()
     procedure: ProcedureName = "hammer"
     """What is measured: Rally's tasks (`hammer`), an upgrade, or the migrations of databases."""
@@ -345,7 +408,7 @@ class Job(_Part):
 
     @model_validator(mode="after")
     def _enough_nodes(self) -> Self:
-        self.cloud.check_nodes(self.nodes)
+        self.cloud.check_nodes(self.nodes.count)
         return self
 
     @model_validator(mode="after")
@@ -392,7 +455,7 @@ class Job(_Part):
     @property
     def has_parts(self) -> bool:
         """Whether its nodes play different parts of the cloud, which stand in an inventory of the run."""
-        return self.cloud.kind == "multinode" or (self.cloud.kind == "devstack" and self.nodes > 1)
+        return self.cloud.kind == "multinode" or (self.cloud.kind == "devstack" and self.nodes.count > 1)
 
     def on(self, kind: Kind) -> Job:
         """Return the job on a cloud of another kind, with series of its own. Raises JobFileInvalid.
@@ -426,7 +489,7 @@ class Job(_Part):
         """
         parts: dict[str, Any] = {
             "cloud": self.cloud.shape,
-            "nodes": self.nodes,
+            "nodes": self.nodes.count,
             "scenarios": [scenario.shape for scenario in self.scenarios],
         }
         for name in ("base", "dbmigration"):  # a job of Rally's tasks keeps the digest that it always had

@@ -25,7 +25,6 @@ from perfci.results.model import Validity
 from perfci.results.pairs import REFERENCE
 from perfci.results.validity import ValidityLimits, validity
 from perfci.runs.ansible.lab_playbooks import (
-    SETUP_SECONDS,
     cloud_parts,
     cloud_variables,
     node_playbooks,
@@ -98,7 +97,10 @@ class Night:
         until = utc_now() + timedelta(hours=self.settings.limits.run_hours)
         run_id = new_run_id(self.job.name, utc_now())
         with self.ledger.lease(
-            nodes=self.job.nodes, holder=self.holder, purpose=f"run {run_id}", until=until
+            nodes=self.job.nodes.of(self.ledger.nodes),
+            holder=self.holder,
+            purpose=f"run {run_id}",
+            until=until,
         ) as lease:
             with stages.stage("reserve") as stage:
                 stage.note = ", ".join(lease.nodes)
@@ -214,7 +216,7 @@ class Night:
             work=work,
             state=self.state,
             limits=StageTimeouts(
-                provision=SETUP_SECONDS,
+                provision=limits.provision,
                 deploy=limits.deploy,
                 hammer=limits.hammer,
                 collect=limits.collect,

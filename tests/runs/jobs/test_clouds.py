@@ -9,7 +9,7 @@ import pytest
 from perfci import config
 from perfci.runs.ansible.lab_playbooks import cloud_variables, playbooks
 from perfci.runs.jobs.clouds import GitBaseMissing, MachinesNeeded, check_cloud
-from perfci.runs.jobs.model import Job, Scenario
+from perfci.runs.jobs.model import Job, NodeChoice, Scenario
 from perfci.runs.night.measure import _DEPLOYS
 
 JOB = Job(name="job", scenarios=(Scenario(task="ports", times=1),))
@@ -21,7 +21,7 @@ def settings(**environ):
 
 @pytest.mark.parametrize(("kind", "nodes"), [("devstack", 1), ("multinode", 3)])
 def test_a_lab_without_machines_is_told_so(kind, nodes):
-    job = JOB.on(kind).model_copy(update={"nodes": nodes})
+    job = JOB.on(kind).model_copy(update={"nodes": NodeChoice(count=nodes)})
     said = f"the cloud {kind} needs machines behind BMCs, and the lab embedded has none"
     with pytest.raises(MachinesNeeded, match=said) as caught:
         check_cloud(job, settings(git_base="/srv/git"), has_machines=False)

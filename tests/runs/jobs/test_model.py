@@ -10,7 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from perfci.runs.jobs.model import Job, JobFileInvalid, JobNotFound, jobs, load_job
+from perfci.lab.errors import NodesUnmatched
+from perfci.lab.ledger import Among
+from perfci.lab.model import Node
+from perfci.runs.jobs.model import Job, JobFileInvalid, JobNotFound, NodeChoice, jobs, load_job
 from perfci.runs.jobs.rally_plan import CloudAccess, make_plan
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -131,6 +134,53 @@ def test_what_is_wrong_is_named_with_file_line_field_and_expectation(
     assert problems(folder, changed(old, new)) == [problem]
 
 
+@pytest.mark.parametrize(
+    ("text", "count", "wish"),
+    [
+        ("3", 3, 3),
+        ("{count: 2}", 2, 2),
+        ("{names: [b, a]}", 2, Among(frozenset("ab"), 2)),
+        ("{names: [b, a, c], count: 2}", 2, Among(frozenset("abc"), 2)),
+        ("""{where: 'model == "r640" and rack != "3"'}""", 1, Among(frozenset("ac"), 1)),
+        ("""{where: 'name in ["c"]', count: 1}""", 1, Among(frozenset("c"), 1)),
+    ],
+)
+def test_which_nodes_a_job_takes(folder: Path, text: str, count: int, wish: object) -> None:
+    (folder / "night.yml").write_text(changed("nodes: 1", f"nodes: {text}"))
+    job = load_job("night", folder)
+    lab = [
+        Node("a", labels={"model": "r640"}),
+        Node("b", labels={"model": "r640", "rack": "3"}),
+        Node("c", labels={"model": "r640", "rack": "4"}),
+        Node("d"),
+    ]
+    assert (job.nodes.count, job.nodes.of(lab)) == (count, wish)
+    assert Job.model_validate(job.resolved()) == job
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{where: 'model =='}", "nodes.where: expected an expression such as"),
+        ("{where: 'a == b', names: [a]}", "give where or names, not both"),
+        ("{names: [a, b], count: 3}", "names: expected at least 3 different ones, got a, b"),
+        ("{names: [a, a]}", "names: expected at least 2 different ones, got a, a"),
+        ("{cuont: 3}", "nodes.cuont: unknown key; did you mean 'count'?"),
+        ("0", "nodes.count: expected a whole number from 1 to 1000, got 0"),
+    ],
+)
+def test_nodes_that_no_lab_could_give(folder: Path, text: str, words: str) -> None:
+    (problem,) = problems(folder, changed("nodes: 1", f"nodes: {text}"))
+    assert problem.startswith("night.yml:10: ")
+    assert words in problem
+
+
+def test_a_kind_of_node_that_the_lab_does_not_have() -> None:
+    choice = NodeChoice(where='model == "r740"')
+    with pytest.raises(NodesUnmatched, match="labels there are: model=r640"):
+        choice.of([Node("a", labels={"model": "r640"})])
+
+
 def test_two_scenarios_that_would_share_a_series(folder: Path) -> None:
     text = changed("  - task: networks\n    times: 20\n", "  - {task: networks, times: 2}\n" * 2)
     assert problems(folder, text) == [
@@ -145,7 +195,7 @@ def test_everything_wrong_is_told_at_once_in_the_files_order(folder: Path) -> No
         .replace("times: 20", "tims: 20")
     )
     assert [line.split(": ")[:2] for line in problems(folder, text)] == [
-        ["night.yml:10", "nodes"],
+        ["night.yml:10", "nodes.count"],
         ["night.yml:14", "scenarios[0].task"],
         ["night.yml:19", "scenarios[1].times"],
         ["night.yml:20", "scenarios[1].tims"],
@@ -377,7 +427,7 @@ def test_what_devstack_can_not_have_is_told(folder: Path, line: str, problem: st
 
 def test_devstack_takes_several_nodes_and_one_keeps_its_digest(folder: Path) -> None:
     several = load(folder, f"{ANY_CLOUD}nodes: 3\ncloud: {{computes: 2}}\n").on("devstack")
-    assert (several.nodes, several.has_parts) == (3, True)
+    assert (several.nodes.count, several.has_parts) == (3, True)
     one = load(folder, ANY_CLOUD).on("devstack")
     assert not one.has_parts
     assert one.job_digest == "4e2419c98ca1"
