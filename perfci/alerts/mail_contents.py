@@ -23,6 +23,7 @@ from perfci.alerts.mail_sections import (
     trend_link,
     what_changed,
 )
+from perfci.alerts.mail_suspects import suspect_blocks
 from perfci.alerts.model import Alert, Audience, Closing, Notification, NotificationKind, interest
 from perfci.alerts.noise_digest import noise_story
 from perfci.analysis.types import Outcome
@@ -94,12 +95,18 @@ def _regression(alert: Alert, evidence: MailContext, settings: MailSettings) -> 
         verdict=verdict,
         sections=(
             Section("What is slower", tuple(slower(alert, evidence))),
-            Section("What changed", tuple(what_changed(alert))),
+            Section("What changed", (*what_changed(alert), *_suspects(alert, evidence))),
             Section("How it was determined", tuple(determined(alert, evidence))),
             Section("What you can do", (regression_steps(alert, settings),)),
         ),
         foot=_foot(alert.lab, alert.job, f"alert {alert.id}", recipients(Audience.JOB, settings)),
     )
+
+
+def _suspects(alert: Alert, evidence: MailContext) -> list[Block]:
+    if evidence.suspects is None:
+        return []
+    return suspect_blocks(evidence.suspects, alert.last_good, alert.since)
 
 
 def _rerun_sentence(alert: Alert) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from perfci.alerts.mail_suspects import SuspectList
     from perfci.analysis.calibration import SeriesCalibration
     from perfci.analysis.types import Judgement, SeriesHistory
     from perfci.results.model import RunRecord, SeriesKey
@@ -26,7 +27,8 @@ class MailContext:
 
     `judgements` are those of the run, `histories` of (at least) the series of the alert, up to that run.
     `lab_state` is a sentence on canaries and foreign load; `method` is how verdicts are found;
-    `calibrations` say what series can show.
+    `calibrations` say what series can show. `suspects` are the changes in between, where repositories are
+    known that have them.
     """
 
     record: RunRecord | None = None
@@ -35,6 +37,7 @@ class MailContext:
     lab_state: str = ""
     method: str = METHOD
     calibrations: Mapping[SeriesKey, SeriesCalibration] = field(default_factory=dict)
+    suspects: SuspectList | None = None
     by_key: Mapping[SeriesKey, Judgement] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -18,11 +18,15 @@ from perfci.alerts.lifecycle import accept, process, run_failed
 from perfci.alerts.mail import compose, one_line
 from perfci.alerts.mail_context import MailContext
 from perfci.alerts.mail_sections import link, recipients
+from perfci.alerts.mail_suspects import MOST_SHOWN, SuspectList
 from perfci.alerts.model import AlertState, JudgedRun, MovedSeries, NotificationKind, RunFailure, interest
 from perfci.alerts.outbox import Outbox, on_the_wire
 from perfci.alerts.settings import MailSettings
 from perfci.analysis.decision import Decision
 from perfci.analysis.types import Basis, Confirmation, Outcome
+from perfci.changes import text as strangers
+from perfci.changes.model import Change, Person
+from perfci.changes.suspects import Suspect
 from perfci.database.engine import Database
 from perfci.errors import FailureClass
 from perfci.results.model import Metric
@@ -466,3 +470,74 @@ def test_a_mail_survives_the_outbox_byte_for_byte(told, tmp_path):
     assert text_of(back) == text_of(message)
     assert html_of(back) == html_of(message)
     assert back["Subject"] == message["Subject"]
+
+
+def suspect(number=0, subject="List ports", author="Ada Example", note=""):
+    change = Change(
+        "neutron", f"{number:040x}", "p" * 40, strangers.one_line(subject), Person(author, None), None,
+        datetime(2026, 11, 9, tzinfo=UTC), ("neutron/a.py",), f"https://review.example.org/{number}", note=note,
+    )  # fmt: skip
+    return Suspect(change, 0.5, number)
+
+
+@pytest.fixture
+def mail_with(told):
+    notification, context = told[NotificationKind.REGRESSION]
+
+    def compose(found):
+        message = parsed(notification, replace(context, suspects=found))
+        return " ".join(text_of(message).split()), html_of(message)
+
+    return compose
+
+
+def test_suspects_stand_with_author_and_link(mail_with):
+    text, html = mail_with(
+        SuspectList((suspect(1, note="a merge of 2 changes"),), ("35 changes, 1 suspect.",))
+    )
+    assert (
+        "50% neutron: List ports by Ada Example (a merge of 2 changes) https://review.example.org/1" in text
+    )
+    assert 'href="https://review.example.org/1"' in html
+    assert "35 changes, 1 suspect." in text
+    assert "perfci changes 2026" in text
+
+
+def test_hostile_text_is_escaped(mail_with):
+    text, html = mail_with(
+        SuspectList((suspect(1, "<script>alert(1)</script>\x1b[2J\u202e", '"><img src=x>'),))
+    )
+    assert "<script>" not in html
+    assert "<img src=x" not in html
+    assert "&lt;script&gt;" in html
+    assert "\x1b" not in text + html
+    assert "\u202e" not in text + html
+
+
+def test_of_many_only_the_first_are_shown(mail_with):
+    text, _ = mail_with(SuspectList(tuple(suspect(one) for one in range(MOST_SHOWN + 3))))
+    assert f"https://review.example.org/{MOST_SHOWN - 1} " in text
+    assert f"https://review.example.org/{MOST_SHOWN}" not in text
+    assert "3 more suspects: see the whole list." in text.replace("\u00a0", " ")
+
+
+def test_nothing_that_the_cloud_runs_changed(mail_with):
+    text, _ = mail_with(SuspectList(acquitted=True))
+    assert "it can't be the product's" in text
+
+
+def test_no_suspect_but_something_else_is_no_acquittal(mail_with):
+    text, _ = mail_with(SuspectList(remarks=("alembic 1 → 2.",)))
+    assert "None of the changes in between can have reached the cloud." in text
+    assert "alembic 1 → 2." in text
+    assert "can't be the product's" not in text
+
+
+def test_why_the_changes_are_not_known(mail_with):
+    text, _ = mail_with(SuspectList(problem="git fetch in /mirror took longer than 600 s"))
+    assert "not known: git fetch in /mirror took longer than 600 s" in text
+
+
+def test_without_repositories_the_mail_is_as_ever(mail_with):
+    text, _ = mail_with(None)
+    assert "perfci changes" not in text

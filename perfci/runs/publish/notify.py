@@ -9,20 +9,28 @@ from typing import TYPE_CHECKING
 from perfci.alerts.mail import compose
 from perfci.alerts.mail_context import MailContext
 from perfci.alerts.mail_sections import recipients
+from perfci.alerts.mail_suspects import SuspectList
 from perfci.alerts.maildir import MaildirTransport
 from perfci.alerts.settings import MailSettings, SmtpSettings
 from perfci.alerts.smtp import SmtpTransport
+from perfci.changes.model import REQUIREMENTS
+from perfci.changes.super_repository import SUPER
+from perfci.changes.suspects import Target
+from perfci.errors import PerfciError
 from perfci.runs.publish.calibration_store import read_calibration
 from perfci.runs.publish.lab_condition import lab_state
+from perfci.runs.state.archive import read_document
 from perfci.runs.state.run_folder import utc_now
 from perfci.runs.verdicts.judge import series_history
 from perfci.runs.verdicts.judgement_store import read_judgements
+from perfci.runs.verdicts.repositories import repositories
+from perfci.runs.verdicts.run_changes import between_runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from email.message import EmailMessage
 
-    from perfci.alerts.model import Notification
+    from perfci.alerts.model import Alert, Notification
     from perfci.alerts.outbox import Delivery, Transport
     from perfci.analysis.types import Judgement
     from perfci.config import Settings
@@ -110,7 +118,27 @@ def _context(
         histories=tuple(series_history(one) for one in histories if one.key in moved),
         lab_state=lab_state(services.state.archive / record.run_id),
         calibrations={one.key: one for one in calibration.series} if calibration is not None else {},
+        suspects=suspects_of(services, notification.alert),
     )
+
+
+def suspects_of(services: LabServices, alert: Alert) -> SuspectList | None:
+    """Return which changes can have caused a regression; None where no repositories are known.
+
+    A mail never waits for more than one git server that hangs, and goes without them then.
+    """
+    settings = services.settings
+    if settings.git_base is None or alert.last_good is None or not alert.code_known:
+        return None
+    archive, leading = services.state.archive, alert.leading.key
+    try:
+        before, after = read_document(archive / alert.last_good), read_document(archive / alert.since)
+        clones = repositories(settings, fresh=(SUPER, REQUIREMENTS, *(one.service for one in alert.changes)))
+        target = Target(alert.service, (leading.scenario, leading.action))
+        found = between_runs(clones, before, after, target)
+    except (PerfciError, OSError, ValueError) as error:
+        return SuspectList(problem=str(error))
+    return SuspectList(found.suspects, found.remarks, found.product_is_out)
 
 
 def _transport(settings: Settings, state: StateFolder) -> Transport:
