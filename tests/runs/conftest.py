@@ -65,8 +65,9 @@ def project(tmp_path):
     for folder in ("playbooks", "inventory/embedded", "jobs/tasks", "state"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "inventory/embedded/hosts.yml").write_text(
-        "all: {hosts: {node-0: {ansible_connection: local, "
-        "ansible_python_interpreter: '{{ ansible_playbook_python }}'}}}\n"
+        "all:\n  hosts: {node-0: {ansible_connection: local, "
+        "ansible_python_interpreter: '{{ ansible_playbook_python }}'}}\n"
+        "  children: {cloud: {hosts: {node-0: }}}\n"
     )
     (tmp_path / "ansible.cfg").write_text("[defaults]\ngathering = explicit\n")
     made = Project(tmp_path)
