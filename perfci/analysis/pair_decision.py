@@ -81,10 +81,11 @@ def decide_draws(found: Sequence[DrawEffect], settings: PairSettings) -> PairRea
     """Decide on the effects of draws, in the order in which they were drawn; None without any."""
     if not found:
         return None
-    precisions = [1 / one for one in _variances(found, settings)]
+    variances = _variances(found, settings)
+    precisions = [1 / one for one in variances]
     total = math.fsum(precisions)
     log = math.fsum(w * one.log for w, one in zip(precisions, found, strict=True)) / total
-    mixing = _mixing(settings)
+    mixing = _mixing(variances)
     reach = _reach(total, mixing, settings.error)
     low, high = log - reach, log + reach
     # Two levels, as the two mistakes have rates of their own; the second one is made on one end only.
@@ -101,18 +102,21 @@ def decide_draws(found: Sequence[DrawEffect], settings: PairSettings) -> PairRea
 
 def smallest_proven(found: Sequence[DrawEffect], settings: PairSettings, power: float = 0.8) -> float:
     """Return the MDE: the relative change that draws as these would prove with this power."""
-    total = math.fsum(1 / one for one in _variances(found, settings))
+    variances = _variances(found, settings)
+    total = math.fsum(1 / one for one in variances)
     quantile = math.sqrt(2) * _inverse_error(2 * power - 1)
-    return math.expm1(_reach(total, _mixing(settings), settings.error) + quantile / math.sqrt(total))
+    return math.expm1(_reach(total, _mixing(variances), settings.error) + quantile / math.sqrt(total))
 
 
 def _inverse_error(value: float) -> float:
     return float(special.erfinv(value))
 
 
-def _mixing(settings: PairSettings) -> float:
-    """Return the variance of the alternatives: where it is a few draws' own, the first draws prove most."""
-    return 8 * settings.draw_deviation**2
+def _mixing(variances: Sequence[float]) -> float:
+    """Return the variance of the alternatives, g: a few times that of the first draw, so that few draws prove
+    most. It comes from how the pairs of that draw scatter, not from what they say.
+    """
+    return 8 * variances[0]
 
 
 def _variances(found: Sequence[DrawEffect], settings: PairSettings) -> list[float]:

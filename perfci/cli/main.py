@@ -53,7 +53,7 @@ COMMANDS = (
     Entry(
         "side-by-side",
         "perfci.cli.side_by_side:side_by_side",
-        "Deploy two clouds beside each other and say what differs between them.",
+        "Deploy two clouds beside each other, hammer them in lock-step, and say what differs.",
     ),
     Entry("report", "perfci.cli.report:report", "Write the trend pages, from the archive and the index."),
     Entry(

@@ -7,18 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perfci.cli.access import holder, lab_services
-from perfci.cli.options import Lab
+from perfci.cli.options import Lab, complete_job, complete_run
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from perfci.runs.state.progress import Progress
-    from perfci.runs.studies.side_by_side import SideBySide
+    from perfci.runs.studies.side_by_side import Budget, SideBySide
+    from perfci.runs.verdicts.lab_services import LabServices
 
 CODE = "`neutron=29.0.1` a release, `neutron=URL@REF` a git revision, `neutron=pinned` the pinned release."
 
 
 def side_by_side(  # noqa: PLR0917 - typer takes them by name
-    job: Annotated[str, typer.Argument(metavar="JOB", help="Name or path of a job file.")] = "nightly",
+    job: Annotated[
+        str, typer.Argument(metavar="JOB", help="Name or path of a job file.", autocompletion=complete_job)
+    ] = "nightly",
     old: Annotated[
         list[str] | None,
         typer.Option(metavar="SERVICE=CODE", help=f"Code of the old side; left out: the job's. {CODE}"),
@@ -32,6 +37,15 @@ def side_by_side(  # noqa: PLR0917 - typer takes them by name
     ] = 5.0,
     draws: Annotated[int, typer.Option(min=1, max=100, help="At most so many fresh deployments.")] = 6,
     minutes: Annotated[int, typer.Option(min=1, max=1440, help="No draw begins that would end later.")] = 60,
+    runs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="Run nothing: judge the pairs of this archived run; may be named again.",
+            autocompletion=complete_run,
+        ),
+    ] = None,
     lab: Lab = None,
     as_json: Json = False,
 ) -> None:
@@ -39,50 +53,72 @@ def side_by_side(  # noqa: PLR0917 - typer takes them by name
 
     Each iteration is measured on both sides within the same second, so that what the machine does to both
     cancels. Both are deployed afresh, draw after draw, until each scenario is `slower`, `faster` or `same
-    within ±x %`, or the draws allowed are spent: then it is `unknown`. Without --old and --new both sides are
-    the same code.
+    within x %`, or the draws allowed are spent: then it is `unknown`. Without --old and --new both sides are
+    the same code. With --run nothing is deployed: the pairs of archived runs are judged.
 
     Exit codes: 0 nothing is proven to be slower, 1 something is, 2 a wrong job or option, 3 the lab can't do
     it now (too little memory, say).
     """
-    from perfci.analysis.pair_decision import PairSettings
     from perfci.cli.progress import Terminal
-    from perfci.runs.jobs.code_options import parse_code
-    from perfci.runs.jobs.model import load_job
     from perfci.runs.state.progress import Silent
-    from perfci.runs.studies import side_by_side as study
     from perfci.runs.studies.side_by_side import Budget
 
     with errors_reported(as_json=as_json):
-        controller = lab_services(lab)
-        settings, budget = PairSettings(within=within / 100), Budget(draws, minutes)
-
-        def measured(progress: Progress) -> SideBySide:
-            return study.side_by_side(
-                controller,
-                load_job(job, controller.settings.jobs_dir),
-                old=parse_code(old or ()),
-                new=parse_code(new or ()),
-                settings=settings,
-                budget=budget,
-                holder=holder(),
-                progress=progress,
-            )
-
-        if as_json:
-            found = measured(Silent())
+        controller, budget = lab_services(lab), Budget(draws, minutes)
+        if runs:
+            found = _judged(controller, runs, within)
+            print_json(found.as_dict()) if as_json else _print(found)
+        elif as_json:
+            found = _measured(controller, job, (old or (), new or ()), within, budget, Silent())
             print_json(found.as_dict())
         else:
             with Terminal() as progress:
-                found = measured(progress)
+                found = _measured(controller, job, (old or (), new or ()), within, budget, progress)
             _print(found)
     raise typer.Exit(int(found.slower))
 
 
+def _measured(  # noqa: PLR0917 - one caller
+    controller: LabServices,
+    job: str,
+    code: tuple[Sequence[str], Sequence[str]],
+    within: float,
+    budget: Budget,
+    progress: Progress,
+) -> SideBySide:
+    from perfci.analysis.pair_decision import PairSettings
+    from perfci.runs.jobs.code_options import parse_code
+    from perfci.runs.jobs.model import load_job
+    from perfci.runs.studies import side_by_side as study
+
+    old, new = map(parse_code, code)
+    return study.side_by_side(
+        controller,
+        load_job(job, controller.settings.jobs_dir),
+        old=old,
+        new=new,
+        settings=PairSettings(within=within / 100),
+        budget=budget,
+        holder=holder(),
+        progress=progress,
+    )
+
+
+def _judged(controller: LabServices, runs: Sequence[str], within: float) -> SideBySide:
+    from perfci.analysis.pair_decision import PairSettings
+    from perfci.runs.state.archive import find_run
+    from perfci.runs.studies.side_by_side import from_archive
+
+    folders = [find_run(controller.state.archive, one) for one in runs]
+    return from_archive(folders, PairSettings(within=within / 100))
+
+
 def _print(found: SideBySide) -> None:
-    print_table(found.COLUMNS, found.rows(), empty="Nothing was paired.")
+    from perfci.cli.tables import paired_counters_table, paired_timings_table
+
+    print_table(*paired_timings_table(found), empty="Nothing was paired.")
     typer.echo("")
-    print_table(found.COUNTER_COLUMNS, found.counter_rows(), empty="Nothing was counted on both sides.")
+    print_table(*paired_counters_table(found), empty="Nothing was counted on both sides.")
     typer.echo("")
     for note in found.notes:
         typer.echo(f"note    {note}")

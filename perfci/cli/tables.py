@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from perfci.wording import MISSING, action_name, change, counted, interval, noise_sources, quantity
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from perfci.runs.studies.demo import Shown
     from perfci.runs.studies.reproduce import Comparison
     from perfci.runs.studies.run_diff import Moved
+    from perfci.runs.studies.side_by_side import SideBySide
     from perfci.runs.studies.what_if import Report
 
 
@@ -165,3 +167,51 @@ def demo_lines(shown: Shown) -> list[str]:
 
     checks = (f"{'ok     ' if one.ok else 'FAILED '} {one.expected}: {one.found}" for one in shown.checks)
     return ["", *checks, *noise(shown.outcomes)]
+
+
+def paired_timings_table(found: SideBySide) -> TextTable:
+    """Show what pairs say about each timing; `failed` are iterations, old side/new side."""
+    rows = []
+    for one in found.findings:
+        metric, read = one.key.metric, one.reading
+        rows.append((
+            one.key.scenario,
+            action_name(one.key),
+            f"same within {100 * found.settings.within:g} %" if one.word == "same" else one.word,
+            change(math.expm1(read.log), metric) if read else MISSING,
+            interval(math.expm1(read.low), math.expm1(read.high), metric) if read else MISSING,
+            change(one.mde, metric).lstrip("+"),
+            quantity(one.old_seconds, metric),
+            quantity(one.new_seconds, metric),
+            f"{one.pairs} in {counted(len(one.draws), 'draw')}",
+            f"{one.old_failures[0]}/{one.new_failures[0]}",
+        ))  # fmt: skip
+    columns = (
+        "scenario",
+        "action",
+        "verdict",
+        "new against old",
+        "interval",
+        "MDE",
+        "old",
+        "new",
+        "pairs",
+        "failed",
+    )
+    return TextTable(columns, rows)
+
+
+def paired_counters_table(found: SideBySide) -> TextTable:
+    """Show each counter of both sides, as the mean over the draws."""
+    rows = [
+        (
+            one.key.scenario,
+            one.key.action,
+            str(one.key.metric),
+            quantity(one.old, one.key.metric),
+            quantity(one.new, one.key.metric),
+            change(one.new / one.old - 1 if one.old else None, one.key.metric),
+        )
+        for one in found.counters
+    ]
+    return TextTable(("scenario", "of", "counter", "old", "new", "new against old"), rows)

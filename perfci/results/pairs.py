@@ -60,24 +60,28 @@ class _Record(FromFile):
 
 @dataclass(frozen=True, slots=True)
 class PairedSeries:
-    """One timing on both sides of one run.
+    """One timing on both sides of one run, pair by pair in the order in which they ran.
 
-    `differences` are log(new / old), pair by pair, in the order in which they ran. Of a block of several
-    iterations it is that of their geometric means. `old_seconds` and `new_seconds` are each side's geometric
-    mean over these pairs. `dropped` are the pairs in which either side has no timing; `old_failures` and
-    `new_failures` how many measured iterations failed on each side, of `old_attempts` and `new_attempts`.
+    `old_logs` and `new_logs` are the logarithms of the seconds on either side; of a block of iterations
+    their mean. `old_first` says which side was first. `dropped` are the pairs in which either side has no
+    timing; `old_failures` and `new_failures` how many measured iterations failed on each side, of
+    `old_attempts` and `new_attempts`.
     """
 
     key: SeriesKey
-    differences: tuple[float, ...]
+    old_logs: tuple[float, ...]
+    new_logs: tuple[float, ...]
     old_first: tuple[bool, ...]
-    old_seconds: float
-    new_seconds: float
     dropped: int
     old_attempts: int
     new_attempts: int
     old_failures: int
     new_failures: int
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """log(new / old) of each pair."""
+        return tuple(new - old for old, new in zip(self.old_logs, self.new_logs, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ def _series(key: SeriesKey, old: Measurement, new: Measurement, blocks: Iterable
     # Warm-up and what belongs to other tasks is in no measurement of this series.
     first = {OLD: min(old.timestamps, default=math.inf), NEW: min(new.timestamps, default=math.inf)}
     last = {OLD: max(old.timestamps, default=0.0), NEW: max(new.timestamps, default=0.0)}
-    differences, order, levels, dropped = [], [], [], 0
+    levels, order, dropped = [], [], 0
     for pair in blocks:
         if not (_within(pair.old, first[OLD], last[OLD]) or _within(pair.new, first[NEW], last[NEW])):
             continue
@@ -145,15 +149,13 @@ def _series(key: SeriesKey, old: Measurement, new: Measurement, blocks: Iterable
         if one is None or other is None:
             dropped += 1
             continue
-        differences.append(other - one)
-        order.append(pair.order[0] == OLD)
         levels.append((one, other))
+        order.append(pair.order[0] == OLD)
     return PairedSeries(
         key=key,
-        differences=tuple(differences),
+        old_logs=tuple(one for one, _ in levels),
+        new_logs=tuple(other for _, other in levels),
         old_first=tuple(order),
-        old_seconds=_geometric(one for one, _ in levels),
-        new_seconds=_geometric(other for _, other in levels),
         dropped=dropped,
         old_attempts=old.attempts,
         new_attempts=new.attempts,
@@ -176,8 +178,3 @@ def _mean(block: list[_Iteration], logs: Mapping[float, float]) -> float | None:
     """Return the mean logarithm of a block; None where an iteration of it failed or was for warm-up."""
     found = [logs[time] for _, time, failed in block if time is not None and not failed and time in logs]
     return sum(found) / len(found) if found and len(found) == len(block) else None
-
-
-def _geometric(logs: Iterable[float]) -> float:
-    values = list(logs)
-    return math.exp(sum(values) / len(values)) if values else math.nan

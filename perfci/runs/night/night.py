@@ -199,14 +199,14 @@ class Night:
             ),
         )
 
-    def _reference(self, work: WorkFolder, books: Playbooks) -> Reference | None:
+    def _reference(self, job: Job, work: WorkFolder, books: Playbooks) -> Reference | None:
         """Return the cloud that is deployed beside, with its plan, where the job asks for one."""
-        if self.job.reference is None:
+        if job.reference is None:
             return None
         folder = work.path / REFERENCE
         folder.mkdir()
         write_json(folder / PLAN, self._plan(folder, self.state.reference))
-        return reference_of(self.job, self.settings, self.state, work, books)
+        return reference_of(job, self.settings, self.state, work, books)
 
     def _measure(self, job: Job, work: WorkFolder, stages: Stages, books: Playbooks) -> Measured:
         limits = job.limits
@@ -224,7 +224,7 @@ class Night:
             cloud_variables=cloud_variables(job, self.settings.root_dir),
             plan=work.path / PLAN,
             procedure=PROCEDURES[self.job.procedure],
-            reference=self._reference(work, books),
+            reference=self._reference(job, work, books),
         )
 
     def _validity(self, work: WorkFolder, measured: Measured) -> Validity:

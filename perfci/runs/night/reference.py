@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PORT_OFFSET = 1000
 """How far the ports of the reference are above those of the code under test."""
 GIB = 1024**3
-CONTROL_PLANE_GIB = 3.0
+CONTROL_PLANE_GIB = 2.0
 NOVA_GIB = 2.5
 COMPUTE_GIB = 0.15
 """What one cloud needs: the services, nova's beside them, and each pretend compute with its agent."""

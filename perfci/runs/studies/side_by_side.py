@@ -12,12 +12,15 @@ import json
 import math
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from perfci.analysis.decision import Decision
 from perfci.analysis.pair_decision import PairSettings, decide_draws, smallest_proven
 from perfci.analysis.pairs import draw_effect
-from perfci.errors import LabError
+from perfci.analysis.robust import run_location
+from perfci.errors import LabError, UsageError
 from perfci.results.model import COMPARE, FINISHED, TOTAL
 from perfci.results.pairs import NEW, OLD, REFERENCE, PairedCounter, PairedRun, is_paired, read_paired
 from perfci.runs.jobs.model import SERVICES, Base, Job, Source, Sources
@@ -28,15 +31,14 @@ from perfci.runs.state.digests import code_under_test
 from perfci.runs.state.run_folder import utc_now
 from perfci.runs.studies.calibrate import Storing
 from perfci.runs.verdicts.rerun_jobs import exact, named
-from perfci.wording import MISSING, change, interval, quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from perfci.analysis.pair_decision import PairReading
     from perfci.analysis.pairs import DrawEffect
-    from perfci.results.model import SeriesKey
+    from perfci.results.model import CodeUnderTest, SeriesKey
     from perfci.results.pairs import PairedSeries
     from perfci.runs.state.progress import Progress
     from perfci.runs.verdicts.lab_services import LabServices
@@ -51,6 +53,16 @@ class NothingPaired(LabError):
 
     template = "{bad} draws measured nothing in pairs, the last, {run}, because {reason}"
     help = "`perfci run show {run}` says more; in its archive logs/ and reference/logs/ have what was said."
+
+
+class NotThesePairs(UsageError):
+    """An archived run can't be judged together with the first one that was named, or has no pairs."""
+
+    template = "{run}: {reason}"
+    help = (
+        "Name finished runs of `perfci side-by-side`, or of a job with a `reference`, that measured the same "
+        "two codes in the same environment."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +127,6 @@ class SideFinding:
 class SideBySide:
     """What a comparison of two sides has shown; `ended` says why it ended before all was decided."""
 
-    COLUMNS: ClassVar[tuple[str, ...]] = (
-        "scenario", "action", "verdict", "new against old", "interval", "MDE", "old", "pairs", "failed",
-    )  # fmt: skip
-    COUNTER_COLUMNS: ClassVar[tuple[str, ...]] = (
-        "scenario", "of", "counter", "old", "new", "new against old",
-    )  # fmt: skip
-
     settings: PairSettings
     findings: tuple[SideFinding, ...]
     counters: tuple[PairedCounter, ...]
@@ -133,32 +138,6 @@ class SideBySide:
     def slower(self) -> bool:
         """Whether a timing is proven to be slower."""
         return any(one.word == "slower" for one in self.findings)
-
-    def rows(self) -> Iterator[tuple[str, ...]]:
-        """Return the table of timings for people."""
-        for one in self.findings:
-            metric, found = one.key.metric, one.reading
-            word = f"same within {100 * self.settings.within:g} %" if one.word == "same" else one.word
-            around = interval(math.expm1(found.low), math.expm1(found.high), metric) if found else MISSING
-            yield (
-                one.key.scenario,
-                one.key.action,
-                word,
-                change(math.expm1(found.log), metric) if found else MISSING,
-                around,
-                f"{100 * one.mde:.1f} %" if one.mde is not None else MISSING,
-                quantity(one.old_seconds, metric),
-                f"{one.pairs} in {len(one.draws)}",
-                f"{one.old_failures[0]}/{one.new_failures[0]}",
-            )
-
-    def counter_rows(self) -> Iterator[tuple[str, ...]]:
-        """Return the table of counters for people."""
-        for one in self.counters:
-            metric = one.key.metric
-            ratio = change(one.new / one.old - 1, metric) if one.old else MISSING
-            sizes = (quantity(one.old, metric), quantity(one.new, metric))
-            yield one.key.scenario, one.key.action, str(metric), *sizes, ratio
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for `--json`."""
@@ -253,14 +232,14 @@ class _Comparison:
         """Take the commits that ran for the branches of both sides, from now on."""
         ran = {NEW: folder, OLD: folder / REFERENCE}
         for side, other in ((NEW, OLD), (OLD, NEW)):
-            code = json.loads((ran[other if swapped else side] / CODE).read_text(encoding="utf-8"))
-            deployed = code_under_test(code["services"])
+            deployed = _code(ran[other if swapped else side])
             self.sides[side] = exact(self.sides[side], deployed.services)
 
 
 def beside(job: Job, *, old: Sources, new: Sources) -> Job:
     """Return the job that measures two codes side by side, under a name of its own."""
-    explicit = {name: getattr(old, name) or Source() for name in SERVICES}
+    explicit: dict[str, Any] = {name: getattr(old, name) or Source() for name in SERVICES}
+    explicit["all"] = old.all
     return job.model_copy(
         update={"name": named(job, COMPARE), "sources": new, "reference": Base.model_validate(explicit)}
     )
@@ -273,10 +252,9 @@ def exchanged(run: PairedRun) -> PairedRun:
         series=tuple(
             replace(
                 one,
-                differences=tuple(-value for value in one.differences),
+                old_logs=one.new_logs,
+                new_logs=one.old_logs,
                 old_first=tuple(not first for first in one.old_first),
-                old_seconds=one.new_seconds,
-                new_seconds=one.old_seconds,
                 old_attempts=one.new_attempts,
                 new_attempts=one.old_attempts,
                 old_failures=one.new_failures,
@@ -321,8 +299,8 @@ def _finding(key: SeriesKey, found: list[PairedSeries], settings: PairSettings) 
         mde=smallest_proven(draws, settings) if draws else None,
         pairs=sum(len(one.differences) for one in found),
         dropped=sum(one.dropped for one in found),
-        old_seconds=_geometric([one.old_seconds for one in found]),
-        new_seconds=_geometric([one.new_seconds for one in found]),
+        old_seconds=_level([one.old_logs for one in found]),
+        new_seconds=_level([one.new_logs for one in found]),
         old_failures=(sum(one.old_failures for one in found), sum(one.old_attempts for one in found)),
         new_failures=(sum(one.new_failures for one in found), sum(one.new_attempts for one in found)),
         draws=tuple(draws),
@@ -334,9 +312,10 @@ def _mean(key: SeriesKey, found: list[PairedCounter]) -> PairedCounter:
     return PairedCounter(key, old, new)
 
 
-def _geometric(values: list[float]) -> float:
-    known = [math.log(value) for value in values if value > 0]
-    return math.exp(sum(known) / len(known)) if known else math.nan
+def _level(draws: Iterable[Sequence[float]]) -> float:
+    """Return the seconds of a side from logarithms draw by draw: the mean of the draws' midmeans."""
+    logs = [one.log for pairs in draws if (one := run_location(np.exp(pairs).tolist())) is not None]
+    return math.exp(sum(logs) / len(logs)) if logs else math.nan
 
 
 def _is_whole(key: SeriesKey) -> bool:
@@ -345,6 +324,37 @@ def _is_whole(key: SeriesKey) -> bool:
 
 def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def from_archive(folders: Sequence[Path], settings: PairSettings) -> SideBySide:
+    """Judge the pairs of archived runs, in the order of time; runs nothing.
+
+    Which code is old and which is new is that of the first run; one in which both have changed places is
+    turned round. Raises NotThesePairs, and what `read_paired` raises.
+    """
+    ordered = sorted(folders, key=lambda folder: folder.name)
+    first, runs = None, []
+    for folder in ordered:
+        document = read_document(folder)
+        if document["status"] != FINISHED or not is_paired(folder):
+            raise NotThesePairs(run=folder.name, reason="it did not finish, or has no pairs")
+        codes = {NEW: _code(folder), OLD: _code(folder / REFERENCE)}
+        environment = document["environment"]["digest"]
+        if first is None:
+            first = (codes, environment)
+        known = first[0]
+        swapped = codes != known and (codes[OLD], codes[NEW]) == (known[NEW], known[OLD])
+        if environment != first[1] or not (swapped or codes == known):
+            other = ordered[0].name
+            raise NotThesePairs(run=folder.name, reason=f"its codes or environment are not those of {other}")
+        found = read_paired(folder)
+        runs.append(exchanged(found) if swapped else found)
+    return summary(runs, settings, tuple(folder.name for folder in ordered))
+
+
+def _code(folder: Path) -> CodeUnderTest:
+    found = json.loads((folder / CODE).read_text(encoding="utf-8"))
+    return code_under_test(found["services"])
 
 
 def side_by_side(

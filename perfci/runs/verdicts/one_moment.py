@@ -22,7 +22,8 @@ def at_one_moment(job: Job, settings: Settings) -> tuple[Job, str | None]:
     What the job names itself stays as it is; patches and filters go on top. Raises RepositoryMissing,
     MomentInvalid, RevisionUnknown, GitTooSlow and GitFailed.
     """
-    wanted = [one.all for one in (job.sources, job.base) if one is not None and one.all is not None]
+    named = (job.sources, job.base, job.reference)
+    wanted = [one.all for one in named if one is not None and one.all is not None]
     if not wanted:
         return job, None
     clones = repositories(settings, fresh=(SUPER,))
@@ -30,6 +31,8 @@ def at_one_moment(job: Job, settings: Settings) -> tuple[Job, str | None]:
     changed: dict[str, object] = {"sources": sources}
     if job.base is not None:
         changed["base"] = _exact(job.base, job, settings, clones)[0]
+    if job.reference is not None:
+        changed["reference"] = _exact(job.reference, job, settings, clones)[0]
     return job.model_copy(update=changed), step
 
 

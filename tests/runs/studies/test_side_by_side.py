@@ -13,6 +13,7 @@ import yaml
 
 from perfci import config
 from perfci.analysis.pair_decision import PairSettings
+from perfci.cli.tables import paired_timings_table
 from perfci.results.model import TOTAL, Purpose
 from perfci.results.record import read_record
 from perfci.runs.jobs.model import Source, load_job
@@ -20,7 +21,7 @@ from perfci.runs.night import reference
 from perfci.runs.night.reference import TooLittleMemory, check_memory, needed_gib
 from perfci.runs.state.archive import run_folders
 from perfci.runs.state.progress import Silent
-from perfci.runs.studies.side_by_side import Budget, NothingPaired, side_by_side
+from perfci.runs.studies.side_by_side import Budget, NothingPaired, NotThesePairs, from_archive, side_by_side
 from perfci.runs.verdicts.lab_services import LabServices
 
 pytestmark = pytest.mark.slow
@@ -122,7 +123,7 @@ def test_the_same_code_is_proven_the_same(project, controller):
     found = compared(controller)
     assert whole(found).word == "same"
     assert json.loads(json.dumps(found.as_dict()))["timings"][0]["verdict"] == "same"
-    assert any(row[2] == "same within 5 %" for row in found.rows())
+    assert paired_timings_table(found).rows[0][2] == "same within 5 %"
 
 
 def test_too_few_draws_leave_it_unknown_and_say_so(project, controller):
@@ -153,3 +154,23 @@ def test_what_two_clouds_need_grows_with_their_services_and_computes(controller)
     more = job.model_copy(update={"cloud": type(job.cloud)(computes=20)})
     assert needed_gib(job) < needed_gib(full) < needed_gib(more)
     check_memory(full, available_bytes=int(needed_gib(full) * 1024**3) + 1)
+
+
+def test_archived_runs_are_judged_again_with_the_same_answer(project, controller):
+    found = compared(controller, new={"neutron": Source(version="2.0")})
+    folders = run_folders(controller.state.archive)
+    for folder in folders:  # what the real hammer leaves
+        job = yaml.safe_load((folder / "job.yml").read_text())
+        for place, code in ((folder, job["sources"]), (folder / "reference", job["reference"])):
+            version = (code.get("neutron") or {}).get("version") or "1.0"
+            service = {"service": "neutron", "version": version, "source": "wheel", "revision": version}
+            (place / "code.json").write_text(json.dumps({"services": [service]}))
+    again = from_archive(folders[::-1], PairSettings())
+    assert [one.as_dict() for one in again.findings] == [one.as_dict() for one in found.findings]
+    strange = {"service": "neutron", "version": "3.0", "source": "wheel", "revision": "3.0"}
+    (folders[1] / "code.json").write_text(json.dumps({"services": [strange]}))
+    with pytest.raises(NotThesePairs, match=folders[1].name):
+        from_archive(folders, PairSettings())
+    (folders[0] / "pairs.json").unlink()
+    with pytest.raises(NotThesePairs, match="no pairs"):
+        from_archive(folders, PairSettings())
