@@ -65,7 +65,7 @@ apt-get -qq autoclean
 """
 CHECK = """
 cd {here}
-export PERFCI_TESTS_COMPLETE=1 PYTHONDONTWRITEBYTECODE=1
+export PERFCI_TESTS_COMPLETE=1 PYTHONPYCACHEPREFIX=/var/cache/python
 tests() {{ .venv/bin/python -m pytest -q -p no:cacheprovider "$@"; }}
 tests tests/test_programs.py
 tests --collect-only >/tmp/collected || {{ tail -n 60 /tmp/collected; exit 1; }}
