@@ -139,6 +139,17 @@ confirmation = sa.Table(
 )
 """What re-runs have shown of one series; `document` is `verdicts.confirmation_store.Answer` as JSON."""
 
+night_facts = sa.Table(
+    "night_facts",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("lab", sa.Text, nullable=False),
+    sa.Column("job", sa.Text, nullable=False),
+    sa.Column("document", sa.LargeBinary, nullable=False),
+    sa.Index("night_facts_of_job", "lab", "job", "run_id"),
+)
+"""What the verdict decided in a night, for the nights after it; `document` is JSON, compressed with zlib."""
+
 calibration = sa.Table(
     "calibration",
     metadata,
