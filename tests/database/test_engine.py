@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
+from alembic import op
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from perfci.database import engine
-from perfci.database.engine import HEAD, Database
+from perfci.database.engine import HEAD, Database, LockHeld
 from perfci.database.errors import DatabaseTooNew, DatabaseUnavailable
 from perfci.database.migrate import scripts
 from perfci.database.schema import metadata, quarantine, reservation
@@ -82,6 +85,40 @@ def test_tables_of_the_release_before_alembic_are_taken_over_with_their_rows(dat
         # What that release reads: it refuses numbers above its own, 1.
         assert connection.scalar(sa.text("SELECT version FROM schema_version")) == 2
         assert sa.inspect(connection).has_table("bmc_operation_day")
+
+
+def migrate_and_die(url: str, at: int) -> None:
+    """Open a database, and be killed before one of the statements that make its tables."""
+    whole, count = op.create_table, 0
+
+    def create_table(*arguments, **options):
+        nonlocal count
+        count += 1
+        if count == at:
+            os._exit(9)
+        return whole(*arguments, **options)
+
+    op.create_table = create_table
+    Database(url)
+
+
+@pytest.mark.parametrize("at", [1, 3, len(metadata.tables)])
+def test_killed_in_a_migration_the_next_one_begins_again(database_url: str, at: int) -> None:
+    with raw(database_url).begin() as connection:
+        metadata.create_all(connection, [metadata.tables["schema_version"], reservation, quarantine])
+        connection.execute(sa.text("INSERT INTO schema_version VALUES (1)"))
+        withhold(connection, "n1")
+    missing = len(metadata.tables) - 3
+    child = multiprocessing.get_context("spawn").Process(
+        target=migrate_and_die, args=(database_url, min(at, missing))
+    )
+    child.start()
+    child.join(60)
+    assert child.exitcode == 9
+    with raw(database_url).connect() as connection:
+        assert not sa.inspect(connection).has_table("alembic_version")
+        assert connection.scalar(sa.text("SELECT version FROM schema_version")) == 1
+    assert withheld(Database(database_url)) == {"n1"}
 
 
 def test_a_newer_schema_is_refused(database_url: str) -> None:
@@ -164,6 +201,28 @@ def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")
     with pytest.raises(DatabaseUnavailable, match="state"):
         Database(f"sqlite:///{tmp_path}/state/lab.db")
+
+
+def test_a_lock_is_held_by_one_and_ends_with_its_process(database_url: str) -> None:
+    first, second = Database(database_url), Database(database_url)
+
+    def take(name: str) -> None:
+        with second.lock(name, wait=False):
+            pass
+
+    with first.lock("outbox"):
+        with pytest.raises(LockHeld):
+            take("outbox")
+        take("deliveries")
+        with second.transaction() as connection:
+            withhold(connection, "n1")
+    take("outbox")
+    program = (
+        "import os, sys; from perfci.database.engine import Database;"
+        "database = Database(sys.argv[1]); lock = database.lock('outbox'); lock.__enter__(); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, database_url], check=False).returncode == 9
+    take("outbox")
 
 
 def test_a_writer_that_somebody_keeps_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
