@@ -18,6 +18,7 @@ from perfci.analysis.evidence import Evidence
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from perfci.analysis.facts import OpenedChange
     from perfci.analysis.settings import AnalysisSettings
     from perfci.analysis.types import RunPoint
 
@@ -190,6 +191,17 @@ class FailureTrack:
             proofs={},
         )
 
+    def follow_opened(self, opened: OpenedChange) -> None:
+        """Follow a change that a night has found before."""
+        self.runs = [run for run in opened.before if isinstance(run, FailureTally)]
+        self.after = [run for run in opened.after if isinstance(run, FailureTally)]
+        self.worse, self.q_value = opened.worse, opened.q_value
+
+    def end(self, *, settled: bool) -> None:
+        """End the open change: its runs are the baseline (`settled`), or only the latest is one of it."""
+        self.runs = self.after if settled else [*self.runs, self.after[-1]]
+        self.after, self.settled = [], settled
+
     def could_report(self, evidence: Evidence) -> bool:
         """Say whether this may be reported at all, however small its p-value is."""
         return evidence.proves and abs(evidence.effect) >= self.settings.failure_floor
@@ -206,8 +218,7 @@ class FailureTrack:
             self.runs, self.after = self.runs[:-earlier], [*self.runs[-earlier:], run]
             self.q_value, self.worse = q_value, evidence.effect > 0
         if not rejected:
-            self.runs.append(run)
-            self.after = []
+            self.end(settled=False)
             return
         worse = evidence.effect > 0
         if len(self.after) == 1:
@@ -216,7 +227,7 @@ class FailureTrack:
             self.after = [run]
         self.worse = worse
         if not worse and len(self.after) >= self.settings.settle:
-            self.runs, self.after, self.settled = self.after, [], True
+            self.end(settled=True)
 
     def _window(self) -> int:
         """Return how many of the latest runs prove a change, 0 if none do.

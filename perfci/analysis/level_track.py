@@ -31,8 +31,9 @@ from perfci.analysis.variance import VariancePrior
 from perfci.results.model import Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from perfci.analysis.facts import OpenedChange
     from perfci.analysis.noise import Array
     from perfci.analysis.settings import AnalysisSettings
     from perfci.analysis.types import Confirmation, RunPoint
@@ -107,13 +108,14 @@ class OpenChange:
     """A change that was proven and is neither accepted nor gone. `after` are the runs since.
 
     `q_value` is that of the night on which it was found. `refuted` says that re-runs have shown it to be
-    the lab's, not the code's: it is followed, and not told.
+    the lab's, not the code's: it is followed, and not told. `confirmed` says that re-runs have opened it.
     """
 
     worse: bool
     after: list[RunValue]
     q_value: float = 1.0
     refuted: bool = False
+    confirmed: bool = False
 
 
 @dataclass(slots=True)
@@ -172,16 +174,20 @@ class LevelTrack:
         """Return what the open change looks like."""
         if self.rule.may_be_steady:
             return ChangeKind.COUNTER
-        return _kind(self._kept(), self.change.after if self.change is not None else [])
+        return _kind(self._kept(), self._changed() if self.change is not None else [])
 
     def add(self, run: RunValue) -> None:
         """Add the latest run, and forget what is too old to be looked at."""
         (self.runs if self.change is None else self.change.after).append(run)
-        most = self.settings.longest_baseline + REMEMBERED
-        if len(self.runs) > 2 * most:
-            self._replace(self.runs[-most:])
+        if len(self.runs) > 2 * self.remembered:
+            self._replace(self.runs[-self.remembered :])
         if self.pending is not None:
             self.pending.left -= 1
+
+    @property
+    def remembered(self) -> int:
+        """How many runs of a baseline are ever looked at."""
+        return self.settings.longest_baseline + REMEMBERED
 
     def false_alarm(self) -> Mapping[int, float]:
         """Return the proofs of what looked like a change long enough ago and was none; empty if nothing did.
@@ -222,25 +228,24 @@ class LevelTrack:
             candidates,
             self.settings,
             floor=max(self.rule.floor, self.rule.unit / math.exp(candidates[0].level)),
-            needed=self._needed(),
+            needed=self.needed(),
             suspect=self._suspect(prior),
             alarms=alarms or FalseAlarms(),
             modes=self.visits if len(self.visits) >= MODE_VISITS else (),
         )
-        self._watch(evidence)
+        if self.change is None and evidence.proofs:
+            self.watch(evidence.window, evidence.proofs)
         return evidence
 
-    def _watch(self, evidence: Evidence) -> None:
-        """Remember what looks like a change, to learn later whether it was one."""
-        if self.change is not None or not evidence.proofs:
-            return
+    def watch(self, window: int, proofs: Mapping[int, float]) -> None:
+        """Remember what looks like a change of `window` runs, to learn later whether it was one."""
         if self.pending is None:
-            first = max(len(self.runs) - evidence.window, 1)
+            first = max(len(self.runs) - window, 1)
             before, after = self.runs[first - 1].code, self.runs[first].code
             same = bool(before) and before == after
             self.pending = PendingChange({}, max(self.settings.windows), same)
-        for window, p in evidence.proofs.items():
-            self.pending.proofs[window] = min(p, self.pending.proofs.get(window, 1.0))
+        for number, p in proofs.items():
+            self.pending.proofs[number] = min(p, self.pending.proofs.get(number, 1.0))
 
     def could_report(self, evidence: Evidence) -> bool:
         """Say whether this may be reported at all, however small its p-value is."""
@@ -259,16 +264,32 @@ class LevelTrack:
                 self.change = OpenChange(self.rule.is_worse(evidence.effect), self.runs[start:], q_value)
                 self._replace(self.runs[:start])
         elif self._is_back(self.change):
-            needed = self._needed()
-            self.visits.append(median([run.log for run in self.change.after[:-needed]]))
-            self._replace([*self.runs, *self.change.after[-needed:]])
-            self.change = None
+            needed = self.needed()
+            level = median([run.log for run in self._changed()[:-needed]])
+            self.end(settled=False, kept=needed, visits=[*self.visits, level])
         elif (self.change.refuted or not self.change.worse) and len(
             self.change.after
         ) >= self.settings.settle:
-            self._replace(self.change.after)
-            self.change, self.pending, self.settled = None, None, True
-            self.visits = []
+            self.end(settled=True, kept=0, visits=[])
+
+    def end(self, *, settled: bool, kept: int, visits: Sequence[float]) -> None:
+        """End the open change: its runs are the baseline (`settled`), or its latest `kept` are back at it."""
+        if self.change is None:
+            return
+        after = self.change.after
+        self._replace(after if settled else [*self.runs, *after[len(after) - kept :]])
+        self.change, self.visits, self.settled = None, list(visits), settled
+        if settled:
+            self.pending = None
+
+    def follow_opened(self, opened: OpenedChange) -> None:
+        """Follow a change that a night has found before."""
+        before = [run for run in opened.before if isinstance(run, RunValue)]
+        after = [run for run in opened.after if isinstance(run, RunValue)]
+        self.change = OpenChange(opened.worse, after, opened.q_value, confirmed=opened.confirmed)
+        self._replace(before)
+        if opened.confirmed:
+            self.pending = None
 
     def follow_reruns(self, answer: Confirmation) -> None:
         """Follow what re-runs have shown of a change.
@@ -280,7 +301,7 @@ class LevelTrack:
             known = self.runs if self.change is None else [*self.runs, *self.change.after]
             after = [run for run in known if run.run_id >= answer.since]
             if after and len(known) - len(after) >= self.settings.min_baseline:
-                self.change = OpenChange(answer.worse, after)
+                self.change = OpenChange(answer.worse, after, confirmed=True)
                 self.pending = None
                 self._replace(known[: len(known) - len(after)])
         elif answer.decision is Decision.SAME and self.change is not None:
@@ -310,6 +331,10 @@ class LevelTrack:
         """Return the baseline without the latest runs."""
         return self.runs[: len(self.runs) - latest][-self.settings.longest_baseline :]
 
+    def _changed(self) -> list[RunValue]:
+        """Return the latest runs of the open change."""
+        return [] if self.change is None else self.change.after[-self.settings.longest_baseline :]
+
     def _steady(self) -> bool:
         latest = 1 if self.change is None else 0
         if not self.rule.may_be_steady or len(self._kept(latest)) < self.settings.min_baseline:
@@ -320,7 +345,8 @@ class LevelTrack:
         """Return the window of the first run after a young baseline, which can't prove yet."""
         return (1,) if len(self.runs) > self.settings.min_baseline else ()
 
-    def _needed(self) -> int:
+    def needed(self) -> int:
+        """Return how many runs may prove a change, or its end."""
         return 1 if self._steady() else self.rule.least_runs
 
     def _windows(self) -> tuple[int, ...]:
@@ -335,10 +361,10 @@ class LevelTrack:
 
     def _start(self, window: int) -> int:
         """Return the index of the first changed run: where the contrast near the window is largest."""
-        least = min(window, self._needed())
+        least = min(window, self.needed())
         longest = min(max(self.settings.windows) + window, len(self.runs) - self.settings.min_baseline)
-        sizes = range(least, max(longest, least) + 1)
         logs = np.array([run.log for run in self._kept()])
+        sizes = range(least, max(min(longest, logs.size - 1), least) + 1)
         gains = [
             abs(logs[-k:].mean() - np.median(logs[:-k])) * np.sqrt(k * (1 - k / logs.size)) for k in sizes
         ]
@@ -350,7 +376,7 @@ class LevelTrack:
         Their mean decides, each run counting at most half a step beyond either level. One run at each
         level is not back.
         """
-        needed = self._needed()
+        needed = self.needed()
         if len(change.after) <= needed:
             return False
         shares, worse = self._shares(change, needed)
@@ -368,7 +394,8 @@ class LevelTrack:
         And whether those went to the worse. A step of nothing is one that is over.
         """
         level = self._scale(0).level
-        step = float(np.median([run.log for run in change.after[:-latest]])) - level
+        changed = change.after[:-latest][-self.settings.longest_baseline :]
+        step = float(np.median([run.log for run in changed])) - level
         away = np.array([run.log - level for run in change.after[-latest:]])
         return (away / step if step else np.zeros(latest)), self.rule.is_worse(step)
 

@@ -21,10 +21,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from perfci.analysis.evidence import RunValue
+from perfci.analysis.facts import TrackKey
 from perfci.analysis.failures import FailureTally, FailureTrack
 from perfci.analysis.level_track import CANARY_RULE, LevelTrack, OpenChange, PendingChange
 from perfci.analysis.p_calibration import Alarm, FalseAlarms
-from perfci.analysis.verdict import Replay, TrackKey, new_track
+from perfci.analysis.verdict import Replay, new_track
 from perfci.results.model import Metric, SeriesKey
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def _track(track: LevelTrack | FailureTrack, runs: _Names, codes: _Names) -> dic
             "after": [_value(one, runs, codes) for one in change.after],
             "q": change.q_value,
             "refuted": change.refuted,
+            "confirmed": change.confirmed,
         },
         "visits": track.visits,
         "settled": track.settled,
@@ -175,7 +177,11 @@ def _fill_level(track: LevelTrack, one: dict[str, Any], runs: Sequence[str], cod
     if change := one["change"]:
         after = [value(row) for row in change["after"]]
         track.change = OpenChange(
-            bool(change["worse"]), after, float(change["q"]), refuted=bool(change["refuted"])
+            bool(change["worse"]),
+            after,
+            float(change["q"]),
+            refuted=bool(change["refuted"]),
+            confirmed=bool(change["confirmed"]),
         )
     track.visits = [float(level) for level in one["visits"]]
     track.settled = bool(one["settled"])

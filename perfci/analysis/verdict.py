@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from perfci.analysis.facts import EndedChange, Facts, NightFacts, OpenedChange, TrackKey, Watched
 from perfci.analysis.failures import FailureTrack
 from perfci.analysis.false_discovery import q_values, threshold
 from perfci.analysis.level_track import CANARY_RULE, LevelTrack, rule_of, tail_rule
@@ -36,14 +37,6 @@ if TYPE_CHECKING:
 Track = LevelTrack | FailureTrack
 
 
-class TrackKey(NamedTuple):
-    """What is tracked on its own: a series in an environment, of a timing also its tail."""
-
-    key: SeriesKey
-    environment: str
-    tail: bool
-
-
 Kind = tuple[Metric, bool]
 """Series of one kind are alike: those of a metric, the tails of timings apart."""
 
@@ -53,6 +46,14 @@ class DecisionThresholds(NamedTuple):
 
     q_values: Mapping[TrackKey, float]
     p_value: float
+
+
+class ChangeSeen(NamedTuple):
+    """A change that is open, as far as another one can be told from it."""
+
+    since: str
+    worse: bool
+    refuted: bool = False
 
 
 @dataclass(slots=True)
@@ -71,6 +72,10 @@ class Replay:
     """The last night that was fed."""
     confirmations: Mapping[tuple[SeriesKey, str], Confirmation] = field(default_factory=dict)
     """What re-runs have shown, by series and the run that raised the question."""
+    facts: Facts = field(default_factory=Facts)
+    """What earlier nights have decided: these nights are followed, not decided again."""
+    decided: list[NightFacts] = field(default_factory=list)
+    """What was decided here, oldest first: facts for later replays."""
 
     def track(self, part: TrackKey) -> Track:
         """Return the state of a part."""
@@ -79,25 +84,20 @@ class Replay:
         return self.tracks[part]
 
     def night(
-        self, points: Mapping[SeriesKey, RunPoint], canaries: Mapping[SeriesKey, RunPoint] | None = None
+        self,
+        points: Mapping[SeriesKey, RunPoint],
+        canaries: Mapping[SeriesKey, RunPoint] | None = None,
+        run_id: str = "",
     ) -> dict[SeriesKey, Judgement]:
         """Add a night of valid runs and judge it; what can't be held against a baseline is left out.
 
         Looks at every series first, then decides for all of them together. When the canaries show
-        that the lab itself has changed, every series starts anew: such a night never alarms.
+        that the lab itself has changed, every series starts from the beginning: such a night never alarms.
+        What was decided is added to `decided`, as the facts of the run `run_id`.
         """
         moved, movement = self._lab_moved(canaries or {})
-        tracks = {
-            part: self.track(part)
-            for key, point in points.items()
-            for part in _parts(key, point.environment)
-            if _add(self.track(part), point)
-        }
-        if moved:
-            for track in tracks.values():
-                if isinstance(track, LevelTrack) and track.rule.follows_lab:
-                    track.restart(moved)
-        self._learn(tracks)
+        tracks = self._added(points, moved)
+        judged, alarms = self._learn(tracks)
         priors = _priors(tracks)
         seen = {
             part: evidence
@@ -105,8 +105,34 @@ class Replay:
             if (evidence := self._look(part, track, priors[_kind(part)], movement)) is not None
         }
         opened = {part for part in seen if _is_open(self.track(part))}
+        before = {part: _change_of(self.track(part), decided=False) for part in tracks}
         limits = self._decide(seen, opened)
+        ended = tuple(end for part in tracks if (end := self._ended(part, before[part])))
         self._follow_reruns(points)
+        self.decided.append(
+            NightFacts(
+                run_id,
+                found=self.found[-1] if self.found else 0,
+                lab_moved=moved,
+                judged=judged,
+                alarms=alarms,
+                opened=tuple(one for part in tracks if (one := self._opened(part, before[part]))),
+                ended=ended,
+                refuted=tuple(
+                    part
+                    for part, track in tracks.items()
+                    if isinstance(track, LevelTrack)
+                    and (change := track.change) is not None
+                    and change.refuted
+                    and before[part] != ChangeSeen(change.after[0].run_id, change.worse, refuted=True)
+                ),
+                watched=tuple(
+                    Watched(part, one.window, tuple(sorted(one.proofs.items())))
+                    for part, one in seen.items()
+                    if one.proofs and part not in opened
+                ),
+            )
+        )
         out = {}
         for key, point in points.items():
             parts = _parts(key, point.environment)
@@ -118,24 +144,130 @@ class Replay:
                 out[key] = _judgement(point, part, self.track(part), evidence, (limits.q_values[part], mde))
         return out
 
+    def follow_night(
+        self,
+        known: NightFacts,
+        points: Mapping[SeriesKey, RunPoint],
+        canaries: Mapping[SeriesKey, RunPoint] | None = None,
+    ) -> None:
+        """Add a night that has been decided before, as its facts say; `points` may be none at all."""
+        for key, point in (canaries or {}).items():
+            if _add(canary := self._canary(key, point.environment), point) and known.lab_moved:
+                canary.restart(known.lab_moved)
+        tracks = self._added(points, known.lab_moved)
+        for metric, tail, number in known.judged:
+            self.alarms.setdefault((metric, tail), FalseAlarms()).night(number)
+        for metric, tail, window, p in known.alarms:
+            self.alarms[metric, tail].note({window: p})
+        for track in tracks.values():
+            track.settled = False
+            if isinstance(track, LevelTrack):
+                track.false_alarm()
+        self._follow_changes(known, tracks)
+        for key, point in points.items():
+            parts = _parts(key, point.environment)
+            if parts[0] in tracks:
+                self._follow_middle(*parts)
+        self._remember(known.found)
+
+    def _follow_changes(self, known: NightFacts, tracks: Mapping[TrackKey, Track]) -> None:
+        """Open and end the changes that a night has opened and ended, and watch what it watched."""
+        for one in known.watched:
+            watched = tracks.get(one.part)
+            counts = self.facts.counts(one.part, known.run_id)
+            if counts and isinstance(watched, LevelTrack) and len(watched.runs) > 1:
+                watched.watch(one.window, dict(one.proofs))
+        opened = {one.part: one for one in known.opened if self.facts.counts(one.part, known.run_id)}
+        ended = {one.part: one for one in known.ended if self.facts.counts(one.part, known.run_id)}
+        for part in {**tracks, **opened, **ended}:
+            track = self.track(part)
+            start, end = opened.get(part), ended.get(part)
+            if isinstance(track, LevelTrack):
+                if end is not None:
+                    track.end(settled=end.settled, kept=end.kept, visits=end.visits)
+                if start is not None:
+                    track.follow_opened(start)
+                if part in known.refuted and track.change is not None:
+                    track.change.refuted = True
+                continue
+            if start is not None:
+                track.follow_opened(start)
+            if track.after and (end is not None or (start is None and len(track.after) == 1)):
+                track.end(settled=end is not None and end.settled)
+
+    def _added(self, points: Mapping[SeriesKey, RunPoint], moved: int) -> dict[TrackKey, Track]:
+        """Add a night to its tracks and return these; forget what was before the lab moved."""
+        tracks = {
+            part: self.track(part)
+            for key, point in points.items()
+            for part in _parts(key, point.environment)
+            if _add(self.track(part), point)
+        }
+        if moved:
+            for track in tracks.values():
+                if isinstance(track, LevelTrack) and track.rule.follows_lab:
+                    track.restart(moved)
+        return tracks
+
+    def _opened(self, part: TrackKey, before: ChangeSeen | None) -> OpenedChange | None:
+        """Return the change that tonight has opened in a part; None where it opened none."""
+        track = self.track(part)
+        if isinstance(track, FailureTrack):
+            if track.settled and before is None:
+                return OpenedChange(part, track.worse, track.q_value, (), tuple(track.runs))
+            if not track.after or before == _change_of(track):
+                return None
+            return OpenedChange(part, track.worse, track.q_value, tuple(track.runs), tuple(track.after))
+        change, now = track.change, _change_of(track)
+        if change is None or (before is not None and now == before._replace(refuted=change.refuted)):
+            return None
+        return OpenedChange(
+            part,
+            change.worse,
+            change.q_value,
+            tuple(track.runs[-track.remembered :]),
+            tuple(change.after),
+            change.confirmed,
+        )
+
+    def _ended(self, part: TrackKey, before: ChangeSeen | None) -> EndedChange | None:
+        """Return the end that tonight's decision put to the change of a part; None where it did not."""
+        track = self.track(part)
+        if isinstance(track, FailureTrack):
+            over = not track.after and (before is not None or track.settled)
+            return EndedChange(part, track.settled, 1, ()) if over else None
+        if before is None or track.change is not None:
+            return None
+        kept = 0 if track.settled else track.needed()
+        return EndedChange(part, track.settled, kept, tuple(track.visits))
+
     def fork(self) -> Replay:
         """Return a replay that goes on from here without touching this one."""
         return replace(
             self,
+            decided=[],
             tracks={part: track.fork() for part, track in self.tracks.items()},
             canaries={part: track.fork() for part, track in self.canaries.items()},
             alarms={kind: replace(alarms, seen=list(alarms.seen)) for kind, alarms in self.alarms.items()},
             found=list(self.found),
         )
 
-    def _learn(self, tracks: Mapping[TrackKey, Track]) -> None:
-        """Note which of what looked like changes some nights ago were none."""
-        for kind in {_kind(part) for part in tracks}:
+    def _learn(
+        self, tracks: Mapping[TrackKey, Track]
+    ) -> tuple[tuple[tuple[Metric, bool, int], ...], tuple[tuple[Metric, bool, int, float], ...]]:
+        """Note which of what looked like changes some nights ago were none; return what was learned."""
+        judged, noted = [], []
+        for kind in sorted({_kind(part) for part in tracks}):
             alike = [t for p, t in tracks.items() if _kind(p) == kind and isinstance(t, LevelTrack)]
             alarms = self.alarms.setdefault(kind, FalseAlarms())
-            alarms.night(sum(track.change is None for track in alike))
+            number = sum(track.change is None for track in alike)
+            alarms.night(number)
+            judged.append((*kind, number))
             for track in alike:
-                alarms.note(track.false_alarm())
+                proofs = track.false_alarm()
+                alarms.note(proofs)
+                noted += [(*kind, window, p) for window, p in sorted(proofs.items())]
+        return tuple(judged), tuple(noted)
 
     def _look(self, part: TrackKey, track: Track, prior: VariancePrior, movement: float) -> Evidence | None:
         if isinstance(track, FailureTrack):
@@ -167,8 +299,13 @@ class Replay:
                 rejected = adjusted[part] <= rate and evidence.p_value <= settings.largest_p
                 found += rejected
             track.decide(evidence, q_value=adjusted[part], rejected=rejected)
-        self.found = [*self.found, found][-max(settings.memory - 1, 0) :] if settings.memory > 1 else []
+        self._remember(found)
         return DecisionThresholds(adjusted, min(enough, settings.largest_p))
+
+    def _remember(self, found: int) -> None:
+        """Keep how many changes the latest nights found."""
+        memory = self.settings.memory
+        self.found = [*self.found, found][-max(memory - 1, 0) :] if memory > 1 else []
 
     def _mde(self, part: TrackKey, evidence: Evidence, limits: DecisionThresholds, *, known: bool) -> float:
         """Return the smallest effect that tonight's decision could report of this part.
@@ -260,12 +397,13 @@ def _add(track: Track, point: RunPoint) -> bool:
     return value is not None
 
 
-def judge(
+def judge(  # noqa: PLR0917 - all of them are what a verdict follows from
     histories: Sequence[SeriesHistory],
     settings: AnalysisSettings = AnalysisSettings(),  # noqa: B008 - immutable
     accepted: Mapping[SeriesKey, str] | None = None,
     canaries: Sequence[SeriesHistory] = (),
     confirmations: Mapping[tuple[SeriesKey, str], Confirmation] | None = None,
+    facts: Facts = Facts(),  # noqa: B008 - immutable
 ) -> tuple[Judgement, ...]:
     """Judge the last run of every series; the answers are in the order of the histories.
 
@@ -276,12 +414,15 @@ def judge(
     workloads (a node and a workload each, metric seconds). A lasting step in half of them starts every
     baseline anew, as a new environment digest does; what they move tonight is added to the uncertainty
     of all timings and CPU seconds. `confirmations` are what re-runs have shown, by series and the run
-    that raised the question: from that run on a change is what they say, real or noise.
+    that raised the question: from that run on a change is what they say, real or noise. `facts` are what
+    earlier nights have decided: those nights are followed, so the histories need not go back to where a
+    change that is still open began.
 
     The order of the series does not matter, nor does the unit of a timing. Invalid runs, runs in
     another environment and failed iterations are never compared with.
     """
-    return follow(Replay(settings, confirmations=confirmations or {}), histories, accepted, canaries)
+    replay = Replay(settings, confirmations=confirmations or {}, facts=facts)
+    return follow(replay, histories, accepted, canaries)
 
 
 def follow(
@@ -314,9 +455,15 @@ def feed(
     """Feed the nights that a replay has not seen yet, up to the run `before`, which is left out."""
     nights, lab = by_night(histories, accepted or {}), by_night(canaries, {}, valid=False)
     answers: dict[tuple[SeriesKey, str], Judgement] = {}
-    for run_id in sorted(nights):
+    last = max(nights, default="")
+    known = {run_id: facts for run_id, facts in replay.facts.nights.items() if run_id < last}
+    for run_id in sorted({*nights, *known}):
         if run_id > replay.latest and (before is None or run_id < before):
-            answers |= {(key, run_id): j for key, j in replay.night(nights[run_id], lab.get(run_id)).items()}
+            if run_id in known:
+                replay.follow_night(known[run_id], nights.get(run_id, {}), lab.get(run_id))
+            else:
+                found = replay.night(nights[run_id], lab.get(run_id), run_id)
+                answers |= {(key, run_id): one for key, one in found.items()}
             replay.latest = run_id
     return answers
 
@@ -353,6 +500,14 @@ def _priors(tracks: Mapping[TrackKey, Track]) -> dict[Kind, VariancePrior]:
         known = np.array([v for t in alike if (v := t.variance()) is not None]).reshape(-1, 2)
         priors[kind] = fit_prior(known[:, 0], known[:, 1])
     return priors
+
+
+def _change_of(track: Track, *, decided: bool = True) -> ChangeSeen | None:
+    """Return the change that is open in a track; `decided` says whether tonight has been decided."""
+    if isinstance(track, FailureTrack):
+        return ChangeSeen(track.after[0].run_id, track.worse) if len(track.after) > (not decided) else None
+    change = track.change
+    return None if change is None else ChangeSeen(change.after[0].run_id, change.worse, change.refuted)
 
 
 def _is_open(track: Track) -> bool:

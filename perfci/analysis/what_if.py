@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from perfci.analysis.facts import TrackKey
 from perfci.analysis.level_track import LevelTrack
 from perfci.analysis.types import Outcome
-from perfci.analysis.verdict import Replay, TrackKey, by_night
+from perfci.analysis.verdict import Replay, by_night
 from perfci.results.model import Metric
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from series import Histories, point, run_id, series_key, until
 
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.types import ChangeKind, Outcome, SeriesHistory
-from perfci.analysis.verdict import judge
+from perfci.analysis.verdict import Replay, feed, judge
 from perfci.results.model import Metric
 
 SLOW = [1.0] * 8 + [1.3] * 3 + [1.0] * 3
@@ -192,8 +192,8 @@ def test_one_early_bad_night_does_not_hide_a_failure_that_lasts(bad: int) -> Non
 def test_a_scenario_that_fails_now_and_then_is_no_news() -> None:
     chance = np.random.default_rng(3)
     counts = [40 if chance.random() < 0.15 else 0 for _ in range(120)]
-    told = outcomes(Histories.failures(counts))
-    assert told.count(Outcome.REGRESSION) <= 3
+    told = feed(Replay(AnalysisSettings()), [Histories.failures(counts)]).values()
+    assert sum(one.outcome is Outcome.REGRESSION for one in told) <= 3
 
 
 def test_a_run_without_a_single_success_gives_no_timing(histories: Histories) -> None:
