@@ -114,6 +114,16 @@ def accepted_changes(state: AlertState) -> Mapping[SeriesKey, str]:
     return changes
 
 
+def accepted_until(state: AlertState) -> Mapping[SeriesKey, str]:
+    """Return the newest run before which somebody accepted a change of a series as the new normal."""
+    until: dict[SeriesKey, str] = {}
+    for alert in state.alerts:
+        if alert.closing is Closing.ACCEPTED and alert.closed is not None:
+            for series in alert.series:
+                until[series.key] = max(alert.closed, until.get(series.key, ""))
+    return until
+
+
 def find(state: AlertState, alert_id: str) -> Alert:
     """Return an alert by its id, or by a beginning of it that only one has. Raises UnknownAlert."""
     found = [alert for alert in state.alerts if alert_id and alert.id.startswith(alert_id)]

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
+from perfci.analysis.facts import facts_from_dict
 from perfci.database.schema import night_facts as table
 from perfci.errors import LabError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from perfci.analysis.facts import NightFacts
     from perfci.database.engine import Database
     from perfci.results.model import RunRecord
 
@@ -52,6 +54,27 @@ def read_facts(database: Database, lab: str, job: str) -> dict[str, Any]:
     with database.reading() as connection:
         rows = connection.execute(wanted).all()
     return {row.run_id: _document(row.run_id, row.document) for row in rows}
+
+
+class KnownFacts(NamedTuple):
+    """What is known when a run is judged: the nights before it, and whether none after it was decided."""
+
+    before: dict[str, NightFacts]
+    newest: bool
+
+
+def known_facts(database: Database, record: RunRecord) -> KnownFacts:
+    """Return what the nights of a run's job before it have decided. Raises FactsUnreadable."""
+    found = read_facts(database, record.lab, record.job)
+    before = {run_id: _facts(run_id, one) for run_id, one in found.items() if run_id < record.run_id}
+    return KnownFacts(before, newest=max(found, default="") <= record.run_id)
+
+
+def _facts(run_id: str, document: object) -> NightFacts:
+    try:
+        return facts_from_dict(document)
+    except ValueError as error:  # pydantic's errors are some, too
+        raise FactsUnreadable(run_id=run_id, reason=str(error).splitlines()[0]) from error
 
 
 def _document(run_id: str, packed: bytes) -> Any:

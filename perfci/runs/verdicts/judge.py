@@ -7,8 +7,9 @@ from dataclasses import asdict, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from perfci.alerts.lifecycle import accepted_changes
+from perfci.alerts.lifecycle import accepted_changes, accepted_until
 from perfci.analysis.decision import Decision
+from perfci.analysis.facts import Facts, facts_as_dict
 from perfci.analysis.rerun_verdict import confirmed
 from perfci.analysis.types import WORST_FIRST, Judgement, Outcome, RunPoint, SeriesHistory
 from perfci.results.archive import CANARIES
@@ -18,6 +19,7 @@ from perfci.results.model import Metric, SeriesKey
 from perfci.results.stores.base import History
 from perfci.results.validity import comparable
 from perfci.runs.verdicts.confirmation_store import by_series, read_answers
+from perfci.runs.verdicts.facts_store import keep_facts, known_facts
 from perfci.runs.verdicts.verdict_cache import CacheRow, Rules, judge_last
 
 if TYPE_CHECKING:
@@ -49,25 +51,33 @@ _ORDER = (
 def judge_run(controller: LabServices, record: RunRecord) -> tuple[Judgement, ...]:
     """Judge every series of one run against its history; `keep_judgements` keeps the answers.
 
-    What re-runs have shown of this run's suspects, and of those of earlier runs, is part of it.
-    Raises ConfirmationsUnreadable.
+    What re-runs have shown of this run's suspects, and of those of earlier runs, is part of it, and so is
+    what earlier nights have decided. What this night decides is kept for later ones, unless a later night has
+    decided already. Raises ConfirmationsUnreadable and FactsUnreadable.
     """
     records = controller.local.records(record.lab, record.job, until=record.run_id, limit=HISTORY_RUNS)
     answers = read_answers(controller.database, [one.run_id for one in records])
     confirmations = by_series(answers)
     places = comparable(records)
-    found = judge_last(
+    alerts = controller.alerts.load()
+    known = known_facts(controller.database, record)
+    found, decided = judge_last(
         CacheRow(controller.database, record.lab, record.job),
         records,
         Rules(
             settings=controller.analysis_settings(record),
-            accepted=accepted_changes(controller.alerts.load()),
+            accepted=accepted_changes(alerts),
             confirmations=confirmations,
             places=places,
+            facts=Facts(known.before, accepted_until(alerts)),
         ),
         series=lambda new: series_histories(controller, new, places),
         canaries=lambda new: canary_histories(controller, new, places),
     )
+    if known.newest:
+        by_id = {one.run_id: one for one in records}
+        for night in decided:
+            keep_facts(controller.database, by_id[night.run_id], facts_as_dict(night))
     job = controller.job(record.run_id)
     return tuple(known_changes(_with_reruns(found, confirmations), job.exceptions if job else ()))
 

@@ -3,7 +3,7 @@
 The row in the database is a cache. It holds the state as of the run before the last one that was judged, so
 that a run can be judged again at once, when re-runs have answered something about it. It is used only where
 it was made by this version, with these settings and accepted changes, from these very runs and answers; else
-all nights are replayed, with the same result.
+the nights are replayed. They follow what was decided in them (`analysis.facts`), so the result is the same.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from perfci.database.schema import verdict_cache as table
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from perfci.analysis.facts import Facts, NightFacts
     from perfci.analysis.settings import AnalysisSettings
     from perfci.analysis.types import Confirmation, Judgement, SeriesHistory
     from perfci.database.engine import Database
@@ -42,11 +43,13 @@ class Rules:
     confirmations: Mapping[tuple[SeriesKey, str], Confirmation]
     places: Mapping[str, tuple[str, bool]]
     """What each run can be compared within, and whether it counts (`validity.comparable`)."""
+    facts: Facts
+    """What earlier nights have decided, and what people accepted since."""
 
     @property
     def digest(self) -> str:
         """A digest of the settings and of what was accepted."""
-        return _digest(self.settings, sorted(self.accepted.items()))
+        return _digest(self.settings, sorted(self.accepted.items()), sorted(self.facts.accepted.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +91,24 @@ def forget_all(database: Database) -> None:
 
 def judge_last(
     row: CacheRow, records: Sequence[RunRecord], rules: Rules, *, series: Loader, canaries: Loader
-) -> tuple[Judgement, ...]:
+) -> tuple[tuple[Judgement, ...], tuple[NightFacts, ...]]:
     """Judge every series of the last of a job's runs against the runs before it.
 
     `records` are the runs, oldest first; `series` and `canaries` fetch the histories through some of them.
+    Returned beside the judgements is what was decided: of the last run, and of nights without facts.
     """
     tonight = records[-1].run_id
     kept = _read(row, records, rules)
     replay, known = kept or (Replay(rules.settings), ())
-    replay.confirmations = rules.confirmations
+    replay.confirmations, replay.facts = rules.confirmations, rules.facts
     new = [record for record in records if record.run_id > (known[-1] if known else "")]
     histories, lab = series(new), canaries(new)
     feed(replay, histories, rules.accepted, lab, before=tonight)
     if kept is not None or not _is_newer(row, tonight):
         _write(row, records[:-1], rules, replay)
     measured = [history for history in histories if history.points[-1].run_id == tonight]
-    return follow(replay, measured, rules.accepted, lab)
+    judgements = follow(replay, measured, rules.accepted, lab)
+    return judgements, tuple(replay.decided)
 
 
 def _read(row: CacheRow, records: Sequence[RunRecord], rules: Rules) -> tuple[Replay, tuple[str, ...]] | None:

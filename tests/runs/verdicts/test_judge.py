@@ -1,0 +1,113 @@
+"""What a run's verdict follows from: histories, facts and answers; never from a cache."""
+
+from __future__ import annotations
+
+import archives
+import pytest
+
+from perfci import config
+from perfci.alerts.lifecycle import accept, process
+from perfci.alerts.model import AlertState, JudgedRun
+from perfci.analysis.types import Outcome
+from perfci.database import schema
+from perfci.results.archive import read_archive
+from perfci.results.model import Metric
+from perfci.runs.verdicts import judge as judging
+from perfci.runs.verdicts.facts_store import FactsUnreadable, read_facts
+from perfci.runs.verdicts.judge import judge_run
+from perfci.runs.verdicts.lab_services import LabServices
+from perfci.runs.verdicts.verdict_cache import forget_all
+
+WINDOW = 12
+STEP = 10
+SLOW = {"factor": 1.5, "code": "bbbbbbbbbbbb"}
+
+
+@pytest.fixture
+def controller(tmp_path, monkeypatch):
+    monkeypatch.setattr(judging, "HISTORY_RUNS", WINDOW)
+    return LabServices(config.load(environ={"PERFCI_STATE_DIR": str(tmp_path)}))
+
+
+@pytest.fixture
+def play(controller):
+    """Play one night; return its record and what the whole iteration's timing came out as."""
+
+    def night(number, *, lost=True, **how):
+        results = read_archive(archives.night(controller.state.archive, number, **how))
+        controller.local.write(results)
+        if lost:
+            forget_all(controller.database)
+        return results.record, judge_run(controller, results.record)
+
+    return night
+
+
+def timing(found):
+    return next(one for one in found[1] if (one.key.action, one.key.metric) == ("total", Metric.SECONDS))
+
+
+def nights(play, first, last, **how):
+    return [play(number, **how) for number in range(first, last + 1)]
+
+
+def test_a_change_older_than_the_window_stays_open_and_closes_without_any_cache(play):
+    nights(play, 1, STEP - 1)
+    slow = nights(play, STEP, STEP + WINDOW + 6, **SLOW)
+    assert {timing(one).outcome for one in slow[1:]} == {Outcome.REGRESSION}
+    assert {timing(one).since for one in slow[1:]} == {slow[0][0].run_id}
+    fixed = nights(play, STEP + WINDOW + 6 + 1, STEP + WINDOW + 6 + 3)
+    over = timing(fixed[-1])
+    assert (over.outcome in {Outcome.NO_CHANGE, Outcome.TOO_NOISY}, over.since) == (True, None)
+    assert abs(over.effect) < 0.1
+
+
+def test_with_and_without_a_cache_it_is_the_same(play, controller, monkeypatch):
+    monkeypatch.setattr(judging, "HISTORY_RUNS", 40)  # more than a baseline has
+    for number in range(1, 26):
+        how = SLOW if STEP <= number < 20 else {}
+        record, kept = play(number, lost=False, **how)
+        forget_all(controller.database)
+        assert judge_run(controller, record) == kept
+        assert judge_run(controller, record) == kept, "the cache that this made"
+
+
+def test_without_facts_it_would_be_forgotten(play, controller):
+    nights(play, 1, STEP - 1)
+    nights(play, STEP, STEP + WINDOW, **SLOW)
+    with controller.database.transaction() as connection:
+        connection.execute(schema.night_facts.delete())
+    assert timing(play(STEP + WINDOW + 1, **SLOW)).outcome is not Outcome.REGRESSION
+
+
+def test_what_was_accepted_is_the_baseline_whatever_was_decided_before(play, controller):
+    nights(play, 1, STEP - 1)
+    slow = nights(play, STEP, STEP + 9, **SLOW)
+    record, judgements = slow[-1]
+    records = {one.run_id: one for one, _ in slow}
+    state, _ = process(AlertState(), JudgedRun(record, judgements, records))
+    for alert in state.alerts:
+        state, _ = accept(state, alert.id, record.run_id)
+    controller.alerts.save(state)
+    after = timing(play(STEP + 10, **SLOW))
+    assert after.since is None
+    assert after.baseline[0] == slow[0][0].run_id
+    worse = nights(play, STEP + 11, STEP + 13, factor=2.5, code="cccccccccccc")
+    assert timing(worse[-1]).outcome is Outcome.REGRESSION
+    assert timing(worse[-1]).since == worse[0][0].run_id
+
+
+def test_judging_an_old_run_again_changes_no_facts(play, controller):
+    found = nights(play, 1, STEP + 3)
+    before = read_facts(controller.database, "embedded", "nightly")
+    assert len(before) == STEP + 3
+    judge_run(controller, found[4][0])
+    assert read_facts(controller.database, "embedded", "nightly") == before
+
+
+def test_damaged_facts_are_an_error_and_no_verdict(play, controller):
+    nights(play, 1, 2)
+    with controller.database.transaction() as connection:
+        connection.execute(schema.night_facts.update().values(document=b"half"))
+    with pytest.raises(FactsUnreadable):
+        play(3)
