@@ -11,7 +11,10 @@ from perfci.cli.access import lab_services
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from perfci.alerts.model import Alert
+    from perfci.cli.tables import TextTable
 
 app = typer.Typer(no_args_is_help=True, help="What is slower and not yet fixed.")
 
@@ -24,7 +27,10 @@ def list_alerts(
     everything: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List open alerts."""
+    """List open alerts.
+
+    Exit code 0: also where there are none.
+    """
     from perfci.alerts.model import SeriesStatus
 
     with errors_reported(as_json=as_json):
@@ -33,7 +39,26 @@ def list_alerts(
         if as_json:
             print_json([_as_dict(alert) for alert in wanted])
         else:
-            print_table(COLUMNS, map(_row, wanted), empty="No open alerts.")
+            closed = f"; {len(alerts)} closed, --all lists them" if alerts else ""
+            print_table(COLUMNS, map(_row, wanted), empty=f"No open alerts{closed}.")
+
+
+@app.command()
+def show(alert_id: AlertId, as_json: Json = False) -> None:
+    """Show one alert: what is slower, since when, which code changed, and what to do.
+
+    Exit code 2: there is no such alert.
+    """
+    from perfci.alerts.lifecycle import find
+
+    with errors_reported(as_json=as_json):
+        alert = find(lab_services().alerts.load(), alert_id)
+        if as_json:
+            print_json(_as_dict(alert))
+            return
+        for line in _lines(alert):
+            typer.echo(line)
+        print_table(*_series(alert), empty="", numbers=("effect", "95 % interval", "q"))
 
 
 @app.command()
@@ -110,6 +135,46 @@ def _row(alert: Alert) -> tuple[str, ...]:
         str(len(alert.series)),
         f"{leading.key.label} {change(leading.effect, leading.key.metric)}",
     )
+
+
+def _lines(alert: Alert) -> Iterator[str]:
+    from perfci.wording import revision_name
+
+    closed = f", closed in {alert.closed}" if alert.closed else ""
+    how = f" ({alert.closing})" if alert.closing else ""
+    yield f"alert      {alert.id}: {alert.status}{closed}{how}"
+    yield f"job        {alert.job} on {alert.lab}"
+    yield f"service    {alert.service}"
+    yield f"since      {alert.since}"
+    yield f"last good  {alert.last_good or 'not known'}"
+    yield f"found in   {alert.opened}"
+    for one in alert.changes:
+        before, after = (revision_name(code) if code else "-" for code in (one.before, one.after))
+        yield f"changed    {one.service}: {before} -> {after}"
+    if not alert.changes:
+        yield f"changed    {'nothing in the code under test' if alert.code_known else 'not known'}"
+    yield f"see all    perfci analyse {alert.opened}"
+    if not alert.closed:
+        yield f"look at it perfci alerts acknowledge {alert.id}"
+        yield f"accept it  perfci alerts accept {alert.id}"
+
+
+def _series(alert: Alert) -> TextTable:
+    from perfci.alerts.model import interest
+    from perfci.cli.tables import TextTable
+    from perfci.wording import action_name, change, interval, probability
+
+    rows = [
+        (
+            action_name(one.key),
+            one.key.scenario,
+            change(one.effect, one.key.metric),
+            interval(one.low, one.high, one.key.metric),
+            probability(one.q_value),
+        )
+        for one in sorted(alert.series, key=interest)
+    ]
+    return TextTable(("series", "scenario", "effect", "95 % interval", "q"), rows)
 
 
 def _as_dict(alert: Alert) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def print_table(
     that are aligned to the right. `styles` has one of rich's styles for each row's first cell.
     """
     rows = [tuple(row) for row in rows]
-    if console.is_terminal if console else (sys.stdout.isatty() or os.environ.get("FORCE_COLOR")):
+    if console.is_terminal if console else on_terminal():
         _print_on_terminal(columns, rows, console or terminal(), empty=empty, numbers=numbers, styles=styles)
         return
     out = console.file if console else sys.stdout
@@ -59,6 +59,11 @@ def print_table(
         out.write("\t".join(row).replace(NBSP, " ") + "\n")
     if not rows and empty:
         sys.stderr.write(f"{empty}\n")
+
+
+def on_terminal() -> bool:
+    """Tell whether somebody looks at stdout; FORCE_COLOR makes a pipe count as a terminal, as in rich."""
+    return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
 
 
 def terminal() -> Console:

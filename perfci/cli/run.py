@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from itertools import islice
+from typing import Annotated
 
 import typer
 
 from perfci.cli.access import holder, lab_services, settings_for, state_folder
 from perfci.cli.groups import DEFAULT, DefaultCommand, DefaultGroup
 from perfci.cli.options import Lab, RunId, complete_job, complete_run
-from perfci.cli.output import Json, errors_reported, print_json, print_table
+from perfci.cli.output import Json, errors_reported, on_terminal, print_json, print_table
 from perfci.runs.jobs.clouds import Kind
 
 app = typer.Typer(
@@ -73,20 +74,28 @@ def list_runs(
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """List archived runs, newest first."""
+    """List archived runs with their verdicts, newest first.
+
+    Exit code 0: also where there are none.
+    """
+    from perfci.cli.runs_table import runs_table, verdict_of
     from perfci.runs.state import archive as listing
+    from perfci.runs.verdicts.judgement_store import read_outcomes
 
     with errors_reported(as_json=as_json):
-        archive = state_folder().archive
+        services = lab_services()
+        archive = services.state.archive
         folders = [*listing.run_folders(archive), *listing.rerun_folders(archive)]
         folders.sort(key=lambda folder: folder.name, reverse=True)
         documents = (listing.read_document(folder) for folder in folders)
-        wanted = [found for found in documents if job in (None, found["job"])][:limit]
+        wanted = list(islice((one for one in documents if job in (None, one["job"])), limit))
+        counts = read_outcomes(services.database, [one["run_id"] for one in wanted])
         if as_json:
-            print_json(wanted)
+            print_json([{**one, "verdict": verdict_of(one, counts.get(one["run_id"]))} for one in wanted])
         else:
-            columns = ("run", "lab", "job", "status", "lab fit", "code", "environment", "re-run for")
-            print_table(columns, map(_row, wanted), empty="No runs yet. Start one: perfci run nightly")
+            of_job = f" of the job {job}" if job else ""
+            empty = f"No runs{of_job} in {archive} yet. Start one: perfci run {job or 'nightly'}"
+            print_table(*runs_table(wanted, counts, brief=on_terminal()), empty=empty)
 
 
 @app.command()
@@ -162,17 +171,3 @@ def reproduce(run_id: RunId = "last", lab: Lab = None, as_json: Json = False) ->
                 comparison = again(folder, settings, holder=holder(), progress=progress)
             print_table(*reproduced_table(comparison), empty="Nothing was measured in both runs.")
     raise typer.Exit(comparison.exit_code)
-
-
-def _row(document: dict[str, Any]) -> tuple[str, ...]:
-    failure = document.get("failure")
-    return (
-        document["run_id"],
-        document["lab"],
-        document["job"],
-        f"failed ({failure['class']})" if failure else document["status"],
-        "yes" if document["validity"]["valid"] else "no",
-        document["code"]["digest"],
-        document["environment"]["digest"],
-        document.get("confirms", ""),
-    )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,37 +16,81 @@ from perfci.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from perfci.alerts.model import Alert
+    from perfci.runs.verdicts.lab_services import LabServices
 
 _MIB = 2**20
 
 
 def status(as_json: Json = False) -> None:
-    """Say what runs, who holds nodes, and what waits for delivery."""
+    """Say what runs, who holds nodes, what the last run showed, which alerts are open, and what waits.
+
+    Exit code 0: also where nothing runs.
+    """
+    from perfci.alerts.model import SeriesStatus
     from perfci.database.takeover import left_aside
     from perfci.lab.sql import open_ledger
     from perfci.runs.state import status as states
     from perfci.runs.state.archive import run_folders
+    from perfci.runs.state.schedule import planned
     from perfci.runs.state.unreported import owing
 
     with errors_reported(as_json=as_json):
-        controller = lab_services()
+        services = lab_services()
+        folders = run_folders(services.state.archive)
+        alerts = [one for one in services.alerts.load().alerts if one.status is not SeriesStatus.CLOSED]
         found: dict[str, Any] = {
-            "state_dir": controller.state.root,
-            "database": controller.database.shown,
-            "not_taken_over": left_aside(controller.database, controller.state.root),
-            "unreported": owing(controller.database, controller.state),
-            "runs": [asdict(run) for run in states.runs(controller.state)],
-            "services": [asdict(service) for service in states.services(controller.state)],
-            "reservations": [asdict(one) for one in open_ledger(controller.settings).held()],
-            "archived": len(run_folders(controller.state.archive)),
-            "not_in_influxdb": controller.pending(),
-            "mail": asdict(controller.outbox.status()),
+            "state_dir": services.state.root,
+            "database": services.database.shown,
+            "not_taken_over": left_aside(services.database, services.state.root),
+            "unreported": owing(services.database, services.state),
+            "runs": [asdict(run) for run in states.runs(services.state)],
+            "services": [asdict(service) for service in states.services(services.state)],
+            "reservations": [asdict(one) for one in open_ledger(services.settings).held()],
+            "archived": len(folders),
+            "last": _last(services, folders),
+            "open_alerts": [_alert(one) for one in alerts],
+            "next": [one._asdict() for one in planned(_crontab(), datetime.now().astimezone())],
+            "not_in_influxdb": services.pending(),
+            "mail": asdict(services.outbox.status()),
         }
         if as_json:
             print_json(found)
             return
         for line in _status_lines(found):
             typer.echo(line)
+
+
+def _last(services: LabServices, folders: list[Path]) -> dict[str, str] | None:
+    """Return the last run and its verdict; None where there is none yet."""
+    from perfci.cli.runs_table import verdict_of
+    from perfci.runs.state.archive import read_document
+    from perfci.runs.verdicts.judgement_store import read_outcomes
+
+    if not folders:
+        return None
+    document = read_document(folders[-1])
+    count = read_outcomes(services.database, [document["run_id"]]).get(document["run_id"])
+    return {"run": document["run_id"], "job": document["job"], "verdict": verdict_of(document, count)}
+
+
+def _alert(alert: Alert) -> dict[str, str]:
+    from perfci.wording import NBSP, change
+
+    leading = alert.leading
+    size = change(leading.effect, leading.key.metric).replace(NBSP, " ")
+    return {"alert": alert.id, "since": alert.since, "largest": f"{leading.key.label} {size}"}
+
+
+def _crontab() -> str:
+    """Return this user's crontab; empty where there is none, or no cron."""
+    program = shutil.which("crontab")
+    if program is None:
+        return ""
+    done = subprocess.run([program, "-l"], capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else ""
 
 
 def doctor(as_json: Json = False) -> None:
@@ -171,6 +218,13 @@ def _status_lines(found: dict[str, Any]) -> Iterator[str]:
             else "was killed; the next run archives it"
         )
         yield f"run       {run['run_id']} {how}"
+    if last := found["last"]:
+        yield f"last run  {last['run']}: {last['verdict']}"
+    for one in found["open_alerts"]:
+        yield f"alert     {one['alert']} since {one['since']}: {one['largest']}"
+    for one in found["next"]:
+        when = f"{one['at']:%Y-%m-%d %H:%M %Z}" if one["at"] else "at times that perfci can't read"
+        yield f"next run  {when}: {one['command']}"
     for one in found["reservations"]:
         yield f"reserved  {', '.join(one['nodes'])} by {one['holder']} for {one['purpose']}"
     for service in found["services"]:
@@ -180,6 +234,7 @@ def _status_lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"influxdb  {len(found['not_in_influxdb'])} run(s) wait; deliver them: perfci results sync"
     mail = found["mail"]
     if mail["waiting"] or mail["failed"]:
-        yield f"mail      {mail['waiting']} waiting, {mail['failed']} refused; {mail['last_error']}"
+        after = f"; {mail['last_error']}" if mail["last_error"] else ""
+        yield f"mail      {mail['waiting']} waiting, {mail['failed']} refused{after}"
     if not any(found[name] for name in ("runs", "services", "reservations")):
         yield "Nothing runs."

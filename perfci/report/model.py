@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -142,11 +143,15 @@ def verdict(run: RunReport) -> Verdict:
         return Verdict(tone, f"failed in {run.failure.stage} ({run.failure.failure_class})")
     if not run.record.validity.valid:
         return Verdict(PageTone.LAB, str(Outcome.INVALID))
-    found = {judgement.outcome for judgement in run.judgements}
+    return worst_of(Counter(judgement.outcome for judgement in run.judgements))
+
+
+def worst_of(count: Mapping[Outcome, int]) -> Verdict:
+    """Return the verdict of a valid run, given how many of its series have each outcome."""
+    found = {outcome for outcome, number in count.items() if number}
     worst = next((one for one in (*WORST_FIRST, Outcome.NO_BASELINE) if one in found), Outcome.NO_DATA)
     if worst in _COUNTED and not found <= {Outcome.TOO_NOISY, Outcome.NO_BASELINE}:
-        number = counted(tally(run.judgements, worst), "series")
-        return Verdict(TONES[worst], f"{number} {_COUNTED[worst]}")
+        return Verdict(TONES[worst], f"{counted(count[worst], 'series')} {_COUNTED[worst]}")
     return Verdict(TONES[worst], str(worst))
 
 

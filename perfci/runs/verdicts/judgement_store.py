@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,12 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
 
 # Needed at run time: judgements are read back from JSON by their types.
-from perfci.analysis.types import Judgement
+from perfci.analysis.types import Judgement, Outcome
 from perfci.database.schema import judgement as table
 from perfci.errors import LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from perfci.database.engine import Database
 
@@ -53,6 +54,24 @@ def read_judgements(database: Database, run_id: str) -> tuple[Judgement, ...]:
         return _JUDGEMENTS.validate_python(json.loads(zlib.decompress(document)))
     except (zlib.error, ValueError, ValidationError) as error:
         raise JudgementDamaged(run_id=run_id, reason=str(error).splitlines()[0]) from error
+
+
+def read_outcomes(database: Database, run_ids: Collection[str]) -> dict[str, Counter[Outcome]]:
+    """Return how many series of each run have each outcome, for those of the runs that were judged.
+
+    Raises JudgementDamaged.
+    """
+    wanted = sa.select(table.c.run_id, table.c.document).where(table.c.run_id.in_(run_ids))
+    with database.reading() as connection:
+        rows = connection.execute(wanted).all()
+    return {row.run_id: _outcomes(row.run_id, row.document) for row in rows}
+
+
+def _outcomes(run_id: str, document: bytes) -> Counter[Outcome]:
+    try:
+        return Counter(Outcome(one["outcome"]) for one in json.loads(zlib.decompress(document)))
+    except (zlib.error, ValueError, KeyError, TypeError) as error:
+        raise JudgementDamaged(run_id=run_id, reason=str(error)) from error
 
 
 def unreadable(database: Database, run_ids: Iterable[str]) -> tuple[str, ...]:

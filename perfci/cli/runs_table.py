@@ -1,0 +1,53 @@
+"""The runs of an archive, each with its verdict."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from perfci.cli.tables import TextTable
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Mapping, Sequence
+
+    from perfci.analysis.types import Outcome
+
+NOT_JUDGED = "not judged"
+"""Where no analysis has seen a run: one that was ingested, or a calibration's."""
+COLUMNS = ("run", "lab", "job", "verdict", "status", "lab fit", "code", "environment", "re-run for")
+
+
+def verdict_of(document: Mapping[str, Any], count: Counter[Outcome] | None) -> str:
+    """Return a run's verdict in a few words, given its run.json and how many series have each outcome."""
+    from perfci.analysis.types import Outcome
+    from perfci.report.model import worst_of
+
+    if failure := document.get("failure"):
+        return f"failed in {failure['stage']} ({failure['class']})"
+    if not document["validity"]["valid"]:
+        return str(Outcome.INVALID)
+    return worst_of(count).text if count else NOT_JUDGED
+
+
+def runs_table(
+    documents: Sequence[Mapping[str, Any]], counts: Mapping[str, Counter[Outcome]], *, brief: bool
+) -> TextTable:
+    """Show runs; where it has to be `brief`, without what the verdict says already."""
+    rows = []
+    for one in documents:
+        failed, fit = one.get("failure"), one["validity"]["valid"]
+        status = f"failed ({failed['class']})" if failed else one["status"]
+        rows.append(
+            (
+                one["run_id"],
+                one["lab"],
+                one["job"],
+                verdict_of(one, counts.get(one["run_id"])),
+                "" if brief else status,
+                "" if brief else "yes" if fit else "no",
+                one["code"]["digest"],
+                one["environment"]["digest"],
+                one.get("confirms", ""),
+            )
+        )
+    return TextTable(COLUMNS, rows)

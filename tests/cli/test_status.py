@@ -1,0 +1,121 @@
+"""`perfci status`, `run list` and `alerts show`: what a person sees first."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import archives
+import pytest
+from typer.testing import CliRunner
+
+from perfci import config
+from perfci.alerts.model import Alert, AlertState, MovedSeries, SeriesStatus
+from perfci.analysis.types import Judgement, Outcome
+from perfci.cli.main import app
+from perfci.results.archive import read_archive
+from perfci.results.model import Validity
+from perfci.runs.verdicts.judgement_store import keep_judgements
+from perfci.runs.verdicts.lab_services import LabServices
+
+
+@pytest.fixture
+def services(tmp_path, monkeypatch):
+    monkeypatch.setenv("PERFCI_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("PERFCI_CONFIG", raising=False)
+    return LabServices(config.load())
+
+
+def night(services, number, *outcomes, **changed):
+    """Archive a night; judge its first series with these outcomes."""
+    folder = archives.night(services.state.archive, number, **changed)
+    if outcomes:
+        keys = [one.key for one in read_archive(folder).measurements]
+        judgements = [Judgement(key, folder.name, one, "") for key, one in zip(keys, outcomes, strict=False)]
+        keep_judgements(services.database, folder.name, judgements)
+    return folder.name
+
+
+def run(*words, code=0):
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == code, done.output
+    return done
+
+
+def test_runs_are_listed_with_their_verdicts(services):
+    names = [
+        night(services, 1, Outcome.NO_BASELINE),
+        night(services, 2, Outcome.REGRESSION, Outcome.NO_CHANGE),
+        night(services, 3, Outcome.REGRESSION, validity=Validity(valid=False, reasons=("busy",))),
+        night(services, 4, status="failed"),
+        night(services, 5),
+    ]
+    told = json.loads(run("run", "list", "--json").stdout)
+    assert [(one["run_id"], one["verdict"]) for one in told] == [
+        (names[4], "not judged"),
+        (names[3], "failed in deploy (product)"),
+        (names[2], "invalid (lab)"),
+        (names[1], "1\u00a0series slower"),
+        (names[0], "no baseline"),
+    ]
+    lines = run("run", "list").stdout.splitlines()
+    assert lines[0].split("\t")[:4] == ["run", "lab", "job", "verdict"]
+    assert lines[4].split("\t")[3] == "1 series slower"
+
+
+def test_where_there_is_no_run_it_is_said_what_was_looked_for(services):
+    done = run("run", "list", "--job", "smoke")
+    assert done.stdout == ""
+    assert f"No runs of the job smoke in {services.state.archive} yet." in done.stderr
+
+
+@pytest.fixture
+def alert(services):
+    """An open alert in a state folder with two nights."""
+    good, bad = night(services, 1, Outcome.NO_CHANGE), night(services, 2, Outcome.REGRESSION)
+    key = read_archive(services.state.archive / bad).measurements[0].key
+    moved = MovedSeries(key, bad, bad, 0.25, 0.2, 0.3, 0.001, None, None, None, None)
+    found = Alert("ab12cd34", "embedded", "nightly", "neutron", bad, good, bad, (moved,), (), code_known=True)
+    services.alerts.save(AlertState(alerts=(found,)))
+    return found
+
+
+def test_status_says_the_last_verdict_open_alerts_and_the_next_run(services, alert, tmp_path):
+    crontab = tmp_path / "crontab"
+    crontab.write_text("#!/bin/sh\necho '15 2 * * * make nightly'\n")
+    crontab.chmod(0o755)
+    lines = run("status").stdout.splitlines()
+    assert f"last run  {alert.opened}: 1\u00a0series slower" in lines
+    assert any(
+        line.startswith(f"alert     ab12cd34 since {alert.since}: ") and "+25 %" in line for line in lines
+    )
+    (planned,) = [line for line in lines if line.startswith("next run  ")]
+    assert "02:15" in planned
+    assert planned.endswith(": make nightly")
+    told = json.loads(run("status", "--json").stdout)
+    assert (told["last"]["run"], told["open_alerts"][0]["alert"]) == (alert.opened, "ab12cd34")
+    assert told["next"][0]["command"] == "make nightly"
+
+
+def test_status_of_an_empty_state_folder(services):
+    told = json.loads(run("status", "--json").stdout)
+    assert (told["last"], told["open_alerts"], told["next"]) == (None, [], [])
+    assert "Nothing runs." in run("status").stdout
+
+
+def test_an_alert_is_shown_by_the_begin_of_its_id(services, alert):
+    text = run("alerts", "show", "ab12").stdout
+    assert "alert      ab12cd34: open" in text
+    assert f"since      {alert.since}" in text
+    assert f"last good  {alert.last_good}" in text
+    assert "changed    nothing in the code under test" in text
+    assert "+25 %\t+20 … +30 %" in text
+    assert json.loads(run("alerts", "show", "ab12", "--json").stdout)["id"] == "ab12cd34"
+    assert "UnknownAlert".lower() in run("alerts", "show", "zz", code=2).stderr
+
+
+def test_where_no_alert_is_open_it_is_said_how_many_are_closed(services, alert):
+    assert "No open alerts." not in run("alerts", "list").stderr
+    services.alerts.save(AlertState(alerts=(replace(alert, status=SeriesStatus.CLOSED),)))
+    assert run("alerts", "list").stderr == "No open alerts; 1 closed, --all lists them.\n"
