@@ -57,7 +57,9 @@ COMMANDS = (
     ),
     Entry("report", "perfci.cli.report:report", "Write the trend pages, from the archive and the index."),
     Entry(
-        "status", "perfci.cli.state:status", "Say what runs, who holds nodes, and what waits for delivery."
+        "status",
+        "perfci.cli.state:status",
+        "Say what runs, who holds nodes, what the last run showed, which alerts are open, and what waits.",
     ),
     Entry(
         "doctor",
