@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from perfci.runs.publish.calibration_store import Calibration
-    from perfci.runs.studies.change_points import Change
+    from perfci.runs.studies.change_points import LevelChange
     from perfci.runs.studies.compare import Compared
     from perfci.runs.studies.demo import Shown
     from perfci.runs.studies.reproduce import Comparison
@@ -73,7 +73,7 @@ def moved_table(found: Iterable[Moved]) -> TextTable:
     return TextTable(("what", "name", "before", "after"), rows)
 
 
-def changes_table(found: Iterable[Change]) -> TextTable:
+def changes_table(found: Iterable[LevelChange]) -> TextTable:
     """Show the change points of histories."""
     rows = [
         (

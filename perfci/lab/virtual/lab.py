@@ -1,4 +1,4 @@
-"""A virtual lab as a whole: made, looked at, spoilt, removed.
+"""A virtual lab as a whole: made, looked at, spoilt, removed. This and `plan` are all that others import.
 
 All that changes something takes a lock on the state folder, so that two commands at once don't spoil each
 other's work. A command that was killed leaves a half-made lab; the next `up` or `down` removes it first.
@@ -83,6 +83,11 @@ def down(state_dir: Path, project: Path) -> Remains:
         return remains.remove(state_dir, project)
     with _locked(state_dir):
         return remains.remove(state_dir, project)
+
+
+def left(state_dir: Path, project: Path) -> Remains:
+    """Return what there is of a virtual lab, up or killed, without touching it."""
+    return remains.find(state_dir, project)
 
 
 def sweep(state_dir: Path, project: Path) -> Remains | None:

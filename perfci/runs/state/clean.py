@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from perfci.errors import UsageError
-from perfci.lab.virtual.lab import down
-from perfci.lab.virtual.remains import find
+from perfci.lab.virtual.lab import down, left
 from perfci.runs.state.processes import end, reap
 from perfci.runs.state.run_folder import unfinished
 
@@ -93,7 +92,7 @@ def clean(state: StateFolder, project: Path, *, purge: bool = False) -> Cleaned:
     owners = [psutil.Process(int(folder.notes()["owner"]["pid"])) for folder in runs]
     if owners:
         end(owners, grace_seconds=_STOP_SECONDS)
-    if find(state.root, project):
+    if left(state.root, project):
         down(state.root, project)
     # The services of the role netboot have a state folder of their own, so that no cloud's end stops them.
     ended = [

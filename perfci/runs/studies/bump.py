@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from perfci.runs.jobs.model import Job
     from perfci.runs.state.progress import Progress
     from perfci.runs.studies.compare import Compared
-    from perfci.runs.studies.pins import Move
+    from perfci.runs.studies.pins import MovedPin
     from perfci.runs.verdicts.lab_services import LabServices
 
 _FOLDER = "pins"
@@ -37,7 +37,7 @@ class PinUnused(UsageError):
 class Bump:
     """A pin that was moved, and what the A/B has shown, if there was one."""
 
-    move: Move
+    move: MovedPin
     file: Path
     compared: Compared | None
 

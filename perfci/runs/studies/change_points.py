@@ -64,7 +64,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class LevelChange:
     """A change point of a history, with the labels of its runs."""
 
     series: str
@@ -95,12 +95,12 @@ class Change:
         }
 
 
-def find_changes(columns: Iterable[Column]) -> Iterator[Change]:
+def find_changes(columns: Iterable[Column]) -> Iterator[LevelChange]:
     """Find the change points of histories, in their order."""
     for column in columns:
         for point in change_points(column.values, column.errors or None):
             moved = column.segments[point.earliest - 1 : point.latest + 1]
-            yield Change(
+            yield LevelChange(
                 series=column.name,
                 since=column.labels[point.index],
                 earliest=column.labels[point.earliest],

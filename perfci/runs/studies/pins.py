@@ -79,7 +79,7 @@ class UvMissing(LabError):
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class MovedPin:
     """One pin, from a version to another; `text` is all of the file with it moved."""
 
     name: str
@@ -99,7 +99,7 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def moved(text: str, name: str, version: str, file: Path = CONSTRAINTS) -> Move:
+def moved(text: str, name: str, version: str, file: Path = CONSTRAINTS) -> MovedPin:
     """Return a constraints file with one pin moved, all else as it was.
 
     Raises PinUnknown and PinVersionInvalid.
@@ -119,7 +119,7 @@ def moved(text: str, name: str, version: str, file: Path = CONSTRAINTS) -> Move:
         lines.append(
             line.replace(f"{pin['before']}{now}", f"{pin['before']}{version}", 1) if ours and pin else line
         )
-    return Move(wanted, now, version, "".join(lines))
+    return MovedPin(wanted, now, version, "".join(lines))
 
 
 def requirements(root: Path, pins: Mapping[str, str]) -> list[str]:
@@ -128,7 +128,7 @@ def requirements(root: Path, pins: Mapping[str, str]) -> list[str]:
     return [*(f"{name}=={pins[name]}" for name in SERVICES), *defaults["openstack_code_requirements"]]
 
 
-def check(root: Path, move: Move, cache: Path) -> None:
+def check(root: Path, move: MovedPin, cache: Path) -> None:
     """Let uv resolve the set with the pin moved.
 
     Raises PinsConflict, PinsIncomplete, PackageIndexUnreachable or UvMissing.

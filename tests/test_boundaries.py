@@ -1,0 +1,60 @@
+"""What import-linter can't say: that its lists are whole, and that a public name means one thing."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections import defaultdict
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGE = REPOSITORY / "perfci"
+VIRTUAL = PACKAGE / "lab" / "virtual"
+PUBLIC = {"lab", "plan"}
+TWICE = {
+    "Answer", "Budget", "History", "Moment", "Order", "Point", "Question", "Settings", "State", "Step", "Target",
+}  # fmt: skip
+"""Names that still stand for two things. Give one of the two another name, and take it out here."""
+
+
+def contracts() -> list[dict]:
+    return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+
+
+def modules(folder: Path) -> set[str]:
+    """Return the modules and packages right below a folder."""
+    names = {path.stem for path in folder.glob("*.py")} | {
+        path.parent.name for path in folder.glob("*/__init__.py")
+    }
+    return names - {"__init__", "__main__"}
+
+
+def test_every_module_of_the_virtual_lab_is_public_or_protected():
+    (contract,) = [one for one in contracts() if one["type"] == "protected"]
+    protected = {name.removeprefix("perfci.lab.virtual.") for name in contract["protected_modules"]}
+    assert protected == modules(VIRTUAL) - PUBLIC
+
+
+def test_the_virtual_lab_may_import_nothing_that_the_contract_does_not_name():
+    (contract,) = [one for one in contracts() if one.get("source_modules") == ["perfci.lab.virtual"]]
+    beside = {f"perfci.{name}" for name in modules(PACKAGE) - {"errors", "validation", "lab"}}
+    inside = {f"perfci.lab.{name}" for name in modules(PACKAGE / "lab") - {"virtual"}}
+    assert set(contract["forbidden_modules"]) == beside | inside
+
+
+def public_classes() -> dict[str, set[str]]:
+    """Return in which modules each public class stands; the virtual lab is a package of its own."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for file in PACKAGE.rglob("*.py"):
+        if VIRTUAL in file.parents:
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].add(str(file.relative_to(REPOSITORY)))
+    return found
+
+
+def test_the_name_of_a_public_class_stands_once():
+    twice = {name: sorted(files) for name, files in public_classes().items() if len(files) > 1}
+    assert {name: files for name, files in twice.items() if name not in TWICE} == {}
+    assert twice.keys() == TWICE, "these stand once now: take them out of TWICE"
