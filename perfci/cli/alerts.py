@@ -100,7 +100,11 @@ def deliver(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Send the mail that waits in the outbox. Leaves with 4 if some of it still waits."""
+    """Send the mail that waits in the outbox.
+
+    Exit code 0: no mail waits any more.
+    Exit code 4: the mail server did not take some of it; it still waits.
+    """
     from perfci.runs.publish.notify import deliver as send_waiting
 
     with errors_reported(as_json=as_json):

@@ -73,9 +73,11 @@ def analyse(
     """Judge every series of a run against its history. Nothing is sent; `perfci run` does that.
 
     With --what-if no run is judged: steps are put into the archived history at many nights, and for each
-    series it is told which share of them is found, and when. Takes about two minutes at most.
+    series perfci says which share of them is found, and when. This takes two minutes at most.
 
-    Exit codes: 0 nothing is slower, 1 something is, 5 all that is slower is a known exception of the job.
+    Exit code 0: nothing is slower.
+    Exit code 1: something is slower.
+    Exit code 5: all that is slower is a known exception of the job.
     """
     if what_if is not None:
         _what_if(what_if, job, as_json=as_json)
@@ -103,7 +105,7 @@ def analyse(
 
 
 @app.command()
-def changepoints(
+def changepoints(  # noqa: PLR0917 - typer takes them by name
     series: Annotated[
         str, typer.Argument(metavar="SERIES", help="Only series with this in their name.")
     ] = "",
@@ -114,24 +116,42 @@ def changepoints(
     otava: Annotated[
         Path | None, typer.Option("--otava", metavar="FILE", help="A CSV file as Apache Otava reads it.")
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Changes that are too small to matter, too, and all columns.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Find the changes of level in whole histories, each with its date, size and certainty.
 
     Of the job's series, or of the columns of a CSV file: `run,a,b` with one line per run, or Otava's form
-    with a header, a column `time`, and attributes such as `commit` among the metrics.
+    with a header, a column `time`, and attributes such as `commit` among the metrics. Changes of the job's
+    series that no verdict would report are left out: of a few CPU milliseconds, say.
+
+    Exit code 0: also where nothing changed.
+    Exit code 2: there is no such series, or the file can't be read.
     """
+    from perfci.cli.output import on_terminal, print_sections
     from perfci.cli.tables import changes_table
     from perfci.runs.studies.change_points import find_changes
+    from perfci.wording import counted
 
     with errors_reported(as_json=as_json):
         if sum((bool(series), csv is not None, otava is not None)) > 1:
             raise HistoryUnclear
-        found = list(find_changes(_columns(series, job, csv, otava)))
+        columns = _columns(series, job, csv, otava)
+        found = list(find_changes(columns, full=full))
+        table = changes_table(found)
         if as_json:
             print_json([change.as_dict() for change in found])
+        elif found and on_terminal():
+            numbers = ("change", "before", "after", "p", "95 % interval")
+            rows = [(name, tuple(cells)) for name, *cells in table.rows]
+            print_sections(
+                table.columns[1:], rows, needed=len(table.columns) - 1 if full else 5, numbers=numbers
+            )
         else:
-            print_table(*changes_table(found), empty="No changes of level.")
+            empty = f"No changes of level that matter in {counted(len(columns), 'series')}."
+            print_table(*table, empty=empty)
 
 
 def _columns(series: str, job: str | None, csv: Path | None, otava: Path | None) -> list[Column]:

@@ -18,7 +18,9 @@ app = typer.Typer(no_args_is_help=True, help="Grafana dashboards.")
 def push(as_json: Json = False) -> None:
     """Push the dashboards into Grafana, with folder and data source, and the alerts over them.
 
-    Doing it again changes nothing. Leaves with 4 if Grafana does not answer or refuses.
+    Doing it again changes nothing.
+
+    Exit code 4: Grafana does not answer, or refuses.
     """
     from perfci.runs.publish.grafana import push_dashboards
 

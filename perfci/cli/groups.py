@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 DEFAULT = "start"
+EXIT_CODES = {
+    0: "it was done.",
+    2: "what you typed, a file or a setting is wrong.",
+    3: "the lab can't do it now.",
+}
+"""What every command's exit code means, where the command's own help says nothing else."""
 
 
 class Entry(NamedTuple):
@@ -36,6 +42,16 @@ class Entry(NamedTuple):
         return _reflowed(typer.main.get_command(one))
 
 
+def _with_exit_codes(paragraphs: list[str]) -> list[str]:
+    """Return a command's help with the exit codes of every command among its own, in their order."""
+    lines = [one.splitlines() for one in paragraphs]
+    own = [line for one in lines for line in one if line.startswith("Exit code ")]
+    others = ["\n".join(line for line in one if line not in own) for one in lines]
+    codes = {line.removeprefix("Exit code ").partition(":")[0]: line for line in own}
+    codes = {str(code): f"Exit code {code}: {meaning}" for code, meaning in EXIT_CODES.items()} | codes
+    return [*filter(None, others), "\n".join(codes[code] for code in sorted(codes))]
+
+
 def _reflowed(command: Any) -> Any:
     """Return a command, and all commands below it, whose help has no line ends within a paragraph.
 
@@ -43,8 +59,8 @@ def _reflowed(command: Any) -> Any:
     begins with `Exit code` stays a line.
     """
     paragraphs = re.split(r"\n\s*\n", command.help or "")
-    flowing = (" ".join(one.split()).replace(" Exit code ", "\nExit code ") for one in paragraphs)
-    command.help = "\n\n".join(flowing)
+    flowing = [" ".join(one.split()).replace(" Exit code ", "\nExit code ") for one in paragraphs]
+    command.help = "\n\n".join(flowing if hasattr(command, "commands") else _with_exit_codes(flowing))
     for inner in getattr(command, "commands", {}).values():
         _reflowed(inner)
     return command

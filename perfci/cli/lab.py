@@ -75,7 +75,8 @@ def reserve(
 ) -> None:
     """Take nodes from now on, for yourself.
 
-    Leaves with 3 if somebody else holds them, and says who.
+    Exit code 0: they are yours.
+    Exit code 3: somebody else holds them; perfci says who.
     """
     with errors_reported(as_json=as_json):
         if count and names:

@@ -19,12 +19,13 @@ import typer
 from perfci.errors import PerfciError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console
 
 NBSP = "\u00a0"
 """Joins a number and its unit: a line is not folded there."""
+_INDENT = "  "
 ERRORS_DOCUMENT = "docs/errors.md"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -96,8 +97,49 @@ def _print_on_terminal(
         style = styles[row] if styles and row >= 0 else style
         console.print(Text.assemble((first, style), (rest, "bold" if row < 0 else "")), soft_wrap=True)
     if layout.same:
-        same = "; ".join(f"{name} {value}" for name, value in layout.same)
-        console.print(f"In all rows: {same}", markup=False)
+        _print_same(console, layout.same)
+
+
+def print_sections(
+    columns: Sequence[str],
+    rows: Sequence[tuple[str, tuple[str, ...]]],
+    *,
+    needed: int,
+    numbers: Collection[str] = (),
+    styles: Mapping[str, str] | None = None,
+    console: Console | None = None,
+) -> None:
+    """Print a table below headings on a terminal: each row comes with its heading, equal ones together.
+
+    The last columns are left out where there is no room for them, but the first `needed` ones stay.
+    """
+    from rich.text import Text
+
+    from perfci.cli.layout import fit, lines
+
+    if not rows:
+        return
+    console = console or terminal()
+    for count in range(len(columns), needed - 1, -1):
+        cells = [row[:count] for _, row in rows]
+        layout = fit(columns[:count], cells, console.width - len(_INDENT), fold_first=True)
+        if layout.widths:
+            break
+    begun = None
+    for row, first, rest in lines(layout, numbers):
+        heading = rows[row][0] if row >= 0 else None
+        if heading != begun and heading is not None:
+            console.print(Text(heading, style=(styles or {}).get(heading, "bold")), soft_wrap=True)
+            begun = heading
+        console.print(Text(f"{_INDENT}{first}{rest}", style="bold" if row < 0 else ""), soft_wrap=True)
+    if layout.same:
+        console.print(
+            f"In all rows: {'; '.join(f'{name} {value}' for name, value in layout.same)}", markup=False
+        )
+
+
+def _print_same(console: Console, same: Iterable[tuple[str, str]]) -> None:
+    console.print(f"In all rows: {'; '.join(f'{name} {value}' for name, value in same)}", markup=False)
 
 
 @contextmanager

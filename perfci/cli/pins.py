@@ -94,8 +94,10 @@ def move(  # noqa: PLR0917 - typer takes them by name
     the new pin, in turns, until each scenario is `same` or `different`, or the job's analysis.confirm allows
     no more. Only at the end the project's file is changed.
 
-    Exit codes: 0 it was moved and nothing is slower, 1 it was moved and a scenario is slower or none could be
-    measured, 2 it can't be moved so, 3 the lab can't do it now, 4 no answer from the package index.
+    Exit code 0: it was moved, and nothing is slower.
+    Exit code 1: it was moved, and a scenario is slower, or none could be measured.
+    Exit code 2: the pins do not resolve with this version, or there is no such pin or job.
+    Exit code 4: the package index did not answer.
     """
     from perfci.cli.progress import Terminal
     from perfci.runs.state.progress import Silent

@@ -42,9 +42,11 @@ def start(
 ) -> None:
     """Run a job once: reserve, deploy, hammer, archive, store, analyse, confirm, alert, publish.
 
-    Exit codes: 0 the night ended well, 1 it failed or found a regression, 2 the job or a setting is
-    wrong, 3 the lab can't do it now (somebody holds the nodes, say), 5 all that is slower is a known
-    exception of the job.
+    Exit code 0: the night ended well.
+    Exit code 1: it failed, or found a regression.
+    Exit code 2: the job or a setting is wrong.
+    Exit code 3: the lab can't do it now: somebody holds the nodes, say.
+    Exit code 5: all that is slower is a known exception of the job.
     """
     from perfci.cli.outcome import outcome_as_dict, print_outcome
     from perfci.cli.progress import Terminal
@@ -153,6 +155,9 @@ def reproduce(run_id: RunId = "last", lab: Lab = None, as_json: Json = False) ->
     """Run the same job with the same code again, and compare the two runs series by series.
 
     The new run is archived under the job `<job>-reproduce`, so that it never enters a baseline.
+
+    Exit code 0: the new run ended well.
+    Exit code 1: the new run failed.
     """
     from perfci.cli.progress import Terminal
     from perfci.cli.tables import reproduced_table

@@ -56,8 +56,9 @@ def side_by_side(  # noqa: PLR0917 - typer takes them by name
     within x %`, or the draws allowed are spent: then it is `unknown`. Without --old and --new both sides are
     the same code. With --run nothing is deployed: the pairs of archived runs are judged.
 
-    Exit codes: 0 nothing is proven to be slower, 1 something is, 2 a wrong job or option, 3 the lab can't do
-    it now (too little memory, say).
+    Exit code 0: nothing is proven to be slower.
+    Exit code 1: something is proven to be slower.
+    Exit code 3: the lab can't do it now: it has too little memory, say.
     """
     from perfci.cli.progress import Terminal
     from perfci.runs.state.progress import Silent

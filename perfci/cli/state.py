@@ -96,7 +96,10 @@ def _crontab() -> str:
 def doctor(as_json: Json = False) -> None:
     """Look whether this machine can carry the lab: settings, jobs, packages, memory, disk, ports.
 
-    Changes nothing. Leaves with 3 where something is missing.
+    It changes nothing.
+
+    Exit code 0: nothing is missing.
+    Exit code 3: something is missing.
     """
     from perfci.runs.ansible.doctor import examine
 
@@ -131,7 +134,10 @@ def setup(
 def demo(as_json: Json = False) -> None:
     """Put a slow-down into neutron, see it found, take it out, see the alert closed.
 
-    Runs the job `demo` in three phases and checks what was said. Leaves with 1 where it was not that.
+    Runs the job `demo` in three phases and checks what perfci reported.
+
+    Exit code 0: it reported what it should.
+    Exit code 1: it reported something else.
     """
     from perfci.cli.progress import Terminal
     from perfci.cli.tables import demo_lines

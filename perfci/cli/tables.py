@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from perfci.wording import MISSING, action_name, change, counted, interval, noise_sources, quantity
+from perfci.wording import MISSING, NBSP, action_name, change, counted, interval, noise_sources, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from perfci.results.model import Metric
     from perfci.runs.publish.calibration_store import Calibration
     from perfci.runs.studies.change_points import LevelChange
     from perfci.runs.studies.compare import Compared
@@ -74,35 +75,29 @@ def moved_table(found: Iterable[Moved]) -> TextTable:
 
 
 def changes_table(found: Iterable[LevelChange]) -> TextTable:
-    """Show the change points of histories."""
+    """Show the change points of histories; what a reader needs first stands first."""
     rows = [
         (
             one.series,
             one.since,
+            f"{one.point.effect:+.1%}",
+            _level(one.point.before, one.metric),
+            _level(one.point.after, one.metric),
+            f"{one.point.p_value:.2g}",
+            f"{one.point.low:+.1%}{NBSP}…{NBSP}{one.point.high:+.1%}",
+            "the environment changed" if one.environment else "",
             one.earliest,
             one.latest,
-            f"{one.point.before:.4g}",
-            f"{one.point.after:.4g}",
-            f"{one.point.effect:+.1%}",
-            f"{one.point.low:+.1%} … {one.point.high:+.1%}",
-            f"{one.point.p_value:.2g}",
-            "the environment changed" if one.environment else "",
         )
         for one in found
     ]
-    columns = (
-        "series",
-        "since",
-        "not before",
-        "not after",
-        "before",
-        "after",
-        "change",
-        "95 % interval",
-        "p",
-        "note",
-    )
-    return TextTable(columns, rows)
+    columns = ("since", "change", "before", "after", "p", "95 % interval", "note", "not before", "not after")
+    return TextTable(("series", *columns), rows)
+
+
+def _level(value: float, metric: Metric | None) -> str:
+    """Return a level with its unit; of a file, whose unit nobody knows, without."""
+    return f"{value:.4g}" if metric is None else quantity(value, metric)
 
 
 def what_if_table(report: Report) -> TextTable:

@@ -6,11 +6,9 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
-from rich.text import Text
 
 from perfci.analysis.types import Outcome
-from perfci.cli.layout import fit, lines
-from perfci.cli.output import print_table
+from perfci.cli.output import print_sections, print_table
 from perfci.report.model import TONES, PageTone, by_interest, tally, verdict
 from perfci.wording import (
     MISSING,
@@ -25,7 +23,7 @@ from perfci.wording import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console
 
@@ -44,7 +42,6 @@ _NUMBERS = frozenset(
     {"effect", "95 % interval", "baseline", "this run", "q", "MDE", "median", "n", "failures"}
 )
 _COLUMNS = ("action", "effect", "95 % interval", "baseline", "this run", "q", "MDE")
-_INDENT = "  "
 _NEEDED = 5
 """Of these columns as many stay in the narrowest terminal."""
 _SHOWN = 12
@@ -60,7 +57,9 @@ def show_results(
     if not console.is_terminal or not rows:
         print_table(("scenario", *columns), rows, empty=empty, numbers=_NUMBERS, console=console)
         return
-    _sections(console, columns, [(row[0], row[1:]) for row in rows], {})
+    print_sections(
+        columns, [(row[0], row[1:]) for row in rows], needed=_NEEDED, numbers=_NUMBERS, console=console
+    )
 
 
 def _measured(one: Measurement) -> tuple[str, ...]:
@@ -88,7 +87,14 @@ def show_judgements(console: Console, judgements: Sequence[Judgement], *, full: 
     headings = {_heading(one, ordered): _STYLES[TONES[one.outcome]] for one in shown}
     place = {heading: number for number, heading in enumerate(headings)}
     shown.sort(key=lambda one: place[_heading(one, ordered)])
-    _sections(console, _COLUMNS, [(_heading(one, ordered), _judged(one)) for one in shown], headings)
+    print_sections(
+        _COLUMNS,
+        [(_heading(one, ordered), _judged(one)) for one in shown],
+        needed=_NEEDED,
+        numbers=_NUMBERS,
+        styles=headings,
+        console=console,
+    )
     counts = ", ".join(f"{outcome}: {n}" for outcome in TONES if (n := tally(ordered, outcome)))
     text = f"{counted(len(ordered), 'series')}{f' ({counts})' if counts else ''}"
     if len(shown) < len(ordered):
@@ -113,29 +119,6 @@ def _judged(one: Judgement) -> tuple[str, ...]:
         probability(one.q_value),
         change(one.mde, metric).lstrip("+"),
     )
-
-
-def _sections(
-    console: Console,
-    columns: Sequence[str],
-    rows: Sequence[tuple[str, tuple[str, ...]]],
-    styles: Mapping[str, str],
-) -> None:
-    """Print rows below headings, with as many of the columns as the terminal has room for."""
-    if not rows:
-        return
-    room = console.width - len(_INDENT)
-    for count in range(len(columns), _NEEDED - 1, -1):
-        layout = fit(columns[:count], [row[:count] for _, row in rows], room, fold_first=True)
-        if layout.widths:
-            break
-    begun = None
-    for row, first, rest in lines(layout, _NUMBERS):
-        heading = rows[row][0] if row >= 0 else None
-        if heading != begun and heading is not None:
-            console.print(Text(heading, style=styles.get(heading, "bold")), soft_wrap=True)
-            begun = heading
-        console.print(Text(f"{_INDENT}{first}{rest}", style="bold" if row < 0 else ""), soft_wrap=True)
 
 
 def show_night(

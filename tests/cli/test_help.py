@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,14 @@ def test_every_command_can_print_json(shown):
     groups = {name for name, text in shown.items() if "COMMAND [ARGS]" in text} - {"run", "analyse"}
     silent = [name for name in shown.keys() - groups if "--json" not in shown[name]]
     assert silent == ["config example"], "it prints TOML"
+
+
+def test_every_command_says_what_its_exit_codes_mean(shown):
+    groups = {name for name, text in shown.items() if "COMMAND [ARGS]" in text}
+    for name, text in shown.items():
+        codes = re.findall(r"^ Exit code (\d): \S", text, re.MULTILINE)
+        if name in groups - {"run", "analyse"}:
+            assert codes == []
+        else:
+            assert {"0", "2", "3"} <= set(codes), name
+            assert codes == sorted(set(codes)), name

@@ -23,8 +23,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from perfci.analysis.changepoints import change_points
+from perfci.analysis.level_track import rule_of
 from perfci.analysis.robust import run_location
+from perfci.analysis.settings import AnalysisSettings
 from perfci.errors import UsageError
+from perfci.results.model import Metric
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -54,6 +57,8 @@ class Column:
     """One history: a label, a value and its relative standard error per run, oldest first; NaN is missing.
 
     `segments` names what a run can be compared within (the environment); empty where nothing is known.
+    A change of less than `least` (in the unit of `metric`), or of less than the share `floor`, is too small
+    to matter: a verdict would not report it either.
     """
 
     name: str
@@ -61,6 +66,13 @@ class Column:
     values: tuple[float, ...]
     errors: tuple[float, ...] = ()
     segments: tuple[str, ...] = ()
+    metric: Metric | None = None
+    least: float = 0.0
+    floor: float = 0.0
+
+    def matters(self, point: ChangePoint) -> bool:
+        """Tell whether a change is large enough to be reported."""
+        return abs(point.after - point.before) >= self.least and abs(point.effect) >= self.floor
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,7 @@ class LevelChange:
     point: ChangePoint
     environment: bool
     """Whether the environment changed there: then it may not be the code."""
+    metric: Metric | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the change for `--json`; `p_value` is for "no change here", corrected for the search."""
@@ -95,10 +108,12 @@ class LevelChange:
         }
 
 
-def find_changes(columns: Iterable[Column]) -> Iterator[LevelChange]:
-    """Find the change points of histories, in their order."""
+def find_changes(columns: Iterable[Column], *, full: bool = False) -> Iterator[LevelChange]:
+    """Find the change points of histories, in their order: those that matter, or all with `full`."""
     for column in columns:
         for point in change_points(column.values, column.errors or None):
+            if not full and not column.matters(point):
+                continue
             moved = column.segments[point.earliest - 1 : point.latest + 1]
             yield LevelChange(
                 series=column.name,
@@ -107,11 +122,15 @@ def find_changes(columns: Iterable[Column]) -> Iterator[LevelChange]:
                 latest=column.labels[point.latest],
                 point=point,
                 environment=len(set(moved)) > 1,
+                metric=column.metric,
             )
 
 
-def column_of(history: SeriesHistory) -> Column:
+def column_of(history: SeriesHistory, settings: AnalysisSettings | None = None) -> Column:
     """Return a series through its valid runs that gave a value."""
+    metric = history.key.metric
+    leveled = metric is not Metric.FAILURE_RATE
+    rule = rule_of(metric, settings or AnalysisSettings()) if leveled else None
     found = [
         (point, location)
         for point in history.points
@@ -123,6 +142,9 @@ def column_of(history: SeriesHistory) -> Column:
         tuple(math.exp(location.log) for _, location in found),
         tuple(location.error for _, location in found),
         tuple(point.environment for point, _ in found),
+        metric,
+        rule.unit if rule else 0.0,
+        rule.floor if rule else 0.0,
     )
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from perfci.analysis.types import RunPoint, SeriesHistory
 from perfci.cli.tables import changes_table
-from perfci.runs.studies.change_points import Column, HistoryFileInvalid, find_changes, read_csv
+from perfci.results.model import Metric, SeriesKey
+from perfci.runs.studies.change_points import Column, HistoryFileInvalid, column_of, find_changes, read_csv
 
 LEVELS = np.repeat([1.0, 1.3], [20, 15])
 
@@ -41,7 +44,7 @@ def test_a_plain_file_gives_a_history_per_column(csv):
     assert first["low"] < 0.3 < first["high"]
     assert first["confidence"] > 0.99
     assert first["earliest"] <= "r20" <= first["latest"]
-    assert changes_table(found).rows[0][6].startswith("+")
+    assert changes_table(found).rows[0][2].startswith("+")
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -106,4 +109,39 @@ def test_a_change_with_a_new_environment_says_so():
     (elsewhere,) = find_changes([Column("a", labels, values, segments=new)])
     assert there.environment
     assert not elsewhere.environment
-    assert changes_table([there]).rows[0][-1] == "the environment changed"
+    assert changes_table([there]).rows[0][7] == "the environment changed"
+
+
+def test_changes_of_less_than_a_verdict_reports_are_left_out():
+    column = column_of(history(Metric.CPU_SECONDS, 0.0002))
+    assert (column.metric, column.least) == (Metric.CPU_SECONDS, 0.001)
+    assert list(find_changes([column])) == []
+    (small,) = find_changes([column], full=True)
+    (large,) = find_changes([column_of(history(Metric.CPU_SECONDS, 0.02))])
+    assert changes_table([small, large]).rows[1][3] == "20.0\u00a0ms"
+    assert list(find_changes([column_of(history(Metric.SECONDS, 1.0, step=1.02))])) == []
+
+
+def test_levels_have_the_unit_of_their_metric_and_numbers_of_a_file_have_none():
+    (change,) = find_changes([column_of(history(Metric.PEAK_RSS_BYTES, 2.0**28))])
+    assert changes_table([change]).rows[0][3] == "256\u00a0MiB"
+    assert changes_table([replace(change, metric=None)]).rows[0][3] == "2.683e+08"
+
+
+def history(metric, level, step=1.5):
+    """Thirty nights of a series that is higher by a factor since the fifteenth."""
+    key = SeriesKey("embedded", "nightly", "A.b", "0", "nova", metric)
+    chance = np.random.default_rng(3)
+    points = [
+        RunPoint(
+            run_id=f"r{n:02d}",
+            environment="e",
+            code="c",
+            values=(level * (step if n >= 15 else 1.0) * float(chance.normal(1, 0.001)),),
+            attempts=1,
+            failures=0,
+            valid=True,
+        )
+        for n in range(30)
+    ]
+    return SeriesHistory(key, tuple(points))
