@@ -106,8 +106,6 @@ def as_example_lab(settings: dict[str, str]) -> None:
 
     everywhere = {
         **{name: lab["vars"][name] for name in lab["vars"] if name.startswith("provision_")},
-        "netboot_router": "",
-        "netboot_dns_servers": [],
         "os_image_kernel": "linux-image-cloud-amd64",
         "preflight_memory_gib": 3,
         "preflight_disk_gib": 3,
