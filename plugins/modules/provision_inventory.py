@@ -57,7 +57,7 @@ network: {description: First address of the network., returned: success, type: s
 netmask: {description: Its netmask., returned: success, type: str}
 """
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
+MAC = re.compile(r"[0-9a-f]{2}([:-])([0-9a-f]{2}\1){4}[0-9a-f]{2}")
 DISK_TERM = re.compile(r"smallest|/dev/[a-z0-9]+|serial=[^,]+|min_size=[0-9]+[KMGT]?")
 NODE_OPTIONS = ("provision_mac", "provision_address", "provision_disk", "provision_firmware", "bmc_address")
 
@@ -88,7 +88,7 @@ def _problems_of(node: dict[str, Any], net: ipaddress.IPv4Network) -> list[str]:
     checks = {
         "provision_mac": (
             bool(MAC.fullmatch(node["provision_mac"].lower())),
-            "a MAC such as 52:54:00:aa:bb:01",
+            "a MAC such as 52:54:00:aa:bb:01 or 52-54-00-aa-bb-01",
         ),
         "provision_address": (_inside(node["provision_address"], net), f"an address of {net}"),
         "provision_disk": (
@@ -118,7 +118,7 @@ def _shared(controller_address: str, nodes: list[dict[str, Any]]) -> list[str]:
     for node in nodes:
         if not all(isinstance(node[name], str) for name in NODE_OPTIONS):
             continue
-        holders["provision_mac", node["provision_mac"].lower()].append(node["name"])
+        holders["provision_mac", node["provision_mac"].lower().replace("-", ":")].append(node["name"])
         holders["provision_address", node["provision_address"]].append(node["name"])
         bmc = f"{node['bmc_address']} port {node['bmc_port']}" if node["bmc_address"] else ""
         holders["bmc_address", bmc].append(node["name"])

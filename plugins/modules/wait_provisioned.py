@@ -156,7 +156,8 @@ def reports_of(file: Path, attempt: str) -> list[dict[str, Any]]:
 
 def dhcp_hint(lines: Sequence[str], node: str, mac: str) -> str:
     """Return how far a machine came that never reported, from the log of dnsmasq."""
-    mine = [line for line in lines if mac.lower() in line.lower()]
+    mac = mac.lower().replace("-", ":")
+    mine = [line for line in lines if mac in line.lower()]
     tags = [set(line.partition(" tags: ")[2].split(", ")) for line in lines]
     if not mine:
         return "the DHCP server has not heard of it: it does not boot from the network, or provision_mac is wrong"

@@ -28,6 +28,12 @@ def test_a_good_inventory_has_no_problems(check):
     assert check(node(1), node(2, provision_firmware="uefi", provision_disk="serial=A B,min_size=400G")) == []
 
 
+def test_a_mac_may_have_dashes_and_is_the_same_then(check):
+    assert check(node(1, provision_mac="52-54-00-AA-BB-01")) == []
+    (problem,) = check(node(1), node(2, provision_mac="52-54-00-aa-bb-01"))
+    assert problem == "node-1 and node-2 have the same provision_mac 52:54:00:aa:bb:01"
+
+
 def test_one_bmc_address_with_several_ports_is_fine(check):
     assert check(node(1, bmc_address="bmc"), node(2, bmc_address="bmc", bmc_port=624)) == []
 
@@ -40,7 +46,7 @@ def test_one_bmc_address_with_several_ports_is_fine(check):
         # What YAML makes of a MAC without quotes, where all its digits are decimal.
         ({"provision_mac": 40930971753}, "node-1: provision_mac: quote it: without quotes it is read as"),
         ({"bmc_address": 10.1}, "node-1: bmc_address: quote it: without quotes it is read as a number"),
-        ({"provision_mac": "52-54-00-aa-bb-01"}, "node-1: provision_mac: expected a MAC"),
+        ({"provision_mac": "52-54:00:aa:bb:01"}, "node-1: provision_mac: expected a MAC"),
         (
             {"provision_address": "192.168.241.11"},
             "node-1: provision_address: expected an address of 192.168.240.0/24",

@@ -113,7 +113,8 @@ def test_only_whole_lines_of_the_attempt_count(module, tmp_path):
     ],
 )
 def test_the_dhcp_log_tells_how_far_it_came(module, log, hint):
-    assert hint in module.dhcp_hint(log, "node-1", "52:54:00:AA:BB:01")
+    for mac in ("52:54:00:AA:BB:01", "52-54-00-aa-bb-01"):
+        assert hint in module.dhcp_hint(log, "node-1", mac)
 
 
 # --- the whole -----------------------------------------------------------------------------------------------
