@@ -99,6 +99,10 @@ def state(tmp_path_factory):
             "perfci_bind_address": "192.0.2.1",
             "perfci_hosts": {name: f"{name}.example" for name in services},
             "openstack_code_result": {"venv": str(venv), "key": "k"},
+            **{
+                f"{name}_options": {"DEFAULT": {"debug": name}, "of_my_own": {"x": "1"}}
+                for name in ("keystone", "placement", "glance", "nova", "neutron")
+            },
             "neutron_api_filters": [
                 {"name": "slow", "source": str(tmp_path / "slow.py"), "factory": "slow_filter:factory"}
             ],
@@ -143,6 +147,22 @@ def test_no_address_is_fixed_in_a_template(state):
 )
 def test_settings(state, file, section, option, value):
     assert value in ini(state / "etc" / file).get(section, option)
+
+
+@pytest.mark.parametrize(
+    ("file", "service"),
+    [
+        ("keystone/keystone.conf", "keystone"),
+        ("placement/placement.conf", "placement"),
+        ("glance/glance-api.conf", "glance"),
+        ("nova/nova.conf", "nova"),
+        ("neutron/neutron.conf", "neutron"),
+    ],
+)
+def test_further_options_come_last_in_sections_known_and_new(state, file, service):
+    settings = ini(state / "etc" / file)
+    assert settings.get("DEFAULT", "debug") == service
+    assert settings.get("of_my_own", "x") == "1"
 
 
 def test_secrets_are_read_by_nobody_else(state):

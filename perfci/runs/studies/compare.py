@@ -1,14 +1,16 @@
-"""The A/B of two constraints files: a job deployed afresh under each, in turns, judged scenario by scenario.
+"""The A/B of two forms of a job: deployed afresh in turns, judged scenario by scenario.
+
+They differ in their constraints file (`compare`), or in exact code and options (`compare_jobs`).
 
 The runs are archived under the job `<job>-compare`: they are stored, but never judged or told of, and are in
-nobody's baseline. Branches are fixed to the commits that the first run deployed, and a run counts only where
-beside the pins nothing moved.
+nobody's baseline. Under two constraints files branches are fixed to the commits that the first run deployed.
+A run counts only where beside that nothing moved.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from perfci.analysis.ab_test import Finding, Versus, finding, wishes
@@ -28,7 +30,6 @@ from perfci.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
     from pathlib import Path
 
     from perfci.analysis.ab_test import Runs
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 HISTORY_RUNS = 20
 VARIABLE = "openstack_code_constraints"
+PINS, CODE = "pins", "code"
+"""What differs between the sides. Code is exact from the beginning; under pins branches are fixed later."""
 _PINNED = ".constraints"
 """How the places in an environment end at which the pins show."""
 
@@ -52,6 +55,11 @@ class Compared:
     found: dict[SeriesKey, Finding]
     runs: tuple[str, ...]
     ended: str
+
+    @property
+    def undecided(self) -> bool:
+        """Whether something could not be decided."""
+        return not self.found or any(one.decision is Decision.UNKNOWN for one in self.found.values())
 
     @property
     def slower(self) -> bool:
@@ -88,7 +96,8 @@ class _Comparison:
 
     controller: LabServices
     job: Job
-    constraints: dict[Side, Path]
+    sides: dict[Side, Job]
+    what: str
     holder: str
     progress: Progress
     series: dict[SeriesKey, Versus]
@@ -115,7 +124,7 @@ class _Comparison:
         """Measure until decided; runs of the same two sides that began at `since` or later count already."""
         trials = Trials(self)
         now, minutes = utc_now(), timedelta(minutes=self.limits.most_minutes)
-        jobs = [self._job(side) for side in Side]
+        jobs = [self.sides[side] for side in Side]
         for folder in unfinished(self.controller, jobs, since=max(since, now - minutes)):
             trials.resume(folder)
         if trials.done:
@@ -124,9 +133,11 @@ class _Comparison:
         def measure(side: Side) -> Path:
             if trials.spoilt:
                 self.progress.say(f"It does not count: {trials.spoilt[-1].reason}")
-            self.progress.say(f"Run {trials.tried + 1} of at most {self.limits.most_runs}: {side} pins.")
-            job, settings = self._job(side), self.controller.settings
-            tonight = night(job, settings, holder=self.holder, progress=self.progress)
+            self.progress.say(
+                f"Run {trials.tried + 1} of at most {self.limits.most_runs}: {side} {self.what}."
+            )
+            settings = self.controller.settings
+            tonight = night(self.sides[side], settings, holder=self.holder, progress=self.progress)
             return replace(tonight, aftermath=Storing(self.controller)).run().folder
 
         end = trials.run(measure, Budget(self.limits.most_runs, now + minutes))
@@ -160,20 +171,15 @@ class _Comparison:
                 return ""
 
     def _side_of(self, folder: Path) -> Side | None:
-        """Return the side whose pins an archived run was deployed from."""
+        """Return the side that an archived run was deployed from."""
         job = self.controller.job(folder.name)
-        pins = None if job is None else job.cloud.variables.get(VARIABLE)
-        return next((side for side, file in self.constraints.items() if str(file) == pins), None)
-
-    def _job(self, side: Side) -> Job:
-        cloud = self.job.cloud
-        variables = {**cloud.variables, VARIABLE: str(self.constraints[side])}
-        return self.job.model_copy(
-            update={
-                "name": named(self.job, COMPARE),
-                "cloud": cloud.model_copy(update={"variables": variables}),
-            }
-        )
+        if job is None:
+            return None
+        alike = [side for side, one in self.sides.items() if one.cloud.variables == job.cloud.variables]
+        if len(alike) > 1:  # what differs is the code
+            ran = job.resolved().get("sources")
+            alike = [side for side in alike if self.sides[side].resolved().get("sources") == ran]
+        return alike[0] if len(alike) == 1 else None
 
     def observe(self, folder: Path, wanted: Side | None) -> Side | Spoilt:
         """See Rule: one more observation for every scenario."""
@@ -182,10 +188,10 @@ class _Comparison:
             return results
         side, document, record = self._side_of(folder), read_document(folder), results.record
         if side is None or wanted not in (None, side):
-            return Spoilt(f"{record.run_id} was deployed from other pins than asked for", lab=False)
+            return Spoilt(f"{record.run_id} was deployed from other {self.what} than asked for", lab=False)
         if other := self._strange(side, document):
-            return Spoilt(f"in {record.run_id} something beside the pins moved: {other}")
-        if not self.runs:
+            return Spoilt(f"in {record.run_id} something beside the {self.what} moved: {other}")
+        if not self.runs and self.what == PINS:
             self._fix(record.code.services)
         self.first.setdefault(side, document)
         for measurement in results.measurements:
@@ -212,8 +218,9 @@ class _Comparison:
 
     def _fix(self, services: tuple[Any, ...]) -> None:
         """Take the commits that ran for the branches of the job, from now on."""
-        again = rerun_job(self.job, self.job, services, range(len(self.job.scenarios)))
-        self.job = self.job.model_copy(update={"sources": again.sources})
+        for side, job in self.sides.items():
+            again = rerun_job(job, job, services, range(len(job.scenarios)))
+            self.sides[side] = job.model_copy(update={"sources": again.sources})
 
 
 def compare(
@@ -232,9 +239,33 @@ def compare(
     began at `since` or later, and within those minutes, are part of it: a comparison that was killed goes on
     where it was. Raises what a run raises.
     """
-    series = {key: Versus(key, runs) for key, runs in _history(controller, job.name).items()}
-    sides = {Side.OLD: old, Side.NEW: new}
-    return _Comparison(controller, job, sides, holder, progress, series).carry_out(since)
+    sides = {side: _pinned(job, file) for side, file in ((Side.OLD, old), (Side.NEW, new))}
+    series = _series(controller, job)
+    return _Comparison(controller, job, sides, PINS, holder, progress, series).carry_out(since)
+
+
+def compare_jobs(
+    controller: LabServices, job: Job, *, old: Job, new: Job, holder: str, progress: Progress
+) -> Compared:
+    """Measure two forms of a job that differ in exact code, options or pins, as `compare` does.
+
+    Runs of these very two within the job's minutes count already. Raises what a run raises.
+    """
+    name = {"name": named(job, COMPARE)}
+    sides = {side: one.model_copy(update=name) for side, one in ((Side.OLD, old), (Side.NEW, new))}
+    since = datetime.min.replace(tzinfo=UTC)
+    series = _series(controller, job)
+    return _Comparison(controller, job, sides, CODE, holder, progress, series).carry_out(since)
+
+
+def _series(controller: LabServices, job: Job) -> dict[SeriesKey, Versus]:
+    return {key: Versus(key, runs) for key, runs in _history(controller, job.name).items()}
+
+
+def _pinned(job: Job, constraints: Path) -> Job:
+    variables = {**job.cloud.variables, VARIABLE: str(constraints)}
+    cloud = job.cloud.model_copy(update={"variables": variables})
+    return job.model_copy(update={"name": named(job, COMPARE), "cloud": cloud})
 
 
 def _is_asked(measurement: Measurement) -> bool:

@@ -1,0 +1,98 @@
+"""`perfci try`: whether a change is slower."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from perfci.cli.access import holder, lab_services
+from perfci.cli.durations import parse_duration
+from perfci.cli.options import Lab, complete_job
+from perfci.cli.output import Json, errors_reported, print_json, print_table
+
+UNDECIDED = 3
+
+
+def try_change(  # noqa: PLR0917 - typer takes them by name
+    job: Annotated[
+        str, typer.Argument(metavar="JOB", help="Name or path of a job file.", autocompletion=complete_job)
+    ],
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SERVICE=CHANGE",
+            help="A revision, branch or Gerrit ref, a folder, a patch file, or a pin (`oslo.db==18.0.0`).",
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="SERVICE:SECTION.OPTION=VALUE", help="An option of the new side's configuration."
+        ),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SERVICE:SECTION.OPTION=VALUE", help="An option of the old side's."),
+    ] = None,
+    scenario: Annotated[
+        list[str] | None, typer.Option(metavar="TASK", help="Only these tasks of the job; left out: all.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="No run begins that would end later, such as 40m.")
+    ] = None,
+    runs: Annotated[
+        int | None, typer.Option(min=1, max=200, help="At most so many runs; left out: the job's.")
+    ] = None,
+    comment: Annotated[bool, typer.Option("--comment", help="Print the table as text for a review.")] = False,
+    lab: Lab = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether a change makes a job's scenarios slower.
+
+    The job is deployed afresh without and with the change, in turns, until each scenario is `same` or
+    `different`, or the budget is spent. The runs are archived under the job JOB-compare and in nobody's
+    baseline; a try that was cut short goes on with them. A revision is compared with what it was made on.
+
+    Exit codes: 0 nothing is slower, 1 something is, 2 a wrong change or job, 3 it could not be decided or
+    the lab can't do it now, 4 no answer from a git server or the package index.
+    """
+    from perfci.cli.progress import Terminal
+    from perfci.cli.tables import compared_table
+    from perfci.runs.jobs.model import load_job
+    from perfci.runs.state.progress import Silent
+    from perfci.runs.studies.change_sets import sides_of
+    from perfci.runs.studies.compare import compare_jobs
+    from perfci.runs.studies.try_change import limited, review_text
+
+    with errors_reported(as_json=as_json):
+        controller = lab_services(lab)
+        minutes = None if budget is None else parse_duration(budget)
+        loaded = limited(
+            load_job(job, controller.settings.jobs_dir), scenarios=scenario or (), budget=minutes, runs=runs
+        )
+        sides = sides_of(
+            controller.settings, loaded, changes=change or (), options=option or (), against=against or ()
+        )
+        limits = loaded.analysis.confirm
+        if not as_json:
+            for note in sides.notes:
+                typer.echo(f"note    {note}", err=True)
+            typer.echo(f"budget  {limits.most_runs} runs, {limits.most_minutes} min", err=True)
+        if as_json:
+            found = compare_jobs(
+                controller, loaded, old=sides.old, new=sides.new, holder=holder(), progress=Silent()
+            )
+            print_json({**found.as_dict(), "notes": list(sides.notes)})
+        else:
+            with Terminal() as progress:
+                found = compare_jobs(
+                    controller, loaded, old=sides.old, new=sides.new, holder=holder(), progress=progress
+                )
+            if comment:
+                typer.echo(review_text(found, sides.notes))
+            else:
+                print_table(*compared_table(found), empty="No run counted, so nothing was compared.")
+                if found.ended:
+                    typer.echo(f"ended   {found.ended}")
+    raise typer.Exit(1 if found.slower else UNDECIDED if found.undecided else 0)
