@@ -65,6 +65,11 @@ def differs(difference: Difference) -> str:
     return f"differs      {difference.place}: {difference.before or '-'} -> {difference.after or '-'}"
 
 
+def _service(one: dict[str, Any]) -> str:
+    changes = f" + {', '.join(one['changes'])}" if one["changes"] else ""
+    return f"{one['service']} {one['version']} ({one['source']}){changes}"
+
+
 def described(document: dict[str, Any], folder: Path) -> list[str]:
     lines = [
         f"run          {document['run_id']}",
@@ -75,9 +80,13 @@ def described(document: dict[str, Any], folder: Path) -> list[str]:
         f"environment  {document['environment']['digest']}",
         f"code         {document['code']['digest']}",
     ]
-    for service in document["code"]["services"]:
-        changes = f" + {', '.join(service['changes'])}" if service["changes"] else ""
-        lines.append(f"             {service['service']} {service['version']} ({service['source']}){changes}")
+    lines += [f"             {_service(one)}" for one in document["code"]["services"]]
+    if beside := document.get("reference"):
+        known = [_service(one) for one in document["code"]["services"]]
+        other = [text for one in beside["services"] if (text := _service(one)) not in known]
+        lines.append(f"reference    {beside['digest']}{'' if other else ', the same code'}")
+        lines += [f"             {text}" for text in other]
+        lines.append(f"pairs        perfci side-by-side --run {document['run_id']}")
     lines += [
         f"stage        {stage['name']:<10} {stage['seconds']:7.1f} s{'' if stage['ok'] else '  failed'}"
         for stage in document.get("stages", [])

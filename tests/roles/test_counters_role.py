@@ -69,6 +69,17 @@ def test_processes_of_a_service_are_added_up() -> None:
     assert table.accounts.services["neutron-api"].rss_bytes == 3000
 
 
+def test_the_cloud_beside_this_one_is_the_labs_but_no_service_of_this_one() -> None:
+    table = Table()
+    table.accounts = Accounts(STATE, table.environments.get, frozenset({f"{STATE}/reference"}))
+    table.mark(10, "nova-api")
+    table.mark(11, "nova-api", state_dir=f"{STATE}/reference")
+    table.accounts.update([process(10), process(11)])
+    table.accounts.update([process(10, own=1.0), process(11, own=5.0)])
+    assert table.cpu("nova-api") == 1.0
+    assert table.accounts.lab_seconds == 6.0  # so that nothing of it is foreign
+
+
 def test_another_lab_and_unmarked_processes_are_not_ours() -> None:
     table = Table()
     table.mark(10, "nova-api", state_dir="/elsewhere")

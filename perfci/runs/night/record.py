@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from perfci.results.model import FINISHED, RunRecord, Validity
+from perfci.results.pairs import REFERENCE
 from perfci.results.record import record_to_dict
 from perfci.runs.state.digests import code_under_test, environment_digest
 from perfci.runs.state.run_folder import utc_now
@@ -56,6 +57,7 @@ def document(work: WorkFolder, ended: RunEnd) -> dict[str, Any]:
         "versions": code.get("packages", {}) if isinstance(code, dict) else {},
         "perfci": notes.get("perfci", ""),
         **({"step": notes["step"]} if "step" in notes else {}),
+        **_reference(work),
     }
 
 
@@ -80,6 +82,15 @@ def run_record(work: WorkFolder, ended: RunEnd) -> RunRecord:
         status=ended.status,
         confirms=notes.get("confirms"),
     )
+
+
+def _reference(work: WorkFolder) -> dict[str, Any]:
+    """Say which code the cloud beside the code under test had, in a run that had one."""
+    code = work.read(f"{REFERENCE}/code.json")
+    if not isinstance(code, dict):
+        return {}
+    found = code_under_test(code["services"])
+    return {"reference": {"digest": found.digest, "services": [asdict(one) for one in found.services]}}
 
 
 def _mirrors(found: object) -> list[str]:

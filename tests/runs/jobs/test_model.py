@@ -252,6 +252,8 @@ UPGRADE = "name: night\nprocedure: upgrade\nbase: {nova: {version: 33.0.0}}\n"
             "base: filters are a change of the target",
         ),
         (UPGRADE + "exceptions: [{action: x, bug: later}]\n", "exceptions[0].bug"),
+        (UPGRADE + "reference: {}\n", "reference: only an embedded cloud that is hammered"),
+        (GOOD.replace("kind: embedded", "kind: devstack") + "reference: {}\n", "reference: only an embedded"),
     ],
 )  # fmt: skip
 def test_a_job_has_what_its_procedure_needs(folder: Path, text: str, problem: str) -> None:
@@ -438,3 +440,29 @@ def test_nothing_of_a_data_plane_is_measured_on_devstack(folder: Path) -> None:
     job = load(folder, ANY_CLOUD.replace("task: ports", "task: dataplane-east-west"))
     with pytest.raises(JobFileInvalid, match="dataplane-east-west needs a data plane"):
         job.on("devstack")
+
+
+def test_a_reference_has_the_code_under_test_but_where_it_names_another(folder: Path) -> None:
+    same = load(folder, GOOD + "reference: {}\n")
+    assert same.beside().sources == same.sources
+    assert same.beside().reference is None
+    other = load(folder, GOOD + "reference: {neutron: {}, keystone: {version: 28.0.0}}\n").beside().sources
+    assert other.neutron is not None
+    assert other.neutron.git is None  # the pinned release
+    assert other.keystone is not None
+    assert other.keystone.version == "28.0.0"
+    assert other.nova == same.sources.nova
+
+
+def test_a_second_cloud_is_another_environment_whatever_its_code_is(folder: Path) -> None:
+    one, same, other = (
+        load(folder, GOOD + more).job_digest
+        for more in ("", "reference: {}\n", "reference: {neutron: {version: 28.0.0}}\n")
+    )
+    assert one != same
+    assert same == other
+
+
+def test_a_job_with_a_reference_is_archived_as_it_was(folder: Path) -> None:
+    job = load(folder, GOOD + "reference: {neutron: {}}\n")
+    assert Job.model_validate(job.resolved()) == job

@@ -16,7 +16,7 @@ from perfci.runs.state.progress import Silent
 from perfci.runs.state.stages import Stages
 from perfci.runs.state.state_folder import StateFolder
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 LIMITS = StageTimeouts(provision=30, deploy=30, hammer=30, collect=30, release=30)
 
 

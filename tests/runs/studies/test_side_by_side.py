@@ -1,21 +1,25 @@
-"""`perfci side-by-side` with tiny playbooks: draws, changed places, decisions, and what went wrong."""
+"""`perfci side-by-side`: draws, changed places, decisions, and what went wrong; the playbooks are played."""
 
 from __future__ import annotations
 
 import json
-import sys
+import math
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 import yaml
+from paired_runs import write_sides
 
 from perfci import config
 from perfci.analysis.pair_decision import PairSettings
+from perfci.cli.run_text import described
 from perfci.cli.tables import paired_timings_table
 from perfci.results.model import TOTAL, Purpose
 from perfci.results.record import read_record
+from perfci.runs.ansible.playbook import PlaybookFailed, Playbooks
 from perfci.runs.jobs.model import Source, load_job
 from perfci.runs.night import reference
 from perfci.runs.night.reference import TooLittleMemory, check_memory, needed_gib
@@ -24,33 +28,60 @@ from perfci.runs.state.progress import Silent
 from perfci.runs.studies.side_by_side import Budget, NothingPaired, NotThesePairs, from_archive, side_by_side
 from perfci.runs.verdicts.lab_services import LabServices
 
-pytestmark = pytest.mark.slow
 TESTS = Path(__file__).parents[2]
+SAMPLE = TESTS / "data" / "archive" / "20261121T052400Z-sample-7c3d"
 JOB = """name: tiny
 cloud: {services: [keystone, neutron]}
 scenarios:
   - {task: ports, times: 28, warmup: 2}
 """
-HAMMERED = """
-import json, sys
-from pathlib import Path
-import yaml
-sys.path.insert(0, {tests!r})
-from paired_runs import write_sides
-folder = Path(sys.argv[1])
-job = yaml.safe_load((folder / "job.yml").read_text())
-slow = lambda code: (code.get("neutron") or dict()).get("version") == "2.0"
-factor = {factor} ** (slow(job["sources"]) - slow(job["reference"]))
-write_sides(folder, factor=factor, seed=len(list(Path({trace!r}).read_text())))
-"""
+FACTOR = 1.06
+"""How much slower the side with neutron 2.0 is: too little to be proven in one draw."""
+
+
+def slow(code):
+    return (code.get("neutron") or {}).get("version") == "2.0"
+
+
+def hammered(folder, number):
+    """Leave what the real hammer leaves: canaries of any node, and the pairs of both sides."""
+    job = yaml.safe_load((folder / "job.yml").read_text())
+    shutil.copytree(SAMPLE / "canaries", folder / "canaries")
+    shutil.copy(SAMPLE / "environment.json", folder)
+    write_sides(folder, factor=FACTOR ** (slow(job["sources"]) - slow(job["reference"])), seed=number)
+    for place, code in ((folder, job["sources"]), (folder / "reference", job["reference"])):
+        version = (code.get("neutron") or {}).get("version") or "1.0"
+        service = {"service": "neutron", "version": version, "source": "wheel", "revision": version}
+        (place / "code.json").write_text(json.dumps({"services": [service]}))
 
 
 @pytest.fixture
-def controller(project, monkeypatch):
-    monkeypatch.setattr(reference, "needed_gib", lambda _: 0.1)  # the tiny playbooks need none
+def played(monkeypatch):
+    """Play the playbooks: no Ansible is started; the real ones and both sides of each are in night/test_reference.py."""
+    played = []
+
+    def play(_self, name, *, log, limit_seconds, variables=None, on_step=None):
+        played.append(name)
+        if name == "hammer":
+            hammered(Path(variables["perfci_run_dir"]), len(played))
+        if name == played_wrong:
+            raise PlaybookFailed(playbook=name, where="anywhere", detail="out of luck", log=log)
+
+    played_wrong = None
+    monkeypatch.setattr(Playbooks, "run", play)
+
+    def break_(name):
+        nonlocal played_wrong
+        played_wrong = name
+
+    return SimpleNamespace(names=played, fail=break_)
+
+
+@pytest.fixture
+def controller(project, monkeypatch, played):
+    monkeypatch.setattr(reference, "needed_gib", lambda _: 0.1)  # nothing is deployed
     (project.root / "jobs" / "tiny.yml").write_text(JOB)
     (project.root / "jobs" / "tasks" / "ports.yml.j2").write_text("{}\n")
-    hammered(project, factor=1.2)
     environ = {
         "PERFCI_ROOT_DIR": str(project.root),
         "PERFCI_STATE_DIR": str(project.state),
@@ -58,21 +89,6 @@ def controller(project, monkeypatch):
         "PERFCI_LIMITS__STEAL_SHARE": "1",
     }
     return LabServices(config.load(environ=environ))
-
-
-def hammered(project, *, factor):
-    """Let the hammer leave two sides of which the one with neutron 2.0 is slower by a factor."""
-    program = project.root / "hammered.py"
-    program.write_text(HAMMERED.format(tests=str(TESTS), factor=factor, trace=str(project.root / "trace")))
-    # The files of the recorded run are those of any node; the pairs are on top.
-    sample = TESTS / "data" / "archive" / "20261121T052400Z-sample-7c3d"
-    project.playbook(
-        "hammer",
-        "ansible.builtin.shell: cp -r {0}/canaries {0}/environment.json {{{{{{{{ perfci_run_dir }}}}}}}}/ && {1} {2} "
-        "{{{{{{{{ perfci_run_dir }}}}}}}}".replace("{{{{", "{{")
-        .replace("}}}}", "}}")
-        .format(sample, sys.executable, program),
-    )
 
 
 def compared(controller, *, draws=6, old=None, new=None, within=0.05):
@@ -93,59 +109,63 @@ def whole(found):
     return one
 
 
-def test_a_slower_side_is_found_wherever_it_stands(project, controller):
+def test_a_slower_side_is_found_wherever_it_stands(controller):
     found = compared(controller, new={"neutron": Source(version="2.0")})
     assert whole(found).word == "slower"
     assert found.slower
-    assert whole(found).reading.log == pytest.approx(0.182, abs=0.02)
+    assert whole(found).reading.log == pytest.approx(math.log(FACTOR), abs=0.01)
     assert found.ended == ""
     folders = run_folders(controller.state.archive)
     assert found.runs == tuple(folder.name for folder in folders)
     jobs = [yaml.safe_load((folder / "job.yml").read_text()) for folder in folders]
+    assert len(folders) >= 2
     # Places are changed in every other draw.
     versions = [
         (one["sources"].get("neutron", {}).get("version"), one["reference"]["neutron"].get("version"))
         for one in jobs
     ]
     assert versions == [("2.0", None), (None, "2.0"), ("2.0", None)][: len(versions)]
+    document = json.loads((folders[0] / "run.json").read_text())
+    assert f"pairs        perfci side-by-side --run {folders[0].name}" in described(document, folders[0])
     records = [read_record(folder / "run.json") for folder in folders]
     assert {(one.job, one.purpose) for one in records} == {("tiny-compare", Purpose.COMPARE)}
     assert controller.outbox.status().waiting == 0
 
 
-def test_a_faster_side_is_no_regression(project, controller):
+def test_a_faster_side_is_no_regression(controller):
     found = compared(controller, old={"neutron": Source(version="2.0")})
     assert whole(found).word == "faster"
     assert not found.slower
 
 
-def test_the_same_code_is_proven_the_same(project, controller):
+def test_the_same_code_is_proven_the_same(controller):
     found = compared(controller)
     assert whole(found).word == "same"
     assert json.loads(json.dumps(found.as_dict()))["timings"][0]["verdict"] == "same"
     assert paired_timings_table(found).rows[0][2] == "same within 5 %"
 
 
-def test_too_few_draws_leave_it_unknown_and_say_so(project, controller):
+def test_too_few_draws_leave_it_unknown_and_say_so(controller):
     found = compared(controller, draws=1, within=0.01)
     assert whole(found).word == "unknown"
     assert found.ended == "1 draws were not enough"
 
 
-def test_draws_that_measure_nothing_end_it(project, controller):
-    project.playbook("deploy", "ansible.builtin.fail: {msg: out of luck}")
+def test_draws_that_measure_nothing_end_it(controller, played):
+    played.fail("deploy")
     with pytest.raises(NothingPaired, match="out of luck"):
         compared(controller)
-    assert project.trace()[-1] == "teardown"
+    assert played.names[-1] == "teardown"
+    assert "hammer" not in played.names
 
 
-def test_two_clouds_that_do_not_fit_are_not_begun(project, controller, monkeypatch):
+def test_two_clouds_that_do_not_fit_are_not_begun(controller, played, monkeypatch):
     monkeypatch.setattr(reference, "needed_gib", needed_gib)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2 * 1024**3))
     with pytest.raises(TooLittleMemory, match=r"2\.0 GiB of memory are available") as caught:
         compared(controller)
     assert "cloud.computes" in caught.value.advice
-    assert project.trace() == []
+    assert played.names == []
 
 
 def test_what_two_clouds_need_grows_with_their_services_and_computes(controller):
@@ -156,15 +176,9 @@ def test_what_two_clouds_need_grows_with_their_services_and_computes(controller)
     check_memory(full, available_bytes=int(needed_gib(full) * 1024**3) + 1)
 
 
-def test_archived_runs_are_judged_again_with_the_same_answer(project, controller):
+def test_archived_runs_are_judged_again_with_the_same_answer(controller):
     found = compared(controller, new={"neutron": Source(version="2.0")})
     folders = run_folders(controller.state.archive)
-    for folder in folders:  # what the real hammer leaves
-        job = yaml.safe_load((folder / "job.yml").read_text())
-        for place, code in ((folder, job["sources"]), (folder / "reference", job["reference"])):
-            version = (code.get("neutron") or {}).get("version") or "1.0"
-            service = {"service": "neutron", "version": version, "source": "wheel", "revision": version}
-            (place / "code.json").write_text(json.dumps({"services": [service]}))
     again = from_archive(folders[::-1], PairSettings())
     assert [one.as_dict() for one in again.findings] == [one.as_dict() for one in found.findings]
     strange = {"service": "neutron", "version": "3.0", "source": "wheel", "revision": "3.0"}
