@@ -134,6 +134,12 @@ def test_the_pins_name_every_service(code):
     assert set(code.DISTRIBUTIONS.values()) <= set(pinned)
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """uv's cache for the tests of this file; not that of this checkout, which one of them might damage."""
+    return tmp_path_factory.mktemp("uv")
+
+
 PATCH = """--- a/neutron/version.py
 +++ b/neutron/version.py
 @@ -1,1 +1,2 @@
@@ -144,8 +150,8 @@ PATCH = """--- a/neutron/version.py
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_real_environments_share_a_cache_that_patches_never_change(code, tmp_path, monkeypatch):
-    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+def test_real_environments_share_a_cache_that_patches_never_change(code, cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("UV_CACHE_DIR", str(cache))
     common = {
         "folder": str(tmp_path / "venvs"),
         "constraints": str(ROLE / "files" / "constraints.txt"),
@@ -168,7 +174,7 @@ def test_real_environments_share_a_cache_that_patches_never_change(code, tmp_pat
     assert version.read_text() == before
     assert not any(
         b"PATCHED = True" in path.read_bytes()
-        for path in (tmp_path / "cache").rglob("version.py")
+        for path in cache.rglob("version.py")
         if path.parent.name == "neutron"
     )
     neutron = next(s for s in patched["services"] if s["service"] == "neutron")
@@ -183,8 +189,8 @@ def test_real_environments_share_a_cache_that_patches_never_change(code, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_relocatable_environment_runs_elsewhere_and_its_key_is_recorded(code, tmp_path, monkeypatch):
-    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+def test_a_relocatable_environment_runs_elsewhere_and_its_key_is_recorded(code, cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("UV_CACHE_DIR", str(cache))
     params = {
         "folder": str(tmp_path / "venvs"),
         "constraints": str(ROLE / "files" / "constraints.txt"),
