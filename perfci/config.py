@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
+from perfci import names  # noqa: TC001 - pydantic reads annotations
 from perfci.errors import UsageError
 from perfci.validation import Address, Fault, faults, nearest, place
 
@@ -236,7 +237,7 @@ class Settings(BaseSettings):
     """Folder with inventory/, playbooks/ and jobs/; left out: the project that the working folder is in."""
     state_dir: Path
     """Folder for everything made at run time; left out: state/ in root_dir."""
-    lab: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "embedded"
+    lab: names.Lab = "embedded"
     """Name of the lab: its Ansible inventory is inventory/<lab>."""
     port_base: Annotated[int, Field(ge=1024, le=64000)] = 17000
     """The embedded lab's ports begin here; two labs on one machine need different ones."""

@@ -74,3 +74,21 @@ class ServiceError(PerfciError):
 
     failure_class = FailureClass.LAB
     exit_code = 4
+
+
+class InternalError(PerfciError):
+    """Something that perfci did not expect: a fault of its own, or of the machine that it runs on."""
+
+    template = "unexpected {kind}: {reason}"
+    help = (
+        "This is a fault of perfci or of the controller (a full disk, say), not of the code under test. "
+        "The traceback is in {log}; please report it."
+    )
+    failure_class = FailureClass.LAB
+    exit_code = 3
+
+    @classmethod
+    def of(cls, error: BaseException, *, log: object) -> InternalError:
+        """Return the error that stands for an unexpected one; `log` is the file with its traceback."""
+        reason = str(error).strip() or "no reason given"
+        return cls(kind=type(error).__name__, reason=reason, log=log)

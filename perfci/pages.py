@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perfci.names import joined
+
 if TYPE_CHECKING:
     from perfci.results.model import SeriesKey
 
@@ -20,7 +22,7 @@ def run_page(run_id: str) -> str:
 
 def scenario_page(key: SeriesKey) -> str:
     """Return the page of the scenario that a series belongs to."""
-    return f"scenarios/{_safe(f'{key.lab}--{key.job}--{key.scenario}--{key.arguments}')}.html"
+    return f"scenarios/{_safe(f'{joined(key.lab, key.job)}--{key.scenario}--{key.arguments}')}.html"
 
 
 def anchor(key: SeriesKey) -> str:

@@ -62,6 +62,9 @@ class Book(Protocol):
     def mark_released(self, reservation_id: str, when: datetime) -> None:
         """Write down that it is released."""
 
+    def mark_extended(self, reservation_id: str, until: datetime) -> None:
+        """Write down that it ends later."""
+
     def quarantined(self) -> list[Quarantine]:
         """Return the nodes in quarantine, in any order."""
 
@@ -94,10 +97,15 @@ class Ledger(ABC):
         """Return the book, alone with it until the context ends; an error inside undoes what was written."""
 
     def held(self) -> tuple[Reservation, ...]:
-        """Return the reservations that hold nodes now, the one that ends first first."""
+        """Return the reservations that hold nodes now, the one that ends first first.
+
+        The lease of a process that runs on this host is one of them, also when its time is over.
+        """
         now = self._clock()
         with self._transaction() as book:
-            holding = [reservation for reservation in book.unreleased() if reservation.holds_at(now)]
+            open_ones = book.unreleased()
+        _, living = _known(open_ones)
+        holding = [one for one in open_ones if one.holds_at(now) or one.owner in living]
         return tuple(sorted(holding, key=lambda reservation: (reservation.ends_at, reservation.id)))
 
     def reserve(
@@ -143,6 +151,19 @@ class Ledger(ABC):
             book.mark_released(reservation_id, now)
         return replace(reservation, released_at=now)
 
+    def extend(self, reservation_id: str, until: datetime) -> Reservation:
+        """Hold the nodes of a reservation until `until` (aware) at least; one that ends later stays so.
+
+        Raises ReservationNotFound for one that does not exist or was released.
+        """
+        with self._transaction() as book:
+            reservation = book.find(reservation_id)
+            if reservation is None or reservation.released_at is not None:
+                raise ReservationNotFound(id=reservation_id, lab=self.lab)
+            extended = replace(reservation, ends_at=max(reservation.ends_at, until.astimezone(UTC)))
+            book.mark_extended(reservation_id, extended.ends_at)
+        return extended
+
     def quarantined(self) -> tuple[Quarantine, ...]:
         """Return the nodes that are given to nobody, sorted by name."""
         with self._transaction() as book:
@@ -171,12 +192,15 @@ class Ledger(ABC):
         return there
 
     def sweep(self) -> tuple[tuple[Reservation, EndReason], ...]:
-        """Release what is over: its time, or its process on this host; return what was released and why."""
+        """Release what is over, and return it with the reason: its process on this host is gone, or its time.
+
+        Time does not end the lease of a process that runs.
+        """
         with self._transaction() as book:
             now = self._clock()
             open_ones = book.unreleased()
-            dead = owners.dead(one.owner for one in open_ones if one.owner is not None)
-            found = over(open_ones, dead=dead, now=now)
+            dead, living = _known(open_ones)
+            found = over(open_ones, dead=dead, now=now, living=living)
             for reservation, _ in found:
                 book.mark_released(reservation.id, now)
         return tuple((replace(reservation, released_at=now), reason) for reservation, reason in found)
@@ -204,7 +228,9 @@ class Ledger(ABC):
     def _granted(self, wish: Wish, book: Book) -> tuple[str, ...]:
         names = [node.name for node in self.nodes]
         quarantined = {entry.node: entry for entry in book.quarantined()}
-        decision = decide(wish, names, book.unreleased(), quarantined)
+        open_ones = book.unreleased()
+        _, living = _known(open_ones)
+        decision = decide(wish, names, open_ones, quarantined, living)
         some = ", ".join(sorted(wish.among)) or f"lab {self.lab}"
         wanted = ", ".join(sorted(wish.names)) or f"{wish.count} of {some}"
         if isinstance(decision, Granted):
@@ -260,6 +286,9 @@ class _MemoryBook:
     def mark_released(self, reservation_id: str, when: datetime) -> None:
         self.entries[reservation_id] = replace(self.entries[reservation_id], released_at=when)
 
+    def mark_extended(self, reservation_id: str, until: datetime) -> None:
+        self.entries[reservation_id] = replace(self.entries[reservation_id], ends_at=until)
+
     def quarantined(self) -> list[Quarantine]:
         return list(self.withheld.values())
 
@@ -274,6 +303,14 @@ def _wish(nodes: Nodes, now: datetime, until: datetime) -> Wish:
     if isinstance(nodes, Among):
         return Wish(now, until, count=nodes.count, among=nodes.names)
     return Wish(now, until, count=nodes) if isinstance(nodes, int) else Wish(now, until, names=nodes)
+
+
+def _known(reservations: Iterable[Reservation]) -> tuple[frozenset[Owner], frozenset[Owner]]:
+    """Return which owners on this host are dead, and which live."""
+    host = owners.me().host
+    here = {one.owner for one in reservations if one.owner is not None and one.owner.host == host}
+    dead = owners.dead(here)
+    return dead, frozenset(here) - dead
 
 
 def _in_use(reservation: Reservation) -> bool:

@@ -73,11 +73,13 @@ def decide(
     nodes: Iterable[str],
     reservations: Iterable[Reservation],
     quarantined: Collection[str] = (),
+    living: Collection[Owner] = (),
 ) -> Granted | Refused | Withheld | Impossible:
     """Say which nodes a wish gets.
 
     Of the free nodes the first by name are taken, so that a job meets the same machines every night.
-    Those in quarantine are given to nobody. The order of the inputs makes no difference.
+    Those in quarantine are given to nobody, those of the `living` processes neither, however long their time
+    has been over. The order of the inputs makes no difference.
     """
     all_nodes = frozenset(nodes)
     unknown = (wish.names | wish.among) - all_nodes
@@ -88,7 +90,7 @@ def decide(
     if len(usable) < wish.size:
         return Withheld(tuple(sorted(eligible - usable)))
     wanted = wish.names or usable
-    against = conflicts(wish, wanted, reservations)
+    against = conflicts(wish, wanted, reservations, living)
     free = wanted - {node for reservation in against for node in reservation.nodes}
     if len(free) < wish.size:
         return Refused(against)
@@ -96,11 +98,14 @@ def decide(
 
 
 def conflicts(
-    wish: Wish, wanted: frozenset[str], reservations: Iterable[Reservation]
+    wish: Wish,
+    wanted: frozenset[str],
+    reservations: Iterable[Reservation],
+    living: Collection[Owner] = (),
 ) -> tuple[Reservation, ...]:
     """Return the reservations that hold one of the nodes during the wished time, soonest end first.
 
-    A reservation that ends when the wish starts is not in its way.
+    A reservation that ends when the wish starts is not in its way, unless it belongs to one of the `living`.
     """
     return tuple(
         sorted(
@@ -109,7 +114,7 @@ def conflicts(
                 for reservation in reservations
                 if reservation.released_at is None
                 and reservation.starts_at < wish.ends_at
-                and wish.starts_at < reservation.ends_at
+                and (wish.starts_at < reservation.ends_at or reservation.owner in living)
                 and not wanted.isdisjoint(reservation.nodes)
             ),
             key=lambda reservation: (reservation.ends_at, reservation.id),
@@ -118,11 +123,16 @@ def conflicts(
 
 
 def over(
-    reservations: Iterable[Reservation], *, dead: frozenset[Owner], now: datetime
+    reservations: Iterable[Reservation],
+    *,
+    dead: frozenset[Owner],
+    now: datetime,
+    living: Collection[Owner] = (),
 ) -> tuple[tuple[Reservation, EndReason], ...]:
     """Return the unreleased reservations that are over, each with the reason, sorted by id.
 
-    `dead` are the owners that are known not to run any more; one on another host can't be known here.
+    `dead` are the owners that are known not to run any more, `living` those that are known to run: time does
+    not end what they hold. Of one on another host neither is known; there time decides.
     """
     found = []
     for reservation in sorted(reservations, key=lambda reservation: reservation.id):
@@ -130,6 +140,6 @@ def over(
             continue
         if reservation.owner is not None and reservation.owner in dead:
             found.append((reservation, EndReason.OWNER))
-        elif reservation.ends_at <= now:
+        elif reservation.ends_at <= now and reservation.owner not in living:
             found.append((reservation, EndReason.TIME))
     return tuple(found)

@@ -85,6 +85,10 @@ class _SqlBook:
         mine = (schema.reservation.c.id == reservation_id) & (schema.reservation.c.lab == self._lab)
         self._connection.execute(schema.reservation.update().where(mine).values(released_at=when))
 
+    def mark_extended(self, reservation_id: str, until: datetime) -> None:
+        mine = (schema.reservation.c.id == reservation_id) & (schema.reservation.c.lab == self._lab)
+        self._connection.execute(schema.reservation.update().where(mine).values(ends_at=until))
+
     def quarantined(self) -> list[Quarantine]:
         mine = sa.select(schema.quarantine).where(schema.quarantine.c.lab == self._lab)
         rows = self._connection.execute(mine).mappings()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from perfci.names import is_run_id
 from perfci.results.canaries import read_canaries
 from perfci.results.counters import measurements as counter_measurements
 from perfci.results.counters import read_counters, usage
@@ -43,8 +44,11 @@ CANARIES = "canaries"
 
 
 def run_folders(archive: Path) -> list[Path]:
-    """Return the folders of all archived runs, oldest first; empty where there is no archive yet."""
-    return sorted(path.parent for path in archive.glob(f"*/{RUN}"))
+    """Return the folders of all archived runs, oldest first; empty where there is no archive yet.
+
+    What is being copied or removed has a name that no run has.
+    """
+    return sorted(path.parent for path in archive.glob(f"*/{RUN}") if is_run_id(path.parent.name))
 
 
 def read_archive(path: Path) -> RunResults:

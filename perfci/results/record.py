@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import AwareDatetime, Field
 
+from perfci import names  # noqa: TC001 - pydantic reads annotations
 from perfci.results.errors import ArchiveError
 from perfci.results.files import FromFile, Name, parse, read_bytes
 from perfci.results.model import FINISHED, CodeUnderTest, RunRecord, ServiceRevision, Validity
@@ -53,14 +54,14 @@ class _Code(FromFile):
 class _Validity(FromFile):
     valid: bool
     reasons: list[str] = Field(default_factory=list)
-    level_since: Name | None = None
+    level_since: names.RunId | None = None
 
 
 class _Record(FromFile):
     version: Literal[1] = Field(alias="schema")
-    run_id: Name
-    lab: Name
-    job: Name
+    run_id: names.RunId
+    lab: names.Lab
+    job: names.Job
     cloud: Name
     started_at: AwareDatetime
     finished_at: AwareDatetime
@@ -68,7 +69,7 @@ class _Record(FromFile):
     code: _Code
     validity: _Validity
     status: Name = FINISHED
-    confirms: Name | None = None
+    confirms: names.RunId | None = None
 
 
 def record_to_dict(record: RunRecord) -> dict[str, Any]:

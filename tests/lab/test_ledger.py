@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
@@ -162,13 +163,36 @@ def test_the_first_error_is_told_when_giving_back_fails_too(
     assert "the disk is full" in caught.value.__notes__[0]
 
 
-def test_a_lease_taken_over_after_its_end_is_not_released_by_its_first_holder(
-    ledger: Ledger, clock: Clock
+def test_time_never_frees_the_nodes_of_a_process_that_lives(ledger: Ledger, clock: Clock) -> None:
+    with ledger.lease(nodes=2, holder="run", purpose="nightly", until=clock.in_hours(1)) as lease:
+        clock.now = clock.in_hours(2)
+        assert ledger.sweep() == ()
+        assert ledger.held() == (lease,)
+        with pytest.raises(NodesBusy, match="nightly"):
+            ledger.reserve(nodes=1, holder="bob", purpose="x", until=clock.in_hours(1))
+    assert ledger.held() == ()
+    ledger.reserve(nodes=2, holder="bob", purpose="x", until=clock.in_hours(1))
+
+
+def test_a_lease_can_be_made_longer_and_never_shorter(ledger: Ledger, clock: Clock) -> None:
+    with ledger.lease(nodes=1, holder="run", purpose="nightly", until=clock.in_hours(2)) as lease:
+        assert ledger.extend(lease.id, clock.in_hours(1)) == lease
+        longer = ledger.extend(lease.id, clock.in_hours(5))
+        assert longer == replace(lease, ends_at=clock.in_hours(5))
+        assert ledger.held() == (longer,)
+    with pytest.raises(ReservationNotFound):
+        ledger.extend(lease.id, clock.in_hours(5))
+
+
+def test_a_lease_taken_over_by_another_host_after_its_end_is_not_released_by_its_first_holder(
+    ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ledger.lease(nodes=2, holder="run", purpose="nightly", until=clock.in_hours(1)):
         clock.now = clock.in_hours(2)
-        ledger.sweep()
-        other = ledger.reserve(nodes=2, holder="bob", purpose="x", until=clock.in_hours(1))
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(socket, "gethostname", lambda: "another")
+            ledger.sweep()
+            other = ledger.reserve(nodes=2, holder="bob", purpose="x", until=clock.in_hours(1))
     assert ledger.held() == (other,)
 
 

@@ -96,6 +96,15 @@ def test_who_holds_a_node_in_quarantine_is_not_to_blame() -> None:
     assert decide(wish(count=2), ["a", "b", "c"], held, {"a"}) == Refused((held[1],))
 
 
+def test_a_living_owner_holds_its_nodes_however_long_its_time_is_over() -> None:
+    late = reservation(("a",), -3, -1, owner=OWNERS[0])
+    assert decide(wish("a"), "abc", [late]) == Granted(("a",))
+    assert decide(wish("a"), "abc", [late], living=OWNERS[:1]) == Refused((late,))
+    assert decide(wish(), "abc", [late], living=OWNERS[:1]) == Granted(("b",))
+    assert over([late], dead=frozenset(), now=NOW) == ((late, EndReason.TIME),)
+    assert over([late], dead=frozenset(), now=NOW, living=OWNERS[:1]) == ()
+
+
 def test_what_is_over() -> None:
     dead, alive = OWNERS[0], OWNERS[1]
     killed = reservation(("a",), name="1", owner=dead)

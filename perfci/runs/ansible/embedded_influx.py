@@ -1,18 +1,21 @@
-"""The embedded InfluxDB: started when a night stores its results, stopped with the night.
+"""The embedded InfluxDB: it runs while somebody stores results, and stops with the last one who does.
 
-One that was started by hand (`perfci services start`) is left running.
+One that was started by hand (`perfci services start`) is left running. Who uses it holds a lock that ends
+with the process, so that one night never stops it under another, and a killed one does not keep it running.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from perfci.errors import ServiceError
+from perfci.files import locked, shared
 from perfci.runs.ansible.playbook import PlaybookFailed, PlaybookTimeout
 from perfci.runs.state.processes import end, processes_of, service_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from perfci.runs.ansible.playbook import Playbooks
     from perfci.runs.state.state_folder import StateFolder
@@ -33,13 +36,40 @@ def controller_runs(state: StateFolder) -> bool:
     return any(service_of(process) == INFLUXDB for process in processes_of(state.root))
 
 
-def start_controller(
+@contextmanager
+def in_use(
     playbooks: Playbooks, state: StateFolder, on_step: Callable[[str], None] = lambda _: None
-) -> None:
-    """Start the embedded InfluxDB and wait until it answers; one that runs stays as it is.
+) -> Iterator[None]:
+    """Let the embedded InfluxDB run for as long as the context, and for as long as any other's.
 
     Raises EmbeddedInfluxDown.
     """
+    with shared(state.influx_users) as users:
+        with locked(state.influx_starting):
+            if not controller_runs(state):
+                state.influx_on_demand.touch()
+                _start(playbooks, state, on_step)
+        try:
+            yield
+        finally:
+            if users.alone():
+                with locked(state.influx_starting):
+                    if state.influx_on_demand.exists():
+                        stop_controller(state)
+                        state.influx_on_demand.unlink(missing_ok=True)
+
+
+def start_controller(playbooks: Playbooks, state: StateFolder) -> None:
+    """Start the embedded InfluxDB, wait until it answers, and let it run until `stop_controller`.
+
+    One that runs already stays as it is. Raises EmbeddedInfluxDown.
+    """
+    with locked(state.influx_starting):
+        state.influx_on_demand.unlink(missing_ok=True)
+        _start(playbooks, state, lambda _: None)
+
+
+def _start(playbooks: Playbooks, state: StateFolder, on_step: Callable[[str], None]) -> None:
     log = state.root / "ansible" / "controller.log"
     try:
         playbooks.run("controller", log=log, limit_seconds=_LIMIT_SECONDS, on_step=on_step)

@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from perfci import names
 from perfci.errors import UsageError
 from perfci.lab.labels import check_expression, matching
 from perfci.lab.ledger import Among
@@ -43,7 +44,7 @@ TASKS = "tasks"
 TASK_SUFFIX = ".yml.j2"
 _SUFFIXES = (".yml", ".yaml")
 
-NAME_LENGTH = 60
+NAME_LENGTH = names.JOB_LENGTH
 DEVSTACK_SECONDS = 3600
 """How long deploying by devstack may take at least, where the job is made for another kind of cloud."""
 
@@ -51,7 +52,7 @@ DATA_PLANE = "dataplane-"
 """How the tasks begin that measure what packets feel."""
 
 Text = Annotated[str, Field(min_length=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=NAME_LENGTH)]
+Name = names.Job
 
 
 def _expression(where: str) -> str:

@@ -6,19 +6,26 @@ cloud is taken down again; the first error is the run's, later ones stand beside
 
 from __future__ import annotations
 
+import logging
 import tarfile
+import traceback
+import zlib
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from perfci.errors import PerfciError
+from perfci.errors import InternalError, PerfciError
+from perfci.logs import FILE
+from perfci.redaction import redacted
 from perfci.results.pairs import REFERENCE
 from perfci.runs.ansible.lab_playbooks import CONTROLLER
-from perfci.runs.ansible.playbook import PlaybookFailed, PlaybookTimeout
+from perfci.runs.ansible.playbook import Interrupted, PlaybookFailed, PlaybookTimeout
 from perfci.runs.night.classify import diagnose
 from perfci.runs.night.failed_tasks import problems, told
-from perfci.runs.state.processes import of_run, reap
+from perfci.runs.night.lease_time import RELEASE_SECONDS
+from perfci.runs.state.processes import reap_run
 from perfci.runs.state.stages import StageFailure
 
 if TYPE_CHECKING:
@@ -43,6 +50,9 @@ _RELEASE_MACHINES = (*_RELEASE, ("reclaim", "reclaim"))
 _DEPLOYS = {"devstack": ("devstack",)}
 """The playbooks that deploy clouds of other kinds than `deploy` does."""
 _LOG_BYTES = 200_000
+_READ_BYTES = 1 << 20
+_EXCERPT_LINES = 30
+_logger = logging.getLogger(__name__)
 _TASKS_HELP = "logs/ in the archive has all that was said; of Rally's tasks rally/ and rally-progress.log."
 
 
@@ -54,12 +64,12 @@ class StageTimeouts:
     deploy: float
     hammer: float
     collect: float = 120.0
-    release: float = 180.0
+    release: float = RELEASE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """How the part on the nodes went: the first failure, and what went wrong while cleaning up.
+    """How the part on the nodes went: the first failure, and beside it what went wrong while cleaning up.
 
     `partial` says that some tasks gave nothing, in a run whose other tasks count.
     """
@@ -85,6 +95,9 @@ def measure(
 
     With a `reference`, that is deployed, collected and taken down at the same time, and hammered in lock-step
     with it.
+
+    Raises nothing once the first stage has begun: whatever goes wrong, also what nobody expected, is part of
+    what is returned, and the clean-up stages run.
     """
     playbooks = playbooks.of_run(work.run_id)
     logs = work.path / "logs"
@@ -112,22 +125,22 @@ def measure(
     more = {"hammer_reference": reference.hammered} if reference else {}
     deploys = _DEPLOYS.get(cloud_variables.get("cloud_kind", ""), procedure.deploy)
     provision = _PROVISION_MACHINES if playbooks.nodes else _PROVISION
-    first: PerfciError | None = None
+    first: BaseException | None = None
     try:
         stage(playbooks, "provision", *provision, limit=limits.provision)
         stage_of_both(playbooks, "deploy", *deploys, limit=limits.deploy)
         # Each side's tasks take as long as those of one cloud alone.
         limit = limits.hammer * (2 if reference else 1)
         stage(playbooks, "hammer", procedure.hammer, limit=limit, hammer_plan=str(plan), **more)
-    except PerfciError as error:
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the nodes are given back and it is told
         first = error
     failed = stages.done[-1].name if first else ""
     # From here on a second signal changes nothing: giving the nodes back comes first.
     calm = playbooks.uninterrupted()
     try:
         stage_of_both(calm, "collect", "collect", limit=limits.collect)
-    except PerfciError as error:
-        errors.append(f"collect: {error}")
+    except Exception as error:  # noqa: BLE001 - as above
+        errors.append(f"collect: {_beside(error)}")
     errors += release(
         playbooks=calm,
         stages=stages,
@@ -136,13 +149,43 @@ def measure(
         limit_seconds=limits.release,
         reference=reference,
     )
-    evidence = service_logs(logs)
-    if reference:
-        evidence |= {f"{REFERENCE}/{name}": text for name, text in service_logs(reference.logs).items()}
-    if first is not None:
-        return Measured(_explain(failed, first, work, evidence), None, errors)
-    failure, partial = _tasks(work.path, evidence)
+    return _concluded(work, reference, failed, first, errors)
+
+
+def _concluded(
+    work: WorkFolder, reference: Reference | None, failed: str, first: BaseException | None, errors: list[str]
+) -> Measured:
+    """Say how the run went; where that can't be worked out, that is the failure."""
+    try:
+        evidence, damaged = service_logs(work.path / "logs")
+        errors += [f"collect: logs/{one}" for one in damaged]
+        if reference:
+            beside, damaged = service_logs(reference.logs)
+            evidence |= {f"{REFERENCE}/{name}": text for name, text in beside.items()}
+            errors += [f"collect: {REFERENCE}/logs/{one}" for one in damaged]
+        if first is not None:
+            return Measured(_explain(failed, first, work, evidence), None, errors)
+        failure, partial = _tasks(work.path, evidence)
+    except Exception as error:  # noqa: BLE001 - a fault of ours must not cost the run
+        return Measured(unexpected(failed or "collect", first or error), None, errors)
     return Measured(failure, partial, errors)
+
+
+def unexpected(stage: str, error: BaseException) -> StageFailure:
+    """Return the failure that an unexpected error is: the lab's, with its traceback, which is logged too."""
+    _logger.error("unexpected error in the stage %s", stage, exc_info=error)
+    said = InternalError.of(error, log=f"the archive's logs/{FILE}")
+    lines = "".join(traceback.format_exception(error)).rstrip().splitlines()[-_EXCERPT_LINES:]
+    excerpt = redacted("\n".join(lines))
+    return StageFailure(stage, said.failure_class, str(said), said.advice, f"logs/{FILE}", excerpt)
+
+
+def _beside(error: BaseException) -> str:
+    """Say what went wrong while cleaning up; of what was not expected the log has the traceback."""
+    if isinstance(error, PerfciError):
+        return str(error)
+    _logger.error("unexpected error while cleaning up", exc_info=error)
+    return str(InternalError.of(error, log=f"logs/{FILE}"))
 
 
 def release(
@@ -170,10 +213,14 @@ def release(
                     variables={"teardown_keep": list(KEEP_RUNNING)},
                     on_step=stages.progress.step,
                 )
-        except PerfciError as error:
-            errors.append(f"{name}: {error}")
+        except Exception as error:  # noqa: BLE001 - the next one gives back what this one did not
+            errors.append(f"{name}: {_beside(error)}")
+    try:
+        ended = reap_run(state, work.run_id)
+    except Exception as error:  # noqa: BLE001 - as above
+        errors.append(f"release: {_beside(error)}")
+        ended = []
     # Ansible's own processes are no surprise: ssh keeps its connections open for the next playbook.
-    ended = [name for root in state.clouds for name in reap(root, of_run(work.run_id))]
     if left := [name for name in ended if name != CONTROLLER]:
         errors.append(f"release: these still ran and were ended: {', '.join(left)}")
     return errors
@@ -223,8 +270,12 @@ def _tasks(folder: Path, logs: Mapping[str, str]) -> tuple[StageFailure | None, 
     return (failure, None) if len(found) == total else (None, failure)
 
 
-def _explain(stage: str, error: PerfciError, work: WorkFolder, logs: Mapping[str, str]) -> StageFailure:
+def _explain(stage: str, error: BaseException, work: WorkFolder, logs: Mapping[str, str]) -> StageFailure:
     """Say whose fault an error is, with the services' logs as evidence."""
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        error = Interrupted()
+    if not isinstance(error, PerfciError):
+        return unexpected(stage, error)
     # When this is read, the working folder is the archive's.
     advice = error.advice.replace(f"{work.path}/", "the archive's ")
     if not isinstance(error, PlaybookFailed | PlaybookTimeout):
@@ -233,14 +284,33 @@ def _explain(stage: str, error: PerfciError, work: WorkFolder, logs: Mapping[str
     return StageFailure(stage, found.failure_class, str(error), advice, found.source, found.excerpt)
 
 
-def service_logs(logs: Path) -> dict[str, str]:
-    """Return the last part of each service's log, out of the archives that `collect` made per node."""
+def service_logs(logs: Path) -> tuple[dict[str, str], list[str]]:
+    """Return the last part of each service's log, out of the archives that `collect` made per node.
+
+    Of an archive that is damaged, what stands before the damage counts; the second value says so.
+    """
     found: dict[str, str] = {}
+    damaged: list[str] = []
     for path in sorted(logs.glob("*.tar.gz")):
-        with tarfile.open(path) as archive:
-            for member in archive:
-                source = archive.extractfile(member) if member.isfile() else None
-                if source is not None:
-                    text = source.read()[-_LOG_BYTES:].decode(errors="replace")
-                    found[f"{path.name.removesuffix('.tar.gz')}/{member.name}"] = text
-    return found
+        try:
+            _read_archive(path, found)
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            _logger.warning("%s is damaged", path, exc_info=error)
+            damaged.append(f"{path.name} is damaged: {error}")
+    return found, damaged
+
+
+def _read_archive(path: Path, found: dict[str, str]) -> None:
+    with tarfile.open(path) as archive:
+        for member in archive:
+            source = archive.extractfile(member) if member.isfile() else None
+            if source is not None:
+                found[f"{path.name.removesuffix('.tar.gz')}/{member.name}"] = _end_of(source)
+
+
+def _end_of(source: IO[bytes]) -> str:
+    """Return the last part of a log, however long it is, without holding all of it."""
+    kept: deque[bytes] = deque(maxlen=2)
+    while chunk := source.read(_READ_BYTES):
+        kept.append(chunk)
+    return b"".join(kept)[-_LOG_BYTES:].decode(errors="replace")

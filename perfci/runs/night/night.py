@@ -7,6 +7,7 @@ nothing but time. A night that was killed after that is judged and told by the n
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from contextlib import contextmanager
@@ -17,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from perfci import __version__
-from perfci.errors import PerfciError
+from perfci.errors import InternalError, LabError, PerfciError
+from perfci.files import write_json, write_whole
+from perfci.logs import FILE, controller_log, logging_to
 from perfci.results.archive import earlier_runs, load_shares
 from perfci.results.canaries import read_canaries
-from perfci.results.errors import ResultFileError
-from perfci.results.model import Validity
+from perfci.results.model import FINISHED, Validity
 from perfci.results.pairs import REFERENCE
 from perfci.results.validity import ValidityLimits, validity
 from perfci.runs.ansible.lab_playbooks import (
@@ -34,27 +36,31 @@ from perfci.runs.jobs.clouds import check_cloud
 from perfci.runs.jobs.model import TASKS
 from perfci.runs.jobs.procedures import PROCEDURES
 from perfci.runs.jobs.rally_plan import CloudAccess, make_plan
-from perfci.runs.night.measure import Measured, StageTimeouts, measure
+from perfci.runs.night.lease_time import check_fits, needed
+from perfci.runs.night.measure import Measured, StageTimeouts, measure, unexpected
 from perfci.runs.night.record import RunEnd, document, run_record
 from perfci.runs.night.recover import recover
 from perfci.runs.night.reference import check_memory, reference_of
-from perfci.runs.state.processes import of_run, reap
+from perfci.runs.state.archive import read_document
+from perfci.runs.state.processes import reap_run
 from perfci.runs.state.progress import Silent
-from perfci.runs.state.run_folder import create, new_run_id, seal, utc_now, write_json
+from perfci.runs.state.run_folder import create, new_run_id, seal, utc_now
 from perfci.runs.state.stages import Stages
 from perfci.runs.state.unreported import left_owing, owe
 from perfci.runs.verdicts.one_moment import at_one_moment
 from perfci.runs.verdicts.reruns import Nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+    from types import FrameType
 
     from perfci.config import Settings
     from perfci.lab.ledger import Ledger
     from perfci.lab.model import Reservation
     from perfci.runs.ansible.playbook import Playbooks
     from perfci.runs.jobs.model import Job
+    from perfci.runs.jobs.node_roles import Parts
     from perfci.runs.night.reference import Reference
     from perfci.runs.publish.after_run import Aftermath, NightOutcome
     from perfci.runs.state.progress import Progress
@@ -62,6 +68,14 @@ if TYPE_CHECKING:
     from perfci.runs.state.state_folder import StateFolder
 
 PLAN = "plan.json"
+_logger = logging.getLogger(__name__)
+
+
+class RunNotArchived(LabError):
+    """A run has ended, and its folder can't be moved into the archive now."""
+
+    template = "the run {run_id} can't be archived: {reason}"
+    help = "Nothing is lost: its folder is {folder}. Make room on the disk; the next start archives it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +85,18 @@ class _RunOf:
     run_id: str
     job_digest: str
     confirms: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What was worked out before anything was made: the job with its revisions, the plan of its tasks,
+    the playbooks, who plays what.
+    """
+
+    job: Job
+    plan: dict[str, Any]
+    books: Playbooks
+    parts: Parts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +116,21 @@ class Night:
     def run(self) -> NightOutcome:
         """Run the job once, to its archive and its mail.
 
-        Raises NodesBusy where somebody holds the nodes; a run that failed is an outcome, not an error.
+        Raises LimitsBeyondLease before anything is done, NodesBusy where somebody holds the nodes,
+        RunNotArchived, and InternalError for what nobody expected; a run that failed is an outcome, no error.
         """
+        check_fits(self.job, self.settings.limits.run_hours)
+        with controller_log(self.state.logs), _interruptible():
+            try:
+                return self._run()
+            except PerfciError as error:
+                _logger.error("%s: %s", type(error).__name__, error)  # noqa: TRY400 - its text says all
+                raise
+            except Exception as error:
+                _logger.exception("unexpected error")
+                raise InternalError.of(error, log=self.state.logs / FILE) from error
+
+    def _run(self) -> NightOutcome:
         self.ledger.sweep()
         stages = Stages(self.progress)
         until = utc_now() + timedelta(hours=self.settings.limits.run_hours)
@@ -102,6 +141,7 @@ class Night:
             purpose=f"run {run_id}",
             until=until,
         ) as lease:
+            _logger.info("run %s of %s holds %s", run_id, self.job.name, ", ".join(lease.nodes))
             with stages.stage("reserve") as stage:
                 stage.note = ", ".join(lease.nodes)
                 left = recover(self.state)
@@ -111,24 +151,31 @@ class Night:
             return self.aftermath.of(folder, stages, self._nodes(run_id, lease))
 
     def _make_up_for(self, killed: list[Path]) -> None:
-        """Report what killed runs still owe: those that were killed while they ran, and those after.
+        """Report the runs that a kill kept from it: while they ran, or after.
 
-        One that can't be reported stays owed; it is not in the way of tonight's run.
+        A run stays unreported where this is interrupted, or where its verdict can't be made now. One whose
+        folder is damaged is reported to the admins as that. None is in the way of tonight's run.
         """
         for folder in killed:
-            self.progress.say(f"The run {folder.name} was killed; it is archived as failed.")
+            ended = "its archive is complete" if _finished(folder) else "it is archived as failed"
+            self.progress.say(f"The run {folder.name} was killed; {ended}.")
         nights = [folder for folder in killed if folder.parent == self.state.archive]
         for folder in sorted({*nights, *left_owing(self.aftermath.controller.database, self.state)}):
             try:
                 self.aftermath.of(folder, Stages(Silent()))
-            except PerfciError as error:
+            except Exception as error:
+                _logger.exception("the run %s can't be reported", folder.name)
                 self.progress.say(f"The run {folder.name} can't be reported: {error}")
+                # Where not even that can be said, the next start tries again.
+                self.aftermath.give_up(folder.name, error)
 
     def _nodes(self, run_id: str, lease: Reservation) -> Nodes:
         """Offer the nodes of this night for re-runs, until the lease ends."""
 
         def rerun(job: Job, stop: threading.Event, progress: Progress) -> Path:
             again = replace(self, job=job, progress=progress)
+            # The nodes are held until it can have ended, however little of the lease is left.
+            self.ledger.extend(lease.id, utc_now() + needed(job))
             # Its environment is the night's: what it measures is compared with nothing else.
             run = _RunOf(new_run_id(job.name, utc_now()), self.job.job_digest, confirms=run_id)
             return again._measured(run, lease.nodes, Stages(progress), stop)  # noqa: SLF001 - it is a night too
@@ -163,28 +210,40 @@ class Night:
             **({"step": step} if step is not None else {}),
         )
         stages.folder = work
-        (work.path / "job.yml").write_text(yaml.safe_dump(self.job.resolved(), sort_keys=False))
-        write_json(work.path / PLAN, plan)
-        books = spread(books, parts, work.path)
+        with logging_to(work.path / "logs" / FILE):  # closed before the folder is sealed
+            _logger.info("perfci %s runs %s on %s", __version__, run_id, ", ".join(nodes))
+            ended = self._ended(work, stages, _Prepared(job, plan, books, parts), stop)
+        try:
+            with stages.stage("archive") as stage:
+                folder = seal(work, self.state.archive_for(run.confirms), document(work, ended))
+                stages.folder = None
+                stage.note = str(folder)
+        except OSError as error:
+            _logger.exception("the run %s can't be archived", run_id)
+            raise RunNotArchived(run_id=run_id, reason=error, folder=work.path) from error
+        return folder
+
+    def _ended(self, work: WorkFolder, stages: Stages, prepared: _Prepared, stop: threading.Event) -> RunEnd:
+        """Measure, and return how that ended; an error that nobody expected is how it ended, too."""
         try:
             with _stopping(stop):
-                measured = self._measure(job, work, stages, books)
+                written = yaml.safe_dump(self.job.resolved(), sort_keys=False)
+                write_whole(work.path / "job.yml", written)
+                write_json(work.path / PLAN, prepared.plan)
+                books = spread(prepared.books, prepared.parts, work.path)
+                measured = self._measure(prepared.job, work, stages, books)
+                return RunEnd(
+                    failure=measured.failure,
+                    partial=measured.partial,
+                    cleanup_errors=tuple(measured.cleanup_errors),
+                    validity=self._validity(work, measured),
+                )
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not leave a cloud running
+            reap_run(self.state, work.run_id)
+            return RunEnd(unexpected("prepare", error))
         except BaseException:
-            # A bug of ours must not leave a cloud running; the next start archives the run as failed.
-            for root in self.state.clouds:
-                reap(root, of_run(run_id))
-            raise
-        with stages.stage("archive") as stage:
-            ended = RunEnd(
-                failure=measured.failure,
-                partial=measured.partial,
-                cleanup_errors=tuple(measured.cleanup_errors),
-                validity=self._validity(work, measured),
-            )
-            folder = seal(work, self.state.archive_for(run.confirms), document(work, ended))
-            stages.folder = None
-            stage.note = str(folder)
-        return folder
+            reap_run(self.state, work.run_id)
+            raise  # the next start archives the run as failed
 
     def _plan(self, output: Path, cloud: Path) -> dict[str, Any]:
         """Return the plan for the cloud whose state folder is `cloud`."""
@@ -228,7 +287,10 @@ class Night:
         )
 
     def _validity(self, work: WorkFolder, measured: Measured) -> Validity:
-        """Say whether the lab was fit to measure; a run that failed is not asked."""
+        """Say whether the lab was fit to measure; a run that failed is not asked.
+
+        Where that can't be told, whatever the reason, it was not.
+        """
         if measured.failure is not None:
             return Validity(valid=True)
         record = run_record(work, RunEnd())
@@ -245,20 +307,48 @@ class Night:
                     canary_change=limits.canary_change,
                 ),
             )
-        except ResultFileError as error:
+        except Exception as error:
+            _logger.exception("the lab's own measurements can't be read")
             return Validity(valid=False, reasons=(f"the lab's own measurements can't be read: {error}",))
+
+
+def _finished(folder: Path) -> bool:
+    """Tell whether an archived run ended as it should; not where its run.json can't be read."""
+    try:
+        return bool(read_document(folder).get("status") == FINISHED)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end perfci as Ctrl-C does: the nodes are given back on the way out."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    with _handling((signal.SIGTERM, signal.SIGHUP), interrupt):
+        yield
 
 
 @contextmanager
 def _stopping(stop: threading.Event) -> Iterator[None]:
     """Turn SIGTERM, SIGINT and SIGHUP into a request to stop; a second one changes nothing."""
+    with _handling((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), lambda *_: stop.set()):
+        yield
+
+
+@contextmanager
+def _handling(
+    numbers: tuple[signal.Signals, ...], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """Handle signals so until the context ends; only the main thread can, others leave them as they are."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in wanted}
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from perfci.results.model import FINISHED, RunRecord, Validity
+from perfci import names
+from perfci.results.model import FINISHED, CodeUnderTest, RunRecord, Validity
 from perfci.results.pairs import REFERENCE
 from perfci.results.record import record_to_dict
 from perfci.runs.state.digests import code_under_test, environment_digest
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 FAILED = "failed"
 VALID = Validity(valid=True)
+UNKNOWN = "unknown"
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,8 @@ def document(work: WorkFolder, ended: RunEnd) -> dict[str, Any]:
         "failure": ended.failure.as_dict() if ended.failure else None,
         "partial": ended.partial.as_dict() if ended.partial else None,
         "cleanup_errors": list(ended.cleanup_errors),
-        "stages": notes.get("stages", []),
-        "nodes": notes.get("nodes", []),
+        "stages": _list(notes.get("stages")),
+        "nodes": _list(notes.get("nodes")),
         "mirrors": _mirrors(work.read("mirror.json")),
         "versions": code.get("packages", {}) if isinstance(code, dict) else {},
         "perfci": notes.get("perfci", ""),
@@ -64,20 +68,22 @@ def document(work: WorkFolder, ended: RunEnd) -> dict[str, Any]:
 def run_record(work: WorkFolder, ended: RunEnd) -> RunRecord:
     """Return what an index needs to know of this run."""
     notes = work.notes()
-    code, facts = work.read("code.json"), work.read("environment.json")
+    facts = work.read("environment.json")
+    known = names.parts_of(work.run_id)
+    at, job = known or ("", UNKNOWN)
     return RunRecord(
         run_id=work.run_id,
-        lab=str(notes.get("lab", "unknown")),
-        job=str(notes.get("job", "unknown")),
-        cloud=str(notes.get("cloud", "unknown")),
-        started_at=_time(notes.get("started_at")),
+        lab=str(notes.get("lab", UNKNOWN)),
+        job=str(notes.get("job", job)),
+        cloud=str(notes.get("cloud", UNKNOWN)),
+        started_at=_time(notes.get("started_at", at)),
         finished_at=utc_now(),
         environment=environment_digest(
             facts=facts if isinstance(facts, dict) else {},
             job_digest=str(notes.get("job_digest", "")),
-            nodes=list(notes.get("nodes", [])),
+            nodes=list(map(str, _list(notes.get("nodes")))),
         ),
-        code=code_under_test(code["services"] if isinstance(code, dict) else []),
+        code=_code(work),
         validity=ended.validity,
         status=ended.status,
         confirms=notes.get("confirms"),
@@ -93,18 +99,33 @@ def _reference(work: WorkFolder) -> dict[str, Any]:
     return {"reference": {"digest": found.digest, "services": [asdict(one) for one in found.services]}}
 
 
+def _code(work: WorkFolder) -> CodeUnderTest:
+    """Return what code.json says was deployed; nothing where it is missing or damaged."""
+    found = work.read("code.json")
+    try:
+        return code_under_test(found["services"] if isinstance(found, dict) else [])
+    except (KeyError, TypeError, AttributeError):
+        _logger.exception("%s: code.json is damaged", work.run_id)
+        return code_under_test([])
+
+
+def _list(found: object) -> list[Any]:
+    return found if isinstance(found, list) else []
+
+
 def _mirrors(found: object) -> list[str]:
     """Say which copies of repositories were used because they could not be fetched, and how old they are."""
     mirrors = found if isinstance(found, dict) else {}
     return [
-        f"{name}: fetched {one['fetched']} ({one['age_hours']} h old), as {one['problem']}"
+        f"{name}: fetched {one.get('fetched')} ({one.get('age_hours')} h old), as {one['problem']}"
         for name, one in sorted(mirrors.items())
-        if one["problem"]
+        if isinstance(one, dict) and one.get("problem")
     ]
 
 
 def _time(text: object) -> datetime:
     try:
-        return datetime.fromisoformat(str(text)).astimezone(UTC)
+        found = datetime.fromisoformat(str(text))
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     except ValueError:
         return utc_now()

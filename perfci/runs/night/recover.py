@@ -1,15 +1,17 @@
-"""What a killed run left: its folder is archived as failed, its processes are ended."""
+"""What a killed run left: its folder is archived, its processes are ended."""
 
 from __future__ import annotations
 
-import fcntl
-from contextlib import contextmanager
+import logging
 from typing import TYPE_CHECKING
 
 from perfci.errors import FailureClass
+from perfci.files import locked
+from perfci.results.errors import ArchiveError
+from perfci.results.record import read_record
 from perfci.runs.night.record import RunEnd, document
 from perfci.runs.state.processes import reap, run_of
-from perfci.runs.state.run_folder import WorkFolder, seal, unfinished
+from perfci.runs.state.run_folder import RUN, WorkFolder, seal, seal_again, sweep, unfinished
 from perfci.runs.state.stages import StageFailure
 
 if TYPE_CHECKING:
@@ -21,38 +23,57 @@ if TYPE_CHECKING:
     from perfci.runs.state.processes import Chosen
     from perfci.runs.state.state_folder import StateFolder
 
+_logger = logging.getLogger(__name__)
+
 
 def recover(state: StateFolder) -> list[Path]:
     """Archive the runs whose process died, and end what they left running; return the archive folders.
 
-    Other runs of this state folder that live, and the controller's own services, are left alone.
+    A run that had ended when it died is archived as it ended, any other as failed. Runs of this state
+    folder that live, and the controller's own services, are left alone. A folder that can't be archived
+    now is left for the next start. Raises OSError where the state folder can't be written at all.
     """
-    with _alone(state):
+    with locked(state.recovering):
         dead = [folder for folder in unfinished(state.runs) if not folder.alive()]
         for root in state.clouds:
             reap(root, _left_over(state))
-        return [_archived(folder, state) for folder in dead]
+        sweep(state.runs)
+        return list(_archived(dead, state))
 
 
-def _archived(folder: WorkFolder, state: StateFolder) -> Path:
+def _archived(dead: list[WorkFolder], state: StateFolder) -> Iterator[Path]:
+    for folder in dead:
+        try:
+            yield _sealed(folder, state)
+        except OSError:
+            _logger.exception("the run %s can't be archived now", folder.run_id)
+
+
+def _sealed(folder: WorkFolder, state: StateFolder) -> Path:
+    archive = state.archive_for(folder.notes().get("confirms"))
+    if _has_ended(folder):
+        _logger.warning("the run %s was killed while it was archived: archived as it ended", folder.run_id)
+        return seal_again(folder, archive)
     stage = str(folder.notes().get("stage", "start"))
+    _logger.warning("the run %s was killed in the stage %s: archived as failed", folder.run_id, stage)
     failure = StageFailure(
         stage=stage,
         failure_class=FailureClass.LAB,
         message=f"the run was killed in the stage {stage}",
-        help="Look for an out-of-memory kill or a reboot at that time: journalctl -k, or dmesg.",
+        help=(
+            "logs/perfci.log in the archive says what perfci did last. An out-of-memory kill or a reboot at "
+            "that time: journalctl -k, or dmesg."
+        ),
     )
-    archive = state.archive_for(folder.notes().get("confirms"))
     return seal(folder, archive, document(folder, RunEnd(failure)))
 
 
-@contextmanager
-def _alone(state: StateFolder) -> Iterator[None]:
-    """Let one of several runs that start at a time clean up after the dead ones."""
-    state.root.mkdir(parents=True, exist_ok=True)
-    with state.recovering.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+def _has_ended(folder: WorkFolder) -> bool:
+    """Tell whether a run's own run.json stands: from then on only the way into the archive was left."""
+    try:
+        return read_record(folder.path / RUN).run_id == folder.run_id
+    except ArchiveError:
+        return False
 
 
 def _left_over(state: StateFolder) -> Chosen:

@@ -9,16 +9,21 @@ made, nothing of it happens: the run stays unreported, and the next start judges
 
 from __future__ import annotations
 
+import logging
+import traceback
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from perfci import names
 from perfci.alerts.lifecycle import process, run_failed
 from perfci.alerts.model import JudgedRun, RunFailure
 from perfci.alerts.noise_digest import noise_grows
 from perfci.analysis.noise_trend import growing
 from perfci.analysis.settings import AnalysisSettings
-from perfci.errors import FailureClass, PerfciError, ServiceError
+from perfci.errors import FailureClass, InternalError, PerfciError, ServiceError
+from perfci.logs import FILE
+from perfci.redaction import redacted
 from perfci.results.archive import RUN, read_archive
 from perfci.results.errors import ResultFileError
 from perfci.results.model import FINISHED, RunResults
@@ -44,6 +49,10 @@ if TYPE_CHECKING:
     from perfci.runs.state.stages import Stages
     from perfci.runs.verdicts.lab_services import LabServices
     from perfci.runs.verdicts.reruns import Nodes
+
+
+_logger = logging.getLogger(__name__)
+_EXCERPT_LINES = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +85,25 @@ class NightOutcome:
 @dataclass(slots=True)
 class _Steps:
     stages: Stages
+    log: Path
+    """The controller's log."""
     later: list[PerfciError] = field(default_factory=list)
+    faults: list[tuple[str, Exception]] = field(default_factory=list)
+    """The steps that ended with an error that nobody expected."""
 
     @contextmanager
     def step(self, name: str) -> Iterator[Any]:
-        """Run a step; an error that a person can meet is kept for the end, and the night goes on."""
+        """Run a step; an error is kept for the end, and the night goes on."""
         try:
             with self.stages.stage(name) as stage:
                 yield stage
         except PerfciError as error:
+            _logger.warning("%s: %s: %s", name, type(error).__name__, error)
             self.later.append(error)
+        except Exception as error:
+            _logger.exception("unexpected error in the step %s", name)
+            self.later.append(InternalError.of(error, log=self.log))
+            self.faults.append((name, error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +119,7 @@ class Aftermath:
 
         On `nodes`, if the run still holds them, what it suspects is run again.
         """
-        steps, controller = _Steps(stages), self.controller
+        steps, controller = _Steps(stages, self.controller.state.logs / FILE), self.controller
         document = read_document(folder)
         failure = document["failure"] or document.get("partial")
         results = _results(folder, steps)
@@ -123,6 +141,8 @@ class Aftermath:
         with steps.step("publish") as stage:
             site = write_site(controller)
             stage.note = str(site)
+        for name, error in steps.faults:
+            self.report_fault(folder.name, name, error)
         return NightOutcome(
             folder=folder,
             record=results.record,
@@ -133,6 +153,44 @@ class Aftermath:
             site=site,
             later=tuple(steps.later),
         )
+
+    def report_fault(self, run_id: str, step: str, error: Exception) -> bool:
+        """Tell the admins of an error in a step after a run that nobody expected, once for each run and step.
+
+        Return False where not even that can be done.
+        """
+        controller = self.controller
+        fault = InternalError.of(error, log=controller.state.logs / FILE)
+        lines = "".join(traceback.format_exception(error)).rstrip().splitlines()[-_EXCERPT_LINES:]
+        lab, (_, job) = controller.settings.lab, names.parts_of(run_id) or ("", "unknown")
+        told = run_failed(
+            RunFailure(
+                run_id=run_id,
+                lab=lab,
+                job=job,
+                stage=step,
+                failure_class=fault.failure_class,
+                error=str(fault),
+                source=FILE,
+                excerpt=redacted("\n".join(lines)),
+                advice=fault.advice,
+            )
+        )
+        try:
+            put(
+                controller,
+                compose_letters(controller, [replace(told, id=f"fault-{run_id}-{step}")], None, ()),
+            )
+            deliver(controller)
+        except Exception:
+            _logger.exception("the fault can't be reported")
+            return False
+        return True
+
+    def give_up(self, run_id: str, error: Exception) -> None:
+        """Tell the admins that a run can't be reported; once they know, it is owed no longer."""
+        if not isinstance(error, ServiceError) and self.report_fault(run_id, "report", error):
+            settle(self.controller.database, run_id)
 
     def _judged(self, record: RunRecord, steps: _Steps, nodes: Nodes | None) -> tuple[Judgement, ...] | None:
         """Judge a run, and ask re-runs about what it suspects, once for each run; None where that failed."""

@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 _HISTORY_RUNS = 60
 
 
-def mail_settings(services: LabServices, record: RunRecord) -> MailSettings:
+def mail_settings(services: LabServices, record: RunRecord | None) -> MailSettings:
     """Return who hears of a run; without any address in the settings, the sender."""
     mail = services.settings.mail
-    job = services.job(record.run_id)
+    job = services.job(record.run_id) if record is not None else None
     to = (job.mail.to if job is not None and job.mail else mail.to) or (mail.from_address,)
     return MailSettings(
         from_address=mail.from_address,
@@ -68,10 +68,13 @@ class ComposedLetter:
 def compose_letters(
     services: LabServices,
     notifications: Sequence[Notification],
-    record: RunRecord,
+    record: RunRecord | None,
     judgements: Sequence[Judgement],
 ) -> tuple[ComposedLetter, ...]:
-    """Write the mails for these notifications of a run with these judgements. Nothing is kept or sent."""
+    """Write the mails for these notifications of a run with these judgements. Nothing is kept or sent.
+
+    `record` is None where the run's own can't be read.
+    """
     os.environ.setdefault("MPLCONFIGDIR", str(services.state.root / "cache" / "matplotlib"))
     settings = mail_settings(services, record)
     return tuple(
@@ -104,10 +107,13 @@ def deliver(services: LabServices) -> Delivery:
 
 
 def _context(
-    services: LabServices, notification: Notification, record: RunRecord, judgements: Sequence[Judgement]
+    services: LabServices,
+    notification: Notification,
+    record: RunRecord | None,
+    judgements: Sequence[Judgement],
 ) -> MailContext:
     """Gather what the mail shows beside the notification itself."""
-    if notification.alert is None:
+    if notification.alert is None or record is None:
         return MailContext(record=record)
     moved = {series.key for series in notification.alert.series}
     histories = services.local.histories(record.run_id, _HISTORY_RUNS)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from perfci.errors import UsageError
+from perfci.names import is_run_id
 from perfci.runs.state.state_folder import RERUNS
 from perfci.runs.state.run_folder import RUN
 from perfci.runs.state.run_names import named
@@ -37,7 +38,7 @@ def run_folders(archive: Path) -> list[Path]:
     """Return the archived runs' folders, oldest first."""
     if not archive.is_dir():
         return []
-    return sorted(path for path in archive.iterdir() if (path / RUN).is_file())
+    return sorted(path for path in archive.iterdir() if is_run_id(path.name) and (path / RUN).is_file())
 
 
 def rerun_folders(archive: Path) -> list[Path]:

@@ -19,6 +19,8 @@ import psutil
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from perfci.runs.state.state_folder import StateFolder
+
 MARK = "PERFCI_STATE_DIR"
 SERVICE = "PERFCI_SERVICE"
 RUN = "PERFCI_RUN"
@@ -98,6 +100,11 @@ def reap(
     # What was forked while we looked.
     late = [process for process in processes_of(state_dir) if process.pid not in spared and chosen(process)]
     return sorted({*ended, *end(late, grace_seconds=grace_seconds)}) if late else ended
+
+
+def reap_run(state: StateFolder, run_id: str) -> list[str]:
+    """End what still runs of one run, of all its clouds; return what was ended."""
+    return [name for root in state.clouds for name in reap(root, of_run(run_id))]
 
 
 def _signal(process: psutil.Process, *, kill: bool) -> None:

@@ -1,8 +1,9 @@
 """The working folder of a run, and how it becomes the archive folder.
 
-While a run lives, `progress.json` in its folder says who owns it and which stage it is at, so that a
-killed run can be told from a living one and archived by the next start. Sealing writes `run.json`
-and `manifest.json` and moves the folder into the archive in one step: a folder in the archive is whole.
+`start.json` says which run it is and which process owns it; it is written once, before the folder has its
+name. `progress.json` says which stage the run is at. Sealing writes `run.json`, from then on the run has
+ended as that file says; then `manifest.json`, and moves the folder into the archive in one step. A folder
+in the archive is whole, and a run that is killed while it is sealed is sealed by the next start.
 """
 
 from __future__ import annotations
@@ -15,19 +16,25 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perfci.files import GONE, folder_is_held, hold_folder, remove_folder, remove_scratch, sync_folder, write_json
 from perfci.lab import owners
 from perfci.lab.model import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
+START = "start.json"
 PROGRESS = "progress.json"
 RUN = "run.json"
 MANIFEST = "manifest.json"
 _SCRATCH = ".new-"
+_SCRATCH_SECONDS = 3600.0
+"""A folder that was begun that long ago and says of no owner is nobody's."""
+_held: dict[Path, int] = {}
+"""Handles of the folders that this process holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +49,24 @@ class WorkFolder:
         return self.path.name
 
     def note(self, **fields: Any) -> None:
-        """Write `progress.json` anew with these fields added."""
-        write_json(self.path / PROGRESS, {**self.notes(), **fields})
+        """Add fields to `progress.json`. Raises OSError."""
+        progress = self.read(PROGRESS)
+        write_json(self.path / PROGRESS, {**(progress if isinstance(progress, dict) else {}), **fields})
 
     def notes(self) -> dict[str, Any]:
-        """Read `progress.json`; empty where it is missing or damaged."""
-        notes = self.read(PROGRESS)
-        return notes if isinstance(notes, dict) else {}
+        """Read which run it is and where it is at; without what is missing or damaged."""
+        found = (self.read(name) for name in (START, PROGRESS))
+        return {key: value for notes in found if isinstance(notes, dict) for key, value in notes.items()}
 
     def alive(self) -> bool:
-        """Tell whether the process that owns the run still runs."""
+        """Tell whether the process that owns the run still runs.
+
+        Where the folder does not say who that is, because the file is damaged, the lock on the folder tells.
+        """
         try:
             owner = Owner(**self.notes()["owner"])
         except (KeyError, TypeError):
-            return False  # who can't be named can't be asked
+            return folder_is_held(self.path)
         return not owners.dead([owner])
 
     def read(self, name: str) -> Any:
@@ -71,65 +82,91 @@ def new_run_id(job: str, now: datetime) -> str:
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{job}-{secrets.token_hex(2)}"
 
 
-def create(runs: Path, run_id: str, **notes: Any) -> WorkFolder:
-    """Make a run's working folder, owned by the calling process; it appears with its notes or not at all."""
+def create(runs: Path, run_id: str, **identity: Any) -> WorkFolder:
+    """Make a run's working folder, owned by the calling process; it appears with its identity or not at all.
+
+    Raises OSError, and leaves nothing then.
+    """
     scratch = runs / f"{_SCRATCH}{run_id}"
     scratch.mkdir(parents=True)
-    WorkFolder(scratch).note(owner=asdict(owners.me()), run_id=run_id, **notes)
-    return WorkFolder(scratch.rename(runs / run_id))
+    try:
+        handle = hold_folder(scratch)
+        write_json(scratch / START, {"owner": asdict(owners.me()), "run_id": run_id, **identity})
+        folder = WorkFolder(scratch.rename(runs / run_id))
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    if handle is not None:
+        _let_go(folder)
+        _held[folder.path] = handle
+    return folder
 
 
 def unfinished(runs: Path) -> list[WorkFolder]:
     """Return all working folders, oldest first; `alive()` tells which of them go on."""
     if not runs.is_dir():
         return []
-    folders = (path for path in sorted(runs.iterdir()) if path.is_dir())
-    return [WorkFolder(path) for path in folders if not path.name.startswith(_SCRATCH)]
+    return [WorkFolder(path) for path in sorted(runs.iterdir()) if path.is_dir() and path.name[0] != "."]
+
+
+def sweep(runs: Path) -> None:
+    """Remove what a kill left of folders that were being made or removed."""
+    for path in runs.iterdir() if runs.is_dir() else ():
+        if path.name.startswith(GONE) or (path.name.startswith(_SCRATCH) and _is_nobodys(path)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_nobodys(scratch: Path) -> bool:
+    folder = WorkFolder(scratch)
+    if folder.notes():
+        return not folder.alive()
+    try:
+        age = time.time() - scratch.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    return age > _SCRATCH_SECONDS and not folder_is_held(scratch)
 
 
 def seal(folder: WorkFolder, archive: Path, record: Mapping[str, Any]) -> Path:
     """Write run.json and the manifest, and move the folder into the archive; return where it is now.
 
-    Doing it again for a run that is in the archive already removes the working folder and changes
-    nothing else.
+    A kill at any moment leaves a folder that says which run it is; once run.json stands, `seal_again` goes
+    on from there. Of a run that is in the archive already the working folder is removed, and nothing else
+    changes. Raises OSError.
     """
+    if not (archive / folder.run_id).exists():
+        write_json(folder.path / RUN, record)
+    return seal_again(folder, archive)
+
+
+def seal_again(folder: WorkFolder, archive: Path) -> Path:
+    """Move a folder whose run.json stands into the archive; see `seal`."""
     target = archive / folder.run_id
     if target.exists():
-        shutil.rmtree(folder.path)
-        return target
-    (folder.path / PROGRESS).unlink(missing_ok=True)
-    write_json(folder.path / RUN, record)
-    write_json(folder.path / MANIFEST, {"files": dict(_digests(folder.path))})
-    archive.mkdir(parents=True, exist_ok=True)
-    folder.path.rename(target)
-    _sync_folder(archive)
+        remove_folder(folder.path)
+    else:
+        # run.json has all that it said. What is left out here can't be missing: the owner is in start.json.
+        (folder.path / PROGRESS).unlink(missing_ok=True)
+        remove_scratch(folder.path)
+        write_json(folder.path / MANIFEST, {"files": dict(_digests(folder.path))})
+        archive.mkdir(parents=True, exist_ok=True)
+        folder.path.rename(target)
+        sync_folder(archive)
+    _let_go(folder)
     return target
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never a half."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("w", encoding="utf-8") as target:
-        json.dump(value, target, indent=1, sort_keys=True)
-        target.write("\n")
-        target.flush()
-        os.fsync(target.fileno())
-    scratch.replace(path)
+def _let_go(folder: WorkFolder) -> None:
+    handle = _held.pop(folder.path, None)
+    if handle is not None:
+        os.close(handle)
 
 
 def _digests(root: Path) -> Iterable[tuple[str, str]]:
     for path in sorted(root.rglob("*")):
-        if path.is_file():
+        if path.is_file() and path.relative_to(root).parts[0] != MANIFEST:
             with path.open("rb") as source:
                 yield str(path.relative_to(root)), hashlib.file_digest(source, "sha256").hexdigest()
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def utc_now() -> datetime:

@@ -1,13 +1,14 @@
-"""The stages of a run: each is timed, told to whoever watches, and its first error is kept."""
+"""The stages of a run: each is timed, shown to whoever watches, and logged."""
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from perfci.errors import FailureClass, PerfciError
+from perfci.errors import FailureClass
 from perfci.runs.state.run_folder import utc_now
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from perfci.runs.state.progress import Progress
     from perfci.runs.state.run_folder import WorkFolder
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -76,17 +79,27 @@ class Stages:
         stage = Stage(name, utc_now())
         since = time.monotonic()
         self.done.append(stage)
-        if self.folder is not None:
-            self.folder.note(stage=name, stage_started_at=stage.started_at.isoformat())
+        _logger.info("stage %s begins", name)
+        self._note(stage=name, stage_started_at=stage.started_at.isoformat())
         self.progress.begin(name)
         try:
             yield stage
             stage.ok = True
-        except PerfciError as error:
-            stage.note = stage.note or str(error).splitlines()[0]
+        except Exception as error:
+            stage.note = stage.note or (str(error).strip() or type(error).__name__).splitlines()[0]
             raise
         finally:
             stage.seconds = time.monotonic() - since
-            if self.folder is not None:
-                self.folder.note(stages=[done.as_dict() for done in self.done])
+            self._note(stages=[done.as_dict() for done in self.done])
+            ended = "ended" if stage.ok else "failed"
+            _logger.info("stage %s %s after %.1f s: %s", name, ended, stage.seconds, stage.note)
             self.progress.end(name, stage.note, stage.seconds, ok=stage.ok)
+
+    def _note(self, **fields: Any) -> None:
+        """Note where the run is at; a full disk must not end a stage, least of all one that cleans up."""
+        if self.folder is None:
+            return
+        try:
+            self.folder.note(**fields)
+        except OSError:
+            _logger.exception("%s can't be noted", ", ".join(fields))

@@ -38,6 +38,21 @@ class StateFolder:
         return self.root / "recover.lock"
 
     @property
+    def influx_users(self) -> Path:
+        """Locked, together, by those who use the embedded InfluxDB."""
+        return self.root / "influxdb.users"
+
+    @property
+    def influx_starting(self) -> Path:
+        """Locked by who starts or stops the embedded InfluxDB."""
+        return self.root / "influxdb.lock"
+
+    @property
+    def influx_on_demand(self) -> Path:
+        """There while the embedded InfluxDB runs for its users alone: the last one stops it."""
+        return self.root / "influxdb.on-demand"
+
+    @property
     def archive(self) -> Path:
         """Finished runs, one folder each, never changed again."""
         return self.root / "archive"

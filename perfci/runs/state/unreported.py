@@ -14,6 +14,7 @@ from perfci.database.schema import unreported
 from perfci.lab import owners
 from perfci.lab.model import Owner
 from perfci.runs.state.archive import run_folders
+from perfci.runs.state.run_folder import unfinished
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +64,8 @@ def left_owing(database: Database, state: StateFolder) -> list[Path]:
     gone = owners.dead(noted.values())
     dead = {run_id for run_id, owner in noted.items() if owner in gone}
     archived = [folder for folder in run_folders(state.archive) if folder.name in dead]
-    for run_id in dead - {folder.name for folder in archived}:
+    waiting = {folder.run_id for folder in unfinished(state.runs)}  # they can't be archived now
+    for run_id in dead - {folder.name for folder in archived} - waiting:
         settle(database, run_id)
     return archived
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -105,18 +106,12 @@ class LabServices:
         Raises EmbeddedInfluxDown, or what the store raises; what was delivered before stays delivered.
         """
         from perfci.results.sync import sync
-        from perfci.runs.ansible.embedded_influx import controller_runs, start_controller, stop_controller
+        from perfci.runs.ansible.embedded_influx import in_use
         from perfci.runs.ansible.lab_playbooks import playbooks
 
-        started = False
-        if self.settings.influx.url is None and not controller_runs(self.state):
-            start_controller(playbooks(self.settings), self.state, on_step)
-            started = True
-        try:
+        embedded = self.settings.influx.url is None
+        with in_use(playbooks(self.settings), self.state, on_step) if embedded else nullcontext():
             return sync(self.state.archive, self.influx, DeliveryLedger(self.database))
-        finally:
-            if started:
-                stop_controller(self.state)
 
     def deliver_again(self, run_id: str) -> None:
         """Let the next `sync` deliver a run, or `all`, to InfluxDB once more; no effect on one that waits."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -37,13 +38,40 @@ def test_a_run_whose_process_was_killed_is_not_alive(tmp_path) -> None:
     assert folder.notes()["stage"] == "deploy"
 
 
-def test_damaged_notes_make_a_dead_run_not_a_crash(tmp_path) -> None:
-    folder = work.create(tmp_path, "r1")
-    (folder.path / work.PROGRESS).write_text('{"owner": {"pid": ')
+def test_a_living_run_whose_files_are_damaged_is_alive(tmp_path) -> None:
+    folder = work.create(tmp_path, "r1", job="nightly")
+    for name in (work.PROGRESS, work.START):
+        (folder.path / name).write_text('{"owner": {"pid": ')
     assert folder.notes() == {}
+    assert folder.alive(), "the lock on its folder says so"
+
+
+def test_a_dead_run_whose_files_are_damaged_is_dead(tmp_path) -> None:
+    code = (
+        "import os; from pathlib import Path; from perfci.runs.state import run_folder as work;"
+        f"f = work.create(Path({str(tmp_path)!r}), 'r1'); (f.path / work.START).write_text('{{'); os._exit(1)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    (folder,) = work.unfinished(tmp_path)
     assert not folder.alive()
+
+
+def test_damaged_progress_costs_the_stage_and_not_the_identity(tmp_path) -> None:
+    folder = work.create(tmp_path, "r1", job="nightly")
     folder.note(stage="deploy")
-    assert folder.notes() == {"stage": "deploy"}
+    assert (folder.notes()["job"], folder.notes()["stage"]) == ("nightly", "deploy")
+    (folder.path / work.PROGRESS).write_text("{")
+    folder.note(stages=[])
+    assert folder.notes()["job"] == "nightly"
+
+
+def test_what_a_kill_left_of_folders_being_made_or_removed_is_swept_away(tmp_path) -> None:
+    for name in (".new-r1", ".new-r2", ".gone-r3"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    os.utime(tmp_path / ".new-r1", (0, 0))
+    work.sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".new-r2"], "that one may be just being made"
 
 
 def test_a_folder_that_was_only_half_made_is_not_a_run(tmp_path) -> None:
@@ -60,7 +88,15 @@ def test_sealing_moves_the_folder_and_lists_its_files(tmp_path) -> None:
     assert not folder.path.exists()
     manifest = json.loads((target / work.MANIFEST).read_text())["files"]
     assert manifest["rally/a.json"] == hashlib.sha256(b"{}").hexdigest()
-    assert set(manifest) == {"rally/a.json", "run.json"}
+    assert set(manifest) == {"rally/a.json", "run.json", "start.json"}
+    assert {path.name for path in target.iterdir()} == {"rally", "run.json", "start.json", "manifest.json"}
+
+
+def test_what_a_kill_left_half_written_is_not_archived(tmp_path) -> None:
+    folder = work.create(tmp_path / "runs", "r1")
+    (folder.path / ".progress.json.4711").write_text('{"sta')
+    target = work.seal(folder, tmp_path / "archive", {"run_id": "r1"})
+    assert not (target / ".progress.json.4711").exists()
 
 
 def test_sealing_twice_changes_nothing_in_the_archive(tmp_path) -> None:
