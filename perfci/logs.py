@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import time
+import traceback
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ FILE = "perfci.log"
 KEPT_BYTES = 5_000_000
 """From this size on, the controller's log is set aside and a new one is begun."""
 KEPT_FILES = 5
+_SHOWN_LINES = 30
 _ROOT = logging.getLogger("perfci")
 _ROOT.addHandler(logging.NullHandler())
 
@@ -84,6 +86,14 @@ def controller_log(folder: Path) -> Iterator[None]:
             _set_aside(file)
     with logging_to(file):
         yield
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return a traceback as a mail shows it: its head, its last calls and the error, without secrets."""
+    lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
+    if len(lines) > _SHOWN_LINES:
+        lines = [lines[0], "  ...", *lines[2 - _SHOWN_LINES :]]
+    return redacted("\n".join(lines))
 
 
 def _set_aside(file: Path) -> None:

@@ -54,14 +54,14 @@ class _Code(FromFile):
 class _Validity(FromFile):
     valid: bool
     reasons: list[str] = Field(default_factory=list)
-    level_since: names.RunId | None = None
+    level_since: Name | None = None
 
 
 class _Record(FromFile):
     version: Literal[1] = Field(alias="schema")
-    run_id: names.RunId
-    lab: names.Lab
-    job: names.Job
+    run_id: Name
+    lab: Name
+    job: Name
     cloud: Name
     started_at: AwareDatetime
     finished_at: AwareDatetime
@@ -69,6 +69,15 @@ class _Record(FromFile):
     code: _Code
     validity: _Validity
     status: Name = FINISHED
+    confirms: Name | None = None
+
+
+class _RunFile(_Record):
+    """run.json, which may come from elsewhere: folders and files are named by what it says."""
+
+    run_id: names.RunId
+    lab: names.Lab
+    job: names.Job
     confirms: names.RunId | None = None
 
 
@@ -105,21 +114,21 @@ def record_to_dict(record: RunRecord) -> dict[str, Any]:
 
 def record_from_dict(value: Mapping[str, Any], where: str = "run.json") -> RunRecord:
     """Return the record that JSON holds; `where` names its place in errors. Raises ArchiveError."""
-    return _record(json.dumps(value).encode(), where)
+    return _record(json.dumps(value).encode(), where, _RunFile)
 
 
 def record_from_json(text: str, where: str) -> RunRecord:
-    """Return the record in a JSON text; raises ArchiveError."""
-    return _record(text.encode(), where)
+    """Return the record in a JSON text that a store keeps; raises ArchiveError."""
+    return _record(text.encode(), where, _Record)
 
 
 def read_record(path: Path) -> RunRecord:
     """Read run.json; raises ArchiveError."""
-    return _record(read_bytes(path, ArchiveError), path)
+    return _record(read_bytes(path, ArchiveError), path, _RunFile)
 
 
-def _record(content: bytes, where: Path | str) -> RunRecord:
-    found = parse(content, _Record, path=where, error=ArchiveError)
+def _record(content: bytes, where: Path | str, form: type[_Record]) -> RunRecord:
+    found = parse(content, form, path=where, error=ArchiveError)
     return RunRecord(
         run_id=found.run_id,
         lab=found.lab,

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perfci import names
 from perfci.results.archive import earlier_runs, load_shares, read_archive, run_folders
 from perfci.results.canaries import NodeCanaries
 from perfci.results.errors import ArchiveError, CountersError, ReportError
@@ -23,12 +24,13 @@ from perfci.results.record import record_from_dict, record_to_dict
 from perfci.results.validity import EarlierRun
 
 NAMES = st.text(min_size=1)
+RUN_IDS = st.from_regex(names.RUN_ID, fullmatch=True)
 MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 RECORDS = st.builds(
     RunRecord,
-    run_id=NAMES,
-    lab=NAMES,
-    job=NAMES,
+    run_id=RUN_IDS,
+    lab=st.from_regex(names.LAB, fullmatch=True),
+    job=st.from_regex(names.JOB, fullmatch=True),
     cloud=NAMES,
     started_at=MOMENTS,
     finished_at=MOMENTS,
@@ -45,7 +47,7 @@ RECORDS = st.builds(
     ),
     validity=st.builds(Validity, st.booleans(), st.lists(st.text(), max_size=2).map(tuple)),
     status=st.sampled_from(["finished", "failed"]),
-    confirms=st.none() | NAMES,
+    confirms=st.none() | RUN_IDS,
 )
 
 

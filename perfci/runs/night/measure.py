@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import tarfile
-import traceback
 import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +16,7 @@ from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any
 
 from perfci.errors import InternalError, PerfciError
-from perfci.logs import FILE
-from perfci.redaction import redacted
+from perfci.logs import FILE, traceback_of
 from perfci.results.pairs import REFERENCE
 from perfci.runs.ansible.lab_playbooks import CONTROLLER
 from perfci.runs.ansible.playbook import Interrupted, PlaybookFailed, PlaybookTimeout
@@ -51,7 +49,6 @@ _DEPLOYS = {"devstack": ("devstack",)}
 """The playbooks that deploy clouds of other kinds than `deploy` does."""
 _LOG_BYTES = 200_000
 _READ_BYTES = 1 << 20
-_EXCERPT_LINES = 30
 _logger = logging.getLogger(__name__)
 _TASKS_HELP = "logs/ in the archive has all that was said; of Rally's tasks rally/ and rally-progress.log."
 
@@ -175,9 +172,9 @@ def unexpected(stage: str, error: BaseException) -> StageFailure:
     """Return the failure that an unexpected error is: the lab's, with its traceback, which is logged too."""
     _logger.error("unexpected error in the stage %s", stage, exc_info=error)
     said = InternalError.of(error, log=f"the archive's logs/{FILE}")
-    lines = "".join(traceback.format_exception(error)).rstrip().splitlines()[-_EXCERPT_LINES:]
-    excerpt = redacted("\n".join(lines))
-    return StageFailure(stage, said.failure_class, str(said), said.advice, f"logs/{FILE}", excerpt)
+    return StageFailure(
+        stage, said.failure_class, str(said), said.advice, f"logs/{FILE}", traceback_of(error)
+    )
 
 
 def _beside(error: BaseException) -> str:

@@ -10,7 +10,6 @@ made, nothing of it happens: the run stays unreported, and the next start judges
 from __future__ import annotations
 
 import logging
-import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -22,8 +21,7 @@ from perfci.alerts.noise_digest import noise_grows
 from perfci.analysis.noise_trend import growing
 from perfci.analysis.settings import AnalysisSettings
 from perfci.errors import FailureClass, InternalError, PerfciError, ServiceError
-from perfci.logs import FILE
-from perfci.redaction import redacted
+from perfci.logs import FILE, traceback_of
 from perfci.results.archive import RUN, read_archive
 from perfci.results.errors import ResultFileError
 from perfci.results.model import FINISHED, RunResults
@@ -52,7 +50,6 @@ if TYPE_CHECKING:
 
 
 _logger = logging.getLogger(__name__)
-_EXCERPT_LINES = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +158,6 @@ class Aftermath:
         """
         controller = self.controller
         fault = InternalError.of(error, log=controller.state.logs / FILE)
-        lines = "".join(traceback.format_exception(error)).rstrip().splitlines()[-_EXCERPT_LINES:]
         lab, (_, job) = controller.settings.lab, names.parts_of(run_id) or ("", "unknown")
         told = run_failed(
             RunFailure(
@@ -172,7 +168,7 @@ class Aftermath:
                 failure_class=fault.failure_class,
                 error=str(fault),
                 source=FILE,
-                excerpt=redacted("\n".join(lines)),
+                excerpt=traceback_of(error),
                 advice=fault.advice,
             )
         )
