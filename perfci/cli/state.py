@@ -213,17 +213,7 @@ def _status_lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"database  {found['database']}"
     for line in found["not_taken_over"]:
         yield f"aside     {line}"
-    running = {run["run_id"] for run in found["runs"]}
-    for run_id in found["unreported"]:
-        if run_id not in running:
-            yield f"owed      verdict and mail of {run_id}; the next run makes up for it"
-    for run in found["runs"]:
-        how = (
-            f"at {run['stage']} since {run['since']}"
-            if run["alive"]
-            else "was killed; the next run archives it"
-        )
-        yield f"run       {run['run_id']} {how}"
+    yield from _run_lines(found)
     if last := found["last"]:
         yield f"last run  {last['run']}: {last['verdict']}"
     for one in found["open_alerts"]:
@@ -244,3 +234,17 @@ def _status_lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"mail      {mail['waiting']} waiting, {mail['failed']} refused{after}"
     if not any(found[name] for name in ("runs", "services", "reservations")):
         yield "Nothing runs."
+
+
+def _run_lines(found: dict[str, Any]) -> Iterator[str]:
+    running = {run["run_id"] for run in found["runs"]}
+    for run_id in found["unreported"]:
+        if run_id not in running:
+            yield f"owed      verdict and mail of {run_id}; the next run makes up for it"
+    for run in found["runs"]:
+        how = (
+            f"at {run['stage']} since {run['since']}"
+            if run["alive"]
+            else "was killed; the next run archives it"
+        )
+        yield f"run       {run['run_id']} {how}"

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from perfci.errors import UsageError
-from perfci.runs.ansible.lab_playbooks import SETUP_SECONDS
 
 if TYPE_CHECKING:
     from perfci.runs.jobs.model import Job
@@ -29,7 +28,7 @@ def needed(job: Job) -> timedelta:
     limits = job.limits
     # Beside a reference each side's tasks take as long as those of one cloud alone.
     hammer = limits.hammer * (2 if job.reference is not None else 1)
-    seconds = SETUP_SECONDS + limits.deploy + hammer + limits.collect + 2 * RELEASE_SECONDS
+    seconds = limits.provision + limits.deploy + hammer + limits.collect + 2 * RELEASE_SECONDS
     return timedelta(seconds=seconds) + _MARGIN
 
 
