@@ -48,6 +48,9 @@ class Database:
         self._shown = url
         self._engine = self._connect(url, password)
         self._readers = self._engine.execution_options(**{_READ_ONLY: True})
+        if self._engine.dialect.name == "postgresql":
+            # As in SQLite: all that is read in one transaction is of one moment.
+            self._readers = self._readers.execution_options(isolation_level="REPEATABLE READ")
         self._shown = self._engine.url.render_as_string(hide_password=True)
         self._open = threading.local()
         with self._typed_errors():

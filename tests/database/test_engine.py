@@ -24,7 +24,7 @@ from perfci.errors import PerfciError
 if TYPE_CHECKING:
     from pathlib import Path
 
-OPENERS = 6
+OPENERS = 4
 
 
 def raw(url: str) -> sa.Engine:
@@ -178,6 +178,16 @@ def test_readers_wait_for_no_writer_and_see_what_is_committed(database_url: str)
         withhold(connection, "n1")
         assert withheld(other) == set()
     assert withheld(other) == {"n1"}
+
+
+def test_what_is_read_together_is_of_one_moment(database_url: str) -> None:
+    database, other = Database(database_url), Database(database_url)
+    with database.reading():
+        assert withheld(database) == set()
+        with other.transaction() as connection:
+            withhold(connection, "n1")
+        assert withheld(database) == set()
+    assert withheld(database) == {"n1"}
 
 
 def test_nothing_writes_inside_what_only_reads(database_url: str) -> None:
