@@ -153,7 +153,7 @@ def test_what_can_not_be_counted_is_told_beside_what_was_done(monkeypatch):
     done = run("power", "on", "node-0", "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["nodes"]["node-0"]["changed"] is True
-    assert "not counted: the reservations in x can't be used: the disk is full" in done.stderr
+    assert "not counted: the database x can't be used: the disk is full" in done.stderr
 
 
 @pytest.mark.slow
