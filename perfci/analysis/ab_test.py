@@ -8,7 +8,7 @@ morning's level: it may be of another environment.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from perfci.analysis.decision import Decision
@@ -63,6 +63,7 @@ def wishes(versus: Versus, analysis: AnalysisSettings, settings: ConfirmSettings
     questions = _questions(versus, analysis)
     if not questions:
         return [Side.OLD]
+    settings = _lenient(settings)
     if any(decided(one, settings) is Decision.DIFFERENT for one in questions):
         return []
     return [side for one in questions if (side := wish(one, settings)) is not None]
@@ -71,7 +72,7 @@ def wishes(versus: Versus, analysis: AnalysisSettings, settings: ConfirmSettings
 def finding(versus: Versus, analysis: AnalysisSettings, settings: ConfirmSettings) -> Finding:
     """Say what the runs so far have shown."""
     questions = _questions(versus, analysis)
-    decisions = [decided(one, settings) for one in questions]
+    decisions = [decided(one, _lenient(settings)) for one in questions]
     if Decision.DIFFERENT in decisions:
         decision = Decision.DIFFERENT
     elif decisions and set(decisions) == {Decision.SAME}:
@@ -80,6 +81,11 @@ def finding(versus: Versus, analysis: AnalysisSettings, settings: ConfirmSetting
         decision = Decision.UNKNOWN
     effect = measured(questions[0]) if questions else None
     return Finding(decision, effect, len(versus.old), len(versus.new))
+
+
+def _lenient(settings: ConfirmSettings) -> ConfirmSettings:
+    """Return the settings of a comparison in which nobody claims a change, so that `same` refutes none."""
+    return replace(settings, refute=settings.same)
 
 
 def _questions(versus: Versus, analysis: AnalysisSettings) -> tuple[Question, ...]:

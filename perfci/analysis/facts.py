@@ -11,7 +11,7 @@ ends it. Facts are kept for good, one document a night; nothing of a replay need
  "opened": [{"part": {"key": [...], "environment": "...", "tail": false}, "worse": true, "q_value": 0.01,
              "confirmed": false, "before": [["20261001T...", -0.94, 0.01, [], "code"]], "after": [...]}],
  "ended": [{"part": {...}, "settled": false, "kept": 2, "visits": [-0.9]}],
- "refuted": [{...}], "watched": [{"part": {...}, "window": 2, "proofs": [[2, 0.0004]]}]}
+ "refuted": [{...}], "doubted": [], "watched": [{"part": {...}, "window": 2, "proofs": [[2, 0.0004]]}]}
 ```
 """
 
@@ -91,7 +91,8 @@ class NightFacts:
 
     `found` counts the discoveries. `judged` are the series without a change by kind (metric, tail), `alarms`
     the false alarms that were recognised as such: kind, number of runs that spoke, p-value. `lab_moved` says
-    how many nights ago the lab's canaries moved for good, 0 if they did not.
+    how many nights ago the lab's canaries moved for good, 0 if they did not. `refuted` are the changes that
+    re-runs refuted, `doubted` those that have lasted in spite of that, so that they are asked about again.
     """
 
     run_id: str
@@ -102,6 +103,7 @@ class NightFacts:
     opened: tuple[OpenedChange, ...] = ()
     ended: tuple[EndedChange, ...] = ()
     refuted: tuple[TrackKey, ...] = ()
+    doubted: tuple[TrackKey, ...] = ()
     watched: tuple[Watched, ...] = ()
 
 

@@ -108,7 +108,8 @@ class OpenChange:
     """A change that was proven and is neither accepted nor gone. `after` are the runs since.
 
     `q_value` is that of the night on which it was found. `refuted` says that re-runs have shown it to be
-    the lab's, not the code's: it is followed, and not told. `confirmed` says that re-runs have opened it.
+    the lab's, not the code's: it is followed, and not told. `confirmed` says that re-runs have opened it,
+    `doubted` that it was refuted once, and lasted so long that it is asked about again.
     """
 
     worse: bool
@@ -116,6 +117,7 @@ class OpenChange:
     q_value: float = 1.0
     refuted: bool = False
     confirmed: bool = False
+    doubted: bool = False
 
 
 @dataclass(slots=True)
@@ -267,10 +269,21 @@ class LevelTrack:
             needed = self.needed()
             level = median([run.log for run in self._changed()[:-needed]])
             self.end(settled=False, kept=needed, visits=[*self.visits, level])
-        elif (self.change.refuted or not self.change.worse) and len(
-            self.change.after
-        ) >= self.settings.settle:
+        elif self.change.refuted and not self.change.doubted:
+            # No level becomes the baseline on the word of one night's re-runs alone.
+            if len(self.change.after) >= self.settings.settle:
+                self.doubt()
+        elif (self.change.refuted and len(self.change.after) >= 2 * self.settings.settle) or (
+            not self.change.worse
+            and not self.change.refuted
+            and len(self.change.after) >= self.settings.settle
+        ):
             self.end(settled=True, kept=0, visits=[])
+
+    def doubt(self) -> None:
+        """Take back that re-runs have refuted the open change: it has lasted, so they are asked again."""
+        if self.change is not None:
+            self.change.refuted, self.change.doubted = False, True
 
     def end(self, *, settled: bool, kept: int, visits: Sequence[float]) -> None:
         """End the open change: its runs are the baseline (`settled`), or its latest `kept` are back at it."""

@@ -39,6 +39,8 @@ CLAIMED_ODDS = 1.0
 SUSPECTED_ODDS = 0.05
 LEAST_TO_REFUTE = 2
 """One fresh deployment of the new revision refutes no verdict: it may be the outlier."""
+LEAST_OLD_TO_REFUTE = 1
+"""Nor do the histories alone: all of this morning may be fast."""
 REORDERED = 0.15
 """How far a scenario's level may move, in logarithms, when those before it are left out."""
 NEAR_FLOOR = 0.8
@@ -75,6 +77,8 @@ class Question:
     claimed: bool = False
     worse: bool = True
     tail: bool = False
+    earlier: tuple[float, ...] = ()
+    """Log Bayes factors of `STEPS` from re-runs of nights before, which asked the same and could not tell."""
 
     def observe(self, side: Side, iterations: Sequence[float]) -> Question:
         """Return the question with one more fresh deployment; the same one if it gave no value."""
@@ -161,34 +165,51 @@ def wish(question: Question, settings: ConfirmSettings) -> Side | None:
     trial = question.trial
     reading = read(trial, fine=True)
     side = next_side(trial, reading, settings)
-    if side is None and question.claimed and trial.runs < settings.most_runs:
-        answered = decide(trial, reading, settings) is Decision.DIFFERENT
-        return None if answered or len(trial.new) >= LEAST_TO_REFUTE else Side.NEW
-    return side
+    if not question.claimed or trial.runs >= settings.most_runs:
+        return side
+    # A claim is asked to its end, whatever a run costs: it is proven, refuted, or the budget is used up.
+    if decide(trial, reading, settings) is Decision.DIFFERENT or _is_refuted(question, reading, settings):
+        return None
+    if side is not None:
+        return side
+    return Side.NEW if len(trial.new) <= len(trial.old) else Side.OLD
 
 
 def decided(question: Question, settings: ConfirmSettings) -> Decision:
     """Decide on the runs so far.
 
-    A change that is proven but measured below the floor is `same`: nothing below it is ever reported.
+    A change that is proven but certainly below the floor is `same`, as nothing below it is ever reported; one
+    that may be above it is `unknown`. To refute a claim takes as much evidence as to prove one.
     """
     trial = question.trial
     reading = read(trial, fine=True)
     found = decide(trial, reading, settings)
     if found is Decision.DIFFERENT:
         shown = measured(question)
-        enough = shown is not None and abs(shown.size) >= question.floor
-        return Decision.DIFFERENT if enough else Decision.SAME
-    if len(trial.new) < (LEAST_TO_REFUTE if question.claimed else 1):
+        if shown is not None and abs(shown.size) >= question.floor:
+            return Decision.DIFFERENT
+        largest = 0.0 if shown is None else max(abs(shown.low), abs(shown.high))
+        return Decision.UNKNOWN if question.claimed and largest >= question.floor else Decision.SAME
+    if question.claimed:
+        return Decision.SAME if _is_refuted(question, reading, settings) else Decision.UNKNOWN
+    if not trial.new:
         return Decision.UNKNOWN
-    return Decision.SAME if found is Decision.SAME or _refuted(reading, question, settings) else found
+    against = _log_factor(reading, question) <= math.log(settings.same)
+    return Decision.SAME if found is Decision.SAME or against else found
 
 
-def _refuted(reading: TrialReading, question: Question, settings: ConfirmSettings) -> bool:
-    """Say whether the re-runs speak against every size that is worth a report, all alike."""
+def _is_refuted(question: Question, reading: TrialReading, settings: ConfirmSettings) -> bool:
+    """Say whether the re-runs refute a claim: both sides were run, and they speak against every size."""
+    trial = question.trial
+    enough = len(trial.new) >= LEAST_TO_REFUTE and len(trial.old) >= LEAST_OLD_TO_REFUTE
+    return enough and _log_factor(reading, question) <= math.log(settings.refute)
+
+
+def _log_factor(reading: TrialReading, question: Question) -> float:
+    """Return the log Bayes factor of a step that is worth a report, all sizes alike, against none."""
     kept = worthwhile(question.floor)
-    factor = special.logsumexp(reading.log_factors[kept]) - math.log(kept.sum())
-    return bool(factor <= math.log(settings.same))
+    factors = reading.log_factors + (np.array(question.earlier) if question.earlier else 0.0)
+    return float(special.logsumexp(factors[kept]) - math.log(kept.sum()))
 
 
 def measured(question: Question) -> Effect | None:

@@ -65,14 +65,16 @@ class ConfirmSettings:
 
     `proof` is the Bayes factor from the re-runs alone that is needed (1 / 250: of unchanged series that
     are tried, at most one in 250 is called different), `odds` the odds for a change with everything
-    known that are needed besides. A Bayes factor of at most `same` says that nothing changed. `price`
-    is how many runs the proof of one real step may cost: runs go where they buy most, and a trial ends
+    known that are needed besides. A Bayes factor of at most `same` says that nothing changed; one of at most
+    `refute`, as strong as a proof, refutes a change that the nights have proven. `price` is how many runs
+    the proof of one real step may cost: runs go where they buy most, and a trial ends
     when the next proof would cost more. `most_runs` bounds one morning.
     """
 
     proof: float = 250.0
     odds: float = 30.0
     same: float = 0.1
+    refute: float = 1 / 250
     price: float = 900.0
     most_runs: int = 96
     least_new: int = 3

@@ -146,6 +146,7 @@ def _track(track: LevelTrack | FailureTrack, runs: _Names, codes: _Names) -> dic
             "q": change.q_value,
             "refuted": change.refuted,
             "confirmed": change.confirmed,
+            "doubted": change.doubted,
         },
         "visits": track.visits,
         "settled": track.settled,
@@ -182,6 +183,7 @@ def _fill_level(track: LevelTrack, one: dict[str, Any], runs: Sequence[str], cod
             float(change["q"]),
             refuted=bool(change["refuted"]),
             confirmed=bool(change["confirmed"]),
+            doubted=bool(change["doubted"]),
         )
     track.visits = [float(level) for level in one["visits"]]
     track.settled = bool(one["settled"])

@@ -108,6 +108,11 @@ class Replay:
         before = {part: _change_of(self.track(part), decided=False) for part in tracks}
         limits = self._decide(seen, opened)
         ended = tuple(end for part in tracks if (end := self._ended(part, before[part])))
+        doubted = tuple(
+            part
+            for part, track in tracks.items()
+            if (old := before[part]) and old.refuted and (now := _change_of(track)) and not now.refuted
+        )
         self._follow_reruns(points)
         self.decided.append(
             NightFacts(
@@ -124,8 +129,9 @@ class Replay:
                     if isinstance(track, LevelTrack)
                     and (change := track.change) is not None
                     and change.refuted
-                    and before[part] != ChangeSeen(change.after[0].run_id, change.worse, refuted=True)
+                    and (part in doubted or before[part] != _change_of(track))
                 ),
+                doubted=doubted,
                 watched=tuple(
                     Watched(part, one.window, tuple(sorted(one.proofs.items())))
                     for part, one in seen.items()
@@ -163,6 +169,7 @@ class Replay:
             track.settled = False
             if isinstance(track, LevelTrack):
                 track.false_alarm()
+        self._follow_watched(known, tracks)
         self._follow_changes(known, tracks)
         for key, point in points.items():
             parts = _parts(key, point.environment)
@@ -170,13 +177,16 @@ class Replay:
                 self._follow_middle(*parts)
         self._remember(known.found)
 
-    def _follow_changes(self, known: NightFacts, tracks: Mapping[TrackKey, Track]) -> None:
-        """Open and end the changes that a night has opened and ended, and watch what it watched."""
+    def _follow_watched(self, known: NightFacts, tracks: Mapping[TrackKey, Track]) -> None:
+        """Watch what looked like a change to a night."""
         for one in known.watched:
-            watched = tracks.get(one.part)
+            track = tracks.get(one.part)
             counts = self.facts.counts(one.part, known.run_id)
-            if counts and isinstance(watched, LevelTrack) and len(watched.runs) > 1:
-                watched.watch(one.window, dict(one.proofs))
+            if counts and isinstance(track, LevelTrack) and len(track.runs) > 1:
+                track.watch(one.window, dict(one.proofs))
+
+    def _follow_changes(self, known: NightFacts, tracks: Mapping[TrackKey, Track]) -> None:
+        """Open and end the changes that a night has opened and ended."""
         opened = {one.part: one for one in known.opened if self.facts.counts(one.part, known.run_id)}
         ended = {one.part: one for one in known.ended if self.facts.counts(one.part, known.run_id)}
         for part in {**tracks, **opened, **ended}:
@@ -187,6 +197,8 @@ class Replay:
                     track.end(settled=end.settled, kept=end.kept, visits=end.visits)
                 if start is not None:
                     track.follow_opened(start)
+                if part in known.doubted:
+                    track.doubt()
                 if part in known.refuted and track.change is not None:
                     track.change.refuted = True
                 continue

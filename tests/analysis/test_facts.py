@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from series import Histories, point, run_id, series_key
 
+from perfci.analysis.decision import Decision
 from perfci.analysis.facts import Facts, NightFacts, facts_as_dict, facts_from_dict, open_changes
 from perfci.analysis.settings import AnalysisSettings
-from perfci.analysis.types import Outcome, SeriesHistory
+from perfci.analysis.types import Basis, Confirmation, Outcome, SeriesHistory
 from perfci.analysis.verdict import Replay, feed, follow
 from perfci.results.model import Metric, SeriesKey
 
@@ -177,3 +178,21 @@ def test_nights_that_are_followed_are_not_decided_again(histories: Histories) ->
     assert replay.track(next(iter(replay.tracks))).change is None
     assert replay.decided == []
     assert series_key() == history.key
+
+
+def test_a_refuted_level_is_asked_about_again_before_it_is_the_baseline(histories: Histories) -> None:
+    history = histories.timings([1.0] * 12 + [1.3] * 20, between=0.01)
+    refuted = Confirmation(
+        Decision.SAME, Basis.RERUNS, "refuted", asked=run_id(13), since=run_id(12), claimed=True
+    )
+    again = replace(refuted, asked=run_id(20))
+
+    def outcomes_of(*answers: Confirmation) -> list[Outcome]:
+        replay = Replay(AnalysisSettings())
+        replay.confirmations = {(history.key, one.asked): one for one in answers}
+        return [one.outcome for one in feed(replay, [history]).values()][-20:]
+
+    once, twice = outcomes_of(refuted), outcomes_of(refuted, again)
+    assert Outcome.REGRESSION not in once[1:7]
+    assert set(once[7:]) == {Outcome.REGRESSION}, "it has lasted: re-runs are asked, or it is reported"
+    assert Outcome.REGRESSION not in twice[8:]

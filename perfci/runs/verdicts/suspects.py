@@ -7,7 +7,7 @@ or, as long as it has too few nights, where the latest run alone stands out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -129,7 +129,21 @@ def _claims(known: Known) -> Iterator[Question]:
         since = judgement.since or judgement.run_id
         question = ask(judgement, baseline, known.analysis, since=since, claimed=True)
         if question is not None:
-            yield question
+            yield replace(question, earlier=_earlier(known, question))
+
+
+def _earlier(known: Known, question: Question) -> tuple[float, ...]:
+    """Return what re-runs of other nights, which asked the same and could not tell, add to tonight's."""
+    found = [
+        answer.log_factors
+        for answer in known.answers
+        if (answer.key, answer.confirmation.since) == (question.key, question.since)
+        and answer.confirmation.decision is Decision.UNKNOWN
+        and answer.confirmation.asked < known.record.run_id
+        and answer.confirmation.tail == question.tail
+        and answer.log_factors
+    ]
+    return tuple(np.sum(found, axis=0).tolist()) if found else ()
 
 
 def _would_be_told(known: Known) -> set[SeriesKey]:
