@@ -10,33 +10,28 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console as Screen
-from rich.markup import escape
-from rich.progress import MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from perfci import config
 from perfci.cli import terminal
+from perfci.cli.access import settings_for
 from perfci.cli.choices import ChoiceUnclear
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 from perfci.errors import PerfciError
-from perfci.lab import inventory
-from perfci.lab.bmc import ipmi
 from perfci.lab.bmc.base import BootDevice, BootOrder, PowerOrder
 from perfci.lab.bmc.fleet import CONCURRENCY, FleetLimits, each, run
 from perfci.lab.bmc.operations import Order
-from perfci.lab.bmc.orders import Means, give
 from perfci.lab.claims import against
 from perfci.lab.errors import NodesUnknown, local_time
-from perfci.lab.health import open_health, write_down
-from perfci.lab.sql import open_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
+    from rich.console import Console as Screen
+    from rich.progress import Progress, TaskID
+
     from perfci.lab.bmc.base import Bmc, Target
     from perfci.lab.bmc.fleet import NodeResult
     from perfci.lab.bmc.ladder import Step
-    from perfci.lab.bmc.orders import Result
+    from perfci.lab.bmc.orders import Means, Result
     from perfci.lab.ledger import Ledger
 
 Value = TypeVar("Value")
@@ -97,6 +92,8 @@ def power(
     A node that is already as ordered is left alone. `status` never switches anything. Exit code 3: not every
     node is as ordered, or somebody else holds one.
     """
+    from perfci.lab.bmc.orders import Means
+
     wanted = Order() if order is Switch.STATUS else Order(power=PowerOrder(order.value))
     only_looks = order is Switch.STATUS
     chosen = _Chosen(nodes or [], everything, "power", force=force or only_looks)
@@ -123,6 +120,8 @@ def boot(
 
     Exit code 3: not every node boots as ordered, or somebody else holds one.
     """
+    from perfci.lab.bmc.orders import Means
+
     wanted = Order(boot=BootOrder(device, persistent=persistent, uefi=uefi))
     chosen = _Chosen(nodes or [], everything, "boot", force=force)
     means = Means(deadline, None, concurrency, recover=recover, force=force)
@@ -193,6 +192,8 @@ def console(
     """Open the serial console of a node in this terminal. `~.` at the begin of a line ends it."""
 
     async def attend(target: Target) -> None:
+        from perfci.lab.bmc import ipmi
+
         async with ipmi.connect(target) as bmc, bmc.console(take_over=take_over) as line:
             sys.stderr.write(f"console of {target.node}; ~. at the begin of a line ends it\n")
             await terminal.attach(line, sys.stdin.fileno(), sys.stdout.fileno())
@@ -217,7 +218,10 @@ class _Chosen:
         """Raise ChoiceUnclear, NodesUnknown, NodeHeld, BmcUnknown and what settings and inventory raise."""
         if bool(self.names) == self.everything:
             raise ChoiceUnclear(choices="names of nodes, or --all", command=self.command)
-        settings = config.load()
+        from perfci.lab import inventory
+        from perfci.lab.sql import open_ledger
+
+        settings = settings_for()
         ledger = open_ledger(settings)
         known = [node.name for node in ledger.nodes]
         if unknown := [name for name in self.names if name not in known]:
@@ -237,6 +241,8 @@ def _refuse_held(ledger: Ledger, names: Sequence[str]) -> None:
 
 
 def _give(order: Order, chosen: _Chosen, means: Means, *, as_json: bool) -> None:
+    from perfci.lab.bmc.orders import give
+
     with errors_reported(as_json=as_json):
         targets = chosen.targets()
         with _watched(chosen.command, len(targets), quiet=as_json) as watch:
@@ -259,8 +265,11 @@ def _give(order: Order, chosen: _Chosen, means: Means, *, as_json: bool) -> None
 
 
 def _record(results: Sequence[Result]) -> None:
-    """Count them in the lab's database; where that fails, what was done to the nodes is told all the same."""
-    settings = config.load()
+    """Count them in the lab's database; where that fails, what was done to the nodes is still printed."""
+    from perfci.lab.health import open_health, write_down
+    from perfci.lab.sql import open_ledger
+
+    settings = settings_for()
     try:
         write_down(results, open_health(settings), lambda: open_ledger(settings))
     except PerfciError as error:
@@ -289,6 +298,8 @@ def _asked(
     chosen: _Chosen, ask: Callable[[Bmc], Awaitable[Value]], *, as_json: bool
 ) -> tuple[NodeResult[Value], ...]:
     async def one(target: Target) -> Value:
+        from perfci.lab.bmc import ipmi
+
         async with ipmi.connect(target) as bmc:
             return await ask(bmc)
 
@@ -346,12 +357,15 @@ class _Watch:
             how = "done" if step.ok else "failed"
             detail = f" ({step.detail})" if step.detail else ""
             text = f"{step.node}: {step.rung}: {how}{detail}, since {step.because}"
-            self.screen.print(escape(text), soft_wrap=True, highlight=False)
+            self.screen.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 @contextmanager
 def _watched(what: str, total: int, *, quiet: bool) -> Iterator[_Watch]:
-    screen = Screen(stderr=True)
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    screen = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         MofNCompleteColumn(),

@@ -149,7 +149,7 @@ def test_what_can_not_be_counted_is_told_beside_what_was_done(monkeypatch):
     def broken(_):
         raise DatabaseUnavailable(url="x", reason="the disk is full")
 
-    monkeypatch.setattr("perfci.cli.bmc.open_health", broken)
+    monkeypatch.setattr("perfci.lab.health.open_health", broken)
     done = run("power", "on", "node-0", "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["nodes"]["node-0"]["changed"] is True

@@ -29,6 +29,7 @@ NOT_IMPORTED = {
     "run --help": (*STATISTICS, *CLIENTS, *DATABASE, *SETTINGS, *ROOMS),
     "run nightly --help": (*STATISTICS, *CLIENTS, *DATABASE, *SETTINGS, *ROOMS),
     "analyse --help": (*STATISTICS, *CLIENTS, *DATABASE, *SETTINGS, *ROOMS),
+    "lab power --help": (*STATISTICS, *CLIENTS, *DATABASE, *SETTINGS, *ROOMS),
     "lab --help": (*STATISTICS, *CLIENTS, *DATABASE, *SETTINGS, *ROOMS),
     "run list": (*STATISTICS, *CLIENTS, "perfci.runs.night", "perfci.runs.studies", "perfci.lab.virtual"),
     "lab nodes": (*STATISTICS, *CLIENTS, *ROOMS),
