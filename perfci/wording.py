@@ -205,6 +205,14 @@ def elapsed(seconds: float) -> str:
     return f"{minutes}{NBSP}min {rest:02d}{NBSP}s" if minutes else f"{rest}{NBSP}s"
 
 
+def is_or_are(key: SeriesKey) -> str:
+    """Return the verb behind an `action_name`: SQL statements are, `neutron.create_port` is."""
+    many = key.metric is Metric.LEFTOVERS or (
+        key.metric in COUNTERS and _COUNTER_NAMES[key.metric].endswith(("s", "read", "changed"))
+    )
+    return "are" if many else "is"
+
+
 def action_name(key: SeriesKey) -> str:
     """Return what was measured, without the scenario: `SQL statements of neutron-api`."""
     if key.metric in COUNTERS:

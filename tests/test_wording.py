@@ -147,3 +147,23 @@ def test_secrets_are_taken_out(text):
 )
 def test_what_is_no_secret_stays(text):
     assert redacted(text) == text
+
+
+@pytest.mark.parametrize(
+    ("metric", "verb"),
+    [
+        (Metric.SECONDS, "is"),
+        (Metric.FAILURE_RATE, "is"),
+        (Metric.MEGABITS_PER_SECOND, "is"),
+        (Metric.PEAK_RSS_BYTES, "is"),
+        (Metric.SQL_STATEMENTS, "are"),
+        (Metric.CPU_SECONDS, "are"),
+        (Metric.ROWS_READ, "are"),
+        (Metric.ROWS_CHANGED, "are"),
+        (Metric.PAGES_READ, "are"),
+        (Metric.WARNINGS, "are"),
+        (Metric.LEFTOVERS, "are"),
+    ],
+)
+def test_the_verb_fits_what_is_measured(metric, verb):
+    assert wording.is_or_are(SeriesKey("l", "j", "S.s", "0", "nova", metric)) == verb

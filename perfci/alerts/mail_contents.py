@@ -35,6 +35,7 @@ from perfci.wording import (
     action_name,
     change,
     counted,
+    is_or_are,
     run_day,
     run_moment,
     shown,
@@ -85,7 +86,8 @@ def _regression(alert: Alert, evidence: MailContext, settings: MailSettings) -> 
     scenarios = counted(len({one.key.scenario for one in alert.series}), "scenario")
     name = _short_name(leading)
     verdict = (
-        f"{action_name(leading.key)} is {_size(leading)} than its baseline since the run of "
+        f"{action_name(leading.key)} {is_or_are(leading.key)} {_size(leading)} than the baseline since "
+        "the run of "
         f"{run_moment(alert.since)} UTC ({from_to(leading)}); "
         f"{counted(len(alert.series), 'series')} in {scenarios} moved together.{_rerun_sentence(alert)}"
     )
@@ -140,9 +142,10 @@ def _closed(alert: Alert, run_id: str, evidence: MailContext, settings: MailSett
         word = "back to normal"
         now = evidence.by_key.get(leading.key)
         noisy = now is not None and now.outcome is Outcome.TOO_NOISY
-        state = "no longer slower by what was told" if noisy else "back at its baseline"
+        state = "no longer slower by what was told" if noisy else "back at the baseline"
         verdict = (
-            f"{action_name(leading.key)} is {state} as of the run of {run_moment(run_id)} UTC; "
+            f"{action_name(leading.key)} {is_or_are(leading.key)} {state} as of the run of "
+            f"{run_moment(run_id)} UTC; "
             f"it was {_size(leading)} since {run_moment(alert.since)} UTC."
         )
     sections = [Section("Then and now", (*pictures(alert, evidence), back_table(alert, evidence)))]

@@ -125,7 +125,7 @@ def test_a_fall_of_throughput_is_told_as_lower(told):
     )
     message = parsed(replace(notification, alert=replace(notification.alert, series=(moved,))))
     text = " ".join(text_of(message).replace("\u00a0", " ").split())
-    assert "throughput east-west, 1 pair is 24 % lower than its baseline since" in text
+    assert "throughput east-west, 1 pair is 24 % lower than the baseline since" in text
     assert "(9,378 Mbit/s → 7,127 Mbit/s)" in text
     assert "throughput east-west, 1 pair \u221224 %" in message["Subject"].replace("\u00a0", " ")
 
@@ -155,7 +155,7 @@ def test_a_regression_answers_the_three_questions_in_order(told):
     assert places == sorted(places)
     first_sentence = " ".join(text[: places[0]].split())
     assert first_sentence.startswith("neutron.create_port is 3")
-    assert "slower than its baseline since the run of 2026-11-10 04:15 UTC" in first_sentence
+    assert "slower than the baseline since the run of 2026-11-10 04:15 UTC" in first_sentence
     for key, _ in [((a, s), f) for (a, s), f in SLOW.items() if a != "total"]:
         assert f"{key[0]}  ({key[1]})" in text
     leading = notification.alert.leading
@@ -315,7 +315,7 @@ def test_a_noisy_end_does_not_claim_too_much(told):
     noisy = tuple(replace(one, outcome=Outcome.TOO_NOISY) for one in evidence.judgements)
     text = " ".join(text_of(parsed(notification, MailContext(evidence.record, noisy))).split())
     assert "no longer slower by what was told" in text
-    assert "back at its baseline" not in text
+    assert "back at the baseline" not in text
     assert "too noisy to tell" in text
 
 
@@ -347,7 +347,7 @@ def test_counters_and_failure_rates_are_higher_in_their_own_units(told):
     )
     message = parsed(replace(notification, alert=alert))
     text = text_of(message)
-    assert "SQL statements of neutron-api is 20 % higher" in " ".join(text.split())
+    assert "SQL statements of neutron-api are 20 % higher" in " ".join(text.split())
     assert "SQL statements of neutron-api +20 % (2 scenarios)" in message["Subject"]
     assert "40.0 → 48.0" in text
     assert "+12 points" in text
