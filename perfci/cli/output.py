@@ -133,9 +133,7 @@ def print_sections(
             begun = heading
         console.print(Text(f"{_INDENT}{first}{rest}", style="bold" if row < 0 else ""), soft_wrap=True)
     if layout.same:
-        console.print(
-            f"In all rows: {'; '.join(f'{name} {value}' for name, value in layout.same)}", markup=False
-        )
+        _print_same(console, layout.same)
 
 
 def _print_same(console: Console, same: Iterable[tuple[str, str]]) -> None:
