@@ -58,7 +58,13 @@ netmask: {description: Its netmask., returned: success, type: str}
 """
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 MAC = re.compile(r"[0-9a-f]{2}([:-])([0-9a-f]{2}\1){4}[0-9a-f]{2}")
-DISK_TERM = re.compile(r"smallest|/dev/[a-z0-9]+|serial=[^,]+|min_size=[0-9]+[KMGT]?")
+DISK_TERM = re.compile(
+    r"smallest|/dev/[a-z0-9]+|(serial|wwn|model)=[^,]+|rotational=[01]|min_size=[0-9]+[KMGT]?"
+)
+DISK_RULE = (
+    "smallest, /dev/NAME, serial=TEXT, wwn=TEXT, model=TEXT, rotational=0 or min_size=400G, or several with "
+    "commas (links such as /dev/disk/by-id are udev's, which the ramdisk has not)"
+)
 NODE_OPTIONS = ("provision_mac", "provision_address", "provision_disk", "provision_firmware", "bmc_address")
 
 
@@ -93,7 +99,7 @@ def _problems_of(node: dict[str, Any], net: ipaddress.IPv4Network) -> list[str]:
         "provision_address": (_inside(node["provision_address"], net), f"an address of {net}"),
         "provision_disk": (
             all(DISK_TERM.fullmatch(term) for term in node["provision_disk"].split(",")),
-            "smallest, /dev/NAME, serial=TEXT or min_size=400G, or several with commas",
+            DISK_RULE,
         ),
         "provision_firmware": (node["provision_firmware"] in {"bios", "uefi"}, "bios or uefi"),
     }

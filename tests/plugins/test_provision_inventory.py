@@ -28,6 +28,10 @@ def test_a_good_inventory_has_no_problems(check):
     assert check(node(1), node(2, provision_firmware="uefi", provision_disk="serial=A B,min_size=400G")) == []
 
 
+def test_disks_are_told_by_what_udev_names_them_by(check):
+    assert check(node(1, provision_disk="wwn=0x5000c500a1b2c3d4,rotational=1,model=ST4000NM0035")) == []
+
+
 def test_a_mac_may_have_dashes_and_is_the_same_then(check):
     assert check(node(1, provision_mac="52-54-00-AA-BB-01")) == []
     (problem,) = check(node(1), node(2, provision_mac="52-54-00-aa-bb-01"))
@@ -57,6 +61,7 @@ def test_one_bmc_address_with_several_ports_is_fine(check):
         ({"provision_disk": "largest"}, "node-1: provision_disk: expected smallest"),
         ({"provision_disk": "smallest,,min_size=1G"}, "node-1: provision_disk: expected smallest"),
         ({"provision_disk": "/dev/disk/by-id/x"}, "node-1: provision_disk: expected smallest"),
+        ({"provision_disk": "rotational=no"}, "node-1: provision_disk: expected smallest"),
         ({"provision_firmware": "efi"}, "node-1: provision_firmware: expected bios or uefi, got 'efi'"),
         ({"name": "Node_1"}, "Node_1: its name is no host name"),
     ],

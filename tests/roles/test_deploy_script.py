@@ -46,6 +46,14 @@ class Machine:
         (self.sys / "block" / name).symlink_to(place)
         return self
 
+    def details(self, name, **files):
+        """Write more of what the kernel tells of a disk: paths below its folder, with `__` for slashes."""
+        for path, text in files.items():
+            file = self.sys / "block" / name / path.replace("__", "/")
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(f"{text}\n")
+        return self
+
     def choose(self, shell, rule, at_least=0):
         return self.run([*shell, str(SCRIPT), "choose", rule, str(at_least)])
 
@@ -84,6 +92,34 @@ def server_disks(machine):
         .disk("loop0", 1 * GB)
         .disk("nvme0c0n1", 400 * GB, "NVME 7", hidden=1)
     )
+
+
+@shells
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        ("wwn=0x5000C500A1B2C3D4", "sda"),
+        ("wwn=naa.5000c500a1b2c3d4", "sda"),
+        ("wwn=eui.0025385b71b0ffff", "nvme0n1"),
+        ("model=ST4000 NM,min_size=900G,serial=S2", "sdb"),
+        ("rotational=0", "nvme0n1"),
+        ("rotational=1,smallest", None),
+        ("wwn=5000c500", None),
+        ("model=ST4000", None),
+        ("rotational=2", None),
+    ],
+)
+def test_disks_by_name_for_life_model_and_kind(server_disks, shell, rule, name):
+    server_disks.details(
+        "sda", device__wwid="naa.5000c500a1b2c3d4", device__model="  ST4000 NM  ", queue__rotational=1
+    )
+    server_disks.details("sdb", device__model="ST4000 NM", queue__rotational=1)
+    server_disks.details("nvme0n1", wwid="eui.0025385B71B0FFFF", queue__rotational=0)
+    done = server_disks.choose(shell, rule)
+    assert done.stdout.split("\t")[0] == name if name else done.returncode == 1
+    if rule == "rotational=1,smallest":
+        assert "ambiguous" in done.stdout
+        assert "wwn 5000c500a1b2c3d4, model ST4000 NM, rotational 1" in done.stdout
 
 
 @shells

@@ -90,6 +90,9 @@ fetch() { timeout 30 busybox wget -q -O "$2" "$url/$1" 2>>"$work/errors"; }
 #   smallest         the smallest of those that the other terms and the image leave
 #   /dev/NAME        this one
 #   serial=TEXT      the one with this serial number
+#   wwn=TEXT         the one with this World Wide Name, as 0x5000c500a1b2c3d4 or naa.5000c500a1b2c3d4, or with this EUI-64
+#   model=TEXT       disks of this model
+#   rotational=0|1   0: flash only, 1: disks that turn
 #   min_size=SIZE    disks of at least this size: 400G, 2T, 512M (powers of 1000), or bytes
 # Removable, read-only and USB disks (virtual media of a BMC are such) are never chosen.
 
@@ -102,7 +105,20 @@ serial_of() {
 
 attribute() { cat "$1/$2" 2>/dev/null || echo "$3"; }
 
-# One line per disk: name, bytes and serial number, tabs between them.
+text_of() { tr -cd '\040-\176' <"$1" 2>/dev/null | sed 's/^ *//; s/ *$//'; }
+
+# The hexadecimal digits of a World Wide Name, in whatever form it is written.
+wwn_digits() { printf '%s' "$1" | tr 'A-Z' 'a-z' | sed 's/^naa\.//; s/^eui\.//; s/^0x//'; }
+
+wwn_of() {
+    for file in "$1/device/wwid" "$1/wwid"; do
+        [ ! -r "$file" ] || wwn_digits "$(text_of "$file")"
+    done
+}
+
+model_of() { [ ! -r "$1/device/model" ] || text_of "$1/device/model"; }
+
+# One line per disk: name, bytes, serial number, WWN, model, and whether it turns; tabs between them.
 disks() {
     for entry in "$sys"/block/*; do
         name=${entry##*/}
@@ -111,7 +127,8 @@ disks() {
         [ "$(attribute "$entry" removable 0)$(attribute "$entry" ro 0)$(attribute "$entry" hidden 0)" = 000 ] || continue
         sectors=$(attribute "$entry" size 0)
         [ "$sectors" -gt 0 ] || continue
-        printf '%s\t%s\t%s\n' "$name" "$((sectors * 512))" "$(serial_of "$entry")"
+        printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$name" "$((sectors * 512))" "$(serial_of "$entry")" \
+            "$(wwn_of "$entry")" "$(model_of "$entry")" "$(attribute "$entry" queue/rotational '')"
     done
 }
 
@@ -132,7 +149,16 @@ keep() {
     want=$2 awk -F '\t' "$1" "$work/left" >"$work/kept" && mv "$work/kept" "$work/left"
 }
 
-listed() { awk -F '\t' '{ printf "%s/dev/%s (%s bytes, serial %s)", sep, $1, $2, $3 == "" ? "unknown" : $3; sep = ", " }' "$1"; }
+listed() {
+    awk -F '\t' '{
+        printf "%s/dev/%s (%s bytes, serial %s", sep, $1, $2, $3 == "" ? "unknown" : $3
+        if ($4 != "") printf ", wwn %s", $4
+        if ($5 != "") printf ", model %s", $5
+        if ($6 != "") printf ", rotational %s", $6
+        printf ")"
+        sep = ", "
+    }' "$1"
+}
 
 # Print name, bytes and serial of the disk that RULE means and that has at least BYTES; or say why there is none.
 choose() {
@@ -148,6 +174,9 @@ choose() {
         smallest) smallest=yes ;;
         /dev/*) keep '$1 == ENVIRON["want"]' "${term#/dev/}" ;;
         serial=?*) keep '$3 "" == ENVIRON["want"] ""' "${term#serial=}" ;;
+        wwn=?*) keep '$4 "" == ENVIRON["want"] ""' "$(wwn_digits "${term#wwn=}")" ;;
+        model=?*) keep '$5 "" == ENVIRON["want"] ""' "${term#model=}" ;;
+        rotational=[01]) keep '$6 "" == ENVIRON["want"] ""' "${term#rotational=}" ;;
         min_size=*)
             size=$(bytes_of "${term#min_size=}") || {
                 echo "'$term' in the disk rule '$1' is no size: 400G, 2T or bytes"
@@ -156,7 +185,7 @@ choose() {
             keep '$2 + 0 >= ENVIRON["want"] + 0' "$size"
             ;;
         *)
-            echo "'$term' in the disk rule '$1' is unknown: smallest, /dev/NAME, serial=TEXT, min_size=SIZE"
+            echo "'$term' in the disk rule '$1' is unknown: smallest, /dev/NAME, serial=, wwn=, model=, rotational=, min_size="
             return 1
             ;;
         esac
@@ -166,7 +195,7 @@ choose() {
         keep '$2 + 0 == ENVIRON["want"] + 0' "$least"
     }
     case $(wc -l <"$work/left") in
-    1) cat "$work/left" ;;
+    1) cut -f 1-3 "$work/left" ;;
     0)
         echo "no disk fits the rule '$1' and has $2 bytes; there are: $(listed "$work/disks")"
         return 1
