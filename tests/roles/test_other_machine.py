@@ -188,6 +188,25 @@ def test_a_real_machine_must_have_its_settings(lab, virtualization, fails):
         assert "not available" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("setting", "advice"), [("time", "a time server on UDP port 123"), ("governor", "the firmware's setup")]
+)
+def test_the_advice_is_that_of_the_setting(lab, setting, advice):
+    done = lab.play(
+        role(
+            "node_tuning",
+            "outcome",
+            node_tuning_name=setting,
+            node_tuning_variable=f"node_tuning_{setting}",
+            node_tuning_outcome={"state": "not available", "why": "none of these gives it"},
+        ),
+        node_tuning_virtualization="none",
+        node_tuning_record={},
+    )
+    assert done.returncode != 0
+    assert advice in " ".join(done.stdout.replace("''", "'").split())
+
+
 def test_packages_that_an_image_lacks_are_told_and_not_installed(lab):
     done = lab.play(
         role("packages"), packages_from_image=True, packages_services=["no-such-package"], packages_tools=[]
