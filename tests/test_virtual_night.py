@@ -111,7 +111,7 @@ def test_nothing_of_the_lab_is_left(environ, lab, run):
 
 
 @pytest.fixture(scope="module")
-def example_run(environ, run):
+def example_run(environ, lab):
     """A second night, with the inventory that the documentation tells admins to copy; `lab` ends its machines."""
     perfci(environ, "virtual", "down")
     code, now = perfci(environ, "virtual", "up", "--nodes", "2", "--kind", "nspawn")
