@@ -19,7 +19,9 @@ def print_outcome(outcome: NightOutcome, controller: LabServices) -> None:
     from perfci.runs.publish.site_data import report_of
 
     record = outcome.record
-    report = report_of(controller.database, outcome.folder, controller.alerts.load().alerts)
+    report = report_of(
+        controller.database, controller.state.root, outcome.folder, controller.alerts.load().alerts
+    )
     runs = controller.local.records(record.lab, record.job, until=record.run_id)
     alike = [one for one in runs if one.environment == record.environment and one.status == record.status]
     show_night(

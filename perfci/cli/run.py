@@ -131,7 +131,7 @@ def show(
             else document
         )
         differences = environment_differences(other, document)
-        report = report_of(controller.database, folder, ())
+        report = report_of(controller.database, controller.state.root, folder, ())
         if as_json:
             found = {
                 "confirmations": [asdict(one) for one in answers],

@@ -64,12 +64,36 @@ class ReportedFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspectRow:
+    """One change that can have caused an alert; `share` is its plausibility. Strangers wrote these texts."""
+
+    project: str
+    commit: str
+    subject: str
+    author: str
+    link: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSuspects:
+    """All suspects of an alert; `acquitted`: nothing that the cloud runs had changed."""
+
+    alert: str
+    rows: tuple[SuspectRow, ...]
+    remarks: tuple[str, ...] = ()
+    acquitted: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """Everything about one run that people look at.
 
     `alerts` are ids of the alerts that it opened, `curves` how the cloud behaved while it was filled,
     `swept` what its tasks left in the cloud, `rates` how fast its data plane was, and whether
-    `on_hardware`, so that what others have published may stand beside it.
+    `on_hardware`, so that what others have published may stand beside it. `suspects` are those of its
+    alerts, as far as they are known.
     """
 
     record: RunRecord
@@ -82,6 +106,7 @@ class RunReport:
     swept: tuple[Swept, ...] = ()
     rates: tuple[Rate, ...] = ()
     on_hardware: bool = False
+    suspects: tuple[AlertSuspects, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

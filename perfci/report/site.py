@@ -90,6 +90,7 @@ def _jobs(data: SiteData) -> list[dict[str, Any]]:
             "lab": lab,
             "job": job,
             "runs": [_summary(run) for run in _newest(runs[lab, job])[:RUNS_LISTED]],
+            "sifted": [found for run in runs[lab, job] for found in run.suspects],
             "scenarios": scenarios[lab, job],
             "growing": [one for one in data.growing if (one.key.lab, one.key.job) == (lab, job)],
         }

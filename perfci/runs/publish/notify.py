@@ -19,6 +19,7 @@ from perfci.changes.suspects import Target
 from perfci.errors import PerfciError
 from perfci.runs.publish.calibration_store import read_calibration
 from perfci.runs.publish.lab_condition import lab_state
+from perfci.runs.publish.suspect_store import keep_suspects
 from perfci.runs.state.archive import read_document
 from perfci.runs.state.run_folder import utc_now
 from perfci.runs.verdicts.judge import series_history
@@ -131,7 +132,8 @@ def _context(
 def suspects_of(services: LabServices, alert: Alert) -> SuspectList | None:
     """Return which changes can have caused a regression; None where no repositories are known.
 
-    A mail never waits for more than one git server that hangs, and goes without them then.
+    They are kept for the pages. A mail never waits for more than one git server that hangs, and goes
+    without them then.
     """
     settings = services.settings
     if settings.git_base is None or alert.last_good is None or not alert.code_known:
@@ -144,7 +146,9 @@ def suspects_of(services: LabServices, alert: Alert) -> SuspectList | None:
         found = between_runs(clones, before, after, target)
     except (PerfciError, OSError, ValueError) as error:
         return SuspectList(problem=str(error))
-    return SuspectList(found.suspects, found.remarks, found.product_is_out)
+    told = SuspectList(found.suspects, found.remarks, found.product_is_out)
+    keep_suspects(services.state.root, alert.id, told)
+    return told
 
 
 def _transport(settings: Settings, state: StateFolder) -> Transport:

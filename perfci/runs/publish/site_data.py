@@ -18,6 +18,7 @@ from perfci.results.leftovers import read_leftovers
 from perfci.results.record import record_from_dict
 from perfci.results.validity import comparable
 from perfci.runs.publish.calibration_store import read_calibration
+from perfci.runs.publish.suspect_store import kept_suspects
 from perfci.runs.state.archive import read_document, run_folders
 from perfci.runs.verdicts.judge import series_histories
 from perfci.runs.verdicts.judgement_store import read_judgements
@@ -44,7 +45,7 @@ def write_site(controller: LabServices) -> Path:
     """Write all pages anew, and return the first one. Pages that did not change are left alone."""
     alerts = controller.alerts.load().alerts
     folders = run_folders(controller.state.archive)[-_SHOWN_RUNS:]
-    runs = tuple(report_of(controller.database, folder, alerts) for folder in folders)
+    runs = tuple(report_of(controller.database, controller.state.root, folder, alerts) for folder in folders)
     histories = tuple(_histories(controller, runs))
     write(
         controller.state.site,
@@ -60,7 +61,7 @@ def write_site(controller: LabServices) -> Path:
     return controller.state.site / INDEX
 
 
-def report_of(database: Database, folder: Path, alerts: Sequence[Alert]) -> RunReport:
+def report_of(database: Database, state: Path, folder: Path, alerts: Sequence[Alert]) -> RunReport:
     """Return everything about one archived run that people look at. Raises JudgementDamaged."""
     document = read_document(folder)
     record = record_from_dict(document, str(folder))
@@ -77,6 +78,11 @@ def report_of(database: Database, folder: Path, alerts: Sequence[Alert]) -> RunR
         swept=_swept(folder),
         rates=_rates(folder),
         on_hardware=is_on_hardware(document["environment"].get("facts") or {}),
+        suspects=tuple(
+            found
+            for alert in alerts
+            if alert.opened == record.run_id and (found := kept_suspects(state, alert.id)) is not None
+        ),
     )
 
 

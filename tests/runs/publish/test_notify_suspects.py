@@ -13,6 +13,7 @@ from perfci import config
 from perfci.results.model import CodeUnderTest, RunRecord, ServiceRevision, Validity
 from perfci.results.record import record_to_dict
 from perfci.runs.publish.notify import suspects_of
+from perfci.runs.publish.suspect_store import kept_suspects
 from perfci.runs.verdicts.lab_services import LabServices
 
 
@@ -44,6 +45,7 @@ def archived(services, run_id, step, head):
 def alert(*, last_good="one", code_known=True):
     key = SimpleNamespace(scenario="NeutronNetworks.create_and_list_ports", action="neutron.list_ports")
     return SimpleNamespace(
+        id="3f2a",
         last_good=last_good,
         since="two",
         code_known=code_known,
@@ -63,6 +65,7 @@ def test_the_change_in_between_is_suspected(land, services):
     two_runs(land, services, {"neutron/db/ports.py": "1\n"})
     found = suspects_of(services, alert())
     assert [one.change.subject for one in found.suspects] == ["List ports"]
+    assert kept_suspects(services.state.root, "3f2a").rows[0].subject == "List ports"
     assert not found.acquitted
     assert not found.problem
 
