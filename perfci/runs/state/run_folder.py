@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perfci.files import GONE, folder_is_held, hold_folder, remove_folder, remove_scratch, sync_folder, write_json
+from perfci.files import GONE, folder_is_held, hold_folder, locked, remove_folder, remove_scratch, sync_folder, write_json
 from perfci.lab import owners
 from perfci.lab.model import Owner
 
@@ -31,8 +31,8 @@ PROGRESS = "progress.json"
 RUN = "run.json"
 MANIFEST = "manifest.json"
 _SCRATCH = ".new-"
-_SCRATCH_SECONDS = 3600.0
-"""A folder that was begun that long ago and says of no owner is nobody's."""
+_MAKING = ".lock"
+"""Locked in between: a folder that is begun without being held is a dead process's."""
 _held: dict[Path, int] = {}
 """Handles of the folders that this process holds."""
 
@@ -88,13 +88,16 @@ def create(runs: Path, run_id: str, **identity: Any) -> WorkFolder:
     Raises OSError, and leaves nothing then.
     """
     scratch = runs / f"{_SCRATCH}{run_id}"
-    scratch.mkdir(parents=True)
-    try:
+    with locked(runs / _MAKING):
+        scratch.mkdir()
         handle = hold_folder(scratch)
+    try:
         write_json(scratch / START, {"owner": asdict(owners.me()), "run_id": run_id, **identity})
         folder = WorkFolder(scratch.rename(runs / run_id))
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
         raise
     if handle is not None:
         _let_go(folder)
@@ -110,21 +113,14 @@ def unfinished(runs: Path) -> list[WorkFolder]:
 
 
 def sweep(runs: Path) -> None:
-    """Remove what a kill left of folders that were being made or removed."""
-    for path in runs.iterdir() if runs.is_dir() else ():
-        if path.name.startswith(GONE) or (path.name.startswith(_SCRATCH) and _is_nobodys(path)):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_nobodys(scratch: Path) -> bool:
-    folder = WorkFolder(scratch)
-    if folder.notes():
-        return not folder.alive()
-    try:
-        age = time.time() - scratch.stat().st_mtime
-    except FileNotFoundError:
-        return False
-    return age > _SCRATCH_SECONDS and not folder_is_held(scratch)
+    """Remove what a kill left of folders that were being made or removed. Raises OSError."""
+    if not runs.is_dir():
+        return
+    with locked(runs / _MAKING):
+        for path in runs.iterdir():
+            begun = path.name.startswith(_SCRATCH) and not folder_is_held(path)
+            if begun or path.name.startswith(GONE):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def seal(folder: WorkFolder, archive: Path, record: Mapping[str, Any]) -> Path:

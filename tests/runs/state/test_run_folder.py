@@ -10,6 +10,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 
+from perfci.files import hold_folder
 from perfci.runs.state import run_folder as work
 
 
@@ -69,9 +70,12 @@ def test_what_a_kill_left_of_folders_being_made_or_removed_is_swept_away(tmp_pat
     for name in (".new-r1", ".new-r2", ".gone-r3"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").touch()
-    os.utime(tmp_path / ".new-r1", (0, 0))
+    handle = hold_folder(tmp_path / ".new-r2")
     work.sweep(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [".new-r2"], "that one may be just being made"
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [".new-r2"], "it is being made"
+    os.close(handle)
+    work.sweep(tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
 def test_a_folder_that_was_only_half_made_is_not_a_run(tmp_path) -> None:
