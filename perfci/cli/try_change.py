@@ -54,8 +54,11 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
     `different`, or the budget is spent. The runs are archived under the job JOB-compare and in nobody's
     baseline; a try that was cut short goes on with them. A revision is compared with what it was made on.
 
-    Exit codes: 0 nothing is slower, 1 something is, 2 a wrong change or job, 3 it could not be decided or
-    the lab can't do it now, 4 no answer from a git server or the package index.
+    Exit code 0: nothing is slower.
+    Exit code 1: something is slower.
+    Exit code 2: the change or the job is wrong.
+    Exit code 3: it could not be decided, or the lab can't do it now.
+    Exit code 4: a git server or the package index did not answer.
     """
     from perfci.cli.progress import Terminal
     from perfci.cli.tables import compared_table
