@@ -92,20 +92,20 @@ def run_record(work: WorkFolder, ended: RunEnd) -> RunRecord:
 
 def _reference(work: WorkFolder) -> dict[str, Any]:
     """Say which code the cloud beside the code under test had, in a run that had one."""
-    code = work.read(f"{REFERENCE}/code.json")
-    if not isinstance(code, dict):
+    file = f"{REFERENCE}/code.json"
+    if work.read(file) is None:
         return {}
-    found = code_under_test(code["services"])
+    found = _code(work, file)
     return {"reference": {"digest": found.digest, "services": [asdict(one) for one in found.services]}}
 
 
-def _code(work: WorkFolder) -> CodeUnderTest:
+def _code(work: WorkFolder, file: str = "code.json") -> CodeUnderTest:
     """Return what code.json says was deployed; nothing where it is missing or damaged."""
-    found = work.read("code.json")
+    found = work.read(file)
     try:
         return code_under_test(found["services"] if isinstance(found, dict) else [])
     except (KeyError, TypeError, AttributeError):
-        _logger.exception("%s: code.json is damaged", work.run_id)
+        _logger.exception("%s: %s is damaged", work.run_id, file)
         return code_under_test([])
 
 
