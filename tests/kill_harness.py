@@ -46,13 +46,14 @@ from perfci.runs.state.archive import read_document, run_folders
 from perfci.runs.state.processes import processes_of
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.run_folder import MANIFEST
-from perfci.runs.state.state_folder import StateFolder
 from perfci.runs.state.unreported import owing
 from perfci.runs.verdicts.judgement_store import read_judgements
 from perfci.runs.verdicts.lab_services import LabServices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from perfci.runs.state.state_folder import StateFolder
 
 JOB = """name: nightly
 scenarios:
@@ -66,8 +67,11 @@ KILLED, NEXT = BASELINE + 1, BASELINE + 2
 """Numbers of the night that ends early and of the one after it; both are slower."""
 SLOWER, FAILED = "nightly: neutron", "run failed in"
 """What the subjects of the two mails have in them."""
+STEPS = ("store", "analyse", "confirm", "alert", "publish")
+"""What follows the archive: a fault there is the admins' mail, and the run did not fail."""
 KINDS = ("kill", "eio", "disk full")
-SERVICES = {"neutron": "29.0.0"}
+CHANGES = frozenset({"os.rename", "os.mkdir", "os.truncate", "os.link"})
+REMOVALS = frozenset({"os.remove", "os.rmdir"})
 FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -140,9 +144,8 @@ class Points:
             writes = bool(flags & FLAGS) if flags else bool(set(mode or "") & set("wax+"))
             if writes and self.mine(path):
                 self.reach(f"open {Path(os.fsdecode(path)).name}")
-        elif event in {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link"}:
-            if self.mine(arguments[0]) and (self.removals or event not in {"os.remove", "os.rmdir"}):
-                self.reach(f"{event} {Path(os.fsdecode(arguments[0])).name}")
+        elif event in (REMOVALS | CHANGES if self.removals else CHANGES) and self.mine(arguments[0]):
+            self.reach(f"{event} {Path(os.fsdecode(arguments[0])).name}")
 
 
 @dataclass
@@ -235,47 +238,51 @@ def judged(services: LabServices, run: str) -> list[tuple[str, str]]:
 def wrong(project: Project, reference: dict[str, Any]) -> Iterator[str]:
     """Say what does not hold after the next start."""
     services = LabServices(project.settings)
-    state = services.state
-    first, second = run_id(KILLED), run_id(NEXT)
-    folders = {folder.name: folder for folder in run_folders(state.archive)}
-    if second not in folders:
+    folders = {folder.name: folder for folder in run_folders(services.state.archive)}
+    if run_id(NEXT) not in folders:
         yield "the next night is not archived"
         return
-    if left := [path.name for path in state.runs.iterdir() if path.is_dir()]:
-        yield f"left in runs/: {left}"
-    if strange := [path.name for path in state.archive.iterdir() if path.name not in folders]:
-        yield f"no runs in the archive: {strange}"
-    if (held := open_ledger(project.settings).held()) != ():
-        yield f"nodes are held: {held}"
-    if running := processes_of(state.root):
-        yield f"still running: {running}"
-    if owed := owing(services.database, state):
-        yield f"not reported: {owed}"
-    if services.outbox.letters():
-        yield "letters wait"
+    yield from _left_over(project, services, folders)
     for name, folder in folders.items():
-        if name >= first:
+        if name >= run_id(KILLED):
             yield from _whole(folder)
             read_archive(folder)
     indexed = services.local.run_ids("embedded", "nightly")
     if sorted(indexed) != sorted(folders):
         yield f"the index has {set(indexed) ^ set(folders)} too many or too few"
-    status = {name: read_document(folders[name])["status"] for name in (first, second) if name in folders}
-    if status[second] != "finished":
+    yield from _said(services, folders, reference)
+
+
+def _left_over(project: Project, services: LabServices, folders: dict[str, Path]) -> Iterator[str]:
+    state = services.state
+    found = {
+        "left in runs/": [path.name for path in state.runs.iterdir() if path.is_dir()],
+        "no runs in the archive": [path.name for path in state.archive.iterdir() if path.name not in folders],
+        "nodes are held": open_ledger(project.settings).held(),
+        "still running": processes_of(state.root),
+        "not reported": owing(services.database, state),
+        "letters wait": services.outbox.letters(),
+    }
+    yield from (f"{name}: {what}" for name, what in found.items() if what)
+
+
+def _said(services: LabServices, folders: dict[str, Path], reference: dict[str, Any]) -> Iterator[str]:
+    names = [name for name in (run_id(KILLED), run_id(NEXT)) if name in folders]
+    status = {name: read_document(folders[name])["status"] for name in names}
+    first = status.get(run_id(KILLED))
+    if status[run_id(NEXT)] != "finished":
         yield "the next night failed"
-    expected = reference[
-        "after a finished night" if status.get(first) == "finished" else "after a failed one"
-    ]
+    expected = reference["after a finished night" if first == "finished" else "after a failed one"]
     for name, one in status.items():
         if one == "finished" and judged(services, name) != expected[name]:
             yield f"{name} is judged otherwise"
-    subjects = [subject(text) for text in mails(state)]
-    slower = [one for one in subjects if SLOWER in one]
-    failed = [one for one in subjects if FAILED in one]
-    if len(slower) != expected["slower"]:
-        yield f"the regression was reported {len(slower)} times, not {expected['slower']}: {subjects}"
-    if len(failed) != int(status.get(first) == "failed"):
-        yield f"the failure was reported {len(failed)} times: {subjects}"
+    subjects = [subject(text) for text in mails(services.state)]
+    slower = sum(SLOWER in one for one in subjects)
+    failed = sum(FAILED in one and not any(f"{FAILED} {step} " in one for step in STEPS) for one in subjects)
+    if slower != expected["slower"]:
+        yield f"the regression was reported {slower} times, not {expected['slower']}: {subjects}"
+    if failed != int(first == "failed"):
+        yield f"the failure was reported {failed} times: {subjects}"
 
 
 def subject(text: str) -> str:
