@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from programs import needs, needs_root
@@ -99,6 +100,8 @@ def test_each_part_answers_and_goes_away_again(site, tmp_path):
     first, second = done.stdout.split("PLAY RECAP")[1:3]
     assert "failed=0" in first
     assert "changed=0" in second, "what is there already is left alone"
+    left = [one.info["cmdline"] for one in psutil.process_iter(["cmdline"])]
+    assert [line for line in left if any(str(tmp_path) in word for word in line or ())] == []
 
 
 @pytest.mark.parametrize(
