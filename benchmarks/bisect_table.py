@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perfci.analysis.bisect.machine import Answer, End, State, next_move
-from perfci.analysis.bisect.model import Kind, Observation, Point, Question
+from perfci.analysis.bisect.machine import BisectResult, BisectState, End, next_move
+from perfci.analysis.bisect.model import BisectPoint, BisectQuestion, Kind, Observation
 from perfci.analysis.robust import level_and_scale
 from perfci.analysis.variance import VarianceLevels
 
@@ -121,7 +121,7 @@ class Lab:
         outlier = abs(rng.normal(0.3, 0.2)) if rng.random() < self.outliers else 0.0
         return float(level + self.cv * (run + rng.normal(0, DEPLOYMENT)) + outlier)
 
-    def level(self, point: Point) -> float:
+    def level(self, point: BisectPoint) -> float:
         """Return the true level of a point."""
         if point.kind is Kind.HEAD:
             return self.head
@@ -144,9 +144,9 @@ def simulate(row: Row, seed: int, case: int) -> Outcome:
     pools = _pools()
     pool = None if pools is None else pools[rng.integers(len(pools))]
     lab = Lab(rng, row.cv, levels, levels[-1], levels[-1] - jumps, rng.uniform(0.01, 0.03), pool)
-    broken = {Point(Kind.REVISION, one) for one in range(1, steps) if rng.random() < row.broken}
-    state = State(_question(row, lab, plausibility))
-    while not isinstance(move := next_move(state), Answer):
+    broken = {BisectPoint(Kind.REVISION, one) for one in range(1, steps) if rng.random() < row.broken}
+    state = BisectState(_question(row, lab, plausibility))
+    while not isinstance(move := next_move(state), BisectResult):
         if move.point in broken:
             state = state.without(move.point, 1.0)
             continue
@@ -156,7 +156,7 @@ def simulate(row: Row, seed: int, case: int) -> Outcome:
     return Outcome(_verdict(move, guilty, jumps), state.runs, searched)
 
 
-def _question(row: Row, lab: Lab, plausibility: Array) -> Question:
+def _question(row: Row, lab: Lab, plausibility: Array) -> BisectQuestion:
     nights = [lab.measure(0.0) for _ in range(NIGHTS)]
     _, scale = level_and_scale(nights)
     share = DEPLOYMENT**2 / (1 + DEPLOYMENT**2)
@@ -164,7 +164,7 @@ def _question(row: Row, lab: Lab, plausibility: Array) -> Question:
     truth = math.log1p(row.claim) if row.claim is not None else float(lab.levels[-1])
     error = abs(truth) / CLAIMED
     claim = truth if row.claim is not None else truth + error * lab.rng.normal()
-    return Question(
+    return BisectQuestion(
         tuple(plausibility),
         noise,
         effect=claim,
@@ -173,7 +173,7 @@ def _question(row: Row, lab: Lab, plausibility: Array) -> Question:
     )
 
 
-def _verdict(answer: Answer, guilty: list[int], jumps: Array) -> str:
+def _verdict(answer: BisectResult, guilty: list[int], jumps: Array) -> str:
     """Say what the answer is worth: `wrong` is a change named and proven that is not it."""
     if answer.end is not End.CULPRIT:
         return str(answer.end)

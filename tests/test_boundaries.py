@@ -11,10 +11,6 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "perfci"
 VIRTUAL = PACKAGE / "lab" / "virtual"
 PUBLIC = {"lab", "plan"}
-TWICE = {
-    "Answer", "Facts", "Budget", "History", "Moment", "Order", "Point", "Question", "Settings", "State", "Step", "Target",
-}  # fmt: skip
-"""Names that still stand for two things. Give one of the two another name, and take it out here."""
 
 
 def contracts() -> list[dict]:
@@ -56,5 +52,4 @@ def public_classes() -> dict[str, set[str]]:
 
 def test_the_name_of_a_public_class_stands_once():
     twice = {name: sorted(files) for name, files in public_classes().items() if len(files) > 1}
-    assert {name: files for name, files in twice.items() if name not in TWICE} == {}
-    assert twice.keys() == TWICE, "these stand once now: take them out of TWICE"
+    assert twice == {}

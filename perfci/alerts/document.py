@@ -41,7 +41,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class FactList:
     """Names with their values."""
 
     items: tuple[tuple[str, str], ...]
@@ -70,7 +70,7 @@ class Picture:
     alt: str
 
 
-Block = Paragraph | Table | Facts | Steps | Log | Picture
+Block = Paragraph | Table | FactList | Steps | Log | Picture
 
 
 @dataclass(frozen=True, slots=True)

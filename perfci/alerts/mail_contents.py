@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perfci import pages
-from perfci.alerts.document import Facts, Log, MailDocument, MailTone, Paragraph, Section, Steps
+from perfci.alerts.document import FactList, Log, MailDocument, MailTone, Paragraph, Section, Steps
 from perfci.alerts.mail_sections import (
     back_table,
     determined,
@@ -171,7 +171,7 @@ def _failed(failure: RunFailure, settings: MailSettings) -> MailDocument:
     cause, hint = _CAUSES[failure.failure_class]
     error = redacted(failure.error)
     blocks: list[Block] = [
-        Facts(
+        FactList(
             (
                 ("stage", failure.stage),
                 ("class", f"{failure.failure_class} ({cause})"),

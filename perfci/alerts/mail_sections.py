@@ -9,7 +9,7 @@ from urllib.parse import quote
 from perfci import pages
 from perfci.alerts.attribution import project
 from perfci.alerts.chart import Trend, describe, draw
-from perfci.alerts.document import Facts, Paragraph, Picture, Row, Steps, Table
+from perfci.alerts.document import FactList, Paragraph, Picture, Row, Steps, Table
 from perfci.alerts.model import Alert, Audience, Closing, interest
 from perfci.analysis.decision import Decision
 from perfci.analysis.types import Basis
@@ -143,7 +143,7 @@ def what_changed(alert: Alert) -> list[Block]:
     )
     blocks: list[Block] = [Paragraph(f"Code {span}:")]
     blocks += [
-        Facts((("service", row.title), ("before", row.cells[0]), ("after", row.cells[1]))) for row in rows
+        FactList((("service", row.title), ("before", row.cells[0]), ("after", row.cells[1]))) for row in rows
     ]
     if alert.service not in {project(one.service) for one in alert.changes}:
         blocks.append(
@@ -177,7 +177,7 @@ def determined(alert: Alert, evidence: MailContext) -> list[Block]:
         facts.append(("calibrated", f"{shows}, from {runs} of unchanged code"))
     facts.append(("lab", evidence.lab_state or "valid: canaries and foreign load within their limits"))
     facts.append(("found in", f"{alert.opened}"))
-    return [*confirmed(alert), Paragraph(evidence.method), Facts(tuple(facts))]
+    return [*confirmed(alert), Paragraph(evidence.method), FactList(tuple(facts))]
 
 
 def is_confirmed(one: MovedSeries) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from perfci.alerts.document import Facts, Log, Paragraph, Picture, Steps, Table
+from perfci.alerts.document import FactList, Log, Paragraph, Picture, Steps, Table
 from perfci.wording import NBSP
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def _block(block: Block) -> Iterator[str]:
             yield from _wrapped(text)
         case Table():
             yield from _table(block)
-        case Facts(items):
+        case FactList(items):
             width = max(len(name) for name, _ in items)
             for name, value in items:
                 yield from _wrapped(value, first=f"{name:<{width}}  ", rest=" " * (width + 2))

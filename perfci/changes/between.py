@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from perfci.changes.errors import MomentInvalid, RevisionUnknown
 from perfci.changes.merged import as_changes, link_to, merged_between
-from perfci.changes.model import REQUIREMENTS, Change, History, Order
+from perfci.changes.model import REQUIREMENTS, Change, ChangeHistory, MergeOrder
 from perfci.changes.pin_moves import distributions, normal, opened
-from perfci.changes.super_repository import SUPER, Move, Step, state_at, step_before, steps_between
+from perfci.changes.super_repository import SUPER, MergeStep, Move, state_at, step_before, steps_between
 from perfci.changes.text import one_line
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ class Repositories(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class CodeMoment:
     """One end of a range: a step of the super-repository, or the revisions of some projects."""
 
     step: str | None = None
     revisions: Mapping[str, str] = field(default_factory=dict)
 
 
-def moment_of(text: str, repositories: Repositories) -> Moment:
+def moment_of(text: str, repositories: Repositories) -> CodeMoment:
     """Read what a person gives for one end: a step, a date, or `neutron=REVISION`.
 
     A date without a zone is UTC; revisions are separated by commas. Raises MomentInvalid, RevisionUnknown and
@@ -50,22 +50,22 @@ def moment_of(text: str, repositories: Repositories) -> Moment:
     """
     text = text.strip()
     if "=" in text:
-        return Moment(revisions=dict(_revisions(text, repositories)))
+        return CodeMoment(revisions=dict(_revisions(text, repositories)))
     if _COMMIT.match(text):
-        return Moment(step=repositories.get(SUPER).commit(text))
+        return CodeMoment(step=repositories.get(SUPER).commit(text))
     try:
         date = datetime.fromisoformat(text)
     except ValueError:
         pass
     else:
         date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
-        return Moment(step=step_before(repositories.get(SUPER), date))
+        return CodeMoment(step=step_before(repositories.get(SUPER), date))
     known = repositories.get(SUPER).find(text)
     if known is None:
         raise MomentInvalid(
             text=one_line(text, 60), reason=f"{SUPER} has no such revision, and it is no date"
         )
-    return Moment(step=known)
+    return CodeMoment(step=known)
 
 
 def _revisions(text: str, repositories: Repositories) -> Iterator[tuple[str, str]]:
@@ -77,8 +77,8 @@ def _revisions(text: str, repositories: Repositories) -> Iterator[tuple[str, str
 
 
 def changes_between(
-    repositories: Repositories, old: Moment, new: Moment, *, only: Iterable[str] | None = None
-) -> History:
+    repositories: Repositories, old: CodeMoment, new: CodeMoment, *, only: Iterable[str] | None = None
+) -> ChangeHistory:
     """Return the changes after `old` up to `new`.
 
     With two steps the super-repository orders them. Else the dates of merge commits do, over the projects
@@ -94,7 +94,7 @@ def changes_between(
     return _by_dates(repositories, *states)
 
 
-def _by_steps(repositories: Repositories, old: str, new: str, only: frozenset[str] | None) -> History:
+def _by_steps(repositories: Repositories, old: str, new: str, only: frozenset[str] | None) -> ChangeHistory:
     top = repositories.get(SUPER)
     steps = steps_between(top, old, new)
     asked = _Asked(repositories, steps, only, state_at(top, new) if steps else {})
@@ -105,8 +105,8 @@ def _by_steps(repositories: Repositories, old: str, new: str, only: frozenset[st
             groups += [(change,) for change in parts[0]]
         elif any(parts):  # one step that moved several projects orders them not
             groups.append(tuple(change for part in parts for change in part))
-    return History(
-        tuple(groups), Order.STEPS, state_at(top, old), state_at(top, new), tuple(sorted(asked.notes))
+    return ChangeHistory(
+        tuple(groups), MergeOrder.STEPS, state_at(top, old), state_at(top, new), tuple(sorted(asked.notes))
     )
 
 
@@ -115,14 +115,14 @@ class _Asked:
     """What the clones know of the steps; each project's log is read once for the whole range."""
 
     repositories: Repositories
-    steps: tuple[Step, ...]
+    steps: tuple[MergeStep, ...]
     only: frozenset[str] | None
     state: Mapping[str, str]
     notes: set[str] = field(default_factory=set)
     _ranges: dict[str, tuple[Change, ...] | None] = field(default_factory=dict)
     _libraries: dict[str, str] | None = None
 
-    def changes_of(self, step: Step, move: Move) -> tuple[Change, ...]:
+    def changes_of(self, step: MergeStep, move: Move) -> tuple[Change, ...]:
         if move.new is None:
             self.notes.add(f"{move.project} was taken out")
             return ()
@@ -166,7 +166,7 @@ class _Asked:
                     self._ranges[project] = None if merged.rewritten else as_changes(project, merged)
         return self._ranges[project]
 
-    def _told(self, step: Step, move: Move) -> Change:
+    def _told(self, step: MergeStep, move: Move) -> Change:
         """Return what the step's own message says."""
         commit = move.new or ""
         return Change(
@@ -202,7 +202,7 @@ def _part(whole: tuple[Change, ...], old: str, new: str) -> tuple[Change, ...] |
     return whole[starts[0] : ends[0]]
 
 
-def _by_dates(repositories: Repositories, old: Mapping[str, str], new: Mapping[str, str]) -> History:
+def _by_dates(repositories: Repositories, old: Mapping[str, str], new: Mapping[str, str]) -> ChangeHistory:
     notes: list[str] = []
     dated: list[tuple[datetime, datetime, str, int, Change]] = []
     for project in sorted(old.keys() & new.keys()):
@@ -227,7 +227,7 @@ def _by_dates(repositories: Repositories, old: Mapping[str, str], new: Mapping[s
         ]
     only = sorted(old.keys() ^ new.keys())
     notes += [f"{one} is known at one end alone" for one in only]
-    return History(tuple(_grouped(dated)), Order.DATES, old, new, tuple(notes))
+    return ChangeHistory(tuple(_grouped(dated)), MergeOrder.DATES, old, new, tuple(notes))
 
 
 def _merge_times(merged: Merged) -> list[tuple[datetime, datetime]]:

@@ -73,7 +73,7 @@ class Change:
         return f"{self.project} {self.commit[:SHORT]}"
 
 
-class Order(StrEnum):
+class MergeOrder(StrEnum):
     """What the order of the changes follows from."""
 
     STEPS = "steps"
@@ -83,7 +83,7 @@ class Order(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class ChangeHistory:
     """All changes from one moment to another, oldest first.
 
     Changes in one group can't be ordered among different projects. `old` and `new` are the states of all
@@ -91,7 +91,7 @@ class History:
     """
 
     groups: tuple[tuple[Change, ...], ...]
-    order: Order
+    order: MergeOrder
     old: Mapping[str, str] = field(default_factory=dict)
     new: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -40,7 +40,7 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class MergeStep:
     """One first-parent commit of the super-repository.
 
     `subject` and `change_id` are what its message says of the change, empty and None where it says nothing
@@ -54,7 +54,7 @@ class Step:
     change_id: str | None = None
 
 
-def steps_between(repository: Repository, old: str, new: str) -> tuple[Step, ...]:
+def steps_between(repository: Repository, old: str, new: str) -> tuple[MergeStep, ...]:
     """Return the steps after `old` up to `new`, oldest first; raises StepsUnrelated and RevisionUnknown."""
     first, last = repository.commit(old), repository.commit(new)
     if not repository.is_ancestor(first, last):
@@ -77,7 +77,7 @@ def steps_between(repository: Repository, old: str, new: str) -> tuple[Step, ...
     return tuple(parse_steps(printed))
 
 
-def parse_steps(printed: str) -> Iterator[Step]:
+def parse_steps(printed: str) -> Iterator[MergeStep]:
     """Read what git log printed for steps; a commit that moves no submodule is none."""
     fields = printed.split("\0")[1:]
     for at in range(0, len(fields) - _FIELDS + 1, _FIELDS):
@@ -85,7 +85,7 @@ def parse_steps(printed: str) -> Iterator[Step]:
         moves = tuple(_moves(raw))
         if moves:
             subjects, ids = _SUBJECT.findall(message), _CHANGE_ID.findall(message)
-            yield Step(
+            yield MergeStep(
                 commit,
                 datetime.fromtimestamp(int(seconds), UTC),
                 moves,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from perfci.changes.model import REQUIREMENTS, Change, History, PinMove
+from perfci.changes.model import REQUIREMENTS, Change, ChangeHistory, PinMove
 from perfci.changes.pin_moves import CONSTRAINTS, normal
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Installed:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class SlowTarget:
     """What became slower: the scenario's service (a project), the scenario's and the action's names."""
 
     service: str
@@ -167,7 +167,7 @@ def reaches(pin: PinMove, installed: Installed) -> bool:
     return pin.package in known and pin.project not in installed.projects
 
 
-def sift(history: History, installed: Installed, target: Target | None = None) -> Sifted:
+def sift(history: ChangeHistory, installed: Installed, target: SlowTarget | None = None) -> Sifted:
     """Return the suspects of a history, and what was left out.
 
     Without a target all projects are as plausible. Equally plausible ones stay in the order of merging.
@@ -187,7 +187,7 @@ def sift(history: History, installed: Installed, target: Target | None = None) -
     )
 
 
-def _rate(change: Change, installed: Installed, target: Target | None) -> float:
+def _rate(change: Change, installed: Installed, target: SlowTarget | None) -> float:
     words = _words(target.names) - _words([target.service, change.project]) if target else frozenset()
     if change.project == REQUIREMENTS:
         pins = [pin for pin in change.pins if reaches(pin, installed)]
@@ -201,7 +201,7 @@ def _rate(change: Change, installed: Installed, target: Target | None) -> float:
     return share * max(_weight(file, words) for file in change.files if kind_of(file) is None)
 
 
-def _share(project: str, target: Target | None) -> float:
+def _share(project: str, target: SlowTarget | None) -> float:
     if target is None or project == target.service:
         return _OWN
     if project in _SHARED_PROJECTS:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from perfci.database.types import Moment
+from perfci.database.types import UtcDateTime
 
 metadata = sa.MetaData()
 
@@ -29,9 +29,9 @@ reservation = sa.Table(
     sa.Column("nodes", sa.JSON, nullable=False),
     sa.Column("holder", sa.Text, nullable=False),
     sa.Column("purpose", sa.Text, nullable=False),
-    sa.Column("starts_at", Moment, nullable=False),
-    sa.Column("ends_at", Moment, nullable=False),
-    sa.Column("released_at", Moment),
+    sa.Column("starts_at", UtcDateTime, nullable=False),
+    sa.Column("ends_at", UtcDateTime, nullable=False),
+    sa.Column("released_at", UtcDateTime),
     sa.Column("owner_host", sa.Text),
     sa.Column("owner_boot", sa.Text),
     sa.Column("owner_pid", sa.BigInteger),
@@ -46,7 +46,7 @@ quarantine = sa.Table(
     sa.Column("lab", sa.Text, primary_key=True),
     sa.Column("node", sa.Text, primary_key=True),
     sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("since", Moment, nullable=False),
+    sa.Column("since", UtcDateTime, nullable=False),
 )
 """Nodes that no reservation gets."""
 
@@ -95,7 +95,7 @@ letter = sa.Table(
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("sender", sa.Text, nullable=False),
     sa.Column("message", sa.Text, nullable=False),
-    sa.Column("queued_at", Moment, nullable=False),
+    sa.Column("queued_at", UtcDateTime, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
 )
 """Mails, by the id of their notification. `message` is the whole mail; `attempts` counts deliveries begun."""
@@ -108,7 +108,7 @@ letter_recipient = sa.Table(
     sa.Column("position", sa.Integer, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("last_error", sa.Text, nullable=False),
-    sa.Column("changed_at", Moment, nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
     sa.Index("letter_recipient_state", "state"),
 )
 """Who gets a mail, and how far it is with each: waiting, sent or refused, with the server's last words."""

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 
-class Moment(sa.types.TypeDecorator[datetime]):
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
     """An aware datetime in UTC, also where the database knows no time zones."""
 
     impl = sa.DateTime(timezone=True)

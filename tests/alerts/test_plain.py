@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from perfci.alerts.document import (
-    Facts,
+    FactList,
     Log,
     MailDocument,
     MailTone,
@@ -55,7 +55,7 @@ def test_a_title_that_is_too_long_for_one_line_gets_two():
 
 
 def test_facts_hang_under_their_names():
-    body = lines(Facts((("a", "word " * 20), ("long name", "x"))))[5:-4]
+    body = lines(FactList((("a", "word " * 20), ("long name", "x"))))[5:-4]
     assert body[0].startswith("a          word word")
     assert body[1].startswith("           word")
     assert body[-1] == "long name  x"

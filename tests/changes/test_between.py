@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import pytest
 from git_repositories import AUTHOR, START, Landscape, change_id, git
 
-from perfci.changes.between import Moment, changes_between, moment_of
+from perfci.changes.between import CodeMoment, changes_between, moment_of
 from perfci.changes.clones import Clones
 from perfci.changes.errors import MomentInvalid, RepositoryMissing, RevisionUnknown, StepsUnrelated
-from perfci.changes.model import Order
+from perfci.changes.model import MergeOrder
 from perfci.changes.suspects import Installed, sift
 
 
@@ -29,7 +29,7 @@ def clones(land):
 
 
 def since(land, clones, step, **how):
-    return changes_between(clones, Moment(step), Moment(land.steps[-1]), **how)
+    return changes_between(clones, CodeMoment(step), CodeMoment(land.steps[-1]), **how)
 
 
 def test_steps_order_the_changes_of_all_projects(land, clones):
@@ -43,7 +43,7 @@ def test_steps_order_the_changes_of_all_projects(land, clones):
         ("neutron", "List ports"),
         ("nova", "Cache more"),
     ]
-    assert history.order is Order.STEPS
+    assert history.order is MergeOrder.STEPS
     assert history.ordered
     assert history.notes == ()
     assert [one.step for one in history.changes] == land.steps[-3:]
@@ -179,9 +179,9 @@ def test_dates_order_merges_where_there_is_no_step(land, clones):
     land.change("neutron", {"a.py": "1\n"}, "Second", step=False)
     land.change("nova", {"a.py": "2\n"}, "Third", step=False)
     new = {name: repo.head for name, repo in land.repos.items()}
-    history = changes_between(clones, Moment(revisions=old), Moment(revisions=new))
+    history = changes_between(clones, CodeMoment(revisions=old), CodeMoment(revisions=new))
     assert [one.subject for one in history.changes] == ["First", "Second", "Third"]
-    assert history.order is Order.DATES
+    assert history.order is MergeOrder.DATES
     assert history.ordered
 
 
@@ -195,7 +195,7 @@ def test_a_fast_forward_is_as_old_as_the_merges_around_it_allow(land, clones):
     land.change("neutron", {"a.py": "2\n"}, "Neutron merge", step=False)
     land.change("nova", {"a.py": "2\n"}, "Nova last", step=False)
     new = {name: repo.head for name, repo in land.repos.items()}
-    history = changes_between(clones, Moment(revisions=old), Moment(revisions=new))
+    history = changes_between(clones, CodeMoment(revisions=old), CodeMoment(revisions=new))
     assert [{one.subject for one in group} for group in history.groups] == [
         {"Nova first", "Fast-forward", "Neutron merge"},
         {"Nova last"},
@@ -208,7 +208,7 @@ def test_fast_forwards_of_one_project_alone_are_ordered(land, clones):
         land.now = START + 100 - number
         land.change("nova", {"a.py": f"{number}\n"}, f"Change {number}", merge=False, step=False)
     history = changes_between(
-        clones, Moment(revisions=old), Moment(revisions={"nova": land.repos["nova"].head})
+        clones, CodeMoment(revisions=old), CodeMoment(revisions={"nova": land.repos["nova"].head})
     )
     assert [one.subject for one in history.changes] == ["Change 0", "Change 1", "Change 2"]
     assert history.ordered
@@ -250,10 +250,10 @@ def test_what_is_no_moment_is_said(clones, text, error):
 def test_steps_the_wrong_way_round_and_unrelated_ones(land, clones):
     first, last = land.steps[0], land.steps[-1]
     with pytest.raises(StepsUnrelated, match="it is the newer one"):
-        changes_between(clones, Moment(last), Moment(first))
+        changes_between(clones, CodeMoment(last), CodeMoment(first))
     other = land.top.commit("Elsewhere", {"a": "b"}, land.tick(), parents=[], ref="refs/heads/other")
     with pytest.raises(StepsUnrelated, match="neither is an ancestor"):
-        changes_between(clones, Moment(first), Moment(other))
+        changes_between(clones, CodeMoment(first), CodeMoment(other))
 
 
 def test_no_super_repository(tmp_path):
@@ -262,7 +262,7 @@ def test_no_super_repository(tmp_path):
 
 
 def test_the_same_moment_twice_has_no_changes(land, clones):
-    history = changes_between(clones, Moment(land.steps[-1]), Moment(land.steps[-1]))
+    history = changes_between(clones, CodeMoment(land.steps[-1]), CodeMoment(land.steps[-1]))
     assert history.changes == ()
 
 

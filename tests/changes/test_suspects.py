@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import pytest
 from git_repositories import Landscape
 
-from perfci.changes.between import Moment, changes_between
+from perfci.changes.between import CodeMoment, changes_between
 from perfci.changes.clones import Clones
-from perfci.changes.model import Change, History, Order, PinMove
+from perfci.changes.model import Change, ChangeHistory, MergeOrder, PinMove
 from perfci.changes.pin_moves import distribution_of, moved_pins, read_pins
-from perfci.changes.suspects import Installed, Left, Target, kind_of, sift, why_left_out
+from perfci.changes.suspects import Installed, Left, SlowTarget, kind_of, sift, why_left_out
 
 ALL = Installed(
     frozenset({"nova", "neutron", "keystone"}), frozenset({"oslo.messaging", "SQLAlchemy", "os_vif"})
@@ -26,7 +26,7 @@ def change(project, *files, pins=(), known=True):
 
 
 def history(*changes):
-    return History(tuple((one,) for one in changes), Order.STEPS)
+    return ChangeHistory(tuple((one,) for one in changes), MergeOrder.STEPS)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_library_from_git_does_not_follow_its_pin():
 
 
 def test_the_scenario_says_who_is_most_plausible():
-    target = Target("neutron", ("NeutronNetworks.create_and_list_ports", "neutron.list_ports"))
+    target = SlowTarget("neutron", ("NeutronNetworks.create_and_list_ports", "neutron.list_ports"))
     changes = [
         change("nova", "nova/api/servers.py"),
         change("neutron", "neutron/plugins/ml2/drivers/ovn/mech_driver/a.py"),
@@ -108,7 +108,7 @@ def test_the_scenario_says_who_is_most_plausible():
 
 
 def test_the_service_in_every_path_is_no_hint():
-    target = Target("neutron", ("NeutronNetworks.list_agents",))
+    target = SlowTarget("neutron", ("NeutronNetworks.list_agents",))
     one, two = sift(
         history(change("neutron", "neutron/a.py"), change("neutron", "neutron/b.py")), ALL, target
     ).suspects
@@ -146,7 +146,7 @@ def pinned(tmp_path):
 def bump(land, text, subject="update constraint"):
     start = land.steps[-1]
     land.change("requirements", {"upper-constraints.txt": text}, subject)
-    return changes_between(Clones(land.base), Moment(start), Moment(land.steps[-1])).changes[0]
+    return changes_between(Clones(land.base), CodeMoment(start), CodeMoment(land.steps[-1])).changes[0]
 
 
 def test_a_moved_pin_is_opened_to_the_changes_of_its_library(pinned):

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perfci.analysis.bisect.model import Kind, Point
+from perfci.analysis.bisect.model import BisectPoint, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from perfci.analysis.bisect.model import Costs, Question
+    from perfci.analysis.bisect.model import BisectQuestion, Costs
     from perfci.analysis.bisect.posterior import Posterior
     from perfci.analysis.noise import Array
 
@@ -38,7 +38,7 @@ class Outlook:
     whole: Array
 
 
-def outlook(posterior: Posterior, question: Question) -> Outlook:
+def outlook(posterior: Posterior, question: BisectQuestion) -> Outlook:
     """Return what one more deployment of each revision is expected to show."""
     steps = question.steps
     noise = posterior.grid.noise(question.usual_variance)
@@ -63,7 +63,7 @@ def information(posterior: Posterior, ahead: Outlook) -> Array:
     return np.maximum(told, 0.0)
 
 
-def deployments_needed(posterior: Posterior, question: Question, ahead: Outlook) -> float:
+def deployments_needed(posterior: Posterior, question: BisectQuestion, ahead: Outlook) -> float:
     """Return about how many more deployments make the likeliest hypothesis sure, if it is true.
 
     Its log odds grow by the Kullback-Leibler divergence of what it expects from what the others expect,
@@ -92,20 +92,20 @@ def _plogp(table: Array) -> Array:
     return np.asarray((table * np.log(np.maximum(table, 1e-300))).sum(axis=1))
 
 
-def price(point: Point, costs: Costs, built: Collection[Point], runs: int) -> float:
+def price(point: BisectPoint, costs: Costs, built: Collection[BisectPoint], runs: int) -> float:
     """Return the minutes that one more deployment of a point takes, with its runs."""
     return costs.deployment + runs * costs.run + (0.0 if point in built else costs.build)
 
 
 def best_revision(
-    posterior: Posterior, question: Question, candidates: Iterable[int], built: Collection[Point]
+    posterior: Posterior, question: BisectQuestion, candidates: Iterable[int], built: Collection[BisectPoint]
 ) -> tuple[int | None, float]:
     """Return the revision that tells most per minute (None without candidates), and how many are needed."""
     ahead = outlook(posterior, question)
     told = information(posterior, ahead)
 
     def worth(revision: int) -> float:
-        point = Point(Kind.REVISION, revision)
+        point = BisectPoint(Kind.REVISION, revision)
         return float(told[revision]) / price(point, question.costs, built, question.runs)
 
     best = max(sorted(candidates), key=worth, default=None)

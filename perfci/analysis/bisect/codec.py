@@ -6,15 +6,15 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from perfci.analysis.bisect.machine import State
-from perfci.analysis.bisect.model import Costs, Kind, Observation, Point, Question, Settings
+from perfci.analysis.bisect.machine import BisectState
+from perfci.analysis.bisect.model import BisectPoint, BisectQuestion, BisectSettings, Costs, Kind, Observation
 from perfci.analysis.variance import VarianceLevels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def as_dict(state: State) -> dict[str, Any]:
+def as_dict(state: BisectState) -> dict[str, Any]:
     """Return a state as plain values for JSON; no limit of minutes is None."""
     question = asdict(state.question)
     if math.isinf(state.question.most_minutes):
@@ -29,7 +29,7 @@ def as_dict(state: State) -> dict[str, Any]:
     }
 
 
-def from_dict(document: Mapping[str, Any]) -> State:
+def from_dict(document: Mapping[str, Any]) -> BisectState:
     """Return the state that `as_dict` wrote; raises KeyError, TypeError or ValueError for anything else."""
     asked = dict(document["question"])
     if asked["most_minutes"] is None:
@@ -37,9 +37,9 @@ def from_dict(document: Mapping[str, Any]) -> State:
     asked["plausibility"] = tuple(asked["plausibility"])
     asked["noise"] = VarianceLevels(**asked["noise"])
     asked["costs"] = Costs(**asked["costs"])
-    asked["settings"] = Settings(**asked["settings"])
-    return State(
-        Question(**asked),
+    asked["settings"] = BisectSettings(**asked["settings"])
+    return BisectState(
+        BisectQuestion(**asked),
         tuple(Observation(**{**one, "point": _read(one["point"])}) for one in document["seen"]),
         tuple(_read(one) for one in document["broken"]),
         tuple(document["refused"]),
@@ -48,10 +48,10 @@ def from_dict(document: Mapping[str, Any]) -> State:
     )
 
 
-def _point(point: Point) -> list[str | int]:
+def _point(point: BisectPoint) -> list[str | int]:
     return [str(point.kind), point.index]
 
 
-def _read(point: list[Any]) -> Point:
+def _read(point: list[Any]) -> BisectPoint:
     kind, index = point
-    return Point(Kind(kind), index)
+    return BisectPoint(Kind(kind), index)

@@ -13,7 +13,7 @@ from perfci.analysis.noise import OUTLIER_REACH, OUTLIERS, Array, student
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from perfci.analysis.bisect.model import Observation, Question
+    from perfci.analysis.bisect.model import BisectQuestion, Observation
 
 MOST_LEVELS = 600
 FARTHEST = 1.2
@@ -43,7 +43,7 @@ class Grid:
         return float(self.levels[1] - self.levels[0])
 
     @classmethod
-    def around(cls, logs: Sequence[float], question: Question) -> Grid:
+    def around(cls, logs: Sequence[float], question: BisectQuestion) -> Grid:
         """Return levels that hold what was seen, with room for a step beyond it."""
         seen = np.asarray(logs if len(logs) else [0.0])
         middle, scale = float(np.median(seen)), scale_of(question.usual_variance)
@@ -55,7 +55,7 @@ class Grid:
         number = int(np.clip((high - low) / (scale / 2.5), 60, MOST_LEVELS))
         return cls(np.linspace(low, high, number))
 
-    def log_density(self, observations: Sequence[Observation], question: Question) -> Array:
+    def log_density(self, observations: Sequence[Observation], question: BisectQuestion) -> Array:
         """Return the log likelihood of observations of one revision, for each of its possible levels."""
         if not observations:
             return np.zeros(self.levels.size)
@@ -96,12 +96,12 @@ def log_density(away: Array, scale: Array | float) -> Array:
     return np.log((1 - OUTLIERS) * student(away / scale) / scale + OUTLIERS * wide)
 
 
-def floor_of(question: Question) -> float:
+def floor_of(question: BisectQuestion) -> float:
     """Return the smallest step that a hypothesis other than "none" has."""
     return max(question.floor, LEAST_SHARE * abs(question.effect or 0.0))
 
 
-def broad_steps(shifts: Array, question: Question) -> Array:
+def broad_steps(shifts: Array, question: BisectQuestion) -> Array:
     """Return the prior of a step of which nothing is known; it is at least as large as the floor."""
     size, floor = np.abs(shifts), floor_of(question)
     density = np.exp(-np.maximum(size - floor, 0) / BROAD) * (size >= floor * (1 - 1e-9))
@@ -110,7 +110,7 @@ def broad_steps(shifts: Array, question: Question) -> Array:
     return _unit(density)
 
 
-def single_steps(shifts: Array, question: Question) -> Array:
+def single_steps(shifts: Array, question: BisectQuestion) -> Array:
     """Return the prior of the only step there is: where the whole step is known, it is about that one."""
     broad = broad_steps(shifts, question)
     if question.effect is None:

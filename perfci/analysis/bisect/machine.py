@@ -18,12 +18,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from perfci.analysis.bisect.choice import best_revision, price
-from perfci.analysis.bisect.model import Kind, Observation, Point
+from perfci.analysis.bisect.model import BisectPoint, Kind, Observation
 from perfci.analysis.bisect.posterior import infer, step_size
 from perfci.analysis.bisect.proof import bayes_factor, interval, proof_runs
 
 if TYPE_CHECKING:
-    from perfci.analysis.bisect.model import Question
+    from perfci.analysis.bisect.model import BisectQuestion
     from perfci.analysis.bisect.posterior import Posterior
     from perfci.analysis.noise import Array
 
@@ -49,32 +49,32 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class BisectState:
     """A bisect so far: what was seen, in order, and which points and steps are out.
 
     `broken` points do not deploy or fail the smoke test; `refused` steps can't be the culprit; the proof by
     revert is left out where reverting `unrevertable` steps did not apply. `minutes` of lab time are spent.
     """
 
-    question: Question
+    question: BisectQuestion
     seen: tuple[Observation, ...] = ()
-    broken: tuple[Point, ...] = ()
+    broken: tuple[BisectPoint, ...] = ()
     refused: tuple[int, ...] = ()
     unrevertable: tuple[int, ...] = ()
     minutes: float = 0.0
 
-    def observe(self, observation: Observation, minutes: float = 0.0) -> State:
+    def observe(self, observation: Observation, minutes: float = 0.0) -> BisectState:
         """Return the state with one more deployment."""
         return replace(self, seen=(*self.seen, observation), minutes=self.minutes + minutes)
 
-    def without(self, point: Point, minutes: float = 0.0) -> State:
+    def without(self, point: BisectPoint, minutes: float = 0.0) -> BisectState:
         """Return the state knowing that a point does not deploy, or that a step does not revert."""
         spent = self.minutes + minutes
         if point.kind is Kind.REVERTED:
             return replace(self, unrevertable=(*self.unrevertable, point.index), minutes=spent)
         return replace(self, broken=(*self.broken, point), minutes=spent)
 
-    def refuse(self, step: int) -> State:
+    def refuse(self, step: int) -> BisectState:
         """Return the state knowing that a step can't be the culprit."""
         return replace(self, refused=(*self.refused, step))
 
@@ -85,20 +85,20 @@ class State:
 
     def at(self, kind: Kind, index: int) -> tuple[Observation, ...]:
         """Return what was seen of a point."""
-        return tuple(one for one in self.seen if one.point == Point(kind, index))
+        return tuple(one for one in self.seen if one.point == BisectPoint(kind, index))
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
     """What to do next: deploy a point afresh and run it `runs` times; `why` is a word for people."""
 
-    point: Point
+    point: BisectPoint
     runs: int
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BisectResult:
     """How it ended.
 
     `probability` is that of what is said, `second` that of a further step beside the culprit. `steps`
@@ -132,36 +132,36 @@ class _Group:
         return tuple(range(self.first, self.last + 1))
 
 
-def next_move(state: State) -> Measure | Answer:
+def next_move(state: BisectState) -> Measure | BisectResult:
     """Return what to measure next, or the answer."""
     question = state.question
-    ends = (Point(Kind.REVISION, 0), Point(Kind.REVISION, question.steps))
+    ends = (BisectPoint(Kind.REVISION, 0), BisectPoint(Kind.REVISION, question.steps))
     if lost := [one.index for one in ends if one in state.broken]:
         which = "good" if lost[0] == 0 else "bad"
-        return Answer(End.NOTHING_LEFT, 1.0, reason=f"the {which} end does not deploy")
+        return BisectResult(End.NOTHING_LEFT, 1.0, reason=f"the {which} end does not deploy")
     if len(set(state.refused)) == question.steps:
-        return Answer(End.NOTHING_LEFT, 1.0, reason="every step was refused")
+        return BisectResult(End.NOTHING_LEFT, 1.0, reason="every step was refused")
     counts = [len(state.at(Kind.REVISION, one.index)) for one in ends]
     if min(counts) < question.settings.least_ends:
         return _within_budget(state, None, ends[0] if counts[0] <= counts[1] else ends[1], "end")
     return _go_on(state, counts)
 
 
-def _go_on(state: State, counts: list[int]) -> Measure | Answer:
+def _go_on(state: BisectState, counts: list[int]) -> Measure | BisectResult:
     settings = state.question.settings
     posterior = infer(state.question, state.seen, state.refused)
     if posterior.none >= settings.sure:
-        return Answer(End.NONE, posterior.none)
+        return BisectResult(End.NONE, posterior.none)
     if posterior.several >= settings.sure:
         pair = sorted(int(one) + 1 for one in posterior.among.argsort()[-2:])
-        return Answer(End.SEVERAL, posterior.several, tuple(pair))
+        return BisectResult(End.SEVERAL, posterior.several, tuple(pair))
     group = max(_groups(state, posterior), key=lambda one: one.probability)
     if group.probability >= settings.propose and posterior.several <= settings.second:
         return _prove(state, posterior, group)
     return _search(state, posterior, counts)
 
 
-def _groups(state: State, posterior: Posterior) -> list[_Group]:
+def _groups(state: BisectState, posterior: Posterior) -> list[_Group]:
     """Return the steps between neighbouring revisions that deploy."""
     broken = {one.index for one in state.broken if one.kind is Kind.REVISION}
     whole = [one for one in range(state.question.steps + 1) if one not in broken]
@@ -171,7 +171,7 @@ def _groups(state: State, posterior: Posterior) -> list[_Group]:
     ]
 
 
-def _search(state: State, posterior: Posterior, counts: list[int]) -> Measure | Answer:
+def _search(state: BisectState, posterior: Posterior, counts: list[int]) -> Measure | BisectResult:
     question = state.question
     last = question.steps
     inside = posterior.none <= 0.5 or min(counts) >= MOST_END_RUNS  # noqa: PLR2004 - likelier than not
@@ -181,17 +181,17 @@ def _search(state: State, posterior: Posterior, counts: list[int]) -> Measure | 
     best, deployments = best_revision(posterior, question, candidates, built)
     needed = deployments * question.runs
     if best is None:
-        return Answer(End.NOTHING_LEFT, 1.0, reason="no revision deploys")
+        return BisectResult(End.NOTHING_LEFT, 1.0, reason="no revision deploys")
     left = question.most_runs - state.runs
     if needed > question.settings.hopeless * left:
         return _too_noisy(posterior, needed)
-    return _within_budget(state, posterior, Point(Kind.REVISION, best), "search", needed)
+    return _within_budget(state, posterior, BisectPoint(Kind.REVISION, best), "search", needed)
 
 
-def _prove(state: State, posterior: Posterior, group: _Group) -> Measure | Answer:
+def _prove(state: BisectState, posterior: Posterior, group: _Group) -> Measure | BisectResult:
     sizes, shares = step_size(state.question, state.seen, group.last)
     middle, low, high = interval(sizes, shares)
-    found = Answer(End.CULPRIT, group.probability, group.steps, middle, low, high, posterior.several)
+    found = BisectResult(End.CULPRIT, group.probability, group.steps, middle, low, high, posterior.several)
     proof = _Proof(state, posterior, found, sizes, shares)
     move = proof.against_parent()
     if move is not None:
@@ -204,16 +204,16 @@ def _prove(state: State, posterior: Posterior, group: _Group) -> Measure | Answe
 class _Proof:
     """The proofs of one step, or of several in a row that can't be told apart."""
 
-    state: State
+    state: BisectState
     posterior: Posterior
-    found: Answer
+    found: BisectResult
     sizes: Array
     shares: Array
 
-    def against_parent(self) -> Measure | Answer | None:
+    def against_parent(self) -> Measure | BisectResult | None:
         """Return what the first proof needs, or that it failed; None once it stands."""
         settings, steps = self.state.question.settings, self.found.steps
-        before, after = Point(Kind.PARENT, steps[0]), Point(Kind.CHANGE, steps[-1])
+        before, after = BisectPoint(Kind.PARENT, steps[0]), BisectPoint(Kind.CHANGE, steps[-1])
         factor, least = self._weigh(before, after)
         if least >= settings.least_proof and factor <= 1 / settings.refuted:
             reason = "measured afresh, it is not slower than its parent"
@@ -226,10 +226,10 @@ class _Proof:
             return replace(self.found, end=End.UNPROVEN, reason=reason)
         return self._measure(before, after, "change", 2 if self.state.question.revert else 1)
 
-    def by_revert(self) -> Measure | Answer:
+    def by_revert(self) -> Measure | BisectResult:
         """Return what the second proof needs, or the answer."""
         settings, step = self.state.question.settings, self.found.steps[-1]
-        reverted, head = Point(Kind.REVERTED, step), Point(Kind.HEAD, step)
+        reverted, head = BisectPoint(Kind.REVERTED, step), BisectPoint(Kind.HEAD, step)
         factor, least = self._weigh(reverted, head)
         if least >= settings.least_proof and factor >= settings.proof:
             return replace(self.found, reverted=True)
@@ -240,16 +240,16 @@ class _Proof:
             return replace(self.found, reason="the newest revision does not deploy")
         return self._measure(reverted, head, "revert", 1)
 
-    def _seen(self, point: Point) -> tuple[Observation, ...]:
+    def _seen(self, point: BisectPoint) -> tuple[Observation, ...]:
         return self.state.at(point.kind, point.index)
 
-    def _weigh(self, low: Point, high: Point) -> tuple[float, int]:
+    def _weigh(self, low: BisectPoint, high: BisectPoint) -> tuple[float, int]:
         """Return the Bayes factor of a proof, and how often its rarer side was deployed."""
         first, second = self._seen(low), self._seen(high)
         factor = bayes_factor(first, second, self.state.question, self.sizes, self.shares)
         return factor, min(len(first), len(second))
 
-    def _measure(self, low: Point, high: Point, why: str, proofs: int) -> Measure | Answer:
+    def _measure(self, low: BisectPoint, high: BisectPoint, why: str, proofs: int) -> Measure | BisectResult:
         point = low if len(self._seen(low)) <= len(self._seen(high)) else high
         effect = self.found.effect or 0.0
         wanted = proofs * proof_runs(self.state.question, math.log1p(effect))
@@ -257,8 +257,8 @@ class _Proof:
 
 
 def _within_budget(
-    state: State, posterior: Posterior | None, point: Point, why: str, needed: float = math.nan
-) -> Measure | Answer:
+    state: BisectState, posterior: Posterior | None, point: BisectPoint, why: str, needed: float = math.nan
+) -> Measure | BisectResult:
     """Return the measurement, or that the budget does not reach for it."""
     question = state.question
     minutes = price(point, question.costs, {one.point for one in state.seen}, question.runs)
@@ -267,9 +267,9 @@ def _within_budget(
     return Measure(point, question.runs, why)
 
 
-def _too_noisy(posterior: Posterior | None, needed: float) -> Answer:
+def _too_noisy(posterior: Posterior | None, needed: float) -> BisectResult:
     runs = math.ceil(needed) if math.isfinite(needed) else 0
     if posterior is None:
-        return Answer(End.TOO_NOISY, 0.0, needed=runs, reason="the budget was too small to begin with")
+        return BisectResult(End.TOO_NOISY, 0.0, needed=runs, reason="the budget was too small to begin with")
     best = int(posterior.steps.argmax()) + 1
-    return Answer(End.TOO_NOISY, float(posterior.steps[best - 1]), (best,), needed=runs)
+    return BisectResult(End.TOO_NOISY, float(posterior.steps[best - 1]), (best,), needed=runs)

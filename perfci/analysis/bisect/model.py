@@ -33,7 +33,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Point:
+class BisectPoint:
     """Something that can be deployed and measured."""
 
     kind: Kind
@@ -48,7 +48,7 @@ class Observation:
     iterations there are.
     """
 
-    point: Point
+    point: BisectPoint
     log: float
     error: float = 0.0
     runs: int = 1
@@ -64,7 +64,7 @@ class Costs:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class BisectSettings:
     """When a bisect believes something.
 
     `none` and `several` are prior probabilities; the rest belongs to single steps. A step is proposed for
@@ -87,7 +87,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class BisectQuestion:
     """What is asked.
 
     `plausibility` has one weight above 0 for each step, in the order of merging. `noise` are the three
@@ -104,7 +104,7 @@ class Question:
     most_runs: int = 90
     most_minutes: float = math.inf
     costs: Costs = field(default_factory=Costs)
-    settings: Settings = field(default_factory=Settings)
+    settings: BisectSettings = field(default_factory=BisectSettings)
     revert: bool = True
 
     @property

@@ -26,7 +26,7 @@ from perfci.analysis.bisect.model import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from perfci.analysis.bisect.model import Observation, Point, Question
+    from perfci.analysis.bisect.model import BisectPoint, BisectQuestion, Observation
     from perfci.analysis.noise import Array
 
 UNIFORM = 0.2
@@ -77,19 +77,23 @@ class _Tables:
     weights: Array
 
 
-def revision_of(point: Point) -> int | None:
+def revision_of(point: BisectPoint) -> int | None:
     """Return the revision that a point belongs to; the proofs at the newest revision have none."""
     if point.kind is Kind.PARENT:
         return point.index - 1
     return point.index if point.kind in (Kind.REVISION, Kind.CHANGE) else None
 
 
-def infer(question: Question, observations: Iterable[Observation], refused: Iterable[int] = ()) -> Posterior:
+def infer(
+    question: BisectQuestion, observations: Iterable[Observation], refused: Iterable[int] = ()
+) -> Posterior:
     """Return what observations say, at least one; `refused` steps are known not to be it."""
     return _posterior(question, _tables(question, observations, frozenset(refused)))
 
 
-def step_size(question: Question, observations: Iterable[Observation], step: int) -> tuple[Array, Array]:
+def step_size(
+    question: BisectQuestion, observations: Iterable[Observation], step: int
+) -> tuple[Array, Array]:
     """Return the sizes (logarithms) that a step may have if it is the only one, and their probabilities."""
     tables = _tables(question, observations, frozenset())
     before = _products(tables.likelihood[:step])[0][-1]
@@ -101,7 +105,9 @@ def step_size(question: Question, observations: Iterable[Observation], step: int
     return tables.grid.shifts, shares / shares.sum()
 
 
-def _tables(question: Question, observations: Iterable[Observation], refused: frozenset[int]) -> _Tables:
+def _tables(
+    question: BisectQuestion, observations: Iterable[Observation], refused: frozenset[int]
+) -> _Tables:
     seen: list[list[Observation]] = [[] for _ in range(question.steps + 1)]
     for one in observations:
         if (revision := revision_of(one.point)) is not None:
@@ -122,7 +128,7 @@ def _tables(question: Question, observations: Iterable[Observation], refused: fr
     )
 
 
-def _posterior(question: Question, tables: _Tables) -> Posterior:
+def _posterior(question: BisectQuestion, tables: _Tables) -> Posterior:
     prefix, prefix_log = _products(tables.likelihood)
     suffix, suffix_log = _products(tables.likelihood[::-1])
     suffix, suffix_log = suffix[::-1], suffix_log[::-1]

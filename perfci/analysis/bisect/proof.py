@@ -16,14 +16,14 @@ from perfci.analysis.bisect.grid import Grid
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from perfci.analysis.bisect.model import Observation, Question
+    from perfci.analysis.bisect.model import BisectQuestion, Observation
     from perfci.analysis.noise import Array
 
 
 def bayes_factor(
     first: Sequence[Observation],
     second: Sequence[Observation],
-    question: Question,
+    question: BisectQuestion,
     sizes: Array,
     shares: Array,
 ) -> float:
@@ -61,7 +61,7 @@ def interval(sizes: Array, shares: Array) -> tuple[float, float, float]:
     return middle, low, high
 
 
-def proof_runs(question: Question, size: float) -> float:
+def proof_runs(question: BisectQuestion, size: float) -> float:
     """Return about how many deployments both sides of a proof take together for a step of this size.
 
     The log of the Bayes factor grows by half the squared difference over its variance, less what spreading

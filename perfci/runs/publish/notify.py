@@ -15,7 +15,7 @@ from perfci.alerts.settings import MailSettings, SmtpSettings
 from perfci.alerts.smtp import SmtpTransport
 from perfci.changes.model import REQUIREMENTS
 from perfci.changes.super_repository import SUPER
-from perfci.changes.suspects import Target
+from perfci.changes.suspects import SlowTarget
 from perfci.errors import PerfciError
 from perfci.runs.publish.calibration_store import read_calibration
 from perfci.runs.publish.lab_condition import lab_state
@@ -142,7 +142,7 @@ def suspects_of(services: LabServices, alert: Alert) -> SuspectList | None:
     try:
         before, after = read_document(archive / alert.last_good), read_document(archive / alert.since)
         clones = repositories(settings, fresh=(SUPER, REQUIREMENTS, *(one.service for one in alert.changes)))
-        target = Target(alert.service, (leading.scenario, leading.action))
+        target = SlowTarget(alert.service, (leading.scenario, leading.action))
         found = between_runs(clones, before, after, target)
     except (PerfciError, OSError, ValueError) as error:
         return SuspectList(problem=str(error))

@@ -25,7 +25,7 @@ from perfci.runs.state.run_folder import utc_now
 from perfci.runs.state.unreported import settle
 from perfci.runs.studies.job_history import NoPast, Past, as_job, past_of
 from perfci.runs.verdicts.rerun_jobs import named, rerun_job
-from perfci.runs.verdicts.trials import Budget, Spoilt, Trials, Why, measured, unfinished
+from perfci.runs.verdicts.trials import Spoilt, TrialBudget, Trials, Why, measured, unfinished
 from perfci.wording import counted
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def run(
         tonight = night(rule.job, settings, holder=holder, progress=progress)
         return replace(tonight, aftermath=Storing(controller)).run().folder
 
-    end = trials.run(measure, Budget())
+    end = trials.run(measure, TrialBudget())
     if end.error is not None:
         raise end.error
     if end.why is Why.SPOILT or rule.record is None:

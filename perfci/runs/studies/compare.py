@@ -25,7 +25,7 @@ from perfci.runs.studies.calibrate import Storing
 from perfci.runs.studies.environment_diff import environment_differences
 from perfci.runs.studies.job_history import NoPast, as_job, past_of
 from perfci.runs.verdicts.rerun_jobs import named, rerun_job
-from perfci.runs.verdicts.trials import Budget, Spoilt, Trials, Why, measured, unfinished
+from perfci.runs.verdicts.trials import Spoilt, TrialBudget, Trials, Why, measured, unfinished
 from perfci.wording import counted
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class _Comparison:
             tonight = night(self.sides[side], settings, holder=self.holder, progress=self.progress)
             return replace(tonight, aftermath=Storing(self.controller)).run().folder
 
-        end = trials.run(measure, Budget(self.limits.most_runs, now + minutes))
+        end = trials.run(measure, TrialBudget(self.limits.most_runs, now + minutes))
         if end.error is not None:
             raise end.error
         found = {one.key: finding(one, self.analysis, self.settings) for one in self._measured()}

@@ -37,7 +37,7 @@ from perfci.runs.verdicts.confirmation_store import Answer, read_answers, write_
 from perfci.runs.verdicts.judge import HISTORY_RUNS, series_history
 from perfci.runs.verdicts.rerun_jobs import rerun_job
 from perfci.runs.verdicts.suspects import Known, Suspects, suspects, unasked
-from perfci.runs.verdicts.trials import Budget, Spoilt, Trials, Why
+from perfci.runs.verdicts.trials import Spoilt, TrialBudget, Trials, Why
 from perfci.runs.verdicts.trials import measured as measured_run
 from perfci.wording import counted, revision_name
 
@@ -165,7 +165,7 @@ class Reruns:
             return nodes.rerun(self._job(side), stop, _Inner(progress, label))
 
         with nodes.stopping(stop):
-            end = trials.run(measure, Budget(most, until), stop)
+            end = trials.run(measure, TrialBudget(most, until), stop)
         match end.why:
             case Why.STOPPED:
                 self._end("perfci was told to stop", possible=False)

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from perfci.changes.between import Moment, changes_between
+from perfci.changes.between import CodeMoment, changes_between
 from perfci.changes.model import REQUIREMENTS
 from perfci.changes.pin_moves import distributions, moved_versions, normal, with_changes
 from perfci.changes.suspects import Installed, sift
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from perfci.changes.clones import Clones
-    from perfci.changes.model import Change, History, PinMove
-    from perfci.changes.suspects import Left, Suspect, Target
+    from perfci.changes.model import Change, ChangeHistory, PinMove
+    from perfci.changes.suspects import Left, SlowTarget, Suspect
     from perfci.results.model import ServiceRevision
 
 STEP = "step"
@@ -36,7 +36,7 @@ class RunChanges:
     the two runs themselves; None where it was not two runs that were asked for.
     """
 
-    history: History
+    history: ChangeHistory
     suspects: tuple[Suspect, ...]
     left_out: tuple[tuple[Change, Left], ...]
     packages: tuple[PinMove, ...] | None = None
@@ -126,7 +126,7 @@ def _pin(pin: PinMove) -> dict[str, Any]:
 
 
 def between_runs(
-    clones: Clones, before: Mapping[str, Any], after: Mapping[str, Any], target: Target | None = None
+    clones: Clones, before: Mapping[str, Any], after: Mapping[str, Any], target: SlowTarget | None = None
 ) -> RunChanges:
     """Return the changes between two runs, given their run.json.
 
@@ -144,7 +144,7 @@ def between_runs(
 
 
 def between_moments(
-    clones: Clones, old: Moment, new: Moment, installed: Installed, target: Target | None = None
+    clones: Clones, old: CodeMoment, new: CodeMoment, installed: Installed, target: SlowTarget | None = None
 ) -> RunChanges:
     """Return the changes between two moments, for a cloud that installs this. Raises as `changes_between`."""
     history = changes_between(clones, old, new, only={*installed.projects, REQUIREMENTS})
@@ -152,15 +152,15 @@ def between_moments(
     return RunChanges(history, sifted.suspects, sifted.left_out)
 
 
-def moment_of_run(document: Mapping[str, Any], clones: Clones) -> Moment:
+def moment_of_run(document: Mapping[str, Any], clones: Clones) -> CodeMoment:
     """Return the moment that a run deployed, given its run.json."""
     return _moment(document, clones)
 
 
-def _moment(document: Mapping[str, Any], clones: Clones) -> Moment:
+def _moment(document: Mapping[str, Any], clones: Clones) -> CodeMoment:
     step = document.get(STEP)
     if isinstance(step, str) and step:
-        return Moment(step=step)
+        return CodeMoment(step=step)
     found = {}
     for service in _services(document):
         repository = clones.find(service.service)
@@ -168,7 +168,7 @@ def _moment(document: Mapping[str, Any], clones: Clones) -> Moment:
         commit = repository.find(name) if repository is not None else None
         # What no clone knows is kept as it is: the error then says which revision is missing where.
         found[service.service] = commit or name
-    return Moment(revisions=found)
+    return CodeMoment(revisions=found)
 
 
 def _services(document: Mapping[str, Any]) -> tuple[ServiceRevision, ...]:

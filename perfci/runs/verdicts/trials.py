@@ -10,7 +10,7 @@ results that do not count, requests to stop, and going on after a kill.
 trials = Trials(rule)
 for folder in unfinished(controller, jobs, since=began):  # what a killed start has measured already
     trials.resume(folder)
-end = trials.run(deploy_and_measure, Budget(most_runs=24, until=lease_end), stop)
+end = trials.run(deploy_and_measure, TrialBudget(most_runs=24, until=lease_end), stop)
 ```
 
 `rule.next_side` gets all sides that counted so far, in their order, and how long a run of each took. A rule
@@ -88,7 +88,7 @@ class Why(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class TrialBudget:
     """How much a trial may spend. `most_runs` includes those that did not count; None is no limit.
 
     No run begins that would not end before `until`, as far as earlier runs tell.
@@ -130,7 +130,7 @@ class Trials(Generic[S]):
         self._take(folder, None)
 
     def run(
-        self, measure: Callable[[S], Path], budget: Budget, stop: threading.Event | None = None
+        self, measure: Callable[[S], Path], budget: TrialBudget, stop: threading.Event | None = None
     ) -> TrialsEnd:
         """Deploy and measure sides until the rule has its answer or the budget is used up.
 
@@ -158,7 +158,7 @@ class Trials(Generic[S]):
         """Return the mean seconds of a run of each side that this process has run."""
         return {side: sum(took, timedelta()) / len(took) / _SECOND for side, took in self.spent.items()}
 
-    def _spent(self, budget: Budget, side: S) -> Why | None:
+    def _spent(self, budget: TrialBudget, side: S) -> Why | None:
         """Say why a run of a side is too much; None where there may be one."""
         if len(self.spoilt) >= budget.most_spoilt:
             return Why.SPOILT

@@ -9,7 +9,7 @@ from perfci.alerts.attribution import project
 from perfci.changes.between import moment_of
 from perfci.changes.pin_moves import read_pins
 from perfci.changes.super_repository import SUPER
-from perfci.changes.suspects import Installed, Target
+from perfci.changes.suspects import Installed, SlowTarget
 from perfci.runs.jobs.model import SERVICES
 from perfci.runs.state.archive import find_run, read_document
 from perfci.runs.verdicts.repositories import repositories
@@ -18,7 +18,7 @@ from perfci.runs.verdicts.run_changes import between_moments, between_runs, mome
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from perfci.changes.between import Moment
+    from perfci.changes.between import CodeMoment
     from perfci.changes.clones import Clones
     from perfci.config import Settings
     from perfci.runs.verdicts.run_changes import RunChanges
@@ -33,7 +33,7 @@ def changes_of(
 ) -> RunChanges:
     """Return the changes between two words. Raises RunNotFound, and as `moment_of` and `changes_between`."""
     clones = repositories(settings, fresh=(SUPER, *SERVICES, "requirements"))
-    target = Target(project(scenario), (scenario,)) if scenario else None
+    target = SlowTarget(project(scenario), (scenario,)) if scenario else None
     documents = [_document(archive, one) for one in (old, new)]
     first, last = documents
     if first is not None and last is not None:
@@ -48,5 +48,5 @@ def _document(archive: Path, word: str) -> dict[str, Any] | None:
     return read_document(find_run(archive, word)) if _RUN.match(word) else None
 
 
-def _moment(clones: Clones, word: str, document: dict[str, Any] | None) -> Moment:
+def _moment(clones: Clones, word: str, document: dict[str, Any] | None) -> CodeMoment:
     return moment_of(word, clones) if document is None else moment_of_run(document, clones)

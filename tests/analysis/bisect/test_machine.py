@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from perfci.analysis.bisect.codec import as_dict, from_dict
-from perfci.analysis.bisect.machine import Answer, End, Measure, State, next_move
-from perfci.analysis.bisect.model import Costs, Kind, Observation, Point, Question
+from perfci.analysis.bisect.machine import BisectResult, BisectState, End, Measure, next_move
+from perfci.analysis.bisect.model import BisectPoint, BisectQuestion, Costs, Kind, Observation
 from perfci.analysis.variance import VarianceLevels
 
 DEVIATION = 0.03
@@ -23,7 +23,7 @@ TENTH = math.log(1.1)
 
 def question(steps=8, effect=TENTH, **changes):
     usual = {"plausibility": (1.0,) * steps, "noise": NOISE, "effect": effect, "effect_error": 0.028}
-    return Question(**usual | changes)
+    return BisectQuestion(**usual | changes)
 
 
 def play(state, jumps, rng, *, broken=(), unrevertable=False, revert_helps=True, stop=None):
@@ -72,7 +72,7 @@ def kinds(state):
 
 
 def test_the_whole_course():
-    state, answer = play(State(question()), steps(8, s5=0.1), exact)
+    state, answer = play(BisectState(question()), steps(8, s5=0.1), exact)
     assert answer.end is End.CULPRIT
     assert answer.steps == (5,)
     assert answer.reverted
@@ -89,60 +89,60 @@ def test_the_whole_course():
 
 @pytest.mark.parametrize("guilty", [1, 2, 4, 7, 8])
 def test_every_place_is_found(guilty):
-    _, answer = play(State(question()), steps(8, **{f"s{guilty}": 0.1}), exact)
+    _, answer = play(BisectState(question()), steps(8, **{f"s{guilty}": 0.1}), exact)
     assert answer.steps == (guilty,)
 
 
 def test_nothing_between_the_ends():
-    state, answer = play(State(question()), steps(8), exact)
+    state, answer = play(BisectState(question()), steps(8), exact)
     assert answer.end is End.NONE
     assert Kind.PARENT not in kinds(state)
 
 
 def test_two_steps_are_several_or_the_larger_one():
-    _, answer = play(State(question(effect=math.log(1.12))), steps(8, s2=0.06, s6=0.06), exact)
+    _, answer = play(BisectState(question(effect=math.log(1.12))), steps(8, s2=0.06, s6=0.06), exact)
     assert answer.end is End.SEVERAL
     assert answer.steps == (2, 6)
 
 
 def test_a_revision_that_does_not_deploy_is_gone_round():
-    broken = {Point(Kind.REVISION, 4)}
-    state, answer = play(State(question()), steps(8, s7=0.1), exact, broken=broken)
+    broken = {BisectPoint(Kind.REVISION, 4)}
+    state, answer = play(BisectState(question()), steps(8, s7=0.1), exact, broken=broken)
     assert answer.steps == (7,)
     assert all(one.point not in broken for one in state.seen)
 
 
 def test_steps_beside_a_revision_that_does_not_deploy_are_named_together():
-    broken = {Point(Kind.REVISION, 4)}
-    _, answer = play(State(question()), steps(8, s5=0.1), exact, broken=broken)
+    broken = {BisectPoint(Kind.REVISION, 4)}
+    _, answer = play(BisectState(question()), steps(8, s5=0.1), exact, broken=broken)
     assert answer.end is End.CULPRIT
     assert answer.steps == (4, 5)
     assert not answer.reverted
 
 
 def test_an_end_that_does_not_deploy_ends_it():
-    _, answer = play(State(question()), steps(8, s5=0.1), exact, broken={Point(Kind.REVISION, 8)})
+    _, answer = play(BisectState(question()), steps(8, s5=0.1), exact, broken={BisectPoint(Kind.REVISION, 8)})
     assert answer.end is End.NOTHING_LEFT
     assert answer.reason == "the bad end does not deploy"
 
 
 def test_a_step_that_does_not_revert_is_told_without():
-    _, answer = play(State(question()), steps(8, s5=0.1), exact, unrevertable=True)
+    _, answer = play(BisectState(question()), steps(8, s5=0.1), exact, unrevertable=True)
     assert answer.end is End.CULPRIT
     assert answer.steps == (5,)
     assert not answer.reverted
 
 
 def test_a_revert_that_changes_nothing_is_no_proof():
-    _, answer = play(State(question(most_runs=120)), steps(8, s5=0.1), exact, revert_helps=False)
+    _, answer = play(BisectState(question(most_runs=120)), steps(8, s5=0.1), exact, revert_helps=False)
     assert answer.end is End.UNPROVEN
     assert "revert" in answer.reason
 
 
 def test_a_refused_step_makes_the_search_go_on():
-    state, answer = play(State(question()).refuse(5), steps(8, s5=0.1), exact)
+    state, answer = play(BisectState(question()).refuse(5), steps(8, s5=0.1), exact)
     assert answer.end is not End.CULPRIT or answer.steps != (5,)
-    everything = State(question(), tuple(state.seen))
+    everything = BisectState(question(), tuple(state.seen))
     for one in range(1, 9):
         everything = everything.refuse(one)
     assert next_move(everything).end is End.NOTHING_LEFT
@@ -150,7 +150,9 @@ def test_a_refused_step_makes_the_search_go_on():
 
 def test_a_budget_that_is_too_small_is_said_with_what_would_do():
     state, answer = play(
-        State(question(effect=math.log(1.03), effect_error=0.01, most_runs=12)), steps(8, s5=0.03), exact
+        BisectState(question(effect=math.log(1.03), effect_error=0.01, most_runs=12)),
+        steps(8, s5=0.03),
+        exact,
     )
     assert answer.end is End.TOO_NOISY
     assert answer.needed > 0
@@ -158,32 +160,32 @@ def test_a_budget_that_is_too_small_is_said_with_what_would_do():
 
 
 def test_minutes_are_a_budget_too():
-    state, answer = play(State(question(most_minutes=5.0)), steps(8, s5=0.1), exact)
+    state, answer = play(BisectState(question(most_minutes=5.0)), steps(8, s5=0.1), exact)
     assert answer.end is End.TOO_NOISY
     assert state.minutes <= 5
 
 
 def test_dear_deployments_get_several_runs_each():
     asked = question(costs=Costs(run=1.0, deployment=20.0, build=0.0))
-    move = next_move(State(asked))
+    move = next_move(BisectState(asked))
     assert move.runs > 3
 
 
 def test_a_single_suspect_still_needs_both_proofs():
-    state, answer = play(State(question(steps=1)), steps(1, s1=0.1), exact)
+    state, answer = play(BisectState(question(steps=1)), steps(1, s1=0.1), exact)
     assert answer.end is End.CULPRIT
     assert answer.reverted
     assert Counter(kinds(state))[Kind.PARENT] >= 2
 
 
 def test_an_improvement_is_found_as_well():
-    _, answer = play(State(question(effect=math.log(0.9))), steps(8, s3=-0.1), exact)
+    _, answer = play(BisectState(question(effect=math.log(0.9))), steps(8, s3=-0.1), exact)
     assert answer.steps == (3,)
     assert answer.effect == pytest.approx(-0.1, abs=0.03)
 
 
 def test_killed_anywhere_it_gives_the_same_answer():
-    asked, jumps = State(question(steps=6)), steps(6, s4=0.1)
+    asked, jumps = BisectState(question(steps=6)), steps(6, s4=0.1)
     whole, answer = play(asked, jumps, noisy(3))
     for stop in range(len(whole.seen)):
         half, _ = play(asked, jumps, noisy(3), stop=stop)
@@ -195,10 +197,10 @@ def test_killed_anywhere_it_gives_the_same_answer():
 
 def test_a_state_of_every_kind_comes_back():
     state = (
-        State(question(most_minutes=math.inf))
-        .observe(Observation(Point(Kind.REVISION, 0), 1.0, 0.01, 3), 2.5)
-        .without(Point(Kind.REVISION, 3), 1.0)
-        .without(Point(Kind.REVERTED, 5))
+        BisectState(question(most_minutes=math.inf))
+        .observe(Observation(BisectPoint(Kind.REVISION, 0), 1.0, 0.01, 3), 2.5)
+        .without(BisectPoint(Kind.REVISION, 3), 1.0)
+        .without(BisectPoint(Kind.REVERTED, 5))
         .refuse(2)
     )
     assert from_dict(json.loads(json.dumps(as_dict(state)))) == state
@@ -213,7 +215,7 @@ def test_garbage_is_no_state(garbage):
 
 
 def test_the_order_in_which_it_was_seen_does_not_change_the_search():
-    state, _ = play(State(question()), steps(8, s5=0.1), noisy(1), stop=6)
+    state, _ = play(BisectState(question()), steps(8, s5=0.1), noisy(1), stop=6)
     turned = replace(state, seen=tuple(reversed(state.seen)))
     assert next_move(turned) == next_move(state)
 
@@ -222,7 +224,7 @@ def rate(cases, jumps_of, asked, wanted):
     found = Counter()
     for case in range(cases):
         jumps, guilty = jumps_of(case)
-        _, answer = play(State(asked(len(jumps))), jumps, noisy(1000 + case))
+        _, answer = play(BisectState(asked(len(jumps))), jumps, noisy(1000 + case))
         found[wanted(answer, guilty)] += 1
     return found
 
@@ -258,5 +260,5 @@ def test_error_rates_without_one():
 
 
 def test_an_answer_is_no_measurement():
-    assert not isinstance(next_move(State(question(most_runs=0))), Measure)
-    assert isinstance(next_move(State(question(most_runs=0))), Answer)
+    assert not isinstance(next_move(BisectState(question(most_runs=0))), Measure)
+    assert isinstance(next_move(BisectState(question(most_runs=0))), BisectResult)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from perfci.analysis.bisect.choice import deployments_needed, information, outlook
 from perfci.analysis.bisect.grid import broad_steps, single_steps
-from perfci.analysis.bisect.model import Kind, Observation, Point, Question
+from perfci.analysis.bisect.model import BisectPoint, BisectQuestion, Kind, Observation
 from perfci.analysis.bisect.posterior import infer, step_size
 from perfci.analysis.bisect.proof import bayes_factor, interval
 from perfci.analysis.variance import VarianceLevels
@@ -23,13 +23,13 @@ TENTH = math.log(1.1)
 
 
 def question(steps=4, effect=TENTH, **changes):
-    return Question(
+    return BisectQuestion(
         **{"plausibility": (1.0,) * steps, "noise": NOISE, "effect": effect, "effect_error": 0.03} | changes
     )
 
 
 def seen(*pairs):
-    return [Observation(Point(Kind.REVISION, revision), log) for revision, log in pairs]
+    return [Observation(BisectPoint(Kind.REVISION, revision), log) for revision, log in pairs]
 
 
 def brute(asked, observations):

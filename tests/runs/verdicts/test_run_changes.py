@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from perfci import config
 from perfci.changes.errors import GitTooSlow, MomentInvalid, RepositoryMissing, RevisionUnknown
-from perfci.changes.model import Order
+from perfci.changes.model import MergeOrder
 from perfci.cli.main import app
 from perfci.results.model import CodeUnderTest, RunRecord, ServiceRevision, Validity
 from perfci.results.record import record_to_dict
@@ -63,7 +63,7 @@ def test_steps_of_two_runs_order_what_came_in_between(land, settings):
     before = run_of(1, step=first, **heads)
     after = run_of(2, step=land.steps[-1], **{name: repo.head for name, repo in land.repos.items()})
     found = between_runs(repositories(settings), before, after)
-    assert found.history.order is Order.STEPS
+    assert found.history.order is MergeOrder.STEPS
     assert {one.change.subject for one in found.suspects} == {"List ports", "Show servers"}
     assert found.summary == "3 changes, 2 suspects; left out: 1 (tests)"
     assert not found.product_is_out
@@ -100,7 +100,7 @@ def test_releases_are_their_tags(land, settings):
     after = run_of(2, nova="29.0.0", neutron="29.0.1")
     found = between_runs(repositories(settings), before, after)
     assert [one.change.subject for one in found.suspects] == ["List ports"]
-    assert found.history.order is Order.DATES
+    assert found.history.order is MergeOrder.DATES
 
 
 def test_a_release_without_a_tag_is_said(land, settings):

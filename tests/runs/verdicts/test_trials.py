@@ -15,7 +15,7 @@ from perfci.errors import LabError
 from perfci.results.model import Validity
 from perfci.runs.jobs.model import Job
 from perfci.runs.verdicts.lab_services import LabServices
-from perfci.runs.verdicts.trials import Budget, Spoilt, Trials, Why, measured, unfinished
+from perfci.runs.verdicts.trials import Spoilt, TrialBudget, Trials, Why, measured, unfinished
 
 
 class CableCut(LabError):
@@ -56,7 +56,7 @@ class Lab:
         return Path(f"{side}@{len(self.ran)}" + ("!" if len(self.ran) in self.spoil else ""))
 
 
-def tried(rule, lab, budget=Budget(), **how):  # noqa: B008 - immutable
+def tried(rule, lab, budget=TrialBudget(), **how):  # noqa: B008 - immutable
     trials = Trials(rule, now=lab.now)
     return trials, trials.run(lab.measure, budget, **how)
 
@@ -75,9 +75,9 @@ def test_a_rule_may_choose_by_what_a_side_costs():
 
 
 def test_runs_that_do_not_count_are_made_up_for_and_cost_runs():
-    trials, end = tried(InTurns("a", each=3), Lab(spoil=[1, 2, 4]), Budget(most_runs=6))
+    trials, end = tried(InTurns("a", each=3), Lab(spoil=[1, 2, 4]), TrialBudget(most_runs=6))
     assert (end.why, end.tried, trials.done) == (Why.DECIDED, 6, ["a"] * 3)
-    _, end = tried(InTurns("a", each=3), Lab(spoil=[1, 2, 4]), Budget(most_runs=5))
+    _, end = tried(InTurns("a", each=3), Lab(spoil=[1, 2, 4]), TrialBudget(most_runs=5))
     assert (end.why, end.tried) == (Why.RUNS, 5)
 
 
@@ -88,13 +88,13 @@ def test_too_many_in_a_row_that_do_not_count_are_the_end():
 
 
 def test_the_last_run_may_decide():
-    assert tried(InTurns("a"), Lab(), Budget(most_runs=2))[1].why is Why.DECIDED
+    assert tried(InTurns("a"), Lab(), TrialBudget(most_runs=2))[1].why is Why.DECIDED
 
 
 def test_no_run_begins_that_would_not_end_in_time():
     lab = Lab({"a": 10, "b": 40})
     until = lab.time + timedelta(minutes=65)
-    trials, end = tried(InTurns("a", "b"), lab, Budget(until=until))
+    trials, end = tried(InTurns("a", "b"), lab, TrialBudget(until=until))
     assert (end.why, trials.done) == (Why.TIME, ["a", "b", "a"]), "a second b would take 40 of 5 minutes"
     assert lab.time <= until
 
@@ -107,9 +107,9 @@ def test_a_run_that_was_interrupted_is_not_looked_at():
         return lab.measure(side)
 
     trials = Trials(InTurns("a"), now=lab.now)
-    end = trials.run(measure, Budget(), stop)
+    end = trials.run(measure, TrialBudget(), stop)
     assert (end.why, trials.done, len(lab.ran)) == (Why.STOPPED, [], 1)
-    assert trials.run(measure, Budget(), stop).why is Why.STOPPED
+    assert trials.run(measure, TrialBudget(), stop).why is Why.STOPPED
     assert len(lab.ran) == 1
 
 
@@ -122,7 +122,7 @@ def test_a_side_that_can_not_be_run_ends_it_and_what_was_measured_counts():
         return lab.measure(side)
 
     trials = Trials(InTurns("a"), now=lab.now)
-    end = trials.run(measure, Budget())
+    end = trials.run(measure, TrialBudget())
     assert (end.why, trials.done) == (Why.ERROR, ["a"])
     assert isinstance(end.error, CableCut)
 
@@ -132,7 +132,7 @@ def test_after_a_kill_it_goes_on_with_what_was_measured():
     trials = Trials(InTurns("a", "b"), now=lab.now)
     for name in ("a@1", "b@2!", "a@3"):
         trials.resume(Path(name))
-    end = trials.run(lab.measure, Budget(most_runs=5))
+    end = trials.run(lab.measure, TrialBudget(most_runs=5))
     assert (end.why, lab.ran) == (Why.DECIDED, ["b", "b"])
     assert trials.done == ["a", "a", "b", "b"]
 
