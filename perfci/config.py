@@ -148,7 +148,7 @@ class Smtp(_Section):
 
 
 class Mail(_Section):
-    """Who is told, and how."""
+    """Who gets mail, and how."""
 
     transport: Literal["maildir", "smtp"] = "maildir"
     """A maildir under the state folder, or a mail server."""

@@ -39,7 +39,7 @@ class Closing(StrEnum):
 
 
 class Audience(StrEnum):
-    """Who is told."""
+    """Who gets the mail."""
 
     JOB = "job"
     """The people whom the job names."""

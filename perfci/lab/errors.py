@@ -47,7 +47,7 @@ class NodeHeld(LabError):
     """Somebody else holds nodes that an order would disturb."""
 
     template = "somebody else holds nodes of these:\n{holders}"
-    help = "Ask the holder, leave those nodes out, or say --force to do it all the same."
+    help = "Ask the holder, leave those nodes out, or say --force."
 
     def __init__(self, *, reservations: Iterable[Reservation]) -> None:
         self.reservations = tuple(reservations)

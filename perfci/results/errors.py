@@ -51,7 +51,7 @@ class IndexDamaged(PerfciError):
     """The local index of the archive can't be read."""
 
     template = "{path}: the index of the archive is damaged: {reason}"
-    help = "Nothing is lost: make it anew from the archive with `perfci results rebuild`."
+    help = "Nothing is lost: make it again from the archive with `perfci results rebuild`."
     failure_class: ClassVar[FailureClass] = FailureClass.LAB
 
 

@@ -45,7 +45,7 @@ class VirtualLabBroken(LabError):
 
     template = "the process of the virtual lab {what}: {reason}"
     help = (
-        "`perfci virtual up` removes what is left of it and makes it anew; `perfci virtual down` only "
+        "`perfci virtual up` removes what is left of it and makes it again; `perfci virtual down` only "
         "removes. Its log, until then: {log}"
     )
 

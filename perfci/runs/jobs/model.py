@@ -358,7 +358,7 @@ def check_devstack(job: Job) -> None:
 
 
 class JobMail(_Part):
-    """Who is told about this job, in place of `mail.to` of the settings."""
+    """Who gets mail about this job, in place of `mail.to` of the settings."""
 
     to: Annotated[tuple[Address, ...], Field(min_length=1)]
 
