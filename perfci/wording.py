@@ -254,3 +254,8 @@ def revision_name(revision: ServiceRevision) -> str:
     where = short if short != revision.version else revision.source
     on_top = f" with {', '.join(revision.changes)}" if revision.changes else ""
     return f"{revision.version} ({where}){on_top}"
+
+
+def dropped(scenario: str, count: int) -> str:
+    """Say how many iterations of a scenario were left out because the clock was set back."""
+    return f"{scenario}: {counted(count, 'iteration')} left out: the clock was set back"

@@ -11,7 +11,7 @@ import typer
 from perfci.cli.access import lab_services
 from perfci.cli.groups import DEFAULT, DefaultCommand, DefaultGroup
 from perfci.cli.options import RunId, complete_job
-from perfci.cli.output import Json, errors_reported, print_json, print_table
+from perfci.cli.output import Json, errors_reported, print_dropped, print_json, print_table
 from perfci.errors import UsageError
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def analyse(
             from perfci.cli.verdicts import show_judgements
 
             show_judgements(Console(), judgements, full=full)
+            print_dropped(results)
     raise typer.Exit(judging.exit_code(judgements))
 
 

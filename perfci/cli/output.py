@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from perfci.results.model import RunResults
+
 NBSP = "\u00a0"
 """Joins a number and its unit: a line is not folded there."""
 _INDENT = "  "
@@ -160,6 +162,14 @@ def print_error(error: PerfciError, *, as_json: bool) -> None:
         lines.append(error.advice)
     lines.append(f"See {ERRORS_DOCUMENT}#{type(error).__name__.lower()}")
     sys.stderr.write("\n".join(lines) + "\n")
+
+
+def print_dropped(results: RunResults) -> None:
+    """Say on stderr which iterations of a run were left out, and why."""
+    from perfci.wording import dropped
+
+    for scenario, count in results.dropped:
+        sys.stderr.write(f"{dropped(scenario, count)}\n")
 
 
 def _plain(value: object) -> str:

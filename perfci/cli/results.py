@@ -9,7 +9,7 @@ import typer
 
 from perfci.cli.access import lab_services, state_folder
 from perfci.cli.options import RunId
-from perfci.cli.output import Json, errors_reported, print_error, print_json
+from perfci.cli.output import Json, errors_reported, print_dropped, print_error, print_json
 
 if TYPE_CHECKING:
     from perfci.results.model import Measurement
@@ -31,13 +31,17 @@ def show(
         results = read_archive(find_run(state_folder().archive, run_id))
         found = [m for m in results.measurements if scenario.lower() in m.key.scenario.lower()]
         if as_json:
-            print_json({"run": results.record.run_id, "series": [_as_dict(m) for m in found]})
+            dropped = dict(results.dropped)
+            print_json(
+                {"run": results.record.run_id, "series": [_as_dict(m) for m in found], "dropped": dropped}
+            )
         else:
             from rich.console import Console
 
             from perfci.cli.verdicts import show_results
 
             show_results(Console(), found)
+            print_dropped(results)
 
 
 @app.command()
@@ -55,6 +59,7 @@ def ingest(
             print_json([{"run": r.record.run_id, "series": len(r.measurements)} for r in taken])
         for results in () if as_json else taken:
             typer.echo(f"{results.record.run_id}: {len(results.measurements)} series")
+            print_dropped(results)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -66,13 +67,18 @@ def read_archive(path: Path) -> RunResults:
         )
     if record.status != FINISHED:
         return RunResults(record)
-    return RunResults(record, read_measurements(path, record))
+    dropped: Counter[str] = Counter()
+    measurements = read_measurements(path, record, dropped)
+    return RunResults(record, measurements, tuple(sorted(dropped.items())))
 
 
-def read_measurements(path: Path, record: RunRecord) -> tuple[Measurement, ...]:
+def read_measurements(
+    path: Path, record: RunRecord, dropped: Counter[str] | None = None
+) -> tuple[Measurement, ...]:
     """Read what was measured in a run's folder, archived or not.
 
-    Raises ArchiveError or PhasesError, ReportError and CountersError.
+    Adds to `dropped`, by scenario, the iterations that were left out (`Load.dropped`). Raises ArchiveError or
+    PhasesError, ReportError and CountersError.
     """
     nodes = read_counters(path / COUNTERS)
     if has_phases(path):
@@ -82,7 +88,7 @@ def read_measurements(path: Path, record: RunRecord) -> tuple[Measurement, ...]:
         found = [
             measurement
             for task in read_tasks(path / TASKS)
-            for measurement in _task(path, task, record, nodes, left.get(task.slug))
+            for measurement in _task(path, task, record, nodes, left.get(task.slug), dropped=dropped)
         ]
     found.sort(key=lambda measurement: measurement.key)
     return tuple(_joined(list(same)) for _, same in groupby(found, key=lambda measurement: measurement.key))
@@ -164,10 +170,18 @@ def _loads(path: Path, task: Task, record: RunRecord) -> tuple[Load, ...]:
 
 
 def _task(
-    path: Path, task: Task, record: RunRecord, nodes: Mapping[str, Sequence[Sample]], left: Swept | None
+    path: Path,
+    task: Task,
+    record: RunRecord,
+    nodes: Mapping[str, Sequence[Sample]],
+    left: Swept | None,
+    *,
+    dropped: Counter[str] | None,
 ) -> Iterator[Measurement]:
     loads = _loads(path, task, record)
     for load in loads:
+        if dropped is not None and load.dropped:
+            dropped[load.scenario] += load.dropped
         yield from _load(load)
     if len(loads) == 1 and _whole(loads[0]):  # what several loads used together can't be told apart
         used = usage(nodes, task.started_at, task.finished_at)
@@ -218,7 +232,8 @@ def _joined(same: Sequence[Measurement]) -> Measurement:
     key = same[0].key
     if key.metric is not Metric.SECONDS and points:
         # One value a run: the rate over all attempts, the largest peak or heap, the mean use of an iteration.
-        points = [(points[0][0], _one_value(key.metric, [value for _, value in points], failures / attempts))]
+        rate = failures / attempts if attempts else 0.0
+        points = [(points[0][0], _one_value(key.metric, [value for _, value in points], rate))]
     return Measurement(
         key=key,
         run_id=same[0].run_id,

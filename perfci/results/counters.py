@@ -90,13 +90,16 @@ class Usage:
 def read_counters(folder: Path) -> dict[str, tuple[Sample, ...]]:
     """Read all nodes' counters, by the node's name; empty where the folder is missing.
 
-    Raises CountersError with file and line where a line is not a sample, or earlier than the one before.
+    Raises CountersError with file and line where a line is not a sample.
     """
     return {path.stem: read_samples(path) for path in sorted(folder.glob("*.jsonl"))}
 
 
 def read_samples(path: Path) -> tuple[Sample, ...]:
-    """Read one node's counters, in the order of time; raises CountersError."""
+    """Read one node's counters, in the order in which they were taken; raises CountersError.
+
+    Where the clock was set back, a sample is earlier than the one before it.
+    """
     lines = read_bytes(path, CountersError).split(b"\n")
     whole = lines[:-1]  # behind the last newline stands nothing, or a line that was never finished
     samples = [
@@ -104,14 +107,6 @@ def read_samples(path: Path) -> tuple[Sample, ...]:
         for number, line in enumerate(whole, 1)
         if line.strip()
     ]
-    for number, (before, after) in enumerate(pairwise(samples), 2):
-        if after.t < before.t:
-            raise CountersError(
-                path=path,
-                place=f"sample {number}, t",
-                found=f"{before.t - after.t:.3f} s before the sample above it",
-                expected="time that only goes forward (was the clock set?)",
-            )
     return tuple(samples)
 
 
@@ -163,13 +158,18 @@ def measurements(used: Usage, *, like: Measurement, iterations: int, at: float) 
 
 
 def _window(samples: Sequence[Sample], started_at: float, finished_at: float) -> Sequence[Sample]:
-    """Return the samples from the last before the start to the first after the end; empty if unknown."""
+    """Return the samples from the last before the start to the first after the end; empty if unknown.
+
+    It is unknown where the clock was set back between them: no length of time can be told then.
+    """
     first = max((i for i, s in enumerate(samples) if s.t <= started_at), default=None)
     last = min((i for i, s in enumerate(samples) if s.t >= finished_at), default=None)
     if first is None or last is None or last <= first:
         return ()
     late = started_at - samples[first].t > EDGE_SECONDS or samples[last].t - finished_at > EDGE_SECONDS
-    return () if late else samples[first : last + 1]
+    window = samples[first : last + 1]
+    backwards = any(after.t < before.t for before, after in pairwise(window))
+    return () if late or backwards else window
 
 
 def _sum(

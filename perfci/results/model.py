@@ -196,7 +196,12 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunResults:
-    """One run with everything that was measured in it."""
+    """One run with everything that was measured in it.
+
+    `dropped` counts iterations by scenario that were left out because the clock was set back while they ran.
+    Only the archive knows it: a store keeps what was measured.
+    """
 
     record: RunRecord
     measurements: tuple[Measurement, ...] = field(default=())
+    dropped: tuple[tuple[str, int], ...] = field(default=(), compare=False)

@@ -15,6 +15,8 @@ What the numbers mean here:
   same name nothing is counted twice. An action that calls itself `total` gives way to the iteration's.
 - Warm-up iterations are the first ones by start. They and failed iterations give no timings. An action
   that failed or never ended gives no timing for its iteration, even where the iteration went on.
+- Rally measures with the wall clock. An iteration in which a duration is negative ran while the clock was set
+  back: none of its times can be trusted. It is left out, neither attempted nor failed, and counted.
 """
 
 from __future__ import annotations
@@ -26,11 +28,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from perfci.results.errors import ReportError
-from perfci.results.files import Amount, FromFile, Moment, Name, parse, place, read_bytes
+from perfci.results.files import FromFile, Moment, Name, parse, place, read_bytes
 from perfci.results.model import TOTAL, Measurement, Metric, SeriesKey
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 _KNOWN_FORMAT = re.compile(r"1\.\d+")
 _REPETITION = re.compile(r" \(\d+\)$")
 _DIGEST_DIGITS = 8
+_Duration = Annotated[float, Field(ge=-8e9, le=1e18, allow_inf_nan=False)]
+"""Seconds; negative where the clock was set back."""
 
 
 class _Action(FromFile):
@@ -49,11 +52,15 @@ class _Action(FromFile):
     failed: bool = False
     children: list[_Action] = Field(default_factory=list)
 
-    @model_validator(mode="after")
-    def _ends_after_start(self) -> _Action:
-        if self.seconds is not None and self.seconds < 0:
-            raise PydanticCustomError("order", "an end that is not before the start")
-        return self
+    @property
+    def backwards(self) -> bool:
+        """Whether it, or an action inside it, ended before it started."""
+        took = (
+            None
+            if self.started_at is None or self.finished_at is None
+            else self.finished_at - self.started_at
+        )
+        return (took is not None and took < 0) or any(child.backwards for child in self.children)
 
     @property
     def seconds(self) -> float | None:
@@ -76,10 +83,15 @@ class _Outputs(FromFile):
 
 class _Iteration(FromFile):
     timestamp: Moment
-    duration: Amount
+    duration: _Duration
     error: list[Any]
     atomic_actions: list[_Action]
     output: _Outputs = _Outputs()
+
+    @property
+    def backwards(self) -> bool:
+        """Whether the clock was set back while it ran."""
+        return self.duration < 0 or any(action.backwards for action in self.atomic_actions)
 
 
 class _Workload(FromFile):
@@ -119,7 +131,8 @@ class Load:
 
     `iterations` counts all of them, warm-up and failed ones too. `measurements` holds the timings of
     `total` and of each atomic action, and the failure rate; `outputs` what measured iterations that did
-    not fail put into the report beside these.
+    not fail put into the report beside these. `dropped` counts measured iterations that were left out
+    because the clock was set back while they ran.
     """
 
     scenario: str
@@ -127,6 +140,7 @@ class Load:
     iterations: int
     measurements: tuple[Measurement, ...]
     outputs: tuple[Output, ...] = ()
+    dropped: int = 0
 
     @property
     def total(self) -> Measurement:
@@ -138,7 +152,7 @@ def read_report(path: Path, *, lab: str, job: str, run_id: str, warmup: int = 0)
     """Read a report; `warmup` iterations of each workload are left out.
 
     Workloads with the same scenario and arguments become one load. Where all iterations failed, the
-    measurements have no values, and say how many failed.
+    measurements have no values, and say how many failed. Where the clock was set back, see `Load.dropped`.
 
     Raises ReportError where the file can't be read, is not JSON to its end, is of another
     format_version than 1.x, has no tasks, a workload without measured iterations, or a number that no
@@ -213,11 +227,16 @@ def _workloads(report: _Report) -> Iterator[tuple[str, _Workload]]:
 
 
 def _load(names: _Names, workloads: Sequence[Sequence[_Iteration]], warmup: int) -> Load:
-    measured = _in_order(i for data in workloads for i in _in_order(data)[warmup:])
+    timed = _in_order(i for data in workloads for i in _in_order(data)[warmup:])
+    measured = [iteration for iteration in timed if not iteration.backwards]
     failures = sum(bool(iteration.error) for iteration in measured)
     # The names of all actions, so that one which only ever failed is still a series, without values.
     timings: dict[str, list[tuple[float, float]]] = {TOTAL: []}
-    for iteration in measured:
+    for iteration in timed:
+        if iteration.backwards:
+            for action, _ in _flat(iteration.atomic_actions, frozenset()):
+                timings.setdefault(action, [])
+            continue
         times = {**_action_seconds(iteration.atomic_actions), TOTAL: iteration.duration}
         for action, seconds in times.items():
             values = timings.setdefault(action, [])
@@ -234,7 +253,7 @@ def _load(names: _Names, workloads: Sequence[Sequence[_Iteration]], warmup: int)
             failures=failures,
         )
 
-    rate = [(measured[0].timestamp, failures / len(measured))]
+    rate = [(measured[0].timestamp, failures / len(measured))] if measured else []
     return Load(
         scenario=names.scenario,
         arguments=names.arguments,
@@ -244,6 +263,7 @@ def _load(names: _Names, workloads: Sequence[Sequence[_Iteration]], warmup: int)
             measurement(TOTAL, Metric.FAILURE_RATE, rate),
         ),
         outputs=tuple(one for i in measured if not i.error for one in i.output.complete),
+        dropped=len(timed) - len(measured),
     )
 
 

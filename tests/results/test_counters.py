@@ -187,9 +187,15 @@ def test_a_broken_line_is_named(tmp_path):
         read_samples(write(path, line(1), bad))
 
 
-def test_a_clock_that_was_set_back_is_an_error(tmp_path):
-    with pytest.raises(CountersError, match=r"sample 3, t: 0\.500 s before"):
-        read_samples(write(tmp_path / "n1.jsonl", line(1), line(2), line(1.5)))
+def test_where_the_clock_was_set_back_during_a_task_its_use_is_unknown_and_that_of_others_is_not(tmp_path):
+    times = [100, 101, 102, 103, 101.5, 102.5, 103.5, 104.5, 105.5]
+    path = write(tmp_path / "n1.jsonl", *(line(t, cpu=number) for number, t in enumerate(times)))
+    node = {"n1": read_samples(path)}
+    assert usage(node, 100.2, 100.8).cpu_seconds == {"nova-api": 1}
+    assert usage(node, 104.6, 105.4).cpu_seconds == {"nova-api": 1}
+    for spanning in ((100.5, 105), (102, 103), (102.7, 102.9)):
+        used = usage(node, *spanning)
+        assert (used.cpu_seconds, used.peak_rss_bytes, used.shares) == ({}, {}, ())
 
 
 @given(

@@ -237,3 +237,23 @@ def test_earlier_runs_for_the_validity(make_record, archive_run, tmp_path):
     assert earlier_runs(archive, records[0]) == ()
     (folders[0] / "canaries" / "node-1-after.json").write_text("")
     assert earlier_runs(archive, records[4]) == (run(0.2, valid=False),)
+
+
+def test_a_clock_that_was_set_back_costs_only_the_iterations_in_which_it_was(make_record, archive_run):
+    folder = archive_run(make_record())
+    whole = read_archive(folder)
+    path = folder / "rally" / "01-authenticate.json"
+    report = json.loads(path.read_text())
+    data = report["tasks"][0]["subtasks"][0]["workloads"][0]["data"]
+    for one in sorted(data, key=lambda one: one["timestamp"])[-2:]:
+        action = one["atomic_actions"][0]
+        action["finished_at"] = action["started_at"] - 0.4
+    path.write_text(json.dumps(report))
+    results = read_archive(folder)
+    assert results.dropped == (("Authenticate.keystone", 2),)
+    assert [m.key for m in results.measurements] == [m.key for m in whole.measurements]
+    totals = values(results, TOTAL, Metric.SECONDS)
+    assert {scenario: len(found) for scenario, found in totals.items()} == {
+        "Authenticate.keystone": 4,
+        "NeutronNetworks.create_and_list_ports": 6,
+    }
