@@ -71,7 +71,10 @@ def sync(
 ) -> None:
     """Deliver to InfluxDB the runs that it does not have yet.
 
-    Runs that can't be read are reported and tried again next time. Exit code 4: InfluxDB does not answer.
+    Runs that can't be read are reported and tried again next time. Runs that InfluxDB refuses for what is
+    in them, such as points that are older than it keeps, are reported, and sent again only with --again.
+
+    Exit code 4: InfluxDB does not answer, or refused a run.
     """
     with errors_reported(as_json=as_json):
         controller = lab_services()
@@ -79,11 +82,21 @@ def sync(
             controller.deliver_again(run_id)
         done = controller.sync()
         if as_json:
-            print_json({"delivered": done.delivered, "unreadable": [e.as_dict() for e in done.unreadable]})
+            print_json(
+                {
+                    "delivered": done.delivered,
+                    "unreadable": [error.as_dict() for error in done.unreadable],
+                    "refused": [error.as_dict() for error in done.refused],
+                    "refused_before": done.left,
+                }
+            )
         else:
             typer.echo(f"{len(done.delivered)} run(s) delivered.")
-            for error in done.unreadable:
+            for error in (*done.unreadable, *done.refused):
                 print_error(error, as_json=False)
+            for run_id, reason in done.left.items():
+                typer.echo(f"{run_id} was not sent again: {reason}", err=True)
+    raise typer.Exit(4 if done.refused else 0)
 
 
 @app.command()

@@ -54,6 +54,7 @@ def status(as_json: Json = False) -> None:
             "open_alerts": [_alert(one) for one in alerts],
             "next": [one._asdict() for one in planned(_crontab(), datetime.now().astimezone())],
             "not_in_influxdb": services.pending(),
+            "refused_by_influxdb": services.refused(),
             "mail": asdict(services.outbox.status()),
         }
         if as_json:
@@ -226,14 +227,20 @@ def _status_lines(found: dict[str, Any]) -> Iterator[str]:
     for service in found["services"]:
         memory = f"{service['rss_bytes'] / _MIB:.0f} MiB"
         yield f"service   {service['service']}: {service['processes']} process(es), {memory}"
-    if found["not_in_influxdb"]:
-        yield f"influxdb  {len(found['not_in_influxdb'])} run(s) wait; deliver them: perfci results sync"
+    yield from _influx_lines(found)
     mail = found["mail"]
     if mail["waiting"] or mail["failed"]:
         after = f"; {mail['last_error']}" if mail["last_error"] else ""
         yield f"mail      {mail['waiting']} waiting, {mail['failed']} refused{after}"
     if not any(found[name] for name in ("runs", "services", "reservations")):
         yield "Nothing runs."
+
+
+def _influx_lines(found: dict[str, Any]) -> Iterator[str]:
+    if found["not_in_influxdb"]:
+        yield f"influxdb  {len(found['not_in_influxdb'])} run(s) wait; deliver them: perfci results sync"
+    if refused := found["refused_by_influxdb"]:
+        yield f"influxdb  {len(refused)} run(s) refused and not sent again; {next(iter(refused.values()))}"
 
 
 def _run_lines(found: dict[str, Any]) -> Iterator[str]:

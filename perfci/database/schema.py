@@ -121,6 +121,15 @@ delivery = sa.Table(
 )
 """Which archived runs each store has."""
 
+delivery_refusal = sa.Table(
+    "delivery_refusal",
+    metadata,
+    sa.Column("store", sa.Text, primary_key=True),
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+"""Which archived runs each store refuses for what is in them, with its words: they are not sent again."""
+
 confirmation_round = sa.Table(
     "confirmation_round",
     metadata,

@@ -110,6 +110,31 @@ class InfluxRefused(ServiceError):
     help = "Check that influx.url names an InfluxDB, and see its log. The runs stay in the archive."
 
 
+class RunRefused(ServiceError):
+    """A store refuses one run for what is in it: sending it again changes nothing, and other runs may go."""
+
+
+class InfluxRunRefused(RunRefused):
+    """InfluxDB refuses the points of one run."""
+
+    template = "InfluxDB at {url} refused {run_id} ({status}): {reason}"
+    help = (
+        "The run stays in the archive, and perfci does not send it again by itself. When what InfluxDB says "
+        "is mended: perfci results sync --again {run_id}"
+    )
+
+
+class InfluxRunTooOld(InfluxRunRefused):
+    """A run is older than the retention policy of the database."""
+
+    template = "InfluxDB at {url} keeps no points as old as those of {run_id} ({status}): {reason}"
+    help = (
+        "Only dashboards miss the run: it is in the archive, and verdicts use it. To have it there, too, "
+        "lengthen the database's retention policy (1.x: ALTER RETENTION POLICY, 2.x: influx bucket update "
+        "--retention), then: perfci results sync --again {run_id}"
+    )
+
+
 class InfluxFailing(ServiceError):
     """InfluxDB answers, but fails inside: a full disk, too little memory, a restart."""
 

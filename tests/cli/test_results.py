@@ -6,6 +6,7 @@ import json
 
 import archives
 import pytest
+from influx_recorder import Recorder
 from typer.testing import CliRunner
 
 from perfci.cli.access import lab_services
@@ -44,3 +45,35 @@ def test_a_night_in_which_the_clock_was_set_back_is_shown_judged_and_indexed(sta
     }  # 30, less 2 for warm-up and the one that is left out
     rebuilt = json.loads(CliRunner().invoke(app, ["results", "rebuild", "--json"]).stdout)
     assert (len(rebuilt["runs"]), rebuilt["unreadable"]) == (10, [])
+
+
+def test_sync_names_the_runs_that_influxdb_refuses_delivers_the_others_and_sends_none_again(
+    state, monkeypatch
+):
+    folders = [archives.night(state.state.archive, number) for number in range(3)]
+    names = [folder.name for folder in folders]
+
+    def too_old(handler):
+        refused = names[0] in recorder.requests[-1].body.decode()
+        said = b'{"error": "partial write: points beyond retention policy dropped=117"}' if refused else b""
+        handler.send_response(400 if refused else 204)
+        handler.send_header("X-Influxdb-Version", recorder.version)
+        handler.send_header("Content-Length", str(len(said)))
+        handler.end_headers()
+        handler.wfile.write(said)
+
+    with Recorder("1.6.7") as recorder:
+        recorder.answers["/write"] = too_old
+        monkeypatch.setenv("PERFCI_INFLUX__URL", recorder.url)
+        done = CliRunner().invoke(app, ["results", "sync"])
+        assert (done.exit_code, done.stdout) == (4, "2 run(s) delivered.\n")
+        assert f"keeps no points as old as those of {names[0]} (400): " in done.stderr
+        assert "points beyond retention policy dropped=117" in done.stderr
+        assert f"perfci results sync --again {names[0]}" in done.stderr
+        sent = len(recorder.of("/write"))
+        again = CliRunner().invoke(app, ["results", "sync"])
+        assert (again.exit_code, again.stdout) == (0, "0 run(s) delivered.\n")
+        assert again.stderr.startswith(f"{names[0]} was not sent again: ")
+        assert len(recorder.of("/write")) == sent
+        shown = CliRunner().invoke(app, ["status"]).stdout
+        assert "influxdb  1 run(s) refused and not sent again; " in shown

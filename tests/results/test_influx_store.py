@@ -17,6 +17,8 @@ from perfci.results.errors import (
     InfluxFailing,
     InfluxRefused,
     InfluxRunIncomplete,
+    InfluxRunRefused,
+    InfluxRunTooOld,
     InfluxSettingsInvalid,
     InfluxUnauthorised,
     InfluxUnreachable,
@@ -137,10 +139,24 @@ FAILURES = {
     "not there": ((404, "404 page not found"), InfluxRefused, r"refused \(404\): 404 page not found"),
     "bad request": (
         (400, '{"error": "partial write: field type conflict"}'),
-        InfluxRefused,
+        InfluxRunRefused,
         "field type conflict",
     ),
-    "too large": ((413, ""), InfluxRefused, "413"),
+    "too large": ((413, ""), InfluxRunRefused, "413"),
+    "too old": (
+        (400, '{"error": "partial write: points beyond retention policy dropped=117"}'),
+        InfluxRunTooOld,
+        r"of 2026.*\(400\): .*points beyond retention policy dropped=117",
+    ),
+    "too old for 2.x": (
+        (
+            422,
+            '{"code": "unprocessable entity", "message": "failure writing points to database: partial write"}',
+        ),
+        InfluxRunRefused,
+        "422",
+    ),
+    "a wrong setting": ((400, '{"code": "invalid", "message": "org is required"}'), InfluxRefused, "org is"),
     "disk full": (
         (500, '{"error": "write /data/1.tsm: no space left on device"}'),
         InfluxFailing,
@@ -168,6 +184,15 @@ def test_a_write_that_fails_says_why(any_server, run, caplog, failure):
     for shown in (str(caught.value), caught.value.advice, repr(settings), caplog.text):
         assert TOKEN not in shown
         assert PASSWORD not in shown
+
+
+def test_a_run_that_is_older_than_the_real_server_keeps(influxd, run):
+    settings = InfluxSettings(influxd.url, "two_weeks")
+    store = InfluxStore(settings)
+    store.server.query('CREATE DATABASE "two_weeks" WITH DURATION 14d')
+    with pytest.raises(InfluxRunTooOld, match="points beyond retention policy") as caught:
+        store.write(run)
+    assert caught.value.advice.endswith(f"perfci results sync --again {run.record.run_id}")
 
 
 QUERY_FAILURES = {

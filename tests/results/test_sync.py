@@ -7,7 +7,7 @@ import pytest
 from perfci.database.engine import Database
 from perfci.results.archive import read_archive
 from perfci.results.deliveries import DeliveryLedger
-from perfci.results.errors import DeliveriesUnavailable, ReportError
+from perfci.results.errors import DeliveriesUnavailable, InfluxRunTooOld, ReportError
 from perfci.results.stores.local import LocalStore
 from perfci.results.stores.memory import MemoryStore
 from perfci.results.sync import pending, sync
@@ -20,10 +20,15 @@ class Recording(MemoryStore):
         super().__init__()
         self.writes = []
         self.fail_at = None
+        self.too_old = ()
 
     def write(self, results):
         if results.record.run_id == self.fail_at:
             raise ConnectionError
+        if results.record.run_id in self.too_old:
+            raise InfluxRunTooOld(
+                url="memory", run_id=results.record.run_id, status=400, reason="dropped=117"
+            )
         self.writes.append(results.record.run_id)
         super().write(results)
 
@@ -85,6 +90,25 @@ def test_a_run_that_cannot_be_read_does_not_hold_up_the_others(archived, ledger)
     assert [type(error) for error in done.unreadable] == [ReportError]
     report.write_bytes(whole)
     assert sync(archive, store, ledger).delivered == (ids[1],)
+
+
+def test_a_run_that_the_store_refuses_for_good_holds_up_no_other_and_is_not_sent_again(archived, ledger):
+    archive, ids = archived
+    store = Recording()
+    store.too_old = (ids[0], ids[1])
+    done = sync(archive, store, ledger)
+    assert done.delivered == (ids[2],)
+    assert [error.fields["run_id"] for error in done.refused] == ids[:2]
+    assert "dropped=117" in str(done.refused[0])
+    assert pending(archive, store, ledger) == ()
+    store.too_old = ()
+    again = sync(archive, store, ledger)
+    assert (again.delivered, again.refused) == ((), ())
+    assert again.left == {run_id: str(error) for run_id, error in zip(ids, done.refused, strict=False)}
+    assert pending(archive, LocalStore(archive / "results.db"), ledger) == tuple(ids)
+    assert ledger.forget(store.identity, ids[0]) == 1
+    assert sync(archive, store, ledger).delivered == (ids[0],)
+    assert list(ledger.refused(store.identity)) == [ids[1]]
 
 
 def test_a_run_can_be_delivered_again(archived, ledger):

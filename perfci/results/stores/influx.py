@@ -14,7 +14,7 @@ from perfci.results.errors import ArchiveError, InfluxRefused, InfluxRunIncomple
 from perfci.results.model import Measurement, Metric, SeriesKey
 from perfci.results.record import record_from_json
 from perfci.results.stores.base import Store, checked, last
-from perfci.results.stores.influx_http import InfluxServer, identifier, literal
+from perfci.results.stores.influx_http import InfluxServer, about_the_points, identifier, literal
 from perfci.results.stores.influx_points import (
     ITERATION,
     RUN,
@@ -40,7 +40,7 @@ _Points = dict[tuple[str, SeriesKey], list[dict[str, Any]]]
 
 
 class InfluxStore(Store):
-    """Keeps runs in an InfluxDB. Raises the errors of InfluxServer and InfluxRunIncomplete."""
+    """Keeps runs in an InfluxDB. Raises InfluxServer's errors, InfluxRunRefused, InfluxRunIncomplete."""
 
     def __init__(self, settings: InfluxSettings) -> None:
         self.server = InfluxServer(settings)
@@ -55,8 +55,13 @@ class InfluxStore(Store):
     def write(self, results: RunResults) -> None:
         """Write a run; the point that makes it visible goes last."""
         results = checked(results)
-        self.server.write(list(value_lines(results)))
-        self.server.write([run_line(results.record)])
+        try:
+            self.server.write(list(value_lines(results)))
+            self.server.write([run_line(results.record)])
+        except InfluxRefused as error:
+            if (refused := about_the_points(error, results.record.run_id)) is not None:
+                raise refused from error
+            raise
 
     def record(self, run_id: str) -> RunRecord:
         """See Store."""

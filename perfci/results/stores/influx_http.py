@@ -18,6 +18,8 @@ from perfci.results.errors import (
     InfluxDatabaseMissing,
     InfluxFailing,
     InfluxRefused,
+    InfluxRunRefused,
+    InfluxRunTooOld,
     InfluxSettingsInvalid,
     InfluxUnauthorised,
     InfluxUnreachable,
@@ -34,6 +36,12 @@ _BATCH_POINTS = 5_000
 _REASON_CHARACTERS = 300
 _MISSING = re.compile(r"(database|bucket)\b.*\bnot found|could not find bucket", re.IGNORECASE)
 _FIRST_V2_WRITE = (1, 8)
+_TOO_OLD = re.compile(r"retention (policy|period|rule)", re.IGNORECASE)
+# Said of points; whatever else a server refuses may be a setting, which concerns all runs alike.
+_ABOUT_POINTS = re.compile(
+    r"partial write|field type conflict|unable to parse|line protocol|too large|exceeded|outside",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +242,20 @@ class InfluxServer:
 
     def _unreadable(self, what: str) -> InfluxRefused:
         return InfluxRefused(url=self.url, status="unreadable answer", reason=f"it sent {what}")
+
+
+def about_the_points(error: InfluxRefused, run_id: str) -> InfluxRunRefused | None:
+    """Return a refusal as one of this run alone, for what its points are; None where it may concern all runs.
+
+    1.x says 400 of points that are too old or of another type, 2.x and 3 say 422 too; 413 is a run too large.
+    """
+    status, reason = error.fields["status"], str(error.fields["reason"])
+    if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY) and _TOO_OLD.search(reason):
+        return InfluxRunTooOld(**error.fields, run_id=run_id)
+    whole = status in (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    if whole or (status == HTTPStatus.BAD_REQUEST and _ABOUT_POINTS.search(reason)):
+        return InfluxRunRefused(**error.fields, run_id=run_id)
+    return None
 
 
 def identifier(name: str) -> str:

@@ -128,7 +128,7 @@ class Aftermath:
             series = f"{len(results.measurements)} series"
             synced = controller.sync(stages.progress.step)
             stage.note = f"{series}, {len(synced.delivered)} run(s) to {controller.influx.identity}"
-            steps.later += synced.unreadable
+            steps.later += (*synced.unreadable, *synced.refused)
         if results.record.status == FINISHED:
             judgements = self._judged(results.record, steps, nodes)
         with steps.step("alert") as stage:

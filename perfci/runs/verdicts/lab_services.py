@@ -123,3 +123,7 @@ class LabServices:
         from perfci.results.sync import pending
 
         return pending(self.state.archive, self.influx, DeliveryLedger(self.database))
+
+    def refused(self) -> dict[str, str]:
+        """Return the archived runs that InfluxDB refuses for what is in them, with its words."""
+        return DeliveryLedger(self.database).refused(self.influx.identity)
