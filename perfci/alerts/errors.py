@@ -50,6 +50,16 @@ class MailRefusedForNow(ServiceError):
     help = "Mail stays in the outbox and is sent by the next `perfci alerts deliver` or the next night."
 
 
+class MailSettingsRefused(MailRefusedForNow):
+    """The mail server wants TLS, a login or another sender: nothing is wrong with the mail itself."""
+
+    template = "mail server {server} does not take mail from perfci as it is set up: {reason}"
+    help = (
+        "Mail stays in the outbox. Correct security, username and password_file under [mail.smtp], or "
+        "mail.from_address, in perfci.toml, then run `perfci alerts deliver`."
+    )
+
+
 class MailRefused(ServiceError):
     """The mail server refused a mail for good (5xx)."""
 

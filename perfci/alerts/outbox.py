@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from email.message import EmailMessage
 
     from perfci.database.engine import Database
+    from perfci.errors import ServiceError
 
 _KEPT_SENT = 1000
 """How many letters that were sent are kept, so that a letter put in again is recognised."""
@@ -90,11 +91,15 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What one delivery did: ids of letters that were sent, that wait, and that were refused for good."""
+    """What one delivery did: ids of letters that were sent, that wait, and that were refused for good.
+
+    `problems` are the server's words for whatever was not sent, each once.
+    """
 
     sent: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
+    problems: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +159,7 @@ class Outbox:
         sent: list[str] = []
         waiting: list[str] = []
         failed: list[str] = []
+        problems: dict[str, None] = {}
         with self._database.lock(_LOCK):
             queue = self.letters()
             for number, letter in enumerate(queue):
@@ -163,18 +169,22 @@ class Outbox:
                 except MailRefused as error:
                     self._settle(letter, Refusals(for_good=dict.fromkeys(letter.recipients, str(error))))
                     failed.append(letter.id)
+                    problems[_advised(error)] = None
                 except MailRefusedForNow as error:
                     self._settle(letter, Refusals(for_now=dict.fromkeys(letter.recipients, str(error))))
                     waiting.append(letter.id)
+                    problems[_advised(error)] = None
                 except MailServerUnavailable as error:
                     self._settle(letter, Refusals(for_now=dict.fromkeys(letter.recipients, str(error))))
                     waiting += [other.id for other in queue[number:]]
+                    problems[_advised(error)] = None
                     break
                 else:
                     self._settle(letter, Refusals(_named(refusals.for_now), _named(refusals.for_good)))
                     (waiting if refusals.for_now else sent).append(letter.id)
+                    problems |= dict.fromkeys(_named({**refusals.for_now, **refusals.for_good}).values())
             self._forget()
-        return Delivery(tuple(sent), tuple(waiting), tuple(failed))
+        return Delivery(tuple(sent), tuple(waiting), tuple(failed), tuple(problems))
 
     def retry_failed(self) -> int:
         """Let everybody who was refused wait again; return of how many letters."""
@@ -284,6 +294,10 @@ def _letter(rows: list[sa.Row[Any]]) -> Letter:
 
 def _named(refusals: Mapping[str, str]) -> dict[str, str]:
     return {address: f"{address}: {words}" for address, words in refusals.items()}
+
+
+def _advised(error: ServiceError) -> str:
+    return f"{error}. {error.advice}"
 
 
 def _now() -> datetime:

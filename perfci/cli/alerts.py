@@ -102,8 +102,8 @@ def deliver(
 ) -> None:
     """Send the mail that waits in the outbox.
 
-    Exit code 0: no mail waits any more.
-    Exit code 4: the mail server did not take some of it; it still waits.
+    Exit code 0: no mail waits any more, and none was refused.
+    Exit code 4: the mail server did not take some of it, for now or for good; its words are shown.
     """
     from perfci.runs.publish.notify import deliver as send_waiting
 
@@ -116,7 +116,9 @@ def deliver(
             print_json(asdict(done))
         else:
             typer.echo(f"{len(done.sent)} sent, {len(done.waiting)} waiting, {len(done.failed)} refused")
-    raise typer.Exit(4 if done.waiting else 0)
+            for problem in done.problems:
+                typer.echo(problem, err=True)
+    raise typer.Exit(4 if done.waiting or done.problems else 0)
 
 
 def _say(text: str, *, as_json: bool) -> None:

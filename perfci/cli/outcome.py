@@ -51,6 +51,7 @@ def mail_lines(outcome: NightOutcome, controller: LabServices) -> list[str]:
         *(f"{letter} to {place}" for letter in done.sent),
         *(f"{letter} waits: {place} does not take it now" for letter in done.waiting),
         *(f"{letter} was refused by {place}; see `perfci status`" for letter in done.failed),
+        *done.problems,
     ]
 
 

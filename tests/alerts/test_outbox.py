@@ -37,6 +37,12 @@ class Server:
         self.taken = []
         self.rcpt = {}
         self.data = "250 OK"
+        self.mail = "250 OK"
+
+    async def handle_MAIL(self, server, session, envelope, address, options):  # noqa: N802
+        if self.mail.startswith("250"):
+            envelope.mail_from = address
+        return self.mail
 
     async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802
         answer = self.rcpt.get(address, "250 OK")
@@ -184,6 +190,65 @@ def test_a_permanent_refusal_moves_the_letter_aside_and_goes_on(outbox, transpor
     assert outbox.retry_failed() == len(delivered.failed)
     assert "a" in outbox.deliver(transport).sent
     assert outbox.status().failed == 0
+
+
+SETTINGS = {
+    "TLS first": ("mail", "530 5.7.0 Must issue a STARTTLS command first"),
+    "login first": ("mail", "530 5.7.1 Authentication required"),
+    "login first, said later": ("rcpt", "530 5.7.1 Authentication required"),
+    "login first, said last": ("data", "530 5.7.1 Authentication required"),
+    "stronger login": ("mail", "534 5.7.9 Please log in with your web browser"),
+    "TLS for the login": ("mail", "538 5.7.11 Encryption required for requested authentication mechanism"),
+    "relay": ("rcpt", "554 5.7.1 <one@example.org>: Relay access denied"),
+    "relay by another server": ("rcpt", "550 5.7.1 Unable to relay"),
+    "sender of somebody else": ("rcpt", "553 5.7.1 Sender address rejected: not owned by user perfci"),
+    "sender": ("mail", "550 5.1.8 Sender rejected"),
+}
+
+
+@pytest.mark.parametrize(("stage", "words"), SETTINGS.values(), ids=SETTINGS)
+def test_a_wrong_setting_keeps_the_letter_until_it_is_right(outbox, transport, server, stage, words):
+    put(outbox)
+    setattr(server, stage, dict.fromkeys(DEVELOPERS, words) if stage == "rcpt" else words)
+    done = outbox.deliver(transport)
+    assert done == Delivery(waiting=("a",))
+    (problem,) = done.problems
+    assert words in problem
+    assert "perfci.toml" in problem
+    assert outbox.refused() == ()
+    server.mail = server.data = "250 OK"
+    server.rcpt = {}
+    assert outbox.deliver(transport) == Delivery(sent=("a",))
+
+
+def test_one_recipient_whom_the_server_does_not_relay_to_waits_and_others_get_it(outbox, transport, server):
+    put(outbox)
+    server.rcpt = {DEVELOPERS[0]: "554 5.7.1 Relay access denied"}
+    done = outbox.deliver(transport)
+    assert (done, done.problems) == (
+        Delivery(waiting=("a",)),
+        (f"{DEVELOPERS[0]}: 554 5.7.1 Relay access denied",),
+    )
+    assert [one.recipients for one in outbox.letters()] == [DEVELOPERS[:1]]
+
+
+LETTERS = {
+    "too large, said at once": ("mail", "552 5.3.4 Message size exceeds fixed limit"),
+    "too large": ("data", "552 5.3.4 Message size exceeds fixed limit"),
+    "nobody": ("rcpt", "550 5.1.1 No such user"),
+    "content": ("data", "554 5.7.1 Rejected as spam"),
+}
+
+
+@pytest.mark.parametrize(("stage", "words"), LETTERS.values(), ids=LETTERS)
+def test_what_is_wrong_with_the_letter_itself_is_refused_in_the_servers_words(
+    outbox, transport, server, stage, words
+):
+    put(outbox)
+    setattr(server, stage, dict.fromkeys(DEVELOPERS, words) if stage == "rcpt" else words)
+    done = outbox.deliver(transport)
+    assert done == Delivery(failed=("a",))
+    assert words in done.problems[0]
 
 
 def test_each_recipient_gets_it_once_when_only_some_are_refused(outbox, transport, server):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import email
 import email.policy
 import mailbox
+import socket
 from contextlib import closing
 from datetime import UTC, datetime
+from email.message import EmailMessage
 
 import pytest
+from aiosmtpd.controller import Controller
 from typer.testing import CliRunner
 
 from perfci.alerts.model import Alert, AlertState, Closing, MovedSeries
@@ -41,6 +44,43 @@ def services(tmp_path, monkeypatch):
     processed = {"embedded/nightly": NIGHTLY, "embedded/upgrade": UPGRADE}
     services.alerts.save(AlertState((alert,), processed))
     return services
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Rejecting:
+    """Takes no mail without a login."""
+
+    words = "530 5.7.1 Authentication required"
+
+    async def handle_MAIL(self, server, session, envelope, address, options):  # noqa: N802
+        return self.words
+
+
+def test_mail_that_a_wrong_setting_keeps_is_shown_in_the_servers_words(services, monkeypatch):
+    message = EmailMessage()
+    message["To"] = "team@example.org"
+    services.outbox.put(
+        "a", message, sender="p@example.org", recipients=("team@example.org",), now=datetime.now(UTC)
+    )
+    controller = Controller(Rejecting(), hostname="127.0.0.1", port=free_port())
+    controller.start()
+    try:
+        monkeypatch.setenv("PERFCI_MAIL__TRANSPORT", "smtp")
+        monkeypatch.setenv("PERFCI_MAIL__SMTP__PORT", str(controller.port))
+        done = CliRunner().invoke(app, ["deliver"])
+        assert (done.exit_code, done.stdout) == (4, "0 sent, 1 waiting, 0 refused\n")
+        assert Rejecting.words in done.stderr
+        monkeypatch.setattr(Rejecting, "words", "552 5.3.4 Message too big")
+        done = CliRunner().invoke(app, ["deliver"])
+        assert (done.exit_code, done.stdout) == (4, "0 sent, 0 waiting, 1 refused\n")
+        assert Rejecting.words in done.stderr
+    finally:
+        controller.stop()
 
 
 def mails(services):
