@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perfci.analysis.evidence import RunValue, contrast, relative
+from perfci.analysis.failures import exact_p_value
 from perfci.analysis.robust import MAD_TO_SD, median
 from perfci.analysis.variance import VariancePrior
 
@@ -35,6 +36,8 @@ PENALTY = 1.2
 """g in units of the scale times log n: low, as the test decides."""
 SHORTEST = 2
 """Fewer runs are an outlier, not a level."""
+ZERO_PENALTY = 2.0
+"""g where values are only zero or not."""
 SCALE_FLOOR = 1e-3
 DATE_LEVEL = 0.95
 
@@ -90,6 +93,47 @@ def change_points(
             return tuple(_in_given(change, kept) for change in found)
         cuts = [cut for i, cut in enumerate(cuts) if i != weakest]
     return ()
+
+
+def zero_changes(values: Sequence[float], *, largest_p: float = 0.01) -> tuple[ChangePoint, ...]:
+    """Return where a history of counts, such as errors, leaves zero or comes to it, in order of time.
+
+    Levels are logarithms, in which there is no zero: `change_points` sees only the other values. Here a cut
+    is where most values on one side are zero and most on the other are not, by Fisher's exact test, corrected
+    for the search. A change from zero has the `effect` infinity, one to zero -1, and neither has an interval.
+    """
+    given = np.asarray(values, dtype=np.float64)
+    kept = np.flatnonzero(np.isfinite(given) & (given >= 0))
+    counts = given[kept]
+    zero = counts == 0
+    cuts = potts(zero.astype(float).tolist(), ZERO_PENALTY) if zero.any() and not zero.all() else []
+    while cuts:
+        bounds = _neighbours(cuts, len(counts))
+        p_values = [_zero_p(zero, one) * len(counts) for one in bounds]
+        weakest = max(range(len(cuts)), key=lambda i: p_values[i])
+        if p_values[weakest] <= largest_p:
+            found = (
+                _zero_change(counts, one, int(kept[one[1]]), p_value)
+                for one, p_value in zip(bounds, p_values, strict=True)
+            )
+            return tuple(change for change in found if (change.before == 0) != (change.after == 0))
+        cuts = [cut for i, cut in enumerate(cuts) if i != weakest]
+    return ()
+
+
+def _zero_change(
+    counts: NDArray[np.float64], bounds: tuple[int, int, int], index: int, p_value: float
+) -> ChangePoint:
+    left, cut, right = bounds
+    before, after = float(np.median(counts[left:cut])), float(np.median(counts[cut:right]))
+    effect = math.inf if before == 0 else -1.0
+    return ChangePoint(index, index, index, before, after, effect, effect, effect, min(1.0, p_value))
+
+
+def _zero_p(zero: NDArray[np.bool_], bounds: tuple[int, int, int]) -> float:
+    """Return Fisher's exact p-value for as many zeros on either side of a cut."""
+    left, cut, right = bounds
+    return exact_p_value(int(zero[left:cut].sum()), cut - left, int(zero[cut:right].sum()), right - cut)
 
 
 def noise_scale(logs: Sequence[float]) -> float:

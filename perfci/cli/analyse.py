@@ -117,6 +117,12 @@ def changepoints(  # noqa: PLR0917 - typer takes them by name
     otava: Annotated[
         Path | None, typer.Option("--otava", metavar="FILE", help="A CSV file as Apache Otava reads it.")
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only", metavar="COLUMN=VALUE", help="With --otava: only lines with this, such as branch=main."
+        ),
+    ] = None,
     full: Annotated[
         bool, typer.Option("--full", help="Changes that are too small to matter, too, and all columns.")
     ] = False,
@@ -125,8 +131,9 @@ def changepoints(  # noqa: PLR0917 - typer takes them by name
     """Find the changes of level in whole histories, each with its date, size and certainty.
 
     Of the job's series, or of the columns of a CSV file: `run,a,b` with one line per run, or Otava's form
-    with a header, a column `time`, and attributes such as `commit` among the metrics. Changes of the job's
-    series that no verdict would report are left out: of a few CPU milliseconds, say.
+    with a header, a column `time`, and attributes such as `commit` among the metrics. A file with runs of
+    several branches needs --only. Changes of the job's series that no verdict would report are left out: of
+    a few CPU milliseconds, say.
 
     Exit code 0: also where nothing changed.
     Exit code 2: there is no such series, or the file can't be read.
@@ -139,7 +146,7 @@ def changepoints(  # noqa: PLR0917 - typer takes them by name
     with errors_reported(as_json=as_json):
         if sum((bool(series), csv is not None, otava is not None)) > 1:
             raise HistoryUnclear
-        columns = _columns(series, job, csv, otava)
+        columns = _columns(series, job, csv, otava, only or [])
         found = list(find_changes(columns, full=full))
         table = changes_table(found)
         if as_json:
@@ -155,14 +162,21 @@ def changepoints(  # noqa: PLR0917 - typer takes them by name
             print_table(*table, empty=empty)
 
 
-def _columns(series: str, job: str | None, csv: Path | None, otava: Path | None) -> list[Column]:
-    from perfci.runs.studies.change_points import column_of, read_csv
+def _columns(
+    series: str, job: str | None, csv: Path | None, otava: Path | None, only: list[str]
+) -> list[Column]:
+    from perfci.runs.studies.change_points import column_of
+    from perfci.runs.studies.history_csv import read_csv
     from perfci.runs.studies.job_history import past
 
-    if csv is not None:
-        return read_csv(csv)
-    if otava is not None:
-        return read_csv(otava, otava=True)
+    file = csv or otava
+    if file is not None:
+        return read_csv(
+            file,
+            otava=otava is not None,
+            only=only,
+            on_note=lambda note: typer.echo(f"{file}: {note}", err=True),
+        )
     looked_at = past(lab_services(), job)
     wanted = [one for one in looked_at.series if series.lower() in one.key.label.lower()]
     if not wanted:

@@ -80,11 +80,13 @@ def changes_table(found: Iterable[LevelChange]) -> TextTable:
         (
             one.series,
             one.since,
-            f"{one.point.effect:+.1%}",
+            f"{one.point.effect:+.1%}" if math.isfinite(one.point.effect) else "from 0",
             _level(one.point.before, one.metric),
             _level(one.point.after, one.metric),
             f"{one.point.p_value:.2g}",
-            f"{one.point.low:+.1%}{NBSP}…{NBSP}{one.point.high:+.1%}",
+            f"{one.point.low:+.1%}{NBSP}…{NBSP}{one.point.high:+.1%}"
+            if one.point.low < one.point.high
+            else MISSING,
             "the environment changed" if one.environment else "",
             one.earliest,
             one.latest,

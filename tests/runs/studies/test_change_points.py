@@ -11,7 +11,8 @@ import pytest
 from perfci.analysis.types import RunPoint, SeriesHistory
 from perfci.cli.tables import changes_table
 from perfci.results.model import Metric, SeriesKey
-from perfci.runs.studies.change_points import Column, HistoryFileInvalid, column_of, find_changes, read_csv
+from perfci.runs.studies.change_points import Column, column_of, find_changes
+from perfci.runs.studies.history_csv import HistoryFileInvalid, read_csv
 
 LEVELS = np.repeat([1.0, 1.3], [20, 15])
 
@@ -94,6 +95,137 @@ def test_what_is_wrong_is_said_with_line_and_column(csv, text, otava, problem):
         read_csv(csv(text), otava=otava)
     assert problem in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def rows(*columns, header):
+    return "\n".join([header, *(",".join(map(str, row)) for row in zip(*columns, strict=True))])
+
+
+def days(count=LEVELS.size, form="2026-{month:02d}-{day:02d}"):
+    return [form.format(month=1 + n // 28, day=1 + n % 28) for n in range(count)]
+
+
+def test_two_branches_in_one_file_are_refused_until_one_is_chosen(csv):
+    quiet = 10.0 + np.random.default_rng(4).normal(0, 0.05, 30)
+    values = [value * (0.7 if n % 3 == 2 else 1) for n, value in enumerate(quiet)]
+    branches = ["topic" if n % 3 == 2 else "main" for n in range(30)]
+    file = csv(rows(days(30), branches, values, header="time,branch,boot"))
+    with pytest.raises(HistoryFileInvalid) as caught:
+        read_csv(file, otava=True)
+    assert "column 'branch' has several histories: 'main' (20 lines), 'topic' (10 lines)" in str(caught.value)
+    assert "--only branch=topic" in str(caught.value)
+    (main,) = read_csv(file, otava=True, only=["branch=main"])
+    assert len(main.values) == 20
+    assert list(find_changes([main])) == []
+    assert len(read_csv(file, otava=True, only=["branch=main", "branch=topic"])[0].values) == 30
+
+
+@pytest.mark.parametrize(
+    ("only", "problem"),
+    [
+        ("branch", "expected COLUMN=VALUE with a column of attributes (branch)"),
+        ("boot=1", "expected COLUMN=VALUE with a column of attributes (branch)"),
+        ("branch=mian", "no line has this; there are 'main' (2 lines)"),
+    ],
+)
+def test_an_only_that_fits_nothing_is_refused(csv, only, problem):
+    file = csv("time,branch,boot\n1,main,2\n2,main,3\n")
+    with pytest.raises(HistoryFileInvalid) as caught:
+        read_csv(file, otava=True, only=[only])
+    assert problem in str(caught.value)
+
+
+def test_hosts_that_take_turns_are_refused_and_one_that_changes_once_is_another_environment(csv):
+    turns = ["a" if n % 2 else "b" for n in range(LEVELS.size)]
+    with pytest.raises(HistoryFileInvalid, match="column 'host' has several histories"):
+        read_csv(csv(rows(days(), turns, stepped(), header="time,host,boot")), otava=True)
+    once = ["old" if n < 20 else "new" for n in range(LEVELS.size)]
+    (change,) = find_changes(
+        read_csv(csv(rows(days(), once, stepped(), header="time,host,boot")), otava=True)
+    )
+    assert change.environment
+
+
+FORMS = {
+    "ISO 8601": "2026-{month:02d}-{day:02d}T04:15:00Z",
+    "Otava's": "2026.{month:02d}.{day:02d} 3:00:00 +0100",
+    "git's": "2026-{month:02d}-{day:02d} 04:15:00 +0000",
+    "mail's": "{day} Jan 20{month:02d} 04:15:00 +0000",
+    "run ids": "2026{month:02d}{day:02d}T041500Z-nightly-1f2e",
+}
+
+
+@pytest.mark.parametrize("otava", [False, True])
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_newest_first_is_turned_round_and_said(csv, form, otava):
+    notes = []
+    file = csv(rows(days(form=form)[::-1], stepped()[::-1], header="time,boot"))
+    (column,) = read_csv(file, otava=otava, on_note=notes.append)
+    (change,) = find_changes([column])
+    assert (change.since, change.point.effect > 0) == (days(form=form)[20], True)
+    assert notes == ["column 'time' is newest first: the lines are taken from the last to the first"]
+    forwards = csv(rows(days(form=form), stepped(), header="time,boot"))
+    assert read_csv(forwards, otava=otava, on_note=pytest.fail)[0] == column
+
+
+def test_numbered_builds_newest_first_are_turned_round(csv):
+    notes = []
+    builds = [f"build-{n}" for n in range(135, 100, -1)]
+    (column,) = read_csv(csv(rows(builds, stepped()[::-1], header="build,boot")), on_note=notes.append)
+    assert (column.labels[0], len(notes)) == ("build-101", 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "otava"),
+    [("01/11/2026", False), ("11.01.26", False), ("Nov 1", False), ("yesterday", True)],
+)
+def test_times_whose_order_is_not_certain_are_refused(csv, text, otava):
+    with pytest.raises(HistoryFileInvalid, match=":2: column 'time': expected a time such as 2026"):
+        read_csv(csv(f"time,a\n{text},1\n{text},2\n"), otava=otava)
+
+
+@pytest.mark.parametrize("word", ["n/a", "NA", "-", "NaN", "failed", ""])
+@pytest.mark.parametrize("otava", [False, True])
+def test_a_column_that_begins_with_missing_values_is_measured_and_the_values_are_counted(csv, word, otava):
+    notes = []
+    values = [word, word, *stepped()[2:]]
+    file = csv(rows(days(), values, header="time,boot"))
+    columns = read_csv(file, otava=otava, on_note=notes.append)
+    (change,) = find_changes(columns)
+    assert change.since == days()[20]
+    said = [f"column 'boot': 2 of 35 values are missing ({word})"] if word else []
+    assert notes == said
+
+
+def test_a_word_among_numbers_that_is_no_missing_value_is_refused(csv):
+    with pytest.raises(HistoryFileInvalid, match=":2: column 'a': expected a number, got 'slow'"):
+        read_csv(csv("time,a\n1,slow\n2,3.0\n"), otava=True)
+
+
+def test_columns_that_are_not_measured_are_named(csv):
+    notes = []
+    columns = read_csv(
+        csv("time,commit,author,a,d\n1,x,me,2,1\n2,y,you,3,-1\n"), otava=True, on_note=notes.append
+    )
+    assert [column.name for column in columns] == ["a"]
+    assert notes == [
+        "column 'author' has no numbers: it is not measured",
+        "column 'd' is left out: line 3 is below zero, so it has no relative changes",
+    ]
+
+
+def test_a_count_that_leaves_zero_and_comes_back_is_a_change(csv):
+    errors = [0] * 14 + [5, 4, 6, 5, 5, 7, 4, 5, 6, 5, 4, 5] + [0] * 14
+    found = list(find_changes(read_csv(csv(rows(days(40), errors, header="time,errors")), otava=True)))
+    assert [one.since for one in found] == [days(40)[14], days(40)[26]]
+    assert [row[2:5] for row in changes_table(found).rows] == [("from 0", "0", "5"), ("-100.0%", "5", "0")]
+    assert found[0].as_dict()["effect"] is None
+    assert found[0].point.p_value < 0.01
+
+
+def test_a_few_values_that_are_not_zero_are_no_change(csv):
+    errors = [0] * 10 + [3] + [0] * 12 + [2] + [0] * 10
+    assert list(find_changes(read_csv(csv(rows(days(34), errors, header="time,errors")), otava=True))) == []
 
 
 def test_a_missing_file_is_said(tmp_path):
