@@ -147,3 +147,77 @@ def test_a_revision_that_no_repository_has_is_the_jobs(role, message):
 def test_a_mirror_that_can_not_be_had_is_the_labs():
     found = diagnose(stage="provision", role="mirror", message="no copy of openstack/nova yet", logs={})
     assert found.failure_class is FailureClass.LAB
+
+
+def ends(text):
+    return {"node-1/stack.sh.log": f"+ set -o xtrace\n{text}\n+ ./stack.sh:exit_trap:547 :   exit 1\n"}
+
+
+STACK_ENDS = {
+    "socket": "ERROR 2002 (HY000): Can't connect to local MySQL server through socket '/run/mysqld.sock' (2)",
+    "MariaDB's socket": "ERROR 2002 (HY000): Can't connect to local server through socket '/run/mysqld.sock' (2)",
+    "MariaDB's port": "ERROR 2003 (HY000): Can't connect to server on '127.0.0.1' (111)",
+    "MariaDB went": "ERROR 2013 (HY000): Lost connection to server during query",
+    "apt's lock": "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 1234 (apt-get)",
+    "pip": "pip._vendor.urllib3.exceptions.ReadTimeoutError: HTTPSConnectionPool(host='x', port=443): Read timed out.",
+    "git": "fatal: early EOF\nfatal: index-pack failed",
+    "git over HTTP": "error: RPC failed; curl 18 transfer closed with outstanding read data remaining",
+    "held packages": "E: Unable to correct problems, you have held broken packages.",
+    "archive": "E: Failed to fetch http://deb.example/x.deb  Hash Sum mismatch",
+    "sysctl": "sysctl: cannot stat /proc/sys/net/bridge/bridge-nf-call-iptables: No such file or directory",
+}
+
+
+@pytest.mark.parametrize("end", STACK_ENDS.values(), ids=STACK_ENDS)
+def test_machine_and_network_that_failed_stack_sh_are_the_labs(end):
+    found = diagnose(stage="deploy", role="devstack", message="stack.sh failed", logs=ends(end))
+    assert (found.failure_class, found.source) == (FailureClass.LAB, "node-1/stack.sh.log")
+    assert end.splitlines()[0] in found.excerpt
+
+
+def test_a_database_that_is_gone_is_the_labs_also_where_the_product_falls_over_it():
+    gone = STACK_TRACEBACK.replace(
+        "KeyError: 'revision'", 'OperationalError: (2003, "Can\'t connect to MySQL server")'
+    )
+    for logs in (
+        ends(gone),
+        {"nova-api": NOVA_TRACEBACK.replace("AttributeError", "Can't connect to server on")},
+    ):
+        found = diagnose(stage="deploy", role="devstack", message="stack.sh failed", logs=logs)
+        assert found.failure_class is FailureClass.LAB
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "ERROR neutron.agent.l3.agent Failed to fetch router information for '6f1c': RemoteError",
+        "WARNING nova.compute.api Failed to fetch instance by id",
+        "ERROR oslo.messaging AMQP server on 127.0.0.1:5672 is unreachable",
+        "OSError: [Errno 24] Too many open files",
+        "nova.exception Quota exceeded for resources: ['security_group']",
+    ],
+)
+def test_services_own_words_are_no_sign_of_a_broken_lab(words):
+    logs = {"node-2/neutron-l3-agent.log": words, "node-1/nova-api.log": NOVA_TRACEBACK}
+    found = diagnose(stage="deploy", role="nova", message="agents did not come up", logs=logs)
+    assert (found.failure_class, found.source) == (FailureClass.PRODUCT, "node-1/nova-api.log")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ("Forbidden Quota exceeded for resources: ['security_group'].", FailureClass.TEST),
+        ("OverQuotaClient Quota exceeded for resources: ['port'].", FailureClass.TEST),
+        (
+            "IpAddressGenerationFailureClient No more IP addresses available on network 6f1c.",
+            FailureClass.TEST,
+        ),
+        (
+            "GetResourceErrorStatus Server s_rally has ERROR status: Failed to fetch the port",
+            FailureClass.UNKNOWN,
+        ),
+    ],
+)
+def test_what_a_task_asks_for_beyond_its_quota_or_network_is_the_tests(error, expected):
+    message = f"1 of 1 tasks gave nothing\n01-x: all 10 iterations failed; the first with {error}"
+    assert diagnose(stage="hammer", role="rally", message=message, logs={}).failure_class is expected
