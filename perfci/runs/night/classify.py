@@ -54,8 +54,8 @@ _LAB_SIGNS = (
     _Sign(re.compile(r"MemoryError|Out of memory|oom-kill|Too many open files"), _NOT_THE_CLOUD),
     _Sign(
         re.compile(
-            r"E: ?(?:Failed to fetch|Unable to fetch)|Failed to fetch \w+://|Hash Sum mismatch|held broken packages"
-            r"|Could not connect to .*:\d+ \("
+            r"E: ?(?:Failed to fetch|Unable to fetch)|Failed to fetch \w+://|Hash Sum mismatch"
+            r"|held broken packages|Could not connect to .*:\d+ \("
         ),
         _NOT_THE_CLOUD,
     ),
@@ -130,8 +130,9 @@ def diagnose(*, stage: str, role: str, message: str, logs: Mapping[str, str]) ->
     `role` is the Ansible role that failed, empty where it was none; `message` what it said; `logs`
     the ends of the services' logs by name. The strongest sign wins: a machine that gave up, then
     a job that can't work, then a traceback in the code under test. Words count only from the source that
-    knows: "Failed to fetch" of apt is the lab's, of neutron's agent it is not. What shows nothing of this is
-    the lab's in the lab's own stages and roles, else unknown: a guess would send the mail to the wrong people.
+    knows: "Failed to fetch" of apt is the lab's, of neutron's agent it is not. What shows nothing of this
+    is the lab's in the lab's own stages and roles, else unknown: a guess would send the mail to the wrong
+    people.
     """
     said_by = _Source.RALLY if (stage, role) == ("hammer", "rally") else _Source.ANSIBLE
     texts = [("message", said_by, message), *((name, _source_of(name), text) for name, text in _ends(logs))]
