@@ -63,7 +63,7 @@ def describe(trends: tuple[Trend, ...], since: str) -> str:
     parts = [
         f"{action_name(trend.moved.key)} in {trend.moved.key.scenario}: "
         f"{quantity(trend.moved.baseline_location, trend.moved.key.metric)} before {run_day(since)}, "
-        f"{quantity(trend.moved.location, trend.moved.key.metric)} after"
+        f"{quantity(trend.moved.after, trend.moved.key.metric)} after"
         for trend in trends[:PANELS]
     ]
     return "Trend over the runs. " + "; ".join(parts)

@@ -338,6 +338,7 @@ def _moved(judgement: Judgement, night: JudgedRun) -> MovedSeries:
         location=judgement.location,
         kind=judgement.kind,
         confirmation=judgement.confirmation,
+        level=judgement.level,
     )
 
 

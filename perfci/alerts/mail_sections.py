@@ -88,16 +88,16 @@ def _moved_table(alert: Alert, evidence: MailContext) -> Table:
     )
     return Table(
         "series",
-        ("baseline → now", "effect", "95 % interval", "q", f"runs {TIMES} iterations"),
+        ("before → since", "effect", "95 % interval", "q", f"runs {TIMES} iterations"),
         rows,
         strong=1,
     )
 
 
 def from_to(one: MovedSeries) -> str:
-    """Return a series' location in the baseline and now."""
+    """Return a series' level before and since the change."""
     metric = one.key.metric
-    return f"{quantity(one.baseline_location, metric)} → {quantity(one.location, metric)}"
+    return f"{quantity(one.baseline_location, metric)} → {quantity(one.after, metric)}"
 
 
 def back_table(alert: Alert, evidence: MailContext) -> Table:
@@ -111,7 +111,7 @@ def back_table(alert: Alert, evidence: MailContext) -> Table:
                 one.key.scenario,
                 (
                     quantity(one.baseline_location, one.key.metric),
-                    f"{quantity(one.location, one.key.metric)} ({change(one.effect, one.key.metric)})",
+                    f"{quantity(one.after, one.key.metric)} ({change(one.effect, one.key.metric)})",
                     quantity(now.location if now else None, one.key.metric),
                     str(now.outcome) if now else "not measured",
                 ),

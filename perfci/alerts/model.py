@@ -78,6 +78,12 @@ class MovedSeries:
     location: float | None
     kind: ChangeKind | None
     confirmation: Confirmation | None = None
+    level: float | None = None
+
+    @property
+    def after(self) -> float | None:
+        """The level that `effect` leads to; that of the run, where an older version judged it."""
+        return self.location if self.level is None else self.level
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ class RunValue:
     """One run of one series as a single number: `log` of its location, with the standard error of that.
 
     `shape` are the quantiles of its iterations (`kinds.shape_of`), `code` the digest of the code that ran.
+    `measured` is the location as people see it, where the analysis counts a value as more than was measured
+    (`LevelRule.unit`); None where both are the same.
     """
 
     run_id: str
@@ -30,10 +32,27 @@ class RunValue:
     error: float
     shape: tuple[float, ...] = ()
     code: str = ""
+    measured: float | None = None
+
+    @property
+    def location(self) -> float:
+        """What was measured, in the unit of the metric."""
+        return math.exp(self.log) if self.measured is None else self.measured
+
+
+def measured_level(runs: Sequence[RunValue], log: float) -> float:
+    """Return the level of runs as people see it; `log` is the one that the analysis works with."""
+    if any(run.measured is not None for run in runs):
+        return median([run.location for run in runs])
+    return math.exp(log)
 
 
 class Reach(Protocol):
     """What evidence must look like to be reported."""
+
+    @property
+    def floor(self) -> float:
+        """Smaller effects are not reported, however sure they are: they don't matter."""
 
     def at(self, p_value: float) -> float:
         """Return the smallest effect that is reported where p-values up to `p_value` are."""
@@ -46,8 +65,9 @@ class Evidence:
     `window` is the number of latest runs that were held against the baseline, the first of which is
     `since`. `proves` says whether so few runs may prove a change at all. `suspect` says that the latest
     run alone stands out. `reach` is that of the runs that spoke, `shortest` that of the fewest that can
-    speak. `proofs` are the p-values of all windows that look like a change, before the lab's history
-    corrects them.
+    speak. `level` is that of the runs which `effect` describes, `location` the latest run's alone; both and
+    `baseline_location` are as measured. `proofs` are the p-values of all windows that look like a change,
+    before the lab's history corrects them.
     """
 
     p_value: float
@@ -55,6 +75,7 @@ class Evidence:
     low: float
     high: float
     location: float
+    level: float
     baseline_location: float
     baseline: tuple[str, ...]
     since: str
@@ -301,8 +322,9 @@ def describe(
         effect=relative(found.difference),
         low=relative(found.difference - half),
         high=relative(found.difference + half),
-        location=math.exp(found.latest[-1].log),
-        baseline_location=math.exp(found.level),
+        location=found.latest[-1].location,
+        level=measured_level(found.latest, found.level + found.difference),
+        baseline_location=measured_level(found.baseline, found.level),
         baseline=tuple(run.run_id for run in found.baseline),
         since=found.latest[0].run_id,
         window=len(found.latest),

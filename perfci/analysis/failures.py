@@ -180,6 +180,7 @@ class FailureTrack:
             low=low,
             high=high,
             location=run.rate,
+            level=run.rate,
             baseline_location=before[0] / before[1],
             baseline=tuple(t.run_id for t in baseline),
             since=self._since(window),

@@ -158,7 +158,9 @@ class LevelTrack:
         location = run_location(usable)
         if location is None:
             return None
-        return RunValue(point.run_id, location.log, location.error, shape_of(usable), point.code)
+        seen = [v for v in point.values if 0 <= v < math.inf]
+        measured = median(seen) if min(seen) < self.rule.unit else None
+        return RunValue(point.run_id, location.log, location.error, shape_of(usable), point.code, measured)
 
     def fork(self) -> LevelTrack:
         """Return a track that goes on from here without touching this one."""

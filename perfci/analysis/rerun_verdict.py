@@ -273,7 +273,15 @@ def _changed(judgement: Judgement, answer: Confirmation) -> Judgement:
     )
     if answer.claimed:
         return told
-    return replace(told, effect=answer.effect, low=answer.low, high=answer.high, p_value=None, q_value=None)
+    return replace(
+        told,
+        effect=answer.effect,
+        low=answer.low,
+        high=answer.high,
+        p_value=None,
+        q_value=None,
+        level=judgement.location,
+    )
 
 
 def _without_change(judgement: Judgement, outcome: Outcome, reason: str) -> Judgement:

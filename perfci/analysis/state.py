@@ -4,15 +4,15 @@ Feeding the nights after it to a loaded replay gives the same answers as replayi
 confirmations are not in it: whoever keeps the state keeps what it was made with, too.
 
 ```json
-{"version": 1, "latest": "20261121T...", "found": [0, 2], "runs": ["..."], "codes": ["..."],
+{"version": 3, "latest": "20261121T...", "found": [0, 2], "runs": ["..."], "codes": ["..."],
  "alarms": [{"metric": "seconds", "tail": false, "judged": 812.5, "seen": [[2, 1e-05, 0.9]]}],
  "tracks": [{"key": ["lab", "job", "scenario", "arguments", "action", "seconds"], "environment": "...",
-             "tail": false, "runs": [[0, 0, -0.94, 0.01, -1.1, -1.0, -0.9, -0.8, -0.7]], "change": null,
+             "tail": false, "runs": [[0, 0, -0.94, 0.01, null, -1.1, -1.0, -0.9, -0.8, -0.7]], "change": null,
              "visits": [], "settled": false, "pending": null}],
  "canaries": []}
 ```
-A run is [number in `runs`, number in `codes`, log of its location, standard error, five log quantiles or
-none]; of a failure rate [number in `runs`, failures, attempts].
+A run is [number in `runs`, number in `codes`, log of its location, standard error, what was measured where
+that is another value, five log quantiles or none]; of a failure rate [number in `runs`, failures, attempts].
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from perfci.analysis.settings import AnalysisSettings
 
-VERSION = 2
+VERSION = 3
 """Changes whenever a state written before would give other answers: also with the rules of the verdict."""
 
 
@@ -171,8 +171,10 @@ def _fill_failures(track: FailureTrack, one: dict[str, Any], runs: Sequence[str]
 
 def _fill_level(track: LevelTrack, one: dict[str, Any], runs: Sequence[str], codes: Sequence[str]) -> None:
     def value(row: Sequence[Any]) -> RunValue:
-        run, code, log, error, *shape = row
-        return RunValue(runs[run], float(log), float(error), tuple(float(x) for x in shape), codes[code])
+        run, code, log, error, measured, *shape = row
+        seen = None if measured is None else float(measured)
+        quantiles = tuple(float(x) for x in shape)
+        return RunValue(runs[run], float(log), float(error), quantiles, codes[code], seen)
 
     track.runs = [value(row) for row in one["runs"]]
     if change := one["change"]:
@@ -192,8 +194,8 @@ def _fill_level(track: LevelTrack, one: dict[str, Any], runs: Sequence[str], cod
         track.pending = PendingChange(proofs, int(pending["left"]), bool(pending["same_code"]))
 
 
-def _value(one: RunValue, runs: _Names, codes: _Names) -> list[float]:
-    return [runs.number(one.run_id), codes.number(one.code), one.log, one.error, *one.shape]
+def _value(one: RunValue, runs: _Names, codes: _Names) -> list[float | None]:
+    return [runs.number(one.run_id), codes.number(one.code), one.log, one.error, one.measured, *one.shape]
 
 
 def _tally(one: FailureTally, runs: _Names) -> list[int]:

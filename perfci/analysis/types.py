@@ -124,9 +124,10 @@ class Judgement:
     `effect` and its confidence interval `low`..`high` are relative to the baseline: +0.05 is 5 %
     slower. `mde` is the smallest relative change that this series could show tonight. `p_value` is
     for "nothing changed", `q_value` the same after correction for the night's other series. `since`
-    is the first run of the change. `baseline` names the runs compared with. `location` and
-    `baseline_location` are in the unit of the metric. What does not apply is None. Effects of a failure
-    rate are differences in points of the rate, because a baseline without failures has no ratio.
+    is the first run of the change. `baseline` names the runs compared with. `location` is what the run
+    measured, `level` the level of the latest runs that `effect` describes (those since the change), and
+    `baseline_location` that of the baseline, all in the unit of the metric. What does not apply is None.
+    Effects of a failure rate are differences in points of the rate, because a baseline without failures has no ratio.
     `suspect` says that the latest run alone stands out, which proves nothing yet but is worth a re-run.
     `confirmation` is what re-runs have shown of this change; None where nobody asked.
     """
@@ -148,3 +149,9 @@ class Judgement:
     kind: ChangeKind | None = None
     suspect: bool = False
     confirmation: Confirmation | None = None
+    level: float | None = None
+
+    @property
+    def after(self) -> float | None:
+        """The level that `effect` leads to; that of the run, where an older version judged it."""
+        return self.location if self.level is None else self.level

@@ -544,7 +544,12 @@ def _judgement(
     worse, since, kind = _open_change(track)
     if worse is not None:
         outcome = Outcome.REGRESSION if worse else Outcome.IMPROVEMENT
-    elif isinstance(track, LevelTrack) and mde > track.settings.useful_mde and not track.settled:
+    elif (
+        isinstance(track, LevelTrack)
+        # Of a counter near zero, changes below its unit don't matter: that is no noise.
+        and mde > max(track.settings.useful_mde, evidence.reach.floor)
+        and not track.settled
+    ):
         outcome = Outcome.TOO_NOISY
     else:
         outcome = Outcome.NO_CHANGE
@@ -552,7 +557,7 @@ def _judgement(
         key=part.key,
         run_id=point.run_id,
         outcome=outcome,
-        reason=_reason(outcome, evidence, since, mde, settled=track.settled, tail=part.tail) + _aside(track),
+        reason=_reason(outcome, evidence, since, mde, track=track, tail=part.tail) + _aside(track),
         baseline=evidence.baseline,
         location=evidence.location,
         baseline_location=evidence.baseline_location,
@@ -565,6 +570,7 @@ def _judgement(
         since=since,
         kind=kind,
         suspect=evidence.suspect and worse is None,
+        level=evidence.level,
     )
 
 
@@ -589,7 +595,7 @@ def _aside(track: Track) -> str:
 
 
 def _reason(
-    outcome: Outcome, evidence: Evidence, since: str | None, mde: float, *, settled: bool, tail: bool
+    outcome: Outcome, evidence: Evidence, since: str | None, mde: float, *, track: Track, tail: bool
 ) -> str:
     """Say in a sentence how the answer was found."""
     interval = f"{evidence.effect:+.1%} [{evidence.low:+.1%}, {evidence.high:+.1%}]"
@@ -597,13 +603,15 @@ def _reason(
     if outcome in (Outcome.REGRESSION, Outcome.IMPROVEMENT):
         what = "the slow requests alone: " if tail else ""
         return f"{what}{interval} {against}, since {since}"
-    if settled:
+    if track.settled:
         return f"the change of {interval} has lasted; its level is the baseline from now on"
     if evidence.suspect:
         return f"the latest run alone stands out; {interval} {against} is not proof yet"
     if outcome is Outcome.TOO_NOISY:
         return f"{interval} {against}; only changes above {mde:.0%} could be shown"
-    return f"{interval} {against}; changes above {mde:.1%} would have been shown"
+    small = mde > track.settings.useful_mde and isinstance(track, LevelTrack)
+    rest = "; smaller ones are too small to matter" if small else ""
+    return f"{interval} {against}; changes above {mde:.1%} would have been shown{rest}"
 
 
 def _without_evidence(

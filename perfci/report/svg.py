@@ -39,6 +39,8 @@ _TICKS = 6
 _DAYS = 7
 _HEADROOM = 0.06
 _LABEL_WIDTH = 90
+_NEAR = 2
+"""A change of level this many runs from one that is marked is the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def trend(
     `root`. The band is the baseline ± MDE, dashed lines are where changes began, dotted ones where the
     environment changed, small triangles where the code did. `code_names` explains digests of code. A grey
     field is where the level changed, looked back at (`changes`, by index of `shown_points`), as wide as its
-    date is uncertain; where a change is marked anyway there is none.
+    date is uncertain; near a change that is marked anyway there is none.
     """
     spots = _spots(history)
     if not spots:
@@ -243,8 +245,9 @@ def _levels(
 ) -> Iterator[str]:
     for one in changes:
         first, last = ids[one.earliest], ids[one.latest]
-        if any(first <= mark.run_id <= last for mark in around.marks):
-            continue
+        near = ids[max(one.earliest - _NEAR, 0)], ids[min(one.latest + _NEAR, len(ids) - 1)]
+        if any(near[0] <= mark.run_id <= near[1] for mark in around.marks):
+            continue  # the same change, found in another way: one number for it is enough
         left, right = scale.x(one.earliest - 0.5), scale.x(one.latest - 0.5)
         metric = around.key.metric
         told = (

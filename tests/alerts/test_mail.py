@@ -541,3 +541,14 @@ def test_why_the_changes_are_not_known(mail_with):
 def test_without_repositories_the_mail_is_as_ever(mail_with):
     text, _ = mail_with(None)
     assert "perfci changes" not in text
+
+
+def test_the_levels_in_a_mail_are_those_that_its_effect_compares(told):
+    notification, _ = told[NotificationKind.REGRESSION]
+    moved = replace(
+        notification.alert.series[0], effect=0.15, baseline_location=0.761, level=0.875, location=0.82
+    )
+    message = parsed(replace(notification, alert=replace(notification.alert, series=(moved,))))
+    text = text_of(message).replace("\u00a0", " ")
+    assert "0.761 s → 0.875 s" in text
+    assert "0.820 s" not in text

@@ -31,6 +31,7 @@ def lab(seed: int = 4) -> list[SeriesHistory]:
         *series,
         SeriesHistory(moved.key, points),
         made.counters([20.0] * 16 + [24.0] * (NIGHTS - 16)),
+        made.counters([0.4] * 16 + [3.0] * (NIGHTS - 16), action="from-nothing"),
         made.failures([0] * 20 + [9] * 3 + [1] * (NIGHTS - 23)),
     ]
 

@@ -326,3 +326,45 @@ def test_any_size_of_baseline_works(histories: Histories, least: int) -> None:
 def test_a_baseline_of_one_run_is_refused() -> None:
     with pytest.raises(ValueError, match="2 or more"):
         AnalysisSettings(min_baseline=1)
+
+
+def test_the_level_since_a_change_is_what_its_effect_says(histories: Histories) -> None:
+    history = histories.timings([0.76] * 12 + [0.88] * 4 + [0.80], between=0.01)
+    found = judge([history])[0]
+    assert found.outcome is Outcome.REGRESSION
+    assert found.level == pytest.approx(found.baseline_location * (1 + found.effect))
+    assert found.location < 0.97 * found.level
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"), [(Metric.LEFTOVERS, 0.0), (Metric.CPU_SECONDS, 0.0), (Metric.CPU_SECONDS, 0.0004)]
+)
+def test_what_is_below_the_unit_of_the_verdict_is_shown_as_measured(metric: Metric, value: float) -> None:
+    history = SeriesHistory(series_key("nova-api", metric), tuple(point(n, [value]) for n in range(12)))
+    found = judge([history])[0]
+    assert (found.baseline_location, found.level, found.location) == (value, value, value)
+    assert found.effect == 0
+
+
+@pytest.mark.parametrize(
+    ("metric", "level"),
+    [
+        (Metric.CPU_SECONDS, 0.0005),
+        (Metric.CPU_SECONDS, 0.003),
+        (Metric.WARNINGS, 2.0),
+        (Metric.ROWS_READ, 300.0),
+    ],
+)
+def test_a_steady_counter_near_its_unit_is_unchanged_not_noisy(
+    histories: Histories, metric: Metric, level: float
+) -> None:
+    steady = histories.counters([level] * 14, metric=metric, noise=0.02)
+    found = judge([steady])[0]
+    assert found.outcome is Outcome.NO_CHANGE
+    assert "too small to matter" in found.reason
+    assert found.high - found.low < 0.1
+
+
+def test_a_counter_near_its_unit_that_is_really_noisy_is_called_so(histories: Histories) -> None:
+    noisy = histories.counters([0.003] * 14, metric=Metric.CPU_SECONDS, noise=0.9)
+    assert judge([noisy])[0].outcome is Outcome.TOO_NOISY

@@ -251,3 +251,13 @@ def test_what_comes_from_outside_cannot_break_a_page(data, tmp_path):
         assert "<script" not in file.read_text()
         Page(file.read_text())
     assert [path.name for path in tmp_path.iterdir()] == ["site"]
+
+
+def test_the_levels_on_a_page_are_those_that_its_effect_compares(data, tmp_path):
+    run = data.runs[21]
+    first = next(one for one in run.judgements if one.since)
+    judgement = replace(first, effect=0.15, baseline_location=0.761, level=0.875, location=0.82)
+    write(tmp_path, replace(data, runs=(replace(run, judgements=(judgement,)),)))
+    text = (tmp_path / pages.run_page(run.record.run_id)).read_text().replace("\u00a0", " ")
+    assert "0.761 s → 0.875 s" in text
+    assert "0.820 s" not in text

@@ -25,7 +25,7 @@ from perfci.runs.verdicts.judgement_store import read_judgements
 from perfci.wording import change
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from perfci.alerts.model import Alert
@@ -47,13 +47,14 @@ def write_site(controller: LabServices) -> Path:
     folders = run_folders(controller.state.archive)[-_SHOWN_RUNS:]
     runs = tuple(report_of(controller.database, controller.state.root, folder, alerts) for folder in folders)
     histories = tuple(_histories(controller, runs))
+    latest = _latest(runs)
     write(
         controller.state.site,
         SiteData(
             runs=runs,
             histories=histories,
-            judgements=_latest(runs),
-            marks=tuple(_marks(alerts)),
+            judgements=latest,
+            marks=tuple(_marks(alerts, latest)),
             calibrations=_calibrations(controller, runs),
             growing=growing(histories, AnalysisSettings()),
         ),
@@ -158,10 +159,14 @@ def _latest(runs: Sequence[RunReport]) -> dict[SeriesKey, Judgement]:
     return latest
 
 
-def _marks(alerts: Sequence[Alert]) -> Iterator[Mark]:
+def _marks(alerts: Sequence[Alert], latest: Mapping[SeriesKey, Judgement]) -> Iterator[Mark]:
+    """Return where changes began and ended. One that lasts has the size that is known by now."""
     for alert in alerts:
         for series in alert.series:
-            yield Mark(series.key, series.since, change(series.effect, series.key.metric), PageTone.BAD)
+            now = latest.get(series.key)
+            lasts = alert.closed is None and now is not None and now.since == series.since
+            effect = now.effect if lasts and now is not None else series.effect
+            yield Mark(series.key, series.since, change(effect, series.key.metric), PageTone.BAD)
             if alert.closed is not None:
                 ended = str(alert.closing or Closing.FIXED)
                 yield Mark(series.key, alert.closed, ended, PageTone.GOOD)
