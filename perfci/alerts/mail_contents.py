@@ -151,7 +151,7 @@ def _closed(alert: Alert, run_id: str, evidence: MailContext, settings: MailSett
     sections = [Section("Then and now", (*pictures(alert, evidence), back_table(alert, evidence)))]
     steps = Steps(
         (
-            ("Look at the run:", f"perfci run show {run_id}"),
+            ("See every verdict of the run:", f"perfci analyse {run_id} --full"),
             ("Look at the trend:", trend_link(leading.key, settings)),
         )
     )
@@ -189,7 +189,10 @@ def _failed(failure: RunFailure, settings: MailSettings) -> MailDocument:
     todo.append(
         Steps(
             (
-                ("See everything that the run left:", f"perfci run show {failure.run_id}"),
+                (
+                    "See what ran, how each stage ended and where its logs are:",
+                    f"perfci run show {failure.run_id}",
+                ),
                 ("Run the same again:", f"perfci run reproduce {failure.run_id}"),
                 ("Its page:", link(pages.run_page(failure.run_id), settings)),
             )
@@ -237,7 +240,7 @@ def _lab_invalid(notification: Notification, settings: MailSettings) -> MailDocu
                     Steps(
                         (
                             (
-                                "Look at the canaries and counters of the run:",
+                                "See why, what ran, and where its files are:",
                                 f"perfci run show {notification.run_id}",
                             ),
                             ("See who uses the nodes:", "perfci lab nodes"),

@@ -65,7 +65,7 @@ def slower(alert: Alert, evidence: MailContext) -> list[Block]:
     if len(alert.series) > ROWS:
         rest = len(alert.series) - ROWS
         blocks.append(
-            Paragraph(f"{rest} more series moved less; `perfci run show {alert.opened}` has them all.")
+            Paragraph(f"{rest} more series moved less; `perfci analyse {alert.opened}` has them all.")
         )
     return blocks
 
@@ -241,13 +241,20 @@ def regression_steps(alert: Alert, settings: MailSettings) -> Steps:
     """Say what the reader can do, with the commands."""
     items = [
         ("Reproduce it: the same code, environment and job again.", f"perfci run reproduce {alert.since}"),
-        ("See everything that was measured:", f"perfci run show {alert.opened}"),
+        ("See every verdict of the run:", f"perfci analyse {alert.opened} --full"),
+        ("See everything that was measured:", f"perfci results show {alert.opened}"),
         ("Look at the trend:", trend_link(alert.leading.key, settings)),
         ("Say that you look into it, so that others don't:", f"perfci alerts acknowledge {alert.id}"),
         ("If it is meant to be so, make it the new normal:", f"perfci alerts accept {alert.id}"),
     ]
     if alert.last_good:
-        items.insert(1, ("The last good run, to compare with:", f"perfci run show {alert.last_good}"))
+        items.insert(
+            1,
+            (
+                "See what differs from the last good run:",
+                f"perfci run show {alert.since} \\\n  --against {alert.last_good}",
+            ),
+        )
     return Steps(tuple(items))
 
 

@@ -47,7 +47,7 @@ def _block(block: Block) -> Iterator[str]:
             for number, (meaning, command) in enumerate(items):
                 yield from [""] * bool(number)
                 yield from _wrapped(meaning)
-                yield f"{_INDENT}{command}"
+                yield from (f"{_INDENT}{line}" for line in command.splitlines())
         case Log(source, text):
             yield f"{source}:"
             for line in text.splitlines():

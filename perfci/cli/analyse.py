@@ -54,9 +54,12 @@ Job = Annotated[
 
 
 @app.command(DEFAULT, cls=DefaultCommand, hidden=True)
-def analyse(
+def analyse(  # noqa: PLR0917 - typer takes them by name
     run_id: RunId = "last",
     full: Annotated[bool, typer.Option("--full", help="List the series that did not change, too.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Judge all nights that were never judged, and no other.")
+    ] = False,
     what_if: Annotated[
         str | None,
         typer.Option("--what-if", metavar="STEP", help='Put steps like "+5 %" or "20ms" into the history.'),
@@ -72,6 +75,8 @@ def analyse(
 ) -> None:
     """Judge every series of a run against its history. Nothing is sent; `perfci run` does that.
 
+    With --all perfci judges every night that was never judged: runs that were ingested, say. It exits with 0.
+
     With --what-if no run is judged: steps are put into the archived history at many nights, and for each
     series perfci says which share of them is found, and when. This takes two minutes at most.
 
@@ -81,6 +86,9 @@ def analyse(
     """
     if what_if is not None:
         _what_if(what_if, job, as_json=as_json)
+        return
+    if every:
+        _judge_all(as_json=as_json)
         return
     from perfci.results.archive import read_archive
     from perfci.runs.state.archive import find_run
@@ -182,6 +190,27 @@ def _columns(
     if not wanted:
         raise SeriesUnknown(job=looked_at.last.job, wanted=series)
     return [column_of(one) for one in wanted]
+
+
+def _judge_all(*, as_json: bool) -> None:
+    from perfci.cli.progress import Terminal
+    from perfci.runs.state.progress import Silent
+    from perfci.runs.verdicts.rebuild import judge_all
+    from perfci.wording import counted
+
+    with errors_reported(as_json=as_json):
+        controller = lab_services()
+        if as_json:
+            print_json({"judged": judge_all(controller, Silent().step)})
+            return
+        with Terminal() as progress:
+            since = time.monotonic()
+            progress.begin("analyse")
+            judged = judge_all(controller, progress.step)
+            note = f"{counted(len(judged), 'night')} judged"
+            progress.end("analyse", note, time.monotonic() - since, ok=True)
+        if judged:
+            typer.echo("`perfci report` shows them on the pages.")
 
 
 def _what_if(step: str, job: str | None, *, as_json: bool) -> None:

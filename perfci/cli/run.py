@@ -107,7 +107,7 @@ def show(
         str | None,
         typer.Option(
             metavar="RUN",
-            help="Say how its environment differs from that of this run.",
+            help="Say how its code, packages and environment differ from those of this run.",
             autocompletion=complete_run,
         ),
     ] = None,
@@ -117,7 +117,7 @@ def show(
     from perfci.cli.run_text import run_lines
     from perfci.runs.publish.site_data import report_of
     from perfci.runs.state import archive as listing
-    from perfci.runs.studies.environment_diff import environment_differences
+    from perfci.runs.studies.run_diff import moves
     from perfci.runs.verdicts.confirmation_store import read_answers
 
     with errors_reported(as_json=as_json):
@@ -130,12 +130,14 @@ def show(
             if against
             else document
         )
-        differences = environment_differences(other, document)
+        differences = moves(other, document)
         report = report_of(controller.database, controller.state.root, folder, ())
         if as_json:
             found = {
                 "confirmations": [asdict(one) for one in answers],
-                "differences": [asdict(one) for one in differences],
+                "differences": [
+                    {"place": one.place, "before": one.before, "after": one.after} for one in differences
+                ],
                 "fills": [asdict(one) for one in report.curves],
                 "rates": [asdict(one) for one in report.rates],
                 "leftovers": [

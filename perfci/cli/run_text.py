@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from perfci.report.model import RunReport
     from perfci.results.density import Curve
     from perfci.results.leftovers import Swept
-    from perfci.runs.studies.environment_diff import Difference
+    from perfci.runs.studies.run_diff import Moved
     from perfci.runs.verdicts.confirmation_store import Answer
 
 
@@ -23,7 +23,7 @@ def run_lines(
     document: dict[str, Any],
     folder: Path,
     answers: Iterable[Answer],
-    differences: Sequence[Difference],
+    differences: Sequence[Moved],
     report: RunReport,
 ) -> Iterator[str]:
     """Describe a run: its run.json, what re-runs said, how it differs from another, what it measured."""
@@ -61,7 +61,7 @@ def left(swept: Iterable[Swept]) -> Iterator[str]:
             yield from (f"             not removed: {thing.error}" for thing in one.kept)
 
 
-def differs(difference: Difference) -> str:
+def differs(difference: Moved) -> str:
     return f"differs      {difference.place}: {difference.before or '-'} -> {difference.after or '-'}"
 
 

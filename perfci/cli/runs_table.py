@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from perfci.analysis.types import Outcome
 
-NOT_JUDGED = "not judged"
-"""Where no analysis has seen a run: one that was ingested, or a calibration's."""
 COLUMNS = ("run", "lab", "job", "verdict", "status", "lab fit", "code", "environment", "re-run for")
 
 
@@ -26,7 +24,7 @@ def verdict_of(document: Mapping[str, Any], count: Counter[Outcome] | None) -> s
         return f"failed in {failure['stage']} ({failure['class']})"
     if not document["validity"]["valid"]:
         return str(Outcome.INVALID)
-    return worst_of(count).text if count else NOT_JUDGED
+    return worst_of(count or {}).text
 
 
 def runs_table(

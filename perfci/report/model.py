@@ -152,6 +152,8 @@ TONES = {
     Outcome.NO_BASELINE: PageTone.QUIET,
     Outcome.NO_DATA: PageTone.LAB,
 }
+NOT_JUDGED = "not judged"
+"""Where no analysis has seen a run: one that was ingested, or a calibration's."""
 _ORDER = tuple(TONES)
 _COUNTED = {
     Outcome.REGRESSION: "slower",
@@ -172,7 +174,9 @@ def verdict(run: RunReport) -> Verdict:
 
 
 def worst_of(count: Mapping[Outcome, int]) -> Verdict:
-    """Return the verdict of a valid run, given how many of its series have each outcome."""
+    """Return the verdict of a valid run, given how many of its series have each outcome; none: not judged."""
+    if not any(count.values()):
+        return Verdict(PageTone.QUIET, NOT_JUDGED)
     found = {outcome for outcome, number in count.items() if number}
     worst = next((one for one in (*WORST_FIRST, Outcome.NO_BASELINE) if one in found), Outcome.NO_DATA)
     if worst in _COUNTED and not found <= {Outcome.TOO_NOISY, Outcome.NO_BASELINE}:

@@ -87,3 +87,15 @@ def test_a_fill_is_told_point_by_point():
         "               100\u00a0servers: a boot 1.20\u00a0s, 0.750\u00a0s of CPU for each",
         "               150\u00a0servers: a boot \u2013, \u2013 of CPU for each",
     ]
+
+
+def test_a_run_against_another_says_which_code_differs(night, tmp_path):
+    name, _ = night
+    folder = archives.night(
+        StateFolder(tmp_path).archive, 2, code="bbbbbbbbbbbb", changes=("slow.patch@1f2e",)
+    )
+    lines = run("show", folder.name, "--against", name).splitlines()
+    (differs,) = [line for line in lines if line.startswith("differs")]
+    assert "code.neutron" in differs
+    assert "29.0.0 (wheel) -> 29.0.0+bbbb (wheel) with slow.patch@1f2e" in differs
+    assert f"differs      in nothing from {name}" in run("show", name, "--against", name)

@@ -47,7 +47,7 @@ def test_interest_puts_the_largest_regression_first_whatever_the_order():
         ([Outcome.KNOWN, Outcome.IMPROVEMENT], "1\xa0series slower, all of them known", PageTone.LAB),
         ([Outcome.TOO_NOISY, Outcome.NO_BASELINE], "too noisy to tell", PageTone.LAB),
         ([Outcome.NO_BASELINE], "no baseline", PageTone.QUIET),
-        ([], "no data", PageTone.LAB),
+        ([], "not judged", PageTone.QUIET),
     ],
 )
 def test_the_verdict_of_a_run(runs, outcomes, text, tone):

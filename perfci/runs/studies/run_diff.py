@@ -27,6 +27,11 @@ class Moved:
     before: str
     after: str
 
+    @property
+    def place(self) -> str:
+        """Kind and name in one: `code.neutron`; a place of the environment as it is."""
+        return self.name if self.what == ENVIRONMENT else f"{self.what}.{self.name}"
+
 
 def moves(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Moved, ...]:
     """Return what moved between two runs, given their run.json.

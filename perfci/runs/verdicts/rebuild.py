@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from perfci.results.archive import read_archive
+from perfci.results.errors import ResultFileError
 from perfci.results.model import FINISHED, Purpose
 from perfci.runs.state.archive import run_folders
 from perfci.runs.verdicts.judge import judge_run
@@ -12,9 +14,8 @@ from perfci.runs.verdicts.judgement_store import keep_judgements, unreadable
 from perfci.runs.verdicts.verdict_cache import forget_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from perfci.results.errors import ResultFileError
     from perfci.runs.verdicts.lab_services import LabServices
 
 
@@ -38,6 +39,29 @@ def rebuild(services: LabServices, on_step: Callable[[str], None] = lambda _: No
     forget_all(services.database)
     indexed = set(index.runs)
     nights = [folder.name for folder in run_folders(services.state.archive) if folder.name in indexed]
+    return RebuildReport(index.runs, _judge_missing(services, nights, on_step), index.unreadable)
+
+
+def judge_all(services: LabServices, on_step: Callable[[str], None] = lambda _: None) -> tuple[str, ...]:
+    """Judge every archived night that was never judged, oldest first, and return their ids.
+
+    What can't be indexed is left out. Raises IndexUnavailable, DatabaseUnavailable, ConfirmationsUnreadable.
+    """
+    folders = {folder.name: folder for folder in run_folders(services.state.archive)}
+    nights = []
+    for run_id in unreadable(services.database, folders):
+        on_step(f"the results of {run_id}")
+        try:
+            services.local.write(read_archive(folders[run_id]))
+        except ResultFileError:
+            continue
+        nights.append(run_id)
+    return _judge_missing(services, nights, on_step)
+
+
+def _judge_missing(
+    services: LabServices, nights: Sequence[str], on_step: Callable[[str], None]
+) -> tuple[str, ...]:
     judged: list[str] = []
     for run_id in unreadable(services.database, nights):
         record = services.local.record(run_id)
@@ -45,4 +69,4 @@ def rebuild(services: LabServices, on_step: Callable[[str], None] = lambda _: No
             on_step(f"the judgements of {run_id}")
             keep_judgements(services.database, run_id, judge_run(services, record))
             judged.append(run_id)
-    return RebuildReport(index.runs, tuple(judged), index.unreadable)
+    return tuple(judged)
