@@ -127,7 +127,8 @@ class Judgement:
     is the first run of the change. `baseline` names the runs compared with. `location` is what the run
     measured, `level` the level of the latest runs that `effect` describes (those since the change), and
     `baseline_location` that of the baseline, all in the unit of the metric. What does not apply is None.
-    Effects of a failure rate are differences in points of the rate, because a baseline without failures has no ratio.
+    Effects of a failure rate are differences in points of the rate, because a baseline without failures
+    has no ratio.
     `suspect` says that the latest run alone stands out, which proves nothing yet but is worth a re-run.
     `confirmation` is what re-runs have shown of this change; None where nobody asked.
     """

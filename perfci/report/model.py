@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from statistics import median
 from typing import TYPE_CHECKING
 
 from perfci.analysis.types import WORST_FIRST, Outcome
@@ -154,6 +155,7 @@ TONES = {
 }
 NOT_JUDGED = "not judged"
 """Where no analysis has seen a run: one that was ingested, or a calibration's."""
+_USUAL_RUNS, _LEAST_USUAL = 20, 5
 _ORDER = tuple(TONES)
 _COUNTED = {
     Outcome.REGRESSION: "slower",
@@ -182,6 +184,28 @@ def worst_of(count: Mapping[Outcome, int]) -> Verdict:
     if worst in _COUNTED and not found <= {Outcome.TOO_NOISY, Outcome.NO_BASELINE}:
         return Verdict(TONES[worst], f"{counted(count[worst], 'series')} {_COUNTED[worst]}")
     return Verdict(TONES[worst], str(worst))
+
+
+def with_usual_canaries(runs: Iterable[RunReport]) -> tuple[RunReport, ...]:
+    """Return runs, oldest first, with what each of their canaries usually takes.
+
+    That is the median of the same canary on the same node in up to 20 earlier valid runs of the same
+    environment, each by the mean of its rounds; unknown before the fifth.
+    """
+    past: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
+    found = []
+    for run in sorted(runs, key=lambda one: one.record.run_id):
+        place = (run.record.lab, run.record.environment)
+        canaries = []
+        for canary in run.canaries:
+            known = past[*place, canary.node, canary.name]
+            usual = median(known[-_USUAL_RUNS:]) if len(known) >= _LEAST_USUAL else None
+            canaries.append(replace(canary, usual=usual))
+            rounds = [one for one in (canary.before, canary.after) if one is not None]
+            if rounds and run.record.validity.valid and not run.failure:
+                known.append(sum(rounds) / len(rounds))
+        found.append(replace(run, canaries=tuple(canaries)))
+    return tuple(found)
 
 
 def tally(judgements: Iterable[Judgement], outcome: Outcome) -> int:

@@ -19,7 +19,9 @@ from markupsafe import Markup
 
 from perfci import pages, wording
 from perfci.analysis.changepoints import change_points
+from perfci.analysis.level_track import rule_of
 from perfci.analysis.robust import run_location
+from perfci.analysis.settings import AnalysisSettings
 from perfci.markup import breakable
 from perfci.redaction import redacted
 from perfci.report.curve import by_service, curves
@@ -165,12 +167,18 @@ def _series(
 
 
 def level_changes(history: SeriesHistory) -> tuple[ChangePoint, ...]:
-    """Return the changes of level in what a picture shows of a history; indices count its points."""
+    """Return the changes of level in what a picture shows of a history; indices count its points.
+
+    What no verdict would report is left out: changes of less than the unit of a counter, say.
+    """
     shown = shown_points(history)
     found = [run_location(point.values) if point.valid else None for point in shown]
     values = [math.nan if one is None else math.exp(one.log) for one in found]
     errors = [0.0 if one is None else one.error for one in found]
-    return change_points(values, errors, floor=LEAST_CHANGE)
+    metric = history.key.metric
+    unit = 0.0 if metric is Metric.FAILURE_RATE else rule_of(metric, AnalysisSettings()).unit
+    found_changes = change_points(values, errors, floor=LEAST_CHANGE)
+    return tuple(one for one in found_changes if abs(one.after - one.before) >= unit)
 
 
 def _by_scenario(histories: Iterable[SeriesHistory]) -> dict[tuple[str, ...], list[SeriesHistory]]:

@@ -250,10 +250,11 @@ def _levels(
             continue  # the same change, found in another way: one number for it is enough
         left, right = scale.x(one.earliest - 0.5), scale.x(one.latest - 0.5)
         metric = around.key.metric
+        levels = f"from {quantity(one.before, metric)} to {quantity(one.after, metric)}"
         told = (
-            f"the level changed by {change(one.effect, metric)} ({interval(one.low, one.high, metric)}) with "
-            f"the run of {run_moment(ids[one.index])} UTC, not before {run_day(first)}, not after "
-            f"{run_day(last)}; p {probability(one.p_value)}"
+            f"the level changed by {change(one.effect, metric)} ({interval(one.low, one.high, metric)}), "
+            f"{levels}, with the run of {run_moment(ids[one.index])} UTC, not before {run_day(first)}, not "
+            f"after {run_day(last)}; p {probability(one.p_value)}"
         )
         yield f'<g class="level"><title>{escape(told)}</title>'
         yield f'<rect x="{left - 1.5:.1f}" y="{_TOP - 6}" width="{right - left + 3:.1f}" '

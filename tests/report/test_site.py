@@ -13,9 +13,9 @@ from perfci import pages
 from perfci.analysis.calibration import NoiseBudget, SeriesCalibration
 from perfci.analysis.noise_trend import Growth
 from perfci.analysis.types import RunPoint, SeriesHistory
-from perfci.report.model import Mark, PageTone, SiteData
+from perfci.report.model import Canary, Mark, PageTone, SiteData, with_usual_canaries
 from perfci.report.site import Written, level_changes, write
-from perfci.results.model import Validity
+from perfci.results.model import Metric, Validity
 
 VOID = frozenset({"meta", "link", "br", "wbr"})
 
@@ -261,3 +261,31 @@ def test_the_levels_on_a_page_are_those_that_its_effect_compares(data, tmp_path)
     text = (tmp_path / pages.run_page(run.record.run_id)).read_text().replace("\u00a0", " ")
     assert "0.761 s → 0.875 s" in text
     assert "0.820 s" not in text
+
+
+@pytest.mark.parametrize(("levels", "changes"), [((0.0002, 0.0006), 0), ((0.2, 0.6), 1)])
+def test_a_change_of_a_counter_below_its_unit_is_not_drawn(levels, changes):
+    key = replace(seconds_key("nova-api", NETWORKS), metric=Metric.CPU_SECONDS)
+    points = tuple(
+        RunPoint(run_id(n), "e", "c", (levels[n >= 12] * (1 + 0.01 * (n % 3)),), 1, 0, True)
+        for n in range(24)
+    )
+    assert len(level_changes(SeriesHistory(key, points))) == changes
+
+
+def test_the_lab_of_a_failed_run_is_not_called_fit(data, tmp_path):
+    failed = next(run for run in data.runs if run.failure)
+    write(tmp_path, replace(data, runs=(failed,)))
+    assert ">fit<" not in (tmp_path / "index.html").read_text()
+
+
+def test_the_foot_says_that_more_throughput_is_better(site):
+    assert "Lower is better, except for throughput (Mbit/s)." in (site / "index.html").read_text()
+
+
+def test_a_canary_stands_beside_what_is_usual_in_its_environment(data):
+    runs = [replace(run, canaries=(Canary("n", "cpu", 0.4, 0.5),), failure=None) for run in data.runs]
+    usual = {run.record.run_id: run.canaries[0].usual for run in with_usual_canaries(reversed(runs))}
+    # Four nights in another environment, and an unfit one: those are compared with by none of the others.
+    assert [usual[run_id(n)] for n in range(9)] == [None] * 9
+    assert {usual[run_id(n)] for n in range(9, 30)} == {0.45}

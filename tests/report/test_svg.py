@@ -102,6 +102,15 @@ def test_a_change_of_level_is_a_field_as_wide_as_its_date_is_uncertain():
     assert narrow < wide
     assert root.find("g[@class='level']/title").text.startswith("the level changed by +12")
     assert "2026-11-02" in root.find("g[@class='level']/title").text
+    assert "from 1.00\u00a0s to 1.12\u00a0s" in root.find("g[@class='level']/title").text
+
+
+def test_a_change_next_to_a_marked_one_is_the_same_change():
+    marks = (Mark(KEY, run_id(5), "+13 %", PageTone.BAD),)
+    points = tuple(point(n, 1.0) for n in range(14))
+    text = trend(SeriesHistory(KEY, points), None, marks, changes=(level_change(6, 6, 6, 0.094),))
+    assert "+9.4" not in text
+    assert "+9.4" in trend(SeriesHistory(KEY, points), None, marks, changes=(level_change(9, 9, 9, 0.094),))
 
 
 def test_a_change_that_is_marked_anyway_gets_no_field():

@@ -8,7 +8,16 @@ from perfci.alerts.model import Closing
 from perfci.analysis.noise_trend import growing
 from perfci.analysis.settings import AnalysisSettings
 from perfci.pages import INDEX
-from perfci.report.model import Canary, Mark, PageTone, ReportedFailure, ReportedStage, RunReport, SiteData
+from perfci.report.model import (
+    Canary,
+    Mark,
+    PageTone,
+    ReportedFailure,
+    ReportedStage,
+    RunReport,
+    SiteData,
+    with_usual_canaries,
+)
 from perfci.report.site import write
 from perfci.results.archive import CANARIES, dataplane_rates, density_curves
 from perfci.results.canaries import read_canaries
@@ -45,7 +54,9 @@ def write_site(controller: LabServices) -> Path:
     """Write all pages anew, and return the first one. Pages that did not change are left alone."""
     alerts = controller.alerts.load().alerts
     folders = run_folders(controller.state.archive)[-_SHOWN_RUNS:]
-    runs = tuple(report_of(controller.database, controller.state.root, folder, alerts) for folder in folders)
+    runs = with_usual_canaries(
+        report_of(controller.database, controller.state.root, folder, alerts) for folder in folders
+    )
     histories = tuple(_histories(controller, runs))
     latest = _latest(runs)
     write(

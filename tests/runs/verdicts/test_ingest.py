@@ -7,8 +7,8 @@ import pytest
 
 from perfci import config, pages
 from perfci.results.errors import ReportError
-from perfci.runs.verdicts.ingest import ingest
 from perfci.runs.publish.site_data import write_site
+from perfci.runs.verdicts.ingest import ingest
 from perfci.runs.verdicts.judgement_store import read_judgements
 from perfci.runs.verdicts.lab_services import LabServices
 from perfci.runs.verdicts.rebuild import judge_all
