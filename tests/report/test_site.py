@@ -267,7 +267,7 @@ def test_the_levels_on_a_page_are_those_that_its_effect_compares(data, tmp_path)
 def test_a_change_of_a_counter_below_its_unit_is_not_drawn(levels, changes):
     key = replace(seconds_key("nova-api", NETWORKS), metric=Metric.CPU_SECONDS)
     points = tuple(
-        RunPoint(run_id(n), "e", "c", (levels[n >= 12] * (1 + 0.01 * (n % 3)),), 1, 0, True)
+        RunPoint(run_id(n), "e", "c", (levels[n >= 12] * (1 + 0.01 * (n % 3)),), 1, 0, valid=True)
         for n in range(24)
     )
     assert len(level_changes(SeriesHistory(key, points))) == changes
