@@ -159,7 +159,7 @@ class Mail(_Section):
     admins: tuple[Address, ...] = ()
     """Who gets the mail about the lab itself."""
     base_url: Url | None = None
-    """Where the trend pages are served; links in mails start with it. Left out: paths of files."""
+    """Where the trend pages are served; links in mails start with it. Left out: mails name commands."""
     smtp: Smtp = Smtp()
 
 

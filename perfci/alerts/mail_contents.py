@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perfci import pages
 from perfci.alerts.document import FactList, Log, MailDocument, MailTone, Paragraph, Section, Steps
+from perfci.alerts.fix import found_fix
 from perfci.alerts.mail_sections import (
     back_table,
     determined,
     from_to,
     is_confirmed,
-    link,
+    page_steps,
     pictures,
     recipients,
     regression_steps,
     slower,
-    trend_link,
+    trend_step,
     what_changed,
+    what_fixed,
 )
 from perfci.alerts.mail_suspects import suspect_blocks
 from perfci.alerts.model import Alert, Audience, Closing, Notification, NotificationKind, interest
@@ -81,7 +82,7 @@ def tell(notification: Notification, evidence: MailContext, settings: MailSettin
 
 
 def _regression(alert: Alert, evidence: MailContext, settings: MailSettings) -> MailDocument:
-    leading = alert.leading
+    leading = alert.headline
     effect = change(leading.effect, leading.key.metric)
     scenarios = counted(len({one.key.scenario for one in alert.series}), "scenario")
     name = _short_name(leading)
@@ -89,7 +90,8 @@ def _regression(alert: Alert, evidence: MailContext, settings: MailSettings) -> 
         f"{action_name(leading.key)} {is_or_are(leading.key)} {_size(leading)} than the baseline since "
         "the run of "
         f"{run_moment(alert.since)} UTC ({from_to(leading)}); "
-        f"{counted(len(alert.series), 'series')} in {scenarios} moved together.{_rerun_sentence(alert)}"
+        f"{counted(len(alert.series), 'series')} in {scenarios} moved together."
+        f"{_counter_sentence(alert)}{_rerun_sentence(alert)}"
     )
     return MailDocument(
         subject=_subject(alert, f"{name} {effect} ({scenarios}) since {run_day(alert.since)}"),
@@ -111,19 +113,28 @@ def _suspects(alert: Alert, evidence: MailContext) -> list[Block]:
     return suspect_blocks(evidence.suspects, alert.last_good, alert.since)
 
 
+def _counter_sentence(alert: Alert) -> str:
+    """Say of the clearest counter that it moved too, where the mail leads with a timing."""
+    found = min((one for one in alert.series if one.key.metric in COUNTERS), key=interest, default=None)
+    if found is None or alert.headline.key.metric in COUNTERS:
+        return ""
+    name = action_name(found.key)
+    return f" {name} {is_or_are(found.key)} {_size(found)}, too."
+
+
 def _rerun_sentence(alert: Alert) -> str:
     """Say for how many of the series re-runs confirm it, and by how much for the clearest of those."""
     first = min((one for one in alert.series if is_confirmed(one)), key=interest, default=None)
     if first is None or first.confirmation is None:
         return ""
     size = shown(first.confirmation, first.key.metric)
-    if first.key == alert.leading.key:
+    if first.key == alert.headline.key:
         return f" Re-runs of the old and the new code confirm it: {size}."
     return f" Re-runs of the old and the new code confirm {action_name(first.key)}: {size}."
 
 
 def _closed(alert: Alert, run_id: str, evidence: MailContext, settings: MailSettings) -> MailDocument:
-    leading = alert.leading
+    leading, fix = alert.headline, None
     if alert.closing is Closing.ACCEPTED:
         word = "accepted"
         verdict = (
@@ -141,18 +152,23 @@ def _closed(alert: Alert, run_id: str, evidence: MailContext, settings: MailSett
     else:
         word = "back to normal"
         now = evidence.by_key.get(leading.key)
+        fix = found_fix(alert, evidence.histories, evidence.records)
         noisy = now is not None and now.outcome is Outcome.TOO_NOISY
         state = "no longer slower by what was told" if noisy else "back at the baseline"
+        when = (
+            f"since the run of {run_moment(fix.run_id)}" if fix else f"as of the run of {run_moment(run_id)}"
+        )
         verdict = (
-            f"{action_name(leading.key)} {is_or_are(leading.key)} {state} as of the run of "
-            f"{run_moment(run_id)} UTC; "
+            f"{action_name(leading.key)} {is_or_are(leading.key)} {state} {when} UTC; "
             f"it was {_size(leading)} since {run_moment(alert.since)} UTC."
         )
-    sections = [Section("Then and now", (*pictures(alert, evidence), back_table(alert, evidence)))]
+    sections = [Section("Then and now", (*pictures(alert, evidence, fix), back_table(alert, evidence)))]
+    if fix is not None:
+        sections.insert(0, Section("What fixed it", tuple(what_fixed(fix))))
     steps = Steps(
         (
             ("See every verdict of the run:", f"perfci analyse {run_id} --full"),
-            ("Look at the trend:", trend_link(leading.key, settings)),
+            trend_step(leading.key, settings),
         )
     )
     sections.append(Section("What you can do", (Paragraph("Nothing has to be done."), steps)))
@@ -194,7 +210,7 @@ def _failed(failure: RunFailure, settings: MailSettings) -> MailDocument:
                     f"perfci run show {failure.run_id}",
                 ),
                 ("Run the same again:", f"perfci run reproduce {failure.run_id}"),
-                ("Its page:", link(pages.run_page(failure.run_id), settings)),
+                *page_steps(failure.run_id, settings),
             )
         )
     )
@@ -244,7 +260,7 @@ def _lab_invalid(notification: Notification, settings: MailSettings) -> MailDocu
                                 f"perfci run show {notification.run_id}",
                             ),
                             ("See who uses the nodes:", "perfci lab nodes"),
-                            ("Its page:", link(pages.run_page(notification.run_id), settings)),
+                            *page_steps(notification.run_id, settings),
                         )
                     ),
                     Paragraph("You get one more mail when a run is valid again, and none in between."),

@@ -28,7 +28,7 @@ class MailContext:
     `judgements` are those of the run, `histories` of (at least) the series of the alert, up to that run.
     `lab_state` is a sentence on canaries and foreign load; `method` is how verdicts are found;
     `calibrations` say what series can show. `suspects` are the changes in between, where repositories are
-    known that have them.
+    known that have them. `records` are those of the job's runs up to this one, by id.
     """
 
     record: RunRecord | None = None
@@ -38,6 +38,7 @@ class MailContext:
     method: str = METHOD
     calibrations: Mapping[SeriesKey, SeriesCalibration] = field(default_factory=dict)
     suspects: SuspectList | None = None
+    records: Mapping[str, RunRecord] = field(default_factory=dict)
     by_key: Mapping[SeriesKey, Judgement] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import shlex
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -10,9 +12,10 @@ from perfci import pages
 from perfci.alerts.attribution import project
 from perfci.alerts.chart import Trend, describe, draw
 from perfci.alerts.document import FactList, Paragraph, Picture, Row, Steps, Table
-from perfci.alerts.model import Alert, Audience, Closing, interest
+from perfci.alerts.model import Alert, Audience, Closing, felt_first, interest
 from perfci.analysis.decision import Decision
 from perfci.analysis.types import Basis
+from perfci.results.model import TOTAL
 from perfci.wording import (
     MISSING,
     TIMES,
@@ -30,9 +33,10 @@ from perfci.wording import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from perfci.alerts.document import Block
+    from perfci.alerts.fix import Fix
     from perfci.alerts.mail_context import MailContext
     from perfci.alerts.model import MovedSeries, RevisionChange
     from perfci.alerts.settings import MailSettings
@@ -40,6 +44,9 @@ if TYPE_CHECKING:
     from perfci.results.model import SeriesKey
 
 ROWS = 20
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_COMPARING = ("https://opendev.org/", "https://github.com/")
+"""Where a page compares two commits."""
 _ALONE = "Where the night alone would prove nothing, effect and interval above are those of the re-runs."
 _PROOF = (
     "The proof is how much likelier the re-runs' results are if the new code is slower than if it is not."
@@ -51,12 +58,26 @@ def recipients(audience: Audience, settings: MailSettings) -> tuple[str, ...]:
     return settings.admins or settings.to if audience is Audience.ADMINS else settings.to
 
 
-def link(page: str, settings: MailSettings, fragment: str = "") -> str:
-    """Return the address of a page: below the base URL, else a path."""
+def link(page: str, base_url: str, fragment: str = "") -> str:
+    """Return the address of a page below the base URL."""
     hash_part = f"#{quote(fragment)}" if fragment else ""
-    if settings.base_url:
-        return f"{settings.base_url.rstrip('/')}/{quote(page)}{hash_part}"
-    return f"{settings.site.rstrip('/')}/{page}{hash_part}"
+    return f"{base_url.rstrip('/')}/{quote(page)}{hash_part}"
+
+
+def page_steps(run_id: str, settings: MailSettings) -> tuple[tuple[str, str], ...]:
+    """Return the step to a run's page; none where the pages are served nowhere."""
+    if settings.base_url is None:
+        return ()
+    return (("Its page:", link(pages.run_page(run_id), settings.base_url)),)
+
+
+def trend_step(key: SeriesKey, settings: MailSettings) -> tuple[str, str]:
+    """Return the step to the trend of a series: its page, else the command that says when it changed."""
+    if settings.base_url is None:
+        name = key.scenario if key.action == TOTAL else key.action
+        command = f"perfci analyse changepoints {shlex.quote(name)} --job {shlex.quote(key.job)}"
+        return ("See when its level changed:", command)
+    return ("Look at the trend:", link(pages.scenario_page(key), settings.base_url, pages.anchor(key)))
 
 
 def slower(alert: Alert, evidence: MailContext) -> list[Block]:
@@ -77,8 +98,8 @@ def _moved_table(alert: Alert, evidence: MailContext) -> Table:
             action_name(one.key),
             one.key.scenario,
             (
-                from_to(one),
                 change(one.effect, one.key.metric),
+                from_to(one),
                 interval(one.low, one.high, one.key.metric),
                 probability(one.q_value),
                 _sample(runs.get(one.key), _iterations(one.key, evidence.histories)),
@@ -88,9 +109,9 @@ def _moved_table(alert: Alert, evidence: MailContext) -> Table:
     )
     return Table(
         "series",
-        ("before → since", "effect", "95 % interval", "q", f"runs {TIMES} iterations"),
+        ("effect", "before → since", "95 % interval", "q", f"runs {TIMES} iterations"),
         rows,
-        strong=1,
+        strong=0,
     )
 
 
@@ -110,18 +131,18 @@ def back_table(alert: Alert, evidence: MailContext) -> Table:
                 action_name(one.key),
                 one.key.scenario,
                 (
+                    quantity(now.location if now else None, one.key.metric),
                     quantity(one.baseline_location, one.key.metric),
                     f"{quantity(one.after, one.key.metric)} ({change(one.effect, one.key.metric)})",
-                    quantity(now.location if now else None, one.key.metric),
                     str(now.outcome) if now else "not measured",
                 ),
             )
         )
-    return Table("series", ("baseline", "alert", "now", "verdict"), tuple(rows), strong=2)
+    return Table("series", ("last run", "baseline", "alert", "verdict"), tuple(rows), strong=0)
 
 
 def _shown(alert: Alert) -> list[MovedSeries]:
-    return sorted(alert.series, key=interest)[:ROWS]
+    return sorted(alert.series, key=felt_first)[:ROWS]
 
 
 def what_changed(alert: Alert) -> list[Block]:
@@ -137,19 +158,48 @@ def what_changed(alert: Alert) -> list[Block]:
                 f"the same code on other nodes would tell."
             )
         ]
-    rows = tuple(
-        Row(one.service, "", (_revision(one, before=True), _revision(one, before=False)))
-        for one in alert.changes
-    )
-    blocks: list[Block] = [Paragraph(f"Code {span}:")]
-    blocks += [
-        FactList((("service", row.title), ("before", row.cells[0]), ("after", row.cells[1]))) for row in rows
-    ]
+    blocks: list[Block] = [Paragraph(f"Code {span}:"), *_code(alert.changes)]
     if alert.service not in {project(one.service) for one in alert.changes}:
         blocks.append(
             Paragraph(f"The series that moved belong to {alert.service}, which did not change itself.")
         )
     return blocks
+
+
+def what_fixed(fix: Fix) -> list[Block]:
+    """Say which run was the first at the old level, and which code came with it."""
+    first = f"The run {fix.run_id} was the first at the old level"
+    if not fix.code_known:
+        return [Paragraph(f"{first}. Its code, or that of the run before, is not known.")]
+    if not fix.changes:
+        return [
+            Paragraph(
+                f"{first}. Its code is that of the slow run before it ({fix.last_bad}), so something around "
+                "the code has changed back."
+            )
+        ]
+    return [
+        Paragraph(f"{first}. Code of the slow run before it ({fix.last_bad}) and its own:"),
+        *_code(fix.changes),
+    ]
+
+
+def _code(changes: Sequence[RevisionChange]) -> Iterator[Block]:
+    for one in changes:
+        before, after = _revision(one, before=True), _revision(one, before=False)
+        yield FactList((("service", one.service), ("before", before), ("after", after), *_range(one)))
+
+
+def _range(one: RevisionChange) -> Iterator[tuple[str, str]]:
+    """Name the commits in between, where both are commits of one repository."""
+    if one.before is None or one.after is None or one.before.source != one.after.source:
+        return
+    old, new = one.before.revision, one.after.revision
+    if old == new or not (_COMMIT.fullmatch(old) and _COMMIT.fullmatch(new)):
+        return
+    yield "commits", f"git log {old[:12]}..{new[:12]}"
+    if one.after.source.startswith(_COMPARING):
+        yield "online", f"{one.after.source.removesuffix('.git')}/compare/{old}...{new}"
 
 
 def _revision(one: RevisionChange, *, before: bool) -> str:
@@ -159,7 +209,7 @@ def _revision(one: RevisionChange, *, before: bool) -> str:
 
 def determined(alert: Alert, evidence: MailContext) -> list[Block]:
     """Say how the verdict was found, and what the lab was like."""
-    leading = alert.leading
+    leading = alert.headline
     judgement = evidence.by_key.get(leading.key)
     facts = []
     if judgement and judgement.baseline:
@@ -243,7 +293,7 @@ def regression_steps(alert: Alert, settings: MailSettings) -> Steps:
         ("Reproduce it: the same code, environment and job again.", f"perfci run reproduce {alert.since}"),
         ("See every verdict of the run:", f"perfci analyse {alert.opened} --full"),
         ("See everything that was measured:", f"perfci results show {alert.opened}"),
-        ("Look at the trend:", trend_link(alert.leading.key, settings)),
+        trend_step(alert.headline.key, settings),
         ("Say that you look into it, so that others don't:", f"perfci alerts acknowledge {alert.id}"),
         ("If it is meant to be so, make it the new normal:", f"perfci alerts accept {alert.id}"),
     ]
@@ -258,18 +308,13 @@ def regression_steps(alert: Alert, settings: MailSettings) -> Steps:
     return Steps(tuple(items))
 
 
-def trend_link(key: SeriesKey, settings: MailSettings) -> str:
-    """Return the address of a series on its trend page."""
-    return link(pages.scenario_page(key), settings, pages.anchor(key))
-
-
-def pictures(alert: Alert, evidence: MailContext) -> tuple[Picture, ...]:
+def pictures(alert: Alert, evidence: MailContext, fix: Fix | None = None) -> tuple[Picture, ...]:
     """Draw the trends of the clearest series; nothing where no history is at hand."""
     histories = {history.key: history for history in evidence.histories}
     trends = tuple(Trend(one, histories[one.key]) for one in _shown(alert) if one.key in histories)
     if not trends:
         return ()
-    fixed = alert.closed if alert.closing is Closing.FIXED else None
+    fixed = fix.run_id if fix else alert.closed if alert.closing is Closing.FIXED else None
     return (Picture(draw(trends, since=alert.since, fixed=fixed), describe(trends, alert.since)),)
 
 

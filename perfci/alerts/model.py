@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 # These four are needed at run time: the state file is checked against the types below.
 from perfci.analysis.types import ChangeKind, Confirmation  # noqa: TC001
-from perfci.results.model import SeriesKey, ServiceRevision  # noqa: TC001
+from perfci.results.model import Metric, SeriesKey, ServiceRevision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,10 +125,20 @@ class Alert:
         """The series to name first: the clearest effect (its interval's end next to zero)."""
         return min(self.series, key=interest)
 
+    @property
+    def headline(self) -> MovedSeries:
+        """The series to name to people: the clearest timing, which they feel; without one the leading one."""
+        return min(self.series, key=felt_first)
+
 
 def interest(series: MovedSeries) -> tuple[float, SeriesKey]:
     """Sort key: the change that is largest even in its cautious reading comes first."""
     return (-certain(series), series.key)
+
+
+def felt_first(series: MovedSeries) -> tuple[bool, tuple[float, SeriesKey]]:
+    """Sort key: timings before all else, which is their evidence; within both by `interest`."""
+    return (series.key.metric is not Metric.SECONDS, interest(series))
 
 
 def worsening(one: MovedSeries | Judgement) -> tuple[float, float] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perfci.alerts.document import MailDocument, MailTone, Paragraph, Row, Section, Steps, Table
-from perfci.alerts.mail_sections import ROWS, recipients, trend_link
+from perfci.alerts.mail_sections import ROWS, recipients, trend_step
 from perfci.alerts.model import Audience, Notification, NotificationKind
 from perfci.wording import NBSP, action_name, counted, run_day, run_time
 
@@ -57,7 +57,7 @@ def noise_story(notification: Notification, settings: MailSettings) -> MailDocum
     )
     steps = Steps(
         (
-            ("Look at the trend of the worst:", trend_link(worst.key, settings)),
+            trend_step(worst.key, settings),
             ("See what every series can show now:", f"perfci calibrate {job} --from-history"),
             ("See whether the lab itself was fit:", "perfci run list"),
         )

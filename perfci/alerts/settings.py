@@ -27,7 +27,7 @@ class MailSettings:
     """Who writes to whom.
 
     `to` gets what concerns the code and the job, `admins` what concerns the lab; where there are no
-    admins, `to` gets that too. `base_url` is where the site is served; None: links are paths into `site`.
+    admins, `to` gets that too. `base_url` is where the site is served; None: mails name commands, not links.
     Raises MailAddressInvalid for an address that not every mail server can carry.
     """
 
@@ -35,7 +35,6 @@ class MailSettings:
     to: tuple[str, ...]
     admins: tuple[str, ...] = ()
     base_url: str | None = None
-    site: str = "state/site"
     list_id: str | None = None
 
     def __post_init__(self) -> None:

@@ -19,7 +19,15 @@ from perfci.alerts.mail import compose, one_line
 from perfci.alerts.mail_context import MailContext
 from perfci.alerts.mail_sections import link, recipients
 from perfci.alerts.mail_suspects import MOST_SHOWN, SuspectList
-from perfci.alerts.model import AlertState, JudgedRun, MovedSeries, NotificationKind, RunFailure, interest
+from perfci.alerts.model import (
+    AlertState,
+    JudgedRun,
+    MovedSeries,
+    NotificationKind,
+    RevisionChange,
+    RunFailure,
+    interest,
+)
 from perfci.alerts.outbox import Outbox, on_the_wire
 from perfci.alerts.settings import MailSettings
 from perfci.analysis.decision import Decision
@@ -29,7 +37,7 @@ from perfci.changes.model import Change, Person
 from perfci.changes.suspects import Suspect
 from perfci.database.engine import Database
 from perfci.errors import FailureClass
-from perfci.results.model import Metric
+from perfci.results.model import Metric, ServiceRevision
 from perfci.wording import TIMES, action_name
 
 NOW = datetime(2026, 11, 20, 4, 30, tzinfo=UTC)
@@ -436,12 +444,79 @@ def test_an_address_that_mail_cannot_carry_is_refused_at_once(address, place):
     assert repr(address) in str(caught.value)
 
 
-def test_links_are_addresses_or_paths():
-    assert link("runs/a b.html", SETTINGS) == "https://perf.example.org/site/runs/a%20b.html"
-    assert (
-        link("runs/a.html", replace(SETTINGS, base_url=None, site="/srv/site"), "x")
-        == "/srv/site/runs/a.html#x"
+def test_links_are_addresses():
+    assert link("runs/a b.html", "https://x.org/site/", "y") == "https://x.org/site/runs/a%20b.html#y"
+
+
+def test_without_an_address_of_the_pages_mails_name_commands(told):
+    _, (unfit,) = process(AlertState(), JudgedRun(record(1, invalid=("disk canary 81 ms",)), (), {}))
+    mails = [*told.values(), (run_failed(failure()), None), (unfit, None)]
+    for notification, evidence in mails:
+        message = parsed(notification, evidence, replace(SETTINGS, base_url=None))
+        for text in (text_of(message), html_of(message)):
+            assert ".html" not in text
+            assert "state/site" not in text
+    text = text_of(parsed(*told[NotificationKind.REGRESSION], replace(SETTINGS, base_url=None)))
+    assert "\n    perfci analyse changepoints neutron.create_port --job nightly\n" in text
+
+
+def test_a_mail_leads_with_what_a_user_feels_and_has_counters_as_evidence(told):
+    notification, evidence = told[NotificationKind.REGRESSION]
+    counter = series(statements_key("neutron-api", PORTS), effect=2.0, low=1.9, high=2.1)
+    timing = series(seconds_key("total", PORTS), effect=0.08, low=0.05, high=0.11)
+    for both in ((counter, timing), (timing, counter)):
+        message = parsed(replace(notification, alert=replace(notification.alert, series=both)), evidence)
+        text = " ".join(text_of(message).replace("\u00a0", " ").split())
+        assert text.startswith("whole iteration is 8.0 % slower")
+        assert "SQL statements of neutron-api are 200 % higher, too." in text
+        assert "whole iteration +8.0 %" in message["Subject"].replace("\u00a0", " ")
+        assert text.index("40.0 s → 48.0 s") < text.index("40.0 → 48.0")
+
+
+def with_records(told, **fields):
+    notification, evidence = told[NotificationKind.CLOSED]
+    runs = {run_id(n): record(n, *((PATCH,) if 10 <= n < 13 else ())) for n in range(14)}
+    return notification, replace(evidence, records=runs, **fields)
+
+
+def test_the_mail_of_the_fix_names_the_run_and_the_code_that_fixed_it(told):
+    notification, evidence = with_records(told)
+    later = tuple(
+        replace(one, points=(*one.points, replace(one.points[-1], run_id=run_id(14))))
+        for one in evidence.histories
     )
+    closed = replace(notification, run_id=run_id(14), alert=replace(notification.alert, closed=run_id(14)))
+    text = " ".join(text_of(parsed(closed, replace(evidence, histories=later))).split())
+    assert "back at the baseline since the run of 2026-11-13 04:15 UTC" in text
+    assert (
+        f"The run {run_id(13)} was the first at the old level. Code of the slow run before it ({run_id(12)})"
+        in text
+    )
+    assert f"before 27.0.1 (wheel) with {PATCH} after 27.0.1 (wheel)" in text
+
+
+def test_a_fix_without_a_change_of_code_or_with_an_unknown_one_says_so(told):
+    notification, evidence = with_records(told)
+    same = {run: record(number) for number, run in enumerate(evidence.records)}
+    text = " ".join(text_of(parsed(notification, replace(evidence, records=same))).split())
+    assert "something around the code has changed back" in text
+    text = " ".join(text_of(parsed(notification, replace(evidence, records={}))).split())
+    assert "Its code, or that of the run before, is not known." in text
+    text = text_of(parsed(notification, replace(evidence, histories=())))
+    assert "What fixed it" not in text
+
+
+def test_commits_in_between_are_named_for_git(told):
+    notification, evidence = told[NotificationKind.REGRESSION]
+    source = "https://opendev.org/openstack/neutron"
+    before, after = (ServiceRevision("neutron", "28.0.0", source, digit * 40) for digit in "ab")
+    alert = replace(notification.alert, changes=(RevisionChange("neutron", before, after),))
+    message = parsed(replace(notification, alert=alert), evidence)
+    assert f"git log {'a' * 12}..{'b' * 12}" in text_of(message)
+    assert f'href="{source}/compare/{"a" * 40}...{"b" * 40}"' in html_of(message)
+    elsewhere = replace(after, source="https://git.example.org/neutron")
+    alert = replace(alert, changes=(RevisionChange("neutron", before, elsewhere),))
+    assert "git log" not in text_of(parsed(replace(notification, alert=alert), evidence))
 
 
 @settings(max_examples=60, deadline=None)

@@ -42,7 +42,18 @@ def examine(settings: Settings) -> list[CheckResult]:
 
         findings.append(_finding("machine", machine))
     findings.append(_finding("database", partial(look_at, settings)))
+    findings.append(links_in_mail(settings))
     return findings
+
+
+def links_in_mail(settings: Settings) -> CheckResult:
+    """Ask for the address of the pages. A lab without one works: its mails name commands instead."""
+    address = settings.mail.base_url
+    asked = (
+        f"there are none. Where is {settings.state_dir / 'site'} served? Set mail.base_url to that address; "
+        "until then mails name commands"
+    )
+    return CheckResult("links in mail", ok=True, detail=f"they begin with {address}" if address else asked)
 
 
 def _job(settings: Settings, name: str) -> str:

@@ -52,7 +52,6 @@ def mail_settings(services: LabServices, record: RunRecord | None) -> MailSettin
         to=to,
         admins=mail.admins,
         base_url=mail.base_url,
-        site=str(services.state.site),
     )
 
 
@@ -126,6 +125,12 @@ def _context(
         lab_state=lab_state(services.state.archive / record.run_id),
         calibrations={one.key: one for one in calibration.series} if calibration is not None else {},
         suspects=suspects_of(services, notification.alert),
+        records={
+            one.run_id: one
+            for one in services.local.records(
+                record.lab, record.job, until=record.run_id, limit=_HISTORY_RUNS
+            )
+        },
     )
 
 
