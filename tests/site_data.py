@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nights import BOOT, JOB, LAB, PATCH, PORTS, SLOW, History, seconds_key, statements_key
+from nights import BOOT, JOB, LAB, PATCH, PORTS, SLOW, History, run_id, seconds_key, statements_key
 
 from perfci.analysis.types import Judgement, Outcome, RunPoint, SeriesHistory
-from perfci.report.model import Canary, Mark, PageTone, ReportedFailure, ReportedStage, RunReport, SiteData
+from perfci.report.model import (
+    AlertSummary,
+    Canary,
+    Mark,
+    PageTone,
+    ReportedFailure,
+    ReportedStage,
+    RunReport,
+    SiteData,
+)
 
-__all__ = ["JOB", "LAB", "site_data"]
+__all__ = ["JOB", "LAB", "alert", "site_data"]
 
 STAGES = (
     ("reserve", 0.2),
@@ -84,6 +93,15 @@ def _statements(history: History) -> SeriesHistory:
         for run, put in zip(history.records.values(), history.factors, strict=True)
     )
     return SeriesHistory(statements_key("neutron-api", PORTS), points)
+
+
+def alert(**fields) -> AlertSummary:
+    """Return an alert that is open."""
+    given = {
+        "id": "65af3750f0", "since": run_id(20), "opened": run_id(20), "key": seconds_key("neutron.create_port", PORTS),
+        "effect": 0.31, "before": 0.938, "after": 1.23, "series": 3, "changes": (f"neutron: 27.0.1 → 27.0.1 with {PATCH}",),
+    }  # fmt: skip
+    return AlertSummary(**{**given, **fields})
 
 
 BOOT_TOTAL = seconds_key("total", BOOT)

@@ -121,10 +121,35 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertSummary:
+    """An alert on the overview: its clearest series `key`, since when and by how much it has moved.
+
+    `effect` is relative, `before` and `after` are levels in the unit of the metric. `series` counts those
+    that moved together. `changes` is the code that differs, a line for each service; `code_known` is False
+    where that can't be said. `closed` is the run that closed it, `ending` why.
+    """
+
+    id: str
+    since: str
+    opened: str
+    key: SeriesKey
+    effect: float | None
+    before: float | None
+    after: float | None
+    series: int
+    changes: tuple[str, ...] = ()
+    code_known: bool = True
+    acknowledged: bool = False
+    closed: str | None = None
+    ending: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SiteData:
     """All that the pages show: runs in any order, each series with its history and latest judgement.
 
-    `calibrations` say what series can show; `growing` are those whose noise grows, the worst first.
+    `calibrations` say what series can show; `growing` are those whose noise grows, the worst first. `alerts`
+    are all that are known, open and ended.
     """
 
     runs: tuple[RunReport, ...]
@@ -133,6 +158,7 @@ class SiteData:
     marks: tuple[Mark, ...] = ()
     calibrations: Mapping[SeriesKey, SeriesCalibration] = field(default_factory=dict)
     growing: tuple[Growth, ...] = ()
+    alerts: tuple[AlertSummary, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +241,10 @@ def tally(judgements: Iterable[Judgement], outcome: Outcome) -> int:
 
 def by_interest(judgements: Iterable[Judgement]) -> list[Judgement]:
     """Sort judgements: regressions first, the clearest of them on top; then by name."""
+    return sorted(judgements, key=interest_rank)
 
-    def rank(one: Judgement) -> tuple[int, float, SeriesKey]:
-        clear = one.outcome in (Outcome.REGRESSION, Outcome.KNOWN, Outcome.IMPROVEMENT)
-        return (_ORDER.index(one.outcome), -abs(one.effect or 0.0) if clear else 0.0, one.key)
 
-    return sorted(judgements, key=rank)
+def interest_rank(one: Judgement) -> tuple[int, float, SeriesKey]:
+    """Sort key of `by_interest`."""
+    clear = one.outcome in (Outcome.REGRESSION, Outcome.KNOWN, Outcome.IMPROVEMENT)
+    return (_ORDER.index(one.outcome), -abs(one.effect or 0.0) if clear else 0.0, one.key)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -25,21 +25,25 @@ from perfci.analysis.settings import AnalysisSettings
 from perfci.markup import breakable
 from perfci.redaction import redacted
 from perfci.report.curve import by_service, curves
-from perfci.report.model import TONES, RunReport, SiteData, by_interest, tally, verdict
+from perfci.report.model import TONES, RunReport, SiteData, by_interest, interest_rank, tally, verdict
 from perfci.report.svg import shown_points, sparkline, trend
 from perfci.results.model import COUNTERS, TOTAL, Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from perfci.analysis.changepoints import ChangePoint
     from perfci.analysis.types import SeriesHistory
-    from perfci.report.model import Mark
+    from perfci.report.model import AlertSummary, Mark, SuspectRow
     from perfci.results.density import Curve
     from perfci.results.model import CodeUnderTest, SeriesKey
 
 RUNS_LISTED = 60
+"""Of each job, on the overview; the newest stand open, the others are folded."""
+RUNS_OPEN = 14
+NEWS = 12
+"""So many series are named as new; the run's page has them all."""
 LEAST_CHANGE = 0.02
 """Smaller changes of level are not drawn."""
 STYLE = "style.css"
@@ -69,7 +73,11 @@ def _pages(data: SiteData) -> Iterator[tuple[str, str]]:
     for mark in sorted(data.marks, key=lambda one: (one.run_id, one.label)):
         marks[mark.key].append(mark)
     yield STYLE, (files("perfci.report") / "templates" / STYLE).read_text(encoding="utf-8")
-    yield pages.INDEX, _rendered("index.html.j2", root="", jobs=_jobs(data))
+    shown = {run.record.run_id for run in data.runs}
+    yield (
+        pages.INDEX,
+        _rendered("index.html.j2", root="", jobs=_jobs(data), alerts=_open_alerts(data), shown=shown),
+    )
     for run in data.runs:
         yield pages.run_page(run.record.run_id), _run(run)
     for histories in _by_scenario(data.histories).values():
@@ -84,20 +92,79 @@ def _jobs(data: SiteData) -> list[dict[str, Any]]:
     for run in data.runs:
         runs[run.record.lab, run.record.job].append(run)
     scenarios: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for histories in _by_scenario(data.histories).values():
+    groups = _by_scenario(data.histories)
+    named = Counter(place[:3] for place in groups)
+    for place, histories in groups.items():
         key = histories[0].key
-        scenarios[key.lab, key.job].append(_scenario_summary(histories, data))
+        summary = _scenario_summary(histories, data)
+        scenarios[key.lab, key.job].append({**summary, "several": named[place[:3]] > 1})
     return [
         {
             "lab": lab,
             "job": job,
+            "news": _news(_newest(runs[lab, job]), data),
             "runs": [_summary(run) for run in _newest(runs[lab, job])[:RUNS_LISTED]],
+            "open": RUNS_OPEN,
             "sifted": [found for run in runs[lab, job] for found in run.suspects],
-            "scenarios": scenarios[lab, job],
+            "scenarios": sorted(scenarios[lab, job], key=_by_verdict),
             "growing": [one for one in data.growing if (one.key.lab, one.key.job) == (lab, job)],
         }
         for lab, job in sorted(runs)
     ]
+
+
+def _open_alerts(data: SiteData) -> list[tuple[AlertSummary, SuspectRow | None]]:
+    """Return the alerts that are open, each with the likeliest change that can have caused it.
+
+    Those that nobody looks into come first, the newest of them on top.
+    """
+    suspects = {found.alert: found.rows for run in data.runs for found in run.suspects if found.rows}
+    still = [one for one in data.alerts if one.closed is None]
+    newest = sorted(still, key=lambda one: (one.since, one.id), reverse=True)
+    return [
+        (one, max(suspects[one.id], key=lambda row: row.share) if one.id in suspects else None)
+        for one in sorted(newest, key=lambda one: one.acknowledged)
+    ]
+
+
+def _news(newest: Sequence[RunReport], data: SiteData) -> dict[str, Any]:
+    """Return what a job's last run brought: alerts, series that changed, and which code differs."""
+    run, before = newest[0], newest[1] if len(newest) > 1 else None
+    known = {(one.key, one.since) for one in before.judgements} if before else set()
+    told = {one.key for one in data.alerts if one.opened == run.record.run_id}
+    fresh = [
+        one
+        for one in by_interest(run.judgements)
+        if one.since is not None and (one.key, one.since) not in known and one.key not in told
+    ]
+    return {
+        "run": run,
+        "verdict": verdict(run),
+        "opened": [one for one in data.alerts if one.opened == run.record.run_id],
+        "closed": [one for one in data.alerts if one.closed == run.record.run_id],
+        "changed": fresh[:NEWS],
+        "more": max(len(fresh) - NEWS, 0),
+        "code": _code_differences(before.record.code, run.record.code) if before else [],
+    }
+
+
+def _code_differences(before: CodeUnderTest, after: CodeUnderTest) -> list[tuple[str, str, str]]:
+    """Return which services differ between two runs: name, what it was, what it is."""
+    old, new = ({one.service: one for one in code.services} for code in (before, after))
+    return [
+        (
+            name,
+            *(wording.revision_name(side[name]) if name in side else wording.MISSING for side in (old, new)),
+        )
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _by_verdict(scenario: dict[str, Any]) -> tuple[Any, ...]:
+    """Sort key: what changed first; what was never judged last."""
+    worst = scenario["worst"]
+    return (worst is None, interest_rank(worst) if worst else (), scenario["key"])
 
 
 def _newest(runs: Iterable[RunReport]) -> list[RunReport]:

@@ -7,13 +7,21 @@ from urllib.parse import unquote
 
 import pytest
 from nights import NETWORKS, PATCH, PORTS, run_id, seconds_key
-from site_data import site_data
+from site_data import alert, site_data
 
 from perfci import pages
 from perfci.analysis.calibration import NoiseBudget, SeriesCalibration
 from perfci.analysis.noise_trend import Growth
-from perfci.analysis.types import RunPoint, SeriesHistory
-from perfci.report.model import Canary, Mark, PageTone, SiteData, with_usual_canaries
+from perfci.analysis.types import Outcome, RunPoint, SeriesHistory
+from perfci.report.model import (
+    AlertSuspects,
+    Canary,
+    Mark,
+    PageTone,
+    SiteData,
+    SuspectRow,
+    with_usual_canaries,
+)
 from perfci.report.site import Written, level_changes, write
 from perfci.results.model import Metric, Validity
 
@@ -289,3 +297,90 @@ def test_a_canary_stands_beside_what_is_usual_in_its_environment(data):
     # Four nights in another environment, and an unfit one: those are compared with by none of the others.
     assert [usual[run_id(n)] for n in range(9)] == [None] * 9
     assert {usual[run_id(n)] for n in range(9, 30)} == {0.45}
+
+
+def index_of(data, folder):
+    write(folder, data)
+    text = (folder / "index.html").read_text().replace("\u00a0", " ").replace("&nbsp;", " ")
+    Page(text)
+    return text
+
+
+def test_the_overview_begins_with_open_alerts_then_what_is_new_then_the_runs(data, tmp_path):
+    text = index_of(replace(data, alerts=(alert(), alert(id="0000closed", closed=run_id(25)))), tmp_path)
+    heads = [
+        text.index(f"<h2>{one}</h2>") for one in ("Open alerts", "New with the last run", "Runs", "Scenarios")
+    ]
+    assert heads == sorted(heads)
+    top = text[heads[0] : heads[1]]
+    assert "0000closed" not in top
+    for said in (
+        "+31 %",
+        "0.938 s → 1.23 s",
+        PATCH,
+        "3 series together",
+        f"{run_id(20)}.html",
+        "nobody looks into it",
+    ):
+        assert said in top
+    assert "No alert is open." in index_of(data, tmp_path)
+
+
+def test_alerts_that_nobody_looks_into_come_first_the_newest_of_them_on_top(data, tmp_path):
+    alerts = (
+        alert(id="a-seen", acknowledged=True, since=run_id(28)),
+        alert(id="b-old", since=run_id(10)),
+        alert(id="c-new", since=run_id(22)),
+    )
+    for order in (alerts, alerts[::-1]):
+        text = index_of(replace(data, alerts=order), tmp_path)
+        assert sorted(alerts, key=lambda one: text.index(f'id="alert-{one.id}"')) == [
+            alerts[2],
+            alerts[1],
+            alerts[0],
+        ]
+
+
+def test_an_open_alert_names_the_likeliest_change(data, tmp_path):
+    rows = (
+        SuspectRow("nova", "b" * 40, "unlikely", "B", "https://x.org/b", 0.1),
+        SuspectRow("neutron", "a" * 40, "Look up ports one by one", "A", "https://x.org/a", 0.62),
+    )
+    found = AlertSuspects(alert().id, rows)
+    runs = tuple(
+        replace(run, suspects=(found,)) if number == 20 else run for number, run in enumerate(data.runs)
+    )
+    text = index_of(replace(data, runs=runs, alerts=(alert(),)), tmp_path)
+    assert '<a href="https://x.org/a">Look up ports one by one</a> <span class="soft">(neutron, 62 %)' in text
+    assert "unlikely" not in text
+
+
+def test_what_the_last_run_brought_is_told(data, tmp_path):
+    last, before = run_id(20), data.runs[:21]
+    text = index_of(
+        replace(data, runs=before, alerts=(alert(), alert(id="0ther", closed=last, ending="fixed"))), tmp_path
+    )
+    news = text[text.index("<h2>New with the last run") : text.index("<h2>Runs")]
+    assert 'alert <a href="#alert-65af3750f0">' in news
+    assert "alert 0ther ended (fixed)" in news
+    assert "code of neutron: 27.0.1 (wheel) → 27.0.1 (wheel) with" in news
+    assert news.count(">regression<") == 2  # the third is the alert's own
+    text = index_of(replace(data, runs=data.runs[:22], alerts=(alert(),)), tmp_path)
+    assert "no alert, no series that changed, and the code of the run before" in text
+
+
+def test_scenarios_are_sorted_by_verdict_and_told_apart_by_their_arguments(data, tmp_path):
+    key = seconds_key("total", PORTS)
+    slow = replace(data.judgements[key], outcome=Outcome.REGRESSION, since=run_id(20), effect=0.3)
+    other = next(one for one in data.histories if one.key == key)
+    other = replace(other, key=replace(key, arguments="ffffffff"))
+    text = index_of(
+        replace(data, histories=(*data.histories, other), judgements={**data.judgements, key: slow}), tmp_path
+    )
+    table = text[text.index("<h2>Scenarios") :]
+    rows = re.findall(r'<th scope="row"><a href="(scenarios/[^"]+)">', table)
+    assert rows[0] == pages.scenario_page(key)
+    assert rows[-1] == pages.scenario_page(other.key)
+    assert "arguments ffffffff" in table
+    assert f"arguments {key.arguments}" in table
+    assert table.count("arguments ") == 2

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from perfci.alerts.model import Closing
+from perfci.alerts.model import Closing, SeriesStatus
 from perfci.analysis.noise_trend import growing
 from perfci.analysis.settings import AnalysisSettings
 from perfci.pages import INDEX
 from perfci.report.model import (
+    AlertSummary,
     Canary,
     Mark,
     PageTone,
@@ -31,13 +32,13 @@ from perfci.runs.publish.suspect_store import kept_suspects
 from perfci.runs.state.archive import read_document, run_folders
 from perfci.runs.verdicts.judge import series_histories
 from perfci.runs.verdicts.judgement_store import read_judgements
-from perfci.wording import change
+from perfci.wording import MISSING, change, revision_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from perfci.alerts.model import Alert
+    from perfci.alerts.model import Alert, MovedSeries, RevisionChange
     from perfci.analysis.calibration import SeriesCalibration
     from perfci.analysis.types import Judgement, SeriesHistory
     from perfci.database.engine import Database
@@ -68,6 +69,7 @@ def write_site(controller: LabServices) -> Path:
             marks=tuple(_marks(alerts, latest)),
             calibrations=_calibrations(controller, runs),
             growing=growing(histories, AnalysisSettings()),
+            alerts=tuple(_summaries(alerts, latest)),
         ),
     )
     return controller.state.site / INDEX
@@ -168,6 +170,36 @@ def _latest(runs: Sequence[RunReport]) -> dict[SeriesKey, Judgement]:
     for run in sorted(runs, key=lambda one: one.record.run_id):
         latest.update({judgement.key: judgement for judgement in run.judgements})
     return latest
+
+
+def _summaries(alerts: Sequence[Alert], latest: Mapping[SeriesKey, Judgement]) -> Iterator[AlertSummary]:
+    """Return alerts for the overview. One that lasts has the size that is known by now."""
+    for alert in alerts:
+        moved = alert.headline
+        now = latest.get(moved.key)
+        size: MovedSeries | Judgement = moved
+        if alert.closed is None and now is not None and now.since is not None:
+            size = now
+        yield AlertSummary(
+            id=alert.id,
+            since=alert.since,
+            opened=alert.opened,
+            key=moved.key,
+            effect=size.effect,
+            before=size.baseline_location,
+            after=size.after,
+            series=len(alert.series),
+            changes=tuple(_revisions(one) for one in alert.changes),
+            code_known=alert.code_known,
+            acknowledged=alert.status is SeriesStatus.ACKNOWLEDGED,
+            closed=alert.closed,
+            ending=str(alert.closing or ""),
+        )
+
+
+def _revisions(one: RevisionChange) -> str:
+    before, after = (revision_name(side) if side else MISSING for side in (one.before, one.after))
+    return f"{one.service}: {before} → {after}"
 
 
 def _marks(alerts: Sequence[Alert], latest: Mapping[SeriesKey, Judgement]) -> Iterator[Mark]:

@@ -87,9 +87,16 @@ def test_a_slow_down_is_told_once_and_closed_once(after, controller):
     total = next(series for series in alert.series if series.key.action == "total")
     assert total.low < 0.4 < total.high
     assert slow[-1].exit_code == 1
+    assert f'id="alert-{alert.id}"' in slow[-1].site.read_text()
     fixed = [after(number) for number in (12, 13, 14)]
     assert [one.kind for outcome in fixed for one in outcome.told] == [NotificationKind.CLOSED]
     assert fixed[-1].exit_code == 0
+    assert "No alert is open." in fixed[-1].site.read_text()
+    with closing(mailbox.Maildir(controller.state.mail)) as box:
+        letters = [email.message_from_bytes(m.as_bytes(), policy=email.policy.default) for m in box]
+    (end,) = [one.get_body(("plain",)).get_content() for one in letters if "back to normal" in one["Subject"]]
+    assert f"The run {fixed[0].record.run_id} was the first at the old level" in end
+    assert "before   29.0.0+bbbb (wheel)\nafter    29.0.0 (wheel)" in end
     assert len(subjects(controller)) == 2
     assert all("nightly: neutron" in subject for subject in subjects(controller))
 
