@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from perfci.analysis.types import SeriesHistory
     from perfci.report.model import AlertSummary, Mark, SuspectRow
     from perfci.results.density import Curve
-    from perfci.results.model import CodeUnderTest, SeriesKey
+    from perfci.results.model import CodeUnderTest, SeriesKey, ServiceRevision
 
 RUNS_LISTED = 60
 """Of each job, on the overview; the newest stand open, the others are folded."""
@@ -151,11 +151,12 @@ def _news(newest: Sequence[RunReport], data: SiteData) -> dict[str, Any]:
 def _code_differences(before: CodeUnderTest, after: CodeUnderTest) -> list[tuple[str, str, str]]:
     """Return which services differ between two runs: name, what it was, what it is."""
     old, new = ({one.service: one for one in code.services} for code in (before, after))
+
+    def revision(side: dict[str, ServiceRevision], name: str) -> str:
+        return wording.revision_name(side[name]) if name in side else wording.MISSING
+
     return [
-        (
-            name,
-            *(wording.revision_name(side[name]) if name in side else wording.MISSING for side in (old, new)),
-        )
+        (name, revision(old, name), revision(new, name))
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ]
