@@ -204,8 +204,15 @@ class FailureTrack:
         self.after, self.settled = [], settled
 
     def could_report(self, evidence: Evidence) -> bool:
-        """Say whether this may be reported at all, however small its p-value is."""
-        return evidence.proves and abs(evidence.effect) >= self.settings.failure_floor
+        """Say whether this may be reported at all, however small its p-value is.
+
+        Small changes of a rate that is never quite zero are of no use to anybody. Where nothing failed in any
+        run of the baseline, a few failures are news, once they have come in two runs in a row.
+        """
+        if not evidence.proves:
+            return False
+        news = evidence.baseline_location == 0 and max(evidence.window, len(self.after)) > 1
+        return (news and evidence.effect > 0) or abs(evidence.effect) >= self.settings.failure_floor
 
     def decide(self, evidence: Evidence, *, q_value: float, rejected: bool) -> None:
         """Follow the night's decision about the run that was looked at last.

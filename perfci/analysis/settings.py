@@ -34,7 +34,7 @@ class AnalysisSettings:
     cpu_floor: float = 0.05
     memory_floor: float = 0.05
     failure_floor: float = 0.05
-    """Failure rates: in points of the rate, not relative."""
+    """Failure rates: in points of the rate, not relative. Not where no run of the baseline had a failure."""
     useful_mde: float = 0.15
     """A series that can't show a change of this size is `too noisy to tell`."""
     wander: float = 0.2

@@ -172,6 +172,20 @@ def test_failures_prove_in_one_run_and_close() -> None:
     assert judgement.low < 0.3 < judgement.high
 
 
+def test_a_rate_that_was_zero_for_long_needs_no_floor_but_two_runs() -> None:
+    counts = [0] * 12 + [15, 15, 14, 0, 0]
+    told = outcomes(Histories.failures(counts, attempts=400))
+    assert told[12:] == [
+        Outcome.NO_CHANGE,
+        Outcome.REGRESSION,
+        Outcome.REGRESSION,
+        Outcome.NO_CHANGE,
+        Outcome.NO_CHANGE,
+    ]
+    for harmless in ([0] * 12 + [15, 0, 15, 0], [0] * 12 + [1, 1, 1], [2, 0, 3] * 4 + [15, 15, 15]):
+        assert set(outcomes(Histories.failures(harmless, attempts=400))[8:]) == {Outcome.NO_CHANGE}
+
+
 def test_failures_that_come_in_clusters_are_known() -> None:
     told = outcomes(Histories.failures([0, 0, 15, 0, 0, 0, 0, 0, 0, 14, 0, 14]))
     assert told[-1] == Outcome.NO_CHANGE
