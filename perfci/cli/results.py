@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +12,8 @@ import typer
 from perfci.cli.access import lab_services, state_folder
 from perfci.cli.options import RunId
 from perfci.cli.output import Json, errors_reported, print_dropped, print_error, print_json
+from perfci.errors import UsageError
+from perfci.names import JOB, JOB_LENGTH, LAB
 
 if TYPE_CHECKING:
     from perfci.results.model import Measurement
@@ -46,15 +50,36 @@ def show(
 
 @app.command()
 def ingest(
-    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Archive folders of runs.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Archive folders of runs; with --rally: files.")
+    ],
+    rally: Annotated[
+        bool, typer.Option("--rally", help="The paths are Rally's results in JSON; - is standard input.")
+    ] = False,
+    job: Annotated[str, typer.Option(help="With --rally: the job that the runs are to belong to.")] = "rally",
+    lab: Annotated[str, typer.Option(help="With --rally: the lab that they ran on.")] = "elsewhere",
     as_json: Json = False,
 ) -> None:
-    """Take archived runs of another controller into this one's archive and index."""
+    """Take runs into the archive and the index: of another controller, or anybody's results of Rally.
+
+    With --rally each task is a run, in the order of their times. All that Rally has written can be read: its
+    JSON exporter's reports, the older lists of `rally task results`, each with gzip or without. `perfci
+    analyse` and `perfci report` follow.
+
+    Exit code 1: a file can't be read; nothing was taken in.
+    """
     from perfci.runs.verdicts.ingest import ingest as take_in
+    from perfci.runs.verdicts.ingest import ingest_rally
 
     with errors_reported(as_json=as_json):
-        controller = lab_services()
-        taken = [take_in(controller, folder) for folder in folders]
+        if rally:
+            _check_name("--job", job, JOB)
+            _check_name("--lab", lab, LAB)
+            contents = {str(path): _content(path) for path in paths}
+            taken = list(ingest_rally(lab_services(), contents, lab=lab, job=job))
+        else:
+            controller = lab_services()
+            taken = [take_in(controller, path) for path in paths]
         if as_json:
             print_json([{"run": r.record.run_id, "series": len(r.measurements)} for r in taken])
         for results in () if as_json else taken:
@@ -113,6 +138,25 @@ def rebuild(as_json: Json = False) -> None:
             typer.echo(f"{len(done.runs)} run(s) indexed, {len(done.judged)} judged.")
             for error in done.unreadable:
                 print_error(error, as_json=False)
+
+
+class NameInvalid(UsageError):
+    """A job or a lab can't be called that."""
+
+    template = "{option}: {name!r} can't be a name"
+    help = "Names have small letters, digits and -, and begin with a letter or a digit."
+
+
+def _check_name(option: str, name: str, pattern: str) -> None:
+    if not re.fullmatch(pattern[1:-1], name) or len(name) > JOB_LENGTH:
+        raise NameInvalid(option=option, name=name)
+
+
+def _content(path: Path) -> bytes:
+    from perfci.results.errors import ReportError
+    from perfci.results.files import read_bytes
+
+    return sys.stdin.buffer.read() if str(path) == "-" else read_bytes(path, ReportError)
 
 
 def _as_dict(measurement: Measurement) -> dict[str, object]:

@@ -77,3 +77,18 @@ def test_sync_names_the_runs_that_influxdb_refuses_delivers_the_others_and_sends
         assert len(recorder.of("/write")) == sent
         shown = CliRunner().invoke(app, ["status"]).stdout
         assert "influxdb  1 run(s) refused and not sent again; " in shown
+
+
+def test_rallys_results_come_in_from_files_and_standard_input(state, tmp_path):
+    report = json.dumps(archives.report())
+    done = CliRunner().invoke(app, ["results", "ingest", "--rally", "-", "--json"], input=report)
+    assert done.exit_code == 0, done.output
+    (taken,) = json.loads(done.stdout)
+    assert "-rally-" in taken["run"]
+    bad = tmp_path / "bad.json"
+    bad.write_text("{")
+    done = CliRunner().invoke(app, ["results", "ingest", "--rally", str(bad)])
+    assert done.exit_code == 1
+    assert f"{bad}: " in done.stderr
+    done = CliRunner().invoke(app, ["results", "ingest", "--rally", "-", "--job", "No Name"], input=report)
+    assert done.exit_code == 2

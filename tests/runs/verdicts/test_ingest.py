@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import archives
 import pytest
 
 from perfci import config, pages
+from perfci.results.archive import run_folders
 from perfci.results.errors import ReportError
 from perfci.runs.publish.site_data import write_site
-from perfci.runs.verdicts.ingest import ingest
-from perfci.runs.verdicts.judgement_store import read_judgements
+from perfci.runs.studies.change_points import column_of, find_changes
+from perfci.runs.studies.job_history import past
+from perfci.runs.verdicts.ingest import ingest, ingest_rally
+from perfci.runs.verdicts.judgement_store import read_judgements, read_outcomes
 from perfci.runs.verdicts.lab_services import LabServices
 from perfci.runs.verdicts.rebuild import judge_all
 
@@ -52,3 +57,46 @@ def test_nights_that_were_taken_in_are_not_judged_until_somebody_asks(controller
     assert all(read_judgements(controller.database, run_id) for run_id in runs)
     assert "not judged" not in write_site(controller).read_text()
     assert judge_all(controller) == ()
+
+
+def old_results(factor=1.0, number=0):
+    """Return a report that somebody made on another day."""
+    report = archives.report(factor=factor, seed=number)
+    for one in report["tasks"][0]["subtasks"][0]["workloads"][0]["data"]:
+        one["timestamp"] += 86_400 * number
+        for action in one["atomic_actions"]:
+            action["started_at"] += 86_400 * number
+            action["finished_at"] += 86_400 * number
+    return json.dumps(report).encode()
+
+
+def test_strangers_reports_become_runs_in_the_order_of_their_times_and_show_when_it_became_slower(controller):
+    contents = {f"{n}.json": old_results(1.4 if n >= 10 else 1.0, n) for n in range(16)}
+    backwards = dict(reversed(contents.items()))
+    taken = ingest_rally(controller, backwards, lab="elsewhere", job="old")
+    ids = [one.record.run_id for one in taken]
+    assert ids == sorted(ids)
+    assert ids[0].startswith("20231114T221320Z-old-")
+    assert controller.local.run_ids("elsewhere", "old") == tuple(ids)
+    assert [folder.name for folder in run_folders(controller.state.archive)] == ids
+    columns = [column_of(one) for one in past(controller, "old").series]
+    (total,) = (column for column in columns if "total · seconds" in column.name)
+    (change,) = find_changes([total])
+    assert change.since == ids[10]
+    assert change.point.low < 0.4 < change.point.high
+    assert read_outcomes(controller.database, ids).keys() == set(ids)
+    assert f"{ids[-1]}" in "".join(page.read_text() for page in write_site(controller).parent.rglob("*.html"))
+    assert ingest_rally(controller, contents, lab="elsewhere", job="old") == taken
+
+
+def test_one_file_that_is_no_report_keeps_all_out(controller):
+    with pytest.raises(ReportError, match=r"^b\.json: "):
+        ingest_rally(controller, {"a.json": old_results(), "b.json": b"[]"}, lab="elsewhere", job="old")
+    assert not controller.state.archive.exists()
+
+
+def test_a_report_whose_numbers_are_none_is_refused_by_its_own_name(controller):
+    report = json.loads(old_results())
+    report["tasks"][0]["subtasks"][0]["workloads"][0]["data"][3]["duration"] = "long"
+    with pytest.raises(ReportError, match=r"^a\.json: .*duration: got 'long'"):
+        ingest_rally(controller, {"a.json": json.dumps(report).encode()}, lab="elsewhere", job="old")
