@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from perfci.results.rally import read_report
+
 RALLY_FILES = Path(__file__).parents[2] / "roles" / "rally" / "files"
 
 TEMPLATE = """
@@ -20,7 +22,7 @@ subtasks:
   - title: {{ scenario }}
     workloads:
       - scenario: { {{ scenario }}: {{ arguments | tojson }} }
-        runner: {constant: {times: {{ times }}, concurrency: 1}}
+        runner: {{ runner | default({"constant": {"times": times, "concurrency": 1}}) | tojson }}
 """
 
 RUN = """
@@ -93,6 +95,28 @@ def marked(folder: Path) -> list[psutil.Process]:
 
 def records(folder: Path) -> list[dict]:
     return json.loads((folder / "run" / "tasks.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_runner_that_loads_for_a_time_is_measured(rally_python: Path, tmp_path: Path) -> None:
+    prepare(tmp_path, ("Dummy.dummy", {"sleep": 0.05}, 60))
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    runner = {"constant_for_duration": {"duration": 1, "concurrency": 1}}
+    plan["tasks"][0]["variables"]["runner"] = runner
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    done = subprocess.run(
+        command(rally_python, tmp_path),
+        env={**os.environ, "HOME": str(tmp_path), "PERFCI_STATE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [(one["status"], one["error"]) for one in records(tmp_path)] == [("finished", None)]
+    (load,) = read_report(tmp_path / "run" / "rally" / "01-dummy.json", lab="lab", job="job", run_id="run")
+    assert load.iterations > 3
 
 
 @pytest.mark.slow

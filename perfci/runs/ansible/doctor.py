@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from perfci.database.engine import look_at
 from perfci.errors import PerfciError
 from perfci.runs.ansible.lab_playbooks import playbooks
-from perfci.runs.jobs.model import jobs, load_job
+from perfci.runs.jobs.model import TASKS, jobs, load_job
+from perfci.runs.jobs.rally_plan import CloudAccess, make_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +59,13 @@ def links_in_mail(settings: Settings) -> CheckResult:
 
 def _job(settings: Settings, name: str) -> str:
     job = load_job(name, settings.jobs_dir)
+    nowhere = Path()
+    make_plan(
+        job.resolved()["scenarios"],
+        templates=settings.jobs_dir / TASKS,
+        output=nowhere,
+        cloud=CloudAccess(clouds_file=nowhere, image_file=nowhere),
+    )
     return f"{len(job.scenarios)} scenarios" if job.scenarios else f"procedure {job.procedure}"
 
 

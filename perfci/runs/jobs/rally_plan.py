@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, TemplateSyntaxError, meta
+from jinja2 import Environment, StrictUndefined, TemplateError, TemplateSyntaxError, UndefinedError, meta
 
 from perfci.errors import UsageError
 from perfci.runs.jobs.model import SERVICES, TASK_SUFFIX
@@ -34,6 +34,16 @@ class UnknownTaskArgument(UsageError):
     help = "It knows: {known}."
 
 
+class MissingTaskArgument(UsageError):
+    """A task template uses a variable that nothing gives it."""
+
+    template = "scenarios[{index}]: the task {task} ({path}): {reason}"
+    help = (
+        "Set it under args of the scenario, or write a default into the template: "
+        "{{{{ ports | default(5) }}}}. Rally's own samples say x = x or 5, which needs x."
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class CloudAccess:
     """How the hammer reaches the cloud, and what it uses there.
@@ -59,8 +69,8 @@ def make_plan(
     It holds the templates' text, so that the archive has it and a node needs no more than the plan; its
     paths are the controller's. `scenarios` are the entries of a checked job: task, times, and where
     they differ from their defaults concurrency, warmup, timeout_seconds, clean and args. `templates` is the
-    folder of the task templates, `output` the run's working folder. Raises UnknownTaskArgument and
-    BadTaskTemplate.
+    folder of the task templates, `output` the run's working folder. Raises UnknownTaskArgument,
+    MissingTaskArgument and BadTaskTemplate.
     """
     return {
         "output": str(output),
@@ -82,6 +92,18 @@ def _task(index: int, scenario: Mapping[str, Any], templates: Path, cloud: Cloud
     times, warmup = scenario["times"], scenario.get("warmup", 0)
     # Rally refuses a concurrency above the number of iterations.
     concurrency = min(scenario.get("concurrency", 1), warmup + times)
+    variables = {
+        **_ISOLATION,
+        **arguments,
+        # Rally knows no warm-up: it runs all of them, and the reader of its report drops the first ones.
+        "times": warmup + times,
+        "warmup": warmup,
+        "concurrency": concurrency,
+        "flavor": cloud.flavor,
+        "image": cloud.image,
+        "image_file": str(cloud.image_file),
+    }
+    _check_complete(index, name, path, source, variables)
     return {
         "slug": f"{index + 1:02d}-{name}",
         "task": name,
@@ -92,17 +114,7 @@ def _task(index: int, scenario: Mapping[str, Any], templates: Path, cloud: Cloud
         "concurrency": concurrency,
         "timeout_seconds": scenario.get("timeout_seconds", 600),
         "clean": scenario.get("clean", True),
-        "variables": {
-            **_ISOLATION,
-            **arguments,
-            # Rally knows no warm-up: it runs all of them, and the reader of its report drops the first ones.
-            "times": warmup + times,
-            "warmup": warmup,
-            "concurrency": concurrency,
-            "flavor": cloud.flavor,
-            "image": cloud.image,
-            "image_file": str(cloud.image_file),
-        },
+        "variables": variables,
     }
 
 
@@ -111,6 +123,17 @@ def _check_arguments(index: int, task: str, arguments: Iterable[str], *, known: 
         if argument not in known:
             choices = ", ".join(sorted(known)) or "no arguments"
             raise UnknownTaskArgument(index=index, task=task, argument=argument, known=choices)
+
+
+def _check_complete(index: int, task: str, path: Path, source: str, variables: Mapping[str, Any]) -> None:
+    """Fill the template in as the hammer does, so that what is missing shows before a cloud is deployed."""
+    environment = Environment(undefined=StrictUndefined, autoescape=False)  # noqa: S701 - it becomes YAML
+    try:
+        environment.from_string(source).render(variables)
+    except (UndefinedError, TypeError) as error:  # TypeError: the filter tojson of what is not defined
+        raise MissingTaskArgument(index=index, task=task, path=path, reason=error) from error
+    except TemplateError as error:
+        raise BadTaskTemplate(path=path, line=getattr(error, "lineno", 1), detail=str(error)) from error
 
 
 def _read(path: Path) -> str:

@@ -136,7 +136,8 @@ class RallyEngine:
 
     def _outcome(self, uuid: str) -> Outcome:
         workload = self._api.task.get(task_id=uuid, detailed=True)["subtasks"][0]["workloads"][0]
-        done, wanted = workload["total_iteration_count"], workload["runner"]["times"]
+        # A runner that loads for a time, such as constant_for_duration, has no number to come to.
+        done, wanted = workload["total_iteration_count"], workload["runner"].get("times", 1)
         if done < wanted:
             # Rally calls a task finished although its contexts could not be set up.
             raise TaskCrashed(f"only {done} of {wanted} iterations were run: {_why(workload)}")

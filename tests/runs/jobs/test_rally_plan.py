@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from perfci.runs.jobs.model import Scenario
-from perfci.runs.jobs.rally_plan import BadTaskTemplate, CloudAccess, UnknownTaskArgument, make_plan
+from perfci.runs.jobs.rally_plan import (
+    BadTaskTemplate,
+    CloudAccess,
+    MissingTaskArgument,
+    UnknownTaskArgument,
+    make_plan,
+)
 
 CLOUD = CloudAccess(clouds_file=Path("/state/clouds.yaml"), image_file=Path("/state/rally/image.raw"))
 
@@ -94,3 +100,24 @@ def test_a_broken_template_is_named_with_its_line(templates: Path) -> None:
 def test_a_missing_template_is_named(templates: Path) -> None:
     with pytest.raises(BadTaskTemplate, match=r"nova\.yml\.j2"):
         plan_of(templates, {"task": "nova"})
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '{% set disk = disk or "^tiny" %}{{ times }} {{ disk }}',
+        "{{ times }} {{ disk }}",
+        "{{ times }} {{ disk | tojson }}",
+        "{{ times }}{% if disk %}x{% endif %}",
+        "{{ times }} {{ disk.name }}",
+    ],
+)
+def test_a_variable_that_nothing_gives_is_refused_before_the_night(templates: Path, source: str) -> None:
+    (templates / "sample.yml.j2").write_text(source)
+    with pytest.raises(
+        MissingTaskArgument, match=r"scenarios\[0\]: the task sample .*\n*(disk|Undefined)"
+    ) as caught:
+        plan_of(templates, {"task": "sample"})
+    assert "{{ ports | default(5) }}" in caught.value.advice
+    given = {"name": "x"} if "name" in source else "x"
+    assert plan_of(templates, {"task": "sample", "args": {"disk": given}})["tasks"]
