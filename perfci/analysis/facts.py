@@ -137,13 +137,3 @@ def facts_from_dict(document: object) -> NightFacts:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ValueError("not the facts of a night")
     return _NIGHT.validate_python({name: value for name, value in document.items() if name != "format"})
-
-
-def open_changes(nights: Mapping[str, NightFacts]) -> dict[TrackKey, OpenedChange]:
-    """Return the changes that are open after all these nights, by what they are of."""
-    found: dict[TrackKey, OpenedChange] = {}
-    for run_id in sorted(nights):
-        for ended in nights[run_id].ended:
-            found.pop(ended.part, None)
-        found |= {one.part: one for one in nights[run_id].opened}
-    return found

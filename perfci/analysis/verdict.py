@@ -216,9 +216,10 @@ class Replay:
             if _add(self.track(part), point)
         }
         if moved:
-            for track in tracks.values():
+            # What was not measured that night has a baseline from before, too, and begins with its next run.
+            for part, track in self.tracks.items():
                 if isinstance(track, LevelTrack) and track.rule.follows_lab:
-                    track.restart(moved)
+                    track.restart(moved if part in tracks else 0)
         return tracks
 
     def _opened(self, part: TrackKey, before: ChangeSeen | None) -> OpenedChange | None:
