@@ -19,7 +19,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from perfci.analysis.pairs import draw_effect
-from perfci.results.archive import RUN, read_measurements
+from perfci.results.archive import RUN, RunFiles
 from perfci.results.model import TOTAL
 from perfci.results.pairs import REFERENCE, read_paired
 from perfci.results.record import read_record
@@ -45,7 +45,7 @@ def main() -> int:
     figure, (above, below) = plt.subplots(2, 1, figsize=(7, 5), height_ratios=(1, 1))
     sides = (("code under test", arguments.run, BLUE), ("reference", arguments.run / REFERENCE, GREY))
     for label, folder, colour in sides:
-        found = next(one for one in read_measurements(folder, record) if one.key == paired.key)
+        found = next(one for one in RunFiles(folder, record).measurements if one.key == paired.key)
         begin = found.timestamps[0]
         seconds = np.array(found.timestamps) - begin
         above.plot(seconds, found.values, ".-", color=colour, linewidth=0.8, markersize=4, label=label)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import yaml
 from perfci.results.model import CodeUnderTest, RunRecord, ServiceRevision, Validity
 from perfci.results.record import record_to_dict
 
+SAMPLE = Path(__file__).parent / "data" / "archive" / "20261121T052400Z-sample-7c3d"
 REPORT = Path(__file__).parent / "data" / "rally" / "create-and-list-ports.json"
 FIRST_NIGHT = datetime(2026, 11, 1, 4, 15, tzinfo=UTC)
 SCENARIO = "NeutronNetworks.create_and_list_ports"
@@ -102,4 +104,26 @@ def night(
     if version != "29.0.0":
         job["sources"] = {"neutron": {"version": version}}
     (folder / "job.yml").write_text(yaml.safe_dump(job))
+    return folder
+
+
+def recorded(archive: Path, **changed) -> Path:
+    """Archive the recorded run of tests/data/archive as a night; return its folder."""
+    folder = archive / SAMPLE.name
+    shutil.copytree(SAMPLE, folder)
+    started = datetime(2026, 11, 21, 5, 24, tzinfo=UTC)
+    fields = {
+        "run_id": SAMPLE.name,
+        "lab": "embedded",
+        "job": "sample",
+        "cloud": "embedded",
+        "started_at": started,
+        "finished_at": started + timedelta(minutes=4),
+        "environment": "0123456789ab",
+        "code": CodeUnderTest("aaaaaaaaaaaa", ()),
+        "validity": Validity(valid=True),
+    }
+    record = record_to_dict(RunRecord(**{**fields, **changed}))
+    (folder / "run.json").write_text(json.dumps({**record, "failure": None, "stages": []}))
+    (folder / "job.yml").write_text(yaml.safe_dump({"name": "sample"}))
     return folder

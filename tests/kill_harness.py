@@ -42,7 +42,8 @@ from perfci.runs.ansible.playbook import PlaybookFailed
 from perfci.runs.jobs.model import load_job
 from perfci.runs.night import night as night_module
 from perfci.runs.night.assemble import night
-from perfci.runs.state.archive import read_document, run_folders
+from perfci.runs.state.archive import run_folders
+from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.processes import processes_of
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.run_folder import MANIFEST
@@ -268,7 +269,7 @@ def _left_over(project: Project, services: LabServices, folders: dict[str, Path]
 
 def _said(services: LabServices, folders: dict[str, Path], reference: dict[str, Any]) -> Iterator[str]:
     names = [name for name in (run_id(KILLED), run_id(NEXT)) if name in folders]
-    status = {name: read_document(folders[name])["status"] for name in names}
+    status = {name: ArchivedRun(folders[name]).document["status"] for name in names}
     first = status.get(run_id(KILLED))
     if status[run_id(NEXT)] != "finished":
         yield "the next night failed"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import archives
 import yaml
 
+from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.run_folder import new_run_id, utc_now
 from perfci.runs.state.stages import Stages
@@ -61,4 +62,4 @@ class _Night:
             finished_at=now + timedelta(seconds=1),
         )
         (folder / "job.yml").write_text(yaml.safe_dump(self.job.resolved()))
-        return self.aftermath.of(folder, Stages(Silent()))
+        return self.aftermath.of(ArchivedRun(folder), Stages(Silent()))

@@ -90,14 +90,14 @@ def analyse(  # noqa: PLR0917 - typer takes them by name
     if every:
         _judge_all(as_json=as_json)
         return
-    from perfci.results.archive import read_archive
     from perfci.runs.state.archive import find_run
     from perfci.runs.verdicts import judge as judging
     from perfci.runs.verdicts.judgement_store import keep_judgements
 
     with errors_reported(as_json=as_json):
         controller = lab_services()
-        results = read_archive(find_run(controller.state.archive, run_id))
+        run = controller.archived(find_run(controller.state.archive, run_id).name)
+        results = run.results
         controller.local.write(results)
         judgements = judging.judge_run(controller, results.record)
         keep_judgements(controller.database, results.record.run_id, judgements)

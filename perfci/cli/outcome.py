@@ -20,7 +20,7 @@ def print_outcome(outcome: NightOutcome, controller: LabServices) -> None:
 
     record = outcome.record
     report = report_of(
-        controller.database, controller.state.root, outcome.folder, controller.alerts.load().alerts
+        controller.database, controller.state.root, outcome.run, controller.alerts.load().alerts
     )
     runs = controller.local.records(record.lab, record.job, until=record.run_id)
     alike = [one for one in runs if one.environment == record.environment and one.status == record.status]

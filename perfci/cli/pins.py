@@ -35,7 +35,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show the exact version of every package, as it is pinned or as a run deployed it."""
-    from perfci.runs.state.archive import find_run, read_document
+    from perfci.runs.state.archive import find_run
+    from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.studies.pins import CONSTRAINTS, read_pins
 
     with errors_reported(as_json=as_json):
@@ -43,7 +44,7 @@ def show(
             file = settings_for().root_dir / CONSTRAINTS
             where, versions = {"file": str(file)}, read_pins(file.read_text(encoding="utf-8"))
         else:
-            document = read_document(find_run(state_folder().archive, run_id))
+            document = ArchivedRun(find_run(state_folder().archive, run_id)).document
             where, versions = {"run": document["run_id"]}, document.get("versions", {})
         if as_json:
             print_json({**where, "pins": versions})
@@ -56,12 +57,13 @@ def show(
 def diff(before: RunId, after: RunId, as_json: Json = False) -> None:
     """Say what moved between two runs: code under test, packages, and the rest of the environment."""
     from perfci.cli.tables import moved_table
-    from perfci.runs.state.archive import find_run, read_document
+    from perfci.runs.state.archive import find_run
+    from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.studies.run_diff import moves
 
     with errors_reported(as_json=as_json):
         archive = state_folder().archive
-        documents = [read_document(find_run(archive, one)) for one in (before, after)]
+        documents = [ArchivedRun(find_run(archive, one)).document for one in (before, after)]
         found = moves(*documents)
         if as_json:
             runs = [document["run_id"] for document in documents]

@@ -28,11 +28,11 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what one run measured, from the archive: the median of each series."""
-    from perfci.results.archive import read_archive
     from perfci.runs.state.archive import find_run
+    from perfci.runs.state.archived_run import ArchivedRun
 
     with errors_reported(as_json=as_json):
-        results = read_archive(find_run(state_folder().archive, run_id))
+        results = ArchivedRun(find_run(state_folder().archive, run_id)).results
         found = [m for m in results.measurements if scenario.lower() in m.key.scenario.lower()]
         if as_json:
             dropped = dict(results.dropped)

@@ -82,6 +82,7 @@ def list_runs(
     """
     from perfci.cli.runs_table import runs_table, verdict_of
     from perfci.runs.state import archive as listing
+    from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.verdicts.judgement_store import read_outcomes
 
     with errors_reported(as_json=as_json):
@@ -89,7 +90,7 @@ def list_runs(
         archive = services.state.archive
         folders = [*listing.run_folders(archive), *listing.rerun_folders(archive)]
         folders.sort(key=lambda folder: folder.name, reverse=True)
-        documents = (listing.read_document(folder) for folder in folders)
+        documents = (ArchivedRun(folder).document for folder in folders)
         wanted = list(islice((one for one in documents if job in (None, one["job"])), limit))
         counts = read_outcomes(services.database, [one["run_id"] for one in wanted])
         if as_json:
@@ -117,21 +118,20 @@ def show(
     from perfci.cli.run_text import run_lines
     from perfci.runs.publish.site_data import report_of
     from perfci.runs.state import archive as listing
+    from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.studies.run_diff import moves
     from perfci.runs.verdicts.confirmation_store import read_answers
 
     with errors_reported(as_json=as_json):
         controller = lab_services()
-        folder = listing.find_run(controller.state.archive, run_id)
-        document = listing.read_document(folder)
+        run = ArchivedRun(listing.find_run(controller.state.archive, run_id))
+        document = run.document
         answers = read_answers(controller.database, [document["run_id"]])
         other = (
-            listing.read_document(listing.find_run(controller.state.archive, against))
-            if against
-            else document
+            ArchivedRun(listing.find_run(controller.state.archive, against)).document if against else document
         )
         differences = moves(other, document)
-        report = report_of(controller.database, controller.state.root, folder, ())
+        report = report_of(controller.database, controller.state.root, run, ())
         if as_json:
             found = {
                 "confirmations": [asdict(one) for one in answers],
@@ -144,9 +144,9 @@ def show(
                     {"task": one.slug, "left": one.kinds, "error": one.error} for one in report.swept
                 ],
             }
-            print_json({**document, "folder": folder, **found})
+            print_json({**document, "folder": run.folder, **found})
         else:
-            for line in run_lines(document, folder, answers, differences, report):
+            for line in run_lines(document, run.folder, answers, differences, report):
                 typer.echo(line)
             if against and not differences:
                 typer.echo(f"differs      in nothing from {other['run_id']}")

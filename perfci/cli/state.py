@@ -67,12 +67,12 @@ def status(as_json: Json = False) -> None:
 def _last(services: LabServices, folders: list[Path]) -> dict[str, str] | None:
     """Return the last run and its verdict; None where there is none yet."""
     from perfci.cli.runs_table import verdict_of
-    from perfci.runs.state.archive import read_document
+    from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.verdicts.judgement_store import read_outcomes
 
     if not folders:
         return None
-    document = read_document(folders[-1])
+    document = ArchivedRun(folders[-1]).document
     count = read_outcomes(services.database, [document["run_id"]]).get(document["run_id"])
     return {"run": document["run_id"], "job": document["job"], "verdict": verdict_of(document, count)}
 

@@ -1,11 +1,14 @@
-"""An archive folder as results: the record of the run, and everything that was measured in it."""
+"""A run's folder as results: the record of the run, and everything that was measured in it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import cached_property
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import RootModel
 
 from perfci.names import is_run_id
 from perfci.results.canaries import read_canaries
@@ -17,11 +20,12 @@ from perfci.results.dataplane import rates_of
 from perfci.results.density import FILL, TARGET, curves_of
 from perfci.results.density import measurements as density_measurements
 from perfci.results.errors import ArchiveError, ResultFileError
+from perfci.results.files import parse, read_bytes
 from perfci.results.leftovers import read_leftovers
 from perfci.results.model import FINISHED, TOTAL, Measurement, Metric, RunResults
 from perfci.results.phases import has_phases, read_parts
 from perfci.results.rally import read_report
-from perfci.results.record import read_record
+from perfci.results.record import read_record, record_from_bytes
 from perfci.results.tasks import read_tasks
 from perfci.results.validity import EarlierRun, only_canaries
 
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from perfci.results.canaries import NodeCanaries
     from perfci.results.counters import NodeShares, Sample
     from perfci.results.dataplane import Rate
     from perfci.results.density import Curve
@@ -44,6 +49,10 @@ COUNTERS = "counters"
 CANARIES = "canaries"
 
 
+class _Object(RootModel[dict[str, Any]]):
+    pass
+
+
 def run_folders(archive: Path) -> list[Path]:
     """Return the folders of all archived runs, oldest first; empty where there is no archive yet.
 
@@ -52,58 +61,158 @@ def run_folders(archive: Path) -> list[Path]:
     return sorted(path.parent for path in archive.glob(f"*/{RUN}") if is_run_id(path.parent.name))
 
 
-def read_archive(path: Path) -> RunResults:
-    """Read one archive folder. Only a run that finished has measurements, and only from tasks that did.
+class RunFiles:
+    """What a run's folder holds, archived or not. Each file is read once, when it is first asked for.
 
-    Raises ArchiveError (run.json, tasks.json), PhasesError, ReportError or CountersError.
+    A file that is damaged raises its ResultFileError each time; the others can still be read. `record` is
+    given where the folder has no run.json of its own.
     """
-    record = read_record(path / RUN)
-    if record.run_id != path.name:
-        raise ArchiveError(
-            path=path / RUN,
-            place="run_id",
-            found=f"got {record.run_id!r}",
-            expected=f"{path.name!r}, its folder",
+
+    def __init__(self, folder: Path, record: RunRecord | None = None) -> None:
+        self.folder = folder
+        self._given = record
+        self._loads: dict[str, tuple[Load, ...]] = {}
+
+    @cached_property
+    def _run_json(self) -> bytes:
+        return read_bytes(self.folder / RUN, ArchiveError)
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """All of run.json. Raises ArchiveError."""
+        return parse(self._run_json, _Object, path=self.folder / RUN, error=ArchiveError).root
+
+    @cached_property
+    def record(self) -> RunRecord:
+        """What run.json says of the run. Raises ArchiveError."""
+        return self._given or record_from_bytes(self._run_json, self.folder / RUN)
+
+    @cached_property
+    def results(self) -> RunResults:
+        """The record and what was measured. Only a run that finished has measurements.
+
+        Raises ArchiveError (run.json, tasks.json, leftovers.json), PhasesError, ReportError or CountersError.
+        """
+        record = self.record
+        if record.run_id != self.folder.name:
+            raise ArchiveError(
+                path=self.folder / RUN,
+                place="run_id",
+                found=f"got {record.run_id!r}",
+                expected=f"{self.folder.name!r}, its folder",
+            )
+        if record.status != FINISHED:
+            return RunResults(record)
+        return RunResults(record, self.measurements, self.dropped)
+
+    @cached_property
+    def measurements(self) -> tuple[Measurement, ...]:
+        """What was measured, in the order of the series. Raises as `results`."""
+        if self.has_phases:
+            found = [one for part in self.parts for one in _part(part, self.record, self.counters)]
+        else:
+            found = [
+                one
+                for task in self.tasks
+                for one in _task(task, self.loads(task), self.counters, self.leftovers.get(task.slug))
+            ]
+        found.sort(key=lambda measurement: measurement.key)
+        groups = groupby(found, key=lambda measurement: measurement.key)
+        return tuple(_joined(list(same)) for _, same in groups)
+
+    @cached_property
+    def dropped(self) -> tuple[tuple[str, int], ...]:
+        """The iterations that were left out (`Load.dropped`), by scenario. Raises as `results`."""
+        count: Counter[str] = Counter()
+        for task in () if self.has_phases else self.tasks:
+            for load in self.loads(task):
+                count[load.scenario] += load.dropped
+        return tuple((scenario, number) for scenario, number in sorted(count.items()) if number)
+
+    @property
+    def has_phases(self) -> bool:
+        """Whether the run measured phases in place of Rally tasks."""
+        return has_phases(self.folder)
+
+    @cached_property
+    def parts(self) -> tuple[ProcedurePart, ...]:
+        """The parts that finished, of a run with phases. Raises PhasesError."""
+        return read_parts(self.folder)
+
+    @cached_property
+    def tasks(self) -> tuple[Task, ...]:
+        """The Rally tasks that finished. Raises ArchiveError."""
+        return read_tasks(self.folder / TASKS)
+
+    def loads(self, task: Task) -> tuple[Load, ...]:
+        """Return what Rally's report of a task holds. Raises ReportError."""
+        if task.slug not in self._loads:
+            self._loads[task.slug] = read_report(
+                self.folder / "rally" / f"{task.slug}.json",
+                lab=self.record.lab,
+                job=self.record.job,
+                run_id=self.record.run_id,
+                warmup=task.warmup,
+            )
+        return self._loads[task.slug]
+
+    @cached_property
+    def counters(self) -> Mapping[str, Sequence[Sample]]:
+        """The counters by node. Raises CountersError."""
+        return read_counters(self.folder / COUNTERS)
+
+    @cached_property
+    def canaries(self) -> tuple[NodeCanaries, ...]:
+        """The canaries of all nodes. Raises CanariesError."""
+        return read_canaries(self.folder / CANARIES)
+
+    @cached_property
+    def leftovers(self) -> Mapping[str, Swept]:
+        """What the tasks left in the cloud, by slug. Raises ArchiveError."""
+        return read_leftovers(self.folder)
+
+    @cached_property
+    def shares(self) -> tuple[NodeShares, ...]:
+        """Each node's foreign and stolen CPU time over the load, from the first task or part to the last.
+
+        A node whose counters do not cover the load is not in it. Raises ArchiveError, PhasesError or
+        CountersError.
+        """
+        done: Sequence[Task | ProcedurePart] = self.parts if self.has_phases else self.tasks
+        if not done:
+            return ()
+        first, last = min(one.started_at for one in done), max(one.finished_at for one in done)
+        return usage(self.counters, first, last).shares
+
+    @cached_property
+    def curves(self) -> tuple[Curve, ...]:
+        """The curves of the tasks that filled the cloud. Raises as `results`."""
+        return tuple(
+            curve
+            for task in self._tasks_of(FILL)
+            for load in self.loads(task)
+            for curve in curves_of(load, self.counters)
         )
-    if record.status != FINISHED:
-        return RunResults(record)
-    dropped: Counter[str] = Counter()
-    measurements = read_measurements(path, record, dropped)
-    return RunResults(record, measurements, tuple(sorted(dropped.items())))
+
+    @cached_property
+    def rates(self) -> tuple[Rate, ...]:
+        """How fast each path of the data plane was. Raises as `results`."""
+        return tuple(
+            rate
+            for task in self._tasks_of(DATA_PLANE)
+            for load in self.loads(task)
+            for rate in rates_of(load)
+        )
+
+    def _tasks_of(self, scenario: str) -> list[Task]:
+        """Return the tasks of a finished run whose scenario's name begins so."""
+        tasks = self.tasks if self.record.status == FINISHED else ()
+        return [task for task in tasks if task.scenario.startswith(scenario)]
 
 
-def read_measurements(
-    path: Path, record: RunRecord, dropped: Counter[str] | None = None
-) -> tuple[Measurement, ...]:
-    """Read what was measured in a run's folder, archived or not.
-
-    Adds to `dropped`, by scenario, the iterations that were left out (`Load.dropped`). Raises ArchiveError or
-    PhasesError, ReportError and CountersError.
-    """
-    nodes = read_counters(path / COUNTERS)
-    if has_phases(path):
-        found = [one for part in read_parts(path) for one in _part(part, record, nodes)]
-    else:
-        left = read_leftovers(path)
-        found = [
-            measurement
-            for task in read_tasks(path / TASKS)
-            for measurement in _task(path, task, record, nodes, left.get(task.slug), dropped=dropped)
-        ]
-    found.sort(key=lambda measurement: measurement.key)
-    return tuple(_joined(list(same)) for _, same in groupby(found, key=lambda measurement: measurement.key))
-
-
-def load_shares(path: Path) -> tuple[NodeShares, ...]:
-    """Return each node's foreign and stolen CPU time over the load, from the first task or part to the last.
-
-    A node whose counters do not cover the load is not in it.
-    """
-    tasks: Sequence[Task | ProcedurePart] = read_parts(path) if has_phases(path) else read_tasks(path / TASKS)
-    if not tasks:
-        return ()
-    nodes = read_counters(path / COUNTERS)
-    return usage(nodes, min(t.started_at for t in tasks), max(t.finished_at for t in tasks)).shares
+def read_archive(path: Path) -> RunResults:
+    """Read one archive folder; see `RunFiles.results`."""
+    return RunFiles(path).results
 
 
 def earlier_runs(archive: Path, record: RunRecord, limit: int = 100) -> tuple[EarlierRun, ...]:
@@ -137,51 +246,10 @@ def _earlier(path: Path, lab: str) -> EarlierRun | None:
         return None
 
 
-def density_curves(path: Path) -> tuple[Curve, ...]:
-    """Return the curves of the tasks in a run's folder that filled the cloud; raises as `read_archive`."""
-    record, tasks = _tasks(path, FILL)
-    nodes = read_counters(path / COUNTERS) if tasks else {}
-    return tuple(
-        curve for task in tasks for load in _loads(path, task, record) for curve in curves_of(load, nodes)
-    )
-
-
-def dataplane_rates(path: Path) -> tuple[Rate, ...]:
-    """Return how fast each path of the data plane was in a run's folder; raises as `read_archive`."""
-    record, tasks = _tasks(path, DATA_PLANE)
-    return tuple(rate for task in tasks for load in _loads(path, task, record) for rate in rates_of(load))
-
-
-def _tasks(path: Path, scenario: str) -> tuple[RunRecord, list[Task]]:
-    """Return the tasks of a run whose scenario's name begins so; reading the report of each takes a while."""
-    record = read_record(path / RUN)
-    tasks = read_tasks(path / TASKS) if record.status == FINISHED else ()
-    return record, [task for task in tasks if task.scenario.startswith(scenario)]
-
-
-def _loads(path: Path, task: Task, record: RunRecord) -> tuple[Load, ...]:
-    return read_report(
-        path / "rally" / f"{task.slug}.json",
-        lab=record.lab,
-        job=record.job,
-        run_id=record.run_id,
-        warmup=task.warmup,
-    )
-
-
 def _task(
-    path: Path,
-    task: Task,
-    record: RunRecord,
-    nodes: Mapping[str, Sequence[Sample]],
-    left: Swept | None,
-    *,
-    dropped: Counter[str] | None,
+    task: Task, loads: tuple[Load, ...], nodes: Mapping[str, Sequence[Sample]], left: Swept | None
 ) -> Iterator[Measurement]:
-    loads = _loads(path, task, record)
     for load in loads:
-        if dropped is not None and load.dropped:
-            dropped[load.scenario] += load.dropped
         yield from _load(load)
     if len(loads) == 1 and _whole(loads[0]):  # what several loads used together can't be told apart
         used = usage(nodes, task.started_at, task.finished_at)

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from perfci.results.archive import RUN, read_measurements
+from perfci.results.archive import RunFiles
 from perfci.results.errors import ArchiveError
 from perfci.results.files import FromFile, parse, read_bytes
 from perfci.results.model import FINISHED, Metric
-from perfci.results.record import read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -112,12 +111,13 @@ def read_paired(folder: Path) -> PairedRun:
     """Read a paired run's folder. Raises ArchiveError, ReportError or CountersError; a run that failed has no
     series.
     """
-    record = read_record(folder / RUN)
+    run = RunFiles(folder)
+    record = run.record
     pairs = parse(read_bytes(folder / PAIRS, ArchiveError), _Record, path=folder / PAIRS, error=ArchiveError)
     if record.status != FINISHED:
         return PairedRun(record.run_id, (), (), ())
-    new = {one.key: one for one in read_measurements(folder, record)}
-    old = {one.key: one for one in read_measurements(folder / REFERENCE, record)}
+    new = {one.key: one for one in run.measurements}
+    old = {one.key: one for one in RunFiles(folder / REFERENCE, record).measurements}
     blocks = [pair for task in pairs.tasks.values() for pair in task.pairs]
     notes = [
         *(f"{name}: {side.left}" for name, side in pairs.sides.items() if side.left),

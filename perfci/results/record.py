@@ -124,7 +124,12 @@ def record_from_json(text: str, where: str) -> RunRecord:
 
 def read_record(path: Path) -> RunRecord:
     """Read run.json; raises ArchiveError."""
-    return _record(read_bytes(path, ArchiveError), path, _RunFile)
+    return record_from_bytes(read_bytes(path, ArchiveError), path)
+
+
+def record_from_bytes(content: bytes, path: Path) -> RunRecord:
+    """Return the record in what run.json at `path` holds; raises ArchiveError."""
+    return _record(content, path, _RunFile)
 
 
 def _record(content: bytes, where: Path | str, form: type[_Record]) -> RunRecord:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from perfci.results.deliveries import DeliveryLedger
+    from perfci.results.model import RunResults
     from perfci.results.stores.base import Store
 
 
@@ -46,21 +47,22 @@ def sync(
     store: Store,
     ledger: DeliveryLedger,
     *,
+    read: Callable[[Path], RunResults] = read_archive,
     on_delivered: Callable[[str], None] = lambda _run_id: None,
 ) -> Synced:
     """Deliver what is pending, oldest first, and return what was done.
 
-    A run that can't be read is passed over, and tried again next time. A run that the store refuses for what
-    is in it is passed over, too, and entered as refused: it is tried again after `DeliveryLedger.forget`.
-    Other errors of the store go through; what was delivered before is entered. Raises DeliveriesUnavailable
-    too.
+    `read` reads an archive folder. A run that can't be read is passed over, and tried again next time. A run
+    that the store refuses for what is in it is passed over, too, and entered as refused: it is tried again
+    after `DeliveryLedger.forget`. Other errors of the store go through; what was delivered before is
+    entered. Raises DeliveriesUnavailable too.
     """
     delivered, unreadable, refused = [], [], []
     with ledger.locked():
         left = ledger.refused(store.identity)
         for run_id in pending(archive, store, ledger):
             try:
-                results = read_archive(archive / run_id)
+                results = read(archive / run_id)
             except ResultFileError as error:
                 unreadable.append(error)
                 continue

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from perfci.results.archive import dataplane_rates, read_archive
+from perfci.results.archive import RunFiles, read_archive
 from perfci.results.dataplane import Rate, is_on_hardware, measurements, rates_of, seconds_of
 from perfci.results.errors import ReportError
 from perfci.results.model import Metric
@@ -120,10 +120,10 @@ def test_a_damaged_table_is_named(load):
 
 def test_an_archived_run_has_both(make_record, archive_run):
     folder = archive_run(make_record())
-    assert dataplane_rates(folder) == ()
+    assert RunFiles(folder).rates == ()
     tasks = json.loads((folder / "tasks.json").read_text())
     tasks[0] |= {"scenario": SCENARIO, "warmup": 0}
     (folder / "tasks.json").write_text(json.dumps(tasks))
     (folder / "rally" / "01-authenticate.json").write_text(json.dumps(REPORT))
-    assert [rate.path for rate in dataplane_rates(folder)] == ["east-west, 1 pair", "east-west, 4 pairs"]
+    assert [rate.path for rate in RunFiles(folder).rates] == ["east-west, 1 pair", "east-west, 4 pairs"]
     assert {"round trip", "east-west, 1 pair"} <= {m.key.action for m in read_archive(folder).measurements}

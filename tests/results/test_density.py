@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from perfci.results.archive import density_curves, read_archive
+from perfci.results.archive import RunFiles, read_archive
 from perfci.results.counters import MachineCounters, Sample, Service
 from perfci.results.density import FILL, curves_of, measurements
 from perfci.results.errors import ReportError
@@ -163,7 +163,7 @@ def archived(folder, outputs):
 
 def test_an_archived_fill_gives_its_curve_and_its_series(make_record, archive_run):
     folder = archived(archive_run(make_record()), [STEPS, SAMPLES, end()])
-    (curve,) = density_curves(folder)
+    (curve,) = RunFiles(folder).curves
     assert curve.points[-1].servers == 120
     found = {
         (m.key.action, m.key.metric) for m in read_archive(folder).measurements if m.key.scenario == FILL
@@ -184,7 +184,7 @@ def test_a_fill_that_was_ended_early_took_no_comparable_time(make_record, archiv
 
 
 def test_runs_that_failed_or_filled_nothing_have_no_curves(make_record, archive_run):
-    assert density_curves(archive_run(make_record())) == ()
+    assert RunFiles(archive_run(make_record())).curves == ()
     failed = archive_run(make_record(2, status="failed"))
     (failed / "tasks.json").unlink()
-    assert density_curves(failed) == ()
+    assert RunFiles(failed).curves == ()

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from perfci.results.archive import load_shares, read_archive
+from perfci.results.archive import RunFiles, read_archive
 from perfci.results.errors import PhasesError
 from perfci.results.model import TOTAL, Metric
 from perfci.results.phases import PHASES, read_parts
@@ -78,7 +78,7 @@ def test_what_the_services_used_meanwhile_stands_beside_them(folder):
     found = {(m.key.action, m.key.metric): m.values for m in results.measurements}
     assert found["mariadb", Metric.CPU_SECONDS] == (2.5,)  # whole seconds around the 4 s of the part
     assert found["nova", Metric.SQL_STATEMENTS] == (50,)
-    (shares,) = load_shares(folder)
+    (shares,) = RunFiles(folder).shares
     assert shares.foreign == pytest.approx(0.05)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfci import names
-from perfci.results.archive import earlier_runs, load_shares, read_archive, run_folders
+from perfci.results.archive import RunFiles, earlier_runs, read_archive, run_folders
 from perfci.results.canaries import NodeCanaries
 from perfci.results.errors import ArchiveError, CountersError, ReportError
 from perfci.results.model import (
@@ -116,10 +116,10 @@ def test_an_archived_run_is_read_whole(make_record, archive_run):
 
 def test_the_load_spans_all_tasks(make_record, archive_run):
     folder = archive_run(make_record())
-    (shares,) = load_shares(folder)
+    (shares,) = RunFiles(folder).shares
     assert (shares.node, shares.foreign) == ("node-1", pytest.approx(0.05))
     (folder / "tasks.json").write_text("[]")
-    assert load_shares(folder) == ()
+    assert RunFiles(folder).shares == ()
 
 
 def test_a_run_that_failed_has_no_measurements(make_record, archive_run):

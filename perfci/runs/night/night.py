@@ -21,8 +21,8 @@ from perfci import __version__
 from perfci.errors import InternalError, LabError, PerfciError
 from perfci.files import write_json, write_whole
 from perfci.logs import FILE, controller_log, logging_to
-from perfci.results.archive import earlier_runs, load_shares
-from perfci.results.canaries import read_canaries
+from perfci.results.archive import RunFiles, earlier_runs
+from perfci.results.errors import ArchiveError
 from perfci.results.model import FINISHED, Validity
 from perfci.results.pairs import REFERENCE
 from perfci.results.validity import ValidityLimits, validity
@@ -41,7 +41,7 @@ from perfci.runs.night.measure import Measured, StageTimeouts, measure, unexpect
 from perfci.runs.night.record import RunEnd, document, run_record
 from perfci.runs.night.recover import recover
 from perfci.runs.night.reference import check_memory, reference_of
-from perfci.runs.state.archive import read_document
+from perfci.runs.state.archived_run import JOB
 from perfci.runs.state.processes import reap_run
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.run_folder import create, new_run_id, seal, utc_now
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from perfci.runs.jobs.node_roles import Parts
     from perfci.runs.night.reference import Reference
     from perfci.runs.publish.after_run import Aftermath, NightOutcome
+    from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.state.progress import Progress
     from perfci.runs.state.run_folder import WorkFolder
     from perfci.runs.state.state_folder import StateFolder
@@ -147,27 +148,28 @@ class Night:
                 left = recover(self.state)
             self._make_up_for(left)
             run = _RunOf(run_id, self.job.job_digest)
-            folder = self._measured(run, lease.nodes, stages, threading.Event())
-            return self.aftermath.of(folder, stages, self._nodes(run_id, lease))
+            measured = self._measured(run, lease.nodes, stages, threading.Event())
+            return self.aftermath.of(measured, stages, self._nodes(run_id, lease))
 
-    def _make_up_for(self, killed: list[Path]) -> None:
+    def _make_up_for(self, killed: list[ArchivedRun]) -> None:
         """Report the runs that a kill kept from it: while they ran, or after.
 
         A run stays unreported where this is interrupted, or where its verdict can't be made now. One whose
         folder is damaged is reported to the admins as that. None is in the way of tonight's run.
         """
-        for folder in killed:
-            ended = "its archive is complete" if _finished(folder) else "it is archived as failed"
-            self.progress.say(f"The run {folder.name} was killed; {ended}.")
-        nights = [folder for folder in killed if folder.parent == self.state.archive]
-        for folder in sorted({*nights, *left_owing(self.aftermath.controller.database, self.state)}):
+        for run in killed:
+            ended = "its archive is complete" if _finished(run) else "it is archived as failed"
+            self.progress.say(f"The run {run.run_id} was killed; {ended}.")
+        nights = [run for run in killed if run.folder.parent == self.state.archive]
+        owed = left_owing(self.aftermath.controller.database, self.state)
+        for _, run in sorted({run.run_id: run for run in (*owed, *nights)}.items()):
             try:
-                self.aftermath.of(folder, Stages(Silent()))
+                self.aftermath.of(run, Stages(Silent()))
             except Exception as error:
-                _logger.exception("the run %s can't be reported", folder.name)
-                self.progress.say(f"The run {folder.name} can't be reported: {error}")
+                _logger.exception("the run %s can't be reported", run.run_id)
+                self.progress.say(f"The run {run.run_id} can't be reported: {error}")
                 # Where not even that can be said, the next start tries again.
-                self.aftermath.give_up(folder.name, error)
+                self.aftermath.give_up(run.run_id, error)
 
     def _nodes(self, run_id: str, lease: Reservation) -> Nodes:
         """Offer the nodes of this night for re-runs, until the lease ends."""
@@ -178,12 +180,15 @@ class Night:
             self.ledger.extend(lease.id, utc_now() + needed(job))
             # Its environment is the night's: what it measures is compared with nothing else.
             run = _RunOf(new_run_id(job.name, utc_now()), self.job.job_digest, confirms=run_id)
-            return again._measured(run, lease.nodes, Stages(progress), stop)  # noqa: SLF001 - it is a night too
+            measured = again._measured(run, lease.nodes, Stages(progress), stop)  # noqa: SLF001 - it is a night too
+            return measured.folder
 
         return Nodes(rerun, lease.ends_at, _stopping)
 
-    def _measured(self, run: _RunOf, nodes: tuple[str, ...], stages: Stages, stop: threading.Event) -> Path:
-        """Measure, and return the folder in the archive."""
+    def _measured(
+        self, run: _RunOf, nodes: tuple[str, ...], stages: Stages, stop: threading.Event
+    ) -> ArchivedRun:
+        """Measure, and return the archived run."""
         run_id = run.run_id
         # What is wrong with the job or the lab shows before anything is made.
         plan = self._plan(self.state.runs / run_id, self.state.root)
@@ -215,20 +220,20 @@ class Night:
             ended = self._ended(work, stages, _Prepared(job, plan, books, parts), stop)
         try:
             with stages.stage("archive") as stage:
-                folder = seal(work, self.state.archive_for(run.confirms), document(work, ended))
+                archived = seal(work, self.state.archive_for(run.confirms), document(work, ended))
                 stages.folder = None
-                stage.note = str(folder)
+                stage.note = str(archived.folder)
         except OSError as error:
             _logger.exception("the run %s can't be archived", run_id)
             raise RunNotArchived(run_id=run_id, reason=error, folder=work.path) from error
-        return folder
+        return archived
 
     def _ended(self, work: WorkFolder, stages: Stages, prepared: _Prepared, stop: threading.Event) -> RunEnd:
         """Measure, and return how that ended; an error that nobody expected is how it ended, too."""
         try:
             with _stopping(stop):
                 written = yaml.safe_dump(self.job.resolved(), sort_keys=False)
-                write_whole(work.path / "job.yml", written)
+                write_whole(work.path / JOB, written)
                 write_json(work.path / PLAN, prepared.plan)
                 books = spread(prepared.books, prepared.parts, work.path)
                 measured = self._measure(prepared.job, work, stages, books)
@@ -294,12 +299,12 @@ class Night:
         if measured.failure is not None:
             return Validity(valid=True)
         record = run_record(work, RunEnd())
-        limits = self.settings.limits
+        files, limits = RunFiles(work.path), self.settings.limits
         try:
             return validity(
                 environment=record.environment,
-                canaries=read_canaries(work.path / "canaries"),
-                shares=load_shares(work.path),
+                canaries=files.canaries,
+                shares=files.shares,
                 earlier=earlier_runs(self.state.archive, record),
                 limits=ValidityLimits(
                     foreign_cpu_share=limits.foreign_cpu_share,
@@ -312,11 +317,11 @@ class Night:
             return Validity(valid=False, reasons=(f"the lab's own measurements can't be read: {error}",))
 
 
-def _finished(folder: Path) -> bool:
+def _finished(run: ArchivedRun) -> bool:
     """Tell whether an archived run ended as it should; not where its run.json can't be read."""
     try:
-        return bool(read_document(folder).get("status") == FINISHED)
-    except (OSError, ValueError, AttributeError):
+        return run.record.status == FINISHED
+    except ArchiveError:
         return False
 
 

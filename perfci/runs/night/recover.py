@@ -16,18 +16,18 @@ from perfci.runs.state.stages import StageFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import psutil
 
+    from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.state.processes import Chosen
     from perfci.runs.state.state_folder import StateFolder
 
 _logger = logging.getLogger(__name__)
 
 
-def recover(state: StateFolder) -> list[Path]:
-    """Archive the runs whose process died, and end what they left running; return the archive folders.
+def recover(state: StateFolder) -> list[ArchivedRun]:
+    """Archive the runs whose process died, and end what they left running; return the archived runs.
 
     A run that had ended when it died is archived as it ended, any other as failed. Runs of this state
     folder that live, and the controller's own services, are left alone. A folder that can't be archived
@@ -41,7 +41,7 @@ def recover(state: StateFolder) -> list[Path]:
         return list(_archived(dead, state))
 
 
-def _archived(dead: list[WorkFolder], state: StateFolder) -> Iterator[Path]:
+def _archived(dead: list[WorkFolder], state: StateFolder) -> Iterator[ArchivedRun]:
     for folder in dead:
         try:
             yield _sealed(folder, state)
@@ -49,7 +49,7 @@ def _archived(dead: list[WorkFolder], state: StateFolder) -> Iterator[Path]:
             _logger.exception("the run %s can't be archived now", folder.run_id)
 
 
-def _sealed(folder: WorkFolder, state: StateFolder) -> Path:
+def _sealed(folder: WorkFolder, state: StateFolder) -> ArchivedRun:
     archive = state.archive_for(folder.notes().get("confirms"))
     if _has_ended(folder):
         _logger.warning("the run %s was killed while it was archived: archived as it ended", folder.run_id)

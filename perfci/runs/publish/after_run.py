@@ -22,14 +22,11 @@ from perfci.analysis.noise_trend import growing
 from perfci.analysis.settings import AnalysisSettings
 from perfci.errors import FailureClass, InternalError, PerfciError, ServiceError
 from perfci.logs import FILE, traceback_of
-from perfci.results.archive import RUN, read_archive
 from perfci.results.errors import ResultFileError
-from perfci.results.model import FINISHED, RunResults
-from perfci.results.record import read_record
+from perfci.results.model import FINISHED, Purpose, RunResults
 from perfci.results.validity import comparable
 from perfci.runs.publish.notify import compose_letters, deliver, put
 from perfci.runs.publish.site_data import write_site
-from perfci.runs.state.archive import read_document
 from perfci.runs.state.unreported import settle
 from perfci.runs.verdicts import judge as judging
 from perfci.runs.verdicts import reruns as confirm
@@ -44,6 +41,7 @@ if TYPE_CHECKING:
     from perfci.alerts.outbox import Delivery
     from perfci.analysis.types import Judgement
     from perfci.results.model import RunRecord
+    from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.state.stages import Stages
     from perfci.runs.verdicts.lab_services import LabServices
     from perfci.runs.verdicts.reruns import Nodes
@@ -56,7 +54,7 @@ _logger = logging.getLogger(__name__)
 class NightOutcome:
     """One run from first to last, as `perfci run` reports it."""
 
-    folder: Path
+    run: ArchivedRun
     record: RunRecord
     failure: dict[str, Any] | None
     """Why the run failed, or which of its tasks gave nothing."""
@@ -66,6 +64,11 @@ class NightOutcome:
     site: Path | None
     later: tuple[PerfciError, ...]
     """What could not be done now."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is archived."""
+        return self.run.folder
 
     @property
     def exit_code(self) -> int:
@@ -109,17 +112,21 @@ class Aftermath:
 
     controller: LabServices
 
-    def of(self, folder: Path, stages: Stages, nodes: Nodes | None = None) -> NightOutcome:
+    def of(self, run: ArchivedRun, stages: Stages, nodes: Nodes | None = None) -> NightOutcome:
         """Do all steps for one archived run; doing it again changes and sends nothing.
 
-        A run that is reported is no longer owed.
+        A run that is reported is no longer owed. One that is no night, such as a calibration's, is stored
+        and nothing else, whoever asks.
 
-        On `nodes`, if the run still holds them, what it suspects is run again.
+        On `nodes`, if the run still holds them, what it suspects is run again. Raises ArchiveError where
+        run.json can't be read.
         """
         steps, controller = _Steps(stages, self.controller.state.logs / FILE), self.controller
-        document = read_document(folder)
-        failure = document["failure"] or document.get("partial")
-        results = _results(folder, steps)
+        controller.share(run)
+        if run.record.purpose is not Purpose.NIGHT:
+            return self._stored(run, steps)
+        failure = run.failure
+        results = _results(run, steps)
         judgements: tuple[Judgement, ...] | None = ()
         told: tuple[Notification, ...] = ()
         delivery = site = None
@@ -139,15 +146,35 @@ class Aftermath:
             site = write_site(controller)
             stage.note = str(site)
         for name, error in steps.faults:
-            self.report_fault(folder.name, name, error)
+            self.report_fault(run.run_id, name, error)
         return NightOutcome(
-            folder=folder,
+            run=run,
             record=results.record,
             failure=failure,
             judgements=judgements or (),
             told=told,
             delivery=delivery,
             site=site,
+            later=tuple(steps.later),
+        )
+
+    def _stored(self, run: ArchivedRun, steps: _Steps) -> NightOutcome:
+        """Store a run that is no night: nobody judges it or hears of it, and it owes nothing then."""
+        results = _results(run, steps)
+        with steps.step("store") as stage:
+            self.controller.local.write(results)
+            settle(self.controller.database, run.run_id)
+            stage.note = f"{len(results.measurements)} series"
+        for name, error in steps.faults:
+            self.report_fault(run.run_id, name, error)
+        return NightOutcome(
+            run=run,
+            record=results.record,
+            failure=run.failure,
+            judgements=(),
+            told=(),
+            delivery=None,
+            site=None,
             later=tuple(steps.later),
         )
 
@@ -268,13 +295,13 @@ def _failed(record: RunRecord, failure: dict[str, Any]) -> Notification:
     )
 
 
-def _results(folder: Path, steps: _Steps) -> RunResults:
+def _results(run: ArchivedRun, steps: _Steps) -> RunResults:
     """Read the archived run; where a report of it is damaged, its record alone, and say so at the end."""
     try:
-        return read_archive(folder)
+        return run.results
     except ResultFileError as error:
         steps.later.append(error)
-        return RunResults(read_record(folder / RUN))
+        return RunResults(run.record)
 
 
 def _delivered(delivery: Delivery) -> str:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perfci.results.archive import CANARIES, load_shares
-from perfci.results.canaries import read_canaries
 from perfci.results.errors import ResultFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+    from perfci.results.archive import RunFiles
     from perfci.results.canaries import NodeCanaries
 
 
-def lab_state(folder: Path) -> str:
+def lab_state(run: RunFiles) -> str:
     """Say how busy the nodes were with other things, and what the canaries took; empty where unknown."""
     try:
-        shares, canaries = load_shares(folder), read_canaries(folder / CANARIES)
+        shares, canaries = run.shares, run.canaries
     except ResultFileError:
         return ""
     parts = [

@@ -20,7 +20,6 @@ from perfci.errors import PerfciError
 from perfci.runs.publish.calibration_store import read_calibration
 from perfci.runs.publish.lab_condition import lab_state
 from perfci.runs.publish.suspect_store import keep_suspects
-from perfci.runs.state.archive import read_document
 from perfci.runs.state.run_folder import utc_now
 from perfci.runs.verdicts.judge import series_history
 from perfci.runs.verdicts.judgement_store import read_judgements
@@ -122,7 +121,7 @@ def _context(
         record=record,
         judgements=tuple(judgements),
         histories=tuple(series_history(one) for one in histories if one.key in moved),
-        lab_state=lab_state(services.state.archive / record.run_id),
+        lab_state=lab_state(services.archived(record.run_id)),
         calibrations={one.key: one for one in calibration.series} if calibration is not None else {},
         suspects=suspects_of(services, notification.alert),
         records={
@@ -143,9 +142,9 @@ def suspects_of(services: LabServices, alert: Alert) -> SuspectList | None:
     settings = services.settings
     if settings.git_base is None or alert.last_good is None or not alert.code_known:
         return None
-    archive, leading = services.state.archive, alert.leading.key
+    leading = alert.leading.key
     try:
-        before, after = read_document(archive / alert.last_good), read_document(archive / alert.since)
+        before, after = (services.archived(one).document for one in (alert.last_good, alert.since))
         clones = repositories(settings, fresh=(SUPER, REQUIREMENTS, *(one.service for one in alert.changes)))
         target = SlowTarget(alert.service, (leading.scenario, leading.action))
         found = between_runs(clones, before, after, target)

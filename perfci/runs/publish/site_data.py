@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from perfci.alerts.model import Closing, SeriesStatus
 from perfci.analysis.noise_trend import growing
@@ -20,43 +20,41 @@ from perfci.report.model import (
     with_usual_canaries,
 )
 from perfci.report.site import write
-from perfci.results.archive import CANARIES, dataplane_rates, density_curves
-from perfci.results.canaries import read_canaries
 from perfci.results.dataplane import is_on_hardware
 from perfci.results.errors import ResultFileError
-from perfci.results.leftovers import read_leftovers
-from perfci.results.record import record_from_dict
 from perfci.results.validity import comparable
 from perfci.runs.publish.calibration_store import read_calibration
 from perfci.runs.publish.suspect_store import kept_suspects
-from perfci.runs.state.archive import read_document, run_folders
+from perfci.runs.state.archive import run_folders
 from perfci.runs.verdicts.judge import series_histories
 from perfci.runs.verdicts.judgement_store import read_judgements
 from perfci.wording import MISSING, change, revision_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from perfci.alerts.model import Alert, MovedSeries, RevisionChange
     from perfci.analysis.calibration import SeriesCalibration
     from perfci.analysis.types import Judgement, SeriesHistory
     from perfci.database.engine import Database
-    from perfci.results.dataplane import Rate
-    from perfci.results.density import Curve
-    from perfci.results.leftovers import Swept
+    from perfci.results.canaries import NodeCanaries
     from perfci.results.model import SeriesKey
+    from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.verdicts.lab_services import LabServices
 
 _SHOWN_RUNS = 90
+T = TypeVar("T")
 
 
 def write_site(controller: LabServices) -> Path:
     """Write all pages anew, and return the first one. Pages that did not change are left alone."""
     alerts = controller.alerts.load().alerts
     folders = run_folders(controller.state.archive)[-_SHOWN_RUNS:]
+    # One after the other, so that what a run measured is not held once its page is known.
     runs = with_usual_canaries(
-        report_of(controller.database, controller.state.root, folder, alerts) for folder in folders
+        report_of(controller.database, controller.state.root, controller.archived(folder.name), alerts)
+        for folder in folders
     )
     histories = tuple(_histories(controller, runs))
     latest = _latest(runs)
@@ -75,22 +73,24 @@ def write_site(controller: LabServices) -> Path:
     return controller.state.site / INDEX
 
 
-def report_of(database: Database, state: Path, folder: Path, alerts: Sequence[Alert]) -> RunReport:
-    """Return everything about one archived run that people look at. Raises JudgementDamaged."""
-    document = read_document(folder)
-    record = record_from_dict(document, str(folder))
+def report_of(database: Database, state: Path, run: ArchivedRun, alerts: Sequence[Alert]) -> RunReport:
+    """Return everything about one archived run that people look at.
+
+    Raises ArchiveError where run.json can't be read, and JudgementDamaged.
+    """
+    document, record = run.document, run.record
     return RunReport(
         record=record,
         stages=tuple(
             ReportedStage(one["name"], one["seconds"], one["ok"]) for one in document.get("stages", [])
         ),
         judgements=read_judgements(database, record.run_id),
-        canaries=_canaries(folder),
-        failure=_failure(document.get("failure") or document.get("partial")),
+        canaries=_canaries(_readable(lambda: run.canaries)),
+        failure=_failure(run.failure),
         alerts=tuple(alert.id for alert in alerts if alert.opened == record.run_id),
-        curves=_curves(folder),
-        swept=_swept(folder),
-        rates=_rates(folder),
+        curves=_readable(lambda: run.curves),
+        swept=_readable(lambda: [*run.leftovers.values()]),
+        rates=_readable(lambda: run.rates),
         on_hardware=is_on_hardware(document["environment"].get("facts") or {}),
         suspects=tuple(
             found
@@ -113,11 +113,7 @@ def _failure(found: dict[str, Any] | None) -> ReportedFailure | None:
     )
 
 
-def _canaries(folder: Path) -> tuple[Canary, ...]:
-    try:
-        nodes = read_canaries(folder / CANARIES)
-    except ResultFileError:
-        return ()
+def _canaries(nodes: Sequence[NodeCanaries]) -> tuple[Canary, ...]:
     return tuple(
         Canary(node.node, name, node.before.get(name), node.after.get(name))
         for node in nodes
@@ -125,23 +121,10 @@ def _canaries(folder: Path) -> tuple[Canary, ...]:
     )
 
 
-def _curves(folder: Path) -> tuple[Curve, ...]:
+def _readable(read: Callable[[], Iterable[T]]) -> tuple[T, ...]:
+    """Return what is in a file of a run; nothing where it is damaged."""
     try:
-        return density_curves(folder)
-    except ResultFileError:
-        return ()
-
-
-def _rates(folder: Path) -> tuple[Rate, ...]:
-    try:
-        return dataplane_rates(folder)
-    except ResultFileError:
-        return ()
-
-
-def _swept(folder: Path) -> tuple[Swept, ...]:
-    try:
-        return tuple(read_leftovers(folder).values())
+        return tuple(read())
     except ResultFileError:
         return ()
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from perfci.errors import UsageError
 from perfci.names import is_run_id
@@ -63,9 +62,3 @@ def find_run(archive: Path, run_id: str) -> Path:
         candidates = "\n".join(f"  {name}" for name in newest) + rest
         raise RunUnclear(run_id=run_id, count=len(found), candidates=candidates)
     return folders[found[0]]
-
-
-def read_document(folder: Path) -> dict[str, Any]:
-    """Return an archived run's run.json."""
-    document: dict[str, Any] = json.loads((folder / RUN).read_text(encoding="utf-8"))
-    return document

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from perfci.files import GONE, folder_is_held, hold_folder, locked, remove_folder, remove_scratch, sync_folder, write_json
 from perfci.lab import owners
 from perfci.lab.model import Owner
+from perfci.runs.state.archived_run import ArchivedRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -123,8 +124,8 @@ def sweep(runs: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def seal(folder: WorkFolder, archive: Path, record: Mapping[str, Any]) -> Path:
-    """Write run.json and the manifest, and move the folder into the archive; return where it is now.
+def seal(folder: WorkFolder, archive: Path, record: Mapping[str, Any]) -> ArchivedRun:
+    """Write run.json and the manifest, and move the folder into the archive; return the archived run.
 
     A kill at any moment leaves a folder that says which run it is; once run.json stands, `seal_again` goes
     on from there. Of a run that is in the archive already the working folder is removed, and nothing else
@@ -135,7 +136,7 @@ def seal(folder: WorkFolder, archive: Path, record: Mapping[str, Any]) -> Path:
     return seal_again(folder, archive)
 
 
-def seal_again(folder: WorkFolder, archive: Path) -> Path:
+def seal_again(folder: WorkFolder, archive: Path) -> ArchivedRun:
     """Move a folder whose run.json stands into the archive; see `seal`."""
     target = archive / folder.run_id
     if target.exists():
@@ -149,7 +150,7 @@ def seal_again(folder: WorkFolder, archive: Path) -> Path:
         folder.path.rename(target)
         sync_folder(archive)
     _let_go(folder)
-    return target
+    return ArchivedRun(target)
 
 
 def _let_go(folder: WorkFolder) -> None:

@@ -14,11 +14,10 @@ from perfci.database.schema import unreported
 from perfci.lab import owners
 from perfci.lab.model import Owner
 from perfci.runs.state.archive import run_folders
+from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.run_folder import unfinished
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from perfci.database.engine import Database
     from perfci.runs.state.state_folder import StateFolder
 
@@ -53,8 +52,8 @@ def owing(database: Database, state: StateFolder) -> tuple[str, ...]:
         return tuple(sorted(connection.scalars(sa.select(unreported.c.run_id).where(mine))))
 
 
-def left_owing(database: Database, state: StateFolder) -> list[Path]:
-    """Return the archive folders of runs whose process died before their verdict was out, oldest first.
+def left_owing(database: Database, state: StateFolder) -> list[ArchivedRun]:
+    """Return the archived runs whose process died before their verdict was out, oldest first.
 
     A run that died before it was archived owes nothing but its end, which `recover` archives.
     """
@@ -63,9 +62,9 @@ def left_owing(database: Database, state: StateFolder) -> list[Path]:
         noted = {row["run_id"]: _owner(row) for row in connection.execute(mine).mappings()}
     gone = owners.dead(noted.values())
     dead = {run_id for run_id, owner in noted.items() if owner in gone}
-    archived = [folder for folder in run_folders(state.archive) if folder.name in dead]
+    archived = [ArchivedRun(folder) for folder in run_folders(state.archive) if folder.name in dead]
     waiting = {folder.run_id for folder in unfinished(state.runs)}  # they can't be archived now
-    for run_id in dead - {folder.name for folder in archived} - waiting:
+    for run_id in dead - {run.run_id for run in archived} - waiting:
         settle(database, run_id)
     return archived
 

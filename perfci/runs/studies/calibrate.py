@@ -7,22 +7,17 @@ judged or reported, and are in nobody's baseline. What they show is kept in the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from perfci.analysis.calibration import calibrate
 from perfci.analysis.types import SeriesHistory
 from perfci.errors import LabError
-from perfci.results.archive import RUN, read_archive
-from perfci.results.model import CALIBRATE, Purpose
-from perfci.results.record import read_record
+from perfci.results.model import CALIBRATE
 from perfci.runs.night.assemble import night
-from perfci.runs.publish.after_run import Aftermath, NightOutcome
 from perfci.runs.publish.calibration_store import Calibration, keep_calibration, read_calibration
-from perfci.runs.state.archive import read_document
 from perfci.runs.state.run_folder import utc_now
-from perfci.runs.state.unreported import settle
 from perfci.runs.studies.job_history import NoPast, Past, as_job, past_of
 from perfci.runs.verdicts.rerun_jobs import named, rerun_job
 from perfci.runs.verdicts.trials import Spoilt, TrialBudget, Trials, Why, measured, unfinished
@@ -37,14 +32,11 @@ if TYPE_CHECKING:
     from perfci.results.model import RunRecord, SeriesKey
     from perfci.runs.jobs.model import Job
     from perfci.runs.state.progress import Progress
-    from perfci.runs.state.stages import Stages
     from perfci.runs.verdicts.lab_services import LabServices
-    from perfci.runs.verdicts.reruns import Nodes
 
 RESUMED_WITHIN = timedelta(days=1)
 """A calibration that was cut short longer ago begins from the start."""
 _CODE = "code"
-_STORED = frozenset({Purpose.CALIBRATE, Purpose.COMPARE})
 
 
 class CalibrationFailed(LabError):
@@ -55,31 +47,6 @@ class CalibrationFailed(LabError):
         "`perfci run list` shows the runs, `perfci run show` says more. The next start goes on from the "
         "valid runs so far; `perfci calibrate --from-history` takes them as they are."
     )
-
-
-@dataclass(frozen=True)
-class Storing(Aftermath):
-    """The steps after a run that is no night: it is stored, not judged. Any other run is treated as ever."""
-
-    def of(self, folder: Path, stages: Stages, nodes: Nodes | None = None) -> NightOutcome:
-        """See Aftermath."""
-        if read_record(folder / RUN).purpose not in _STORED:
-            return super().of(folder, stages, nodes)
-        document, results = read_document(folder), read_archive(folder)
-        with stages.stage("store") as stage:
-            self.controller.local.write(results)
-            stage.note = f"{len(results.measurements)} series"
-        settle(self.controller.database, results.record.run_id)
-        return NightOutcome(
-            folder=folder,
-            record=results.record,
-            failure=document["failure"] or document.get("partial"),
-            judgements=(),
-            told=(),
-            delivery=None,
-            site=None,
-            later=(),
-        )
 
 
 @dataclass(slots=True)
@@ -123,8 +90,7 @@ def run(
         progress.say(f"{counted(len(trials.done), 'run')} of an earlier start count already.")
 
     def measure(_side: str) -> Path:
-        tonight = night(rule.job, settings, holder=holder, progress=progress)
-        return replace(tonight, aftermath=Storing(controller)).run().folder
+        return night(rule.job, settings, holder=holder, progress=progress).run().folder
 
     end = trials.run(measure, TrialBudget())
     if end.error is not None:

@@ -19,9 +19,7 @@ from perfci.analysis.run_order import next_deployment
 from perfci.analysis.sequential_test import ConfirmSettings, Side
 from perfci.results.model import CALIBRATE, COMPARE, TOTAL, Metric, SeriesKey
 from perfci.runs.night.assemble import night
-from perfci.runs.state.archive import read_document
 from perfci.runs.state.run_folder import utc_now
-from perfci.runs.studies.calibrate import Storing
 from perfci.runs.studies.environment_diff import environment_differences
 from perfci.runs.studies.job_history import NoPast, as_job, past_of
 from perfci.runs.verdicts.rerun_jobs import named, rerun_job
@@ -137,8 +135,7 @@ class _Comparison:
                 f"Run {trials.tried + 1} of at most {self.limits.most_runs}: {side} {self.what}."
             )
             settings = self.controller.settings
-            tonight = night(self.sides[side], settings, holder=self.holder, progress=self.progress)
-            return replace(tonight, aftermath=Storing(self.controller)).run().folder
+            return night(self.sides[side], settings, holder=self.holder, progress=self.progress).run().folder
 
         end = trials.run(measure, TrialBudget(self.limits.most_runs, now + minutes))
         if end.error is not None:
@@ -186,7 +183,8 @@ class _Comparison:
         results = measured(folder)
         if isinstance(results, Spoilt):
             return results
-        side, document, record = self._side_of(folder), read_document(folder), results.record
+        side, record = self._side_of(folder), results.record
+        document = self.controller.archived(folder.name).document
         if side is None or wanted not in (None, side):
             return Spoilt(f"{record.run_id} was deployed from other {self.what} than asked for", lab=False)
         if other := self._strange(side, document):

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from perfci.errors import UsageError
 from perfci.results.model import FINISHED, Purpose
-from perfci.results.record import record_from_dict
 from perfci.results.validity import comparable
-from perfci.runs.state.archive import read_document, run_folders
+from perfci.runs.state.archive import run_folders
 from perfci.runs.verdicts.judge import canary_histories, series_histories
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def as_job(histories: tuple[SeriesHistory, ...], job: str) -> tuple[SeriesHistor
 
 def _last_night(controller: LabServices, job: str | None) -> RunRecord:
     for folder in reversed(run_folders(controller.state.archive)):
-        record = record_from_dict(read_document(folder), str(folder))
+        record = controller.archived(folder.name).record
         wanted = record.purpose is Purpose.NIGHT if job is None else record.job == job
         if wanted and record.status == FINISHED:
             return record

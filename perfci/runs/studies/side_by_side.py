@@ -26,10 +26,9 @@ from perfci.results.pairs import NEW, OLD, REFERENCE, PairedCounter, PairedRun, 
 from perfci.runs.jobs.model import SERVICES, Base, Job, Source, Sources
 from perfci.runs.night.assemble import night
 from perfci.runs.night.reference import check_memory
-from perfci.runs.state.archive import read_document
+from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.digests import code_under_test
 from perfci.runs.state.run_folder import utc_now
-from perfci.runs.studies.calibrate import Storing
 from perfci.runs.verdicts.rerun_jobs import exact, named
 
 if TYPE_CHECKING:
@@ -204,7 +203,7 @@ class _Comparison:
         self.progress.say(f"Draw {self.tried} of at most {self.budget.most_draws}.")
         job = beside(self.job, **{OLD: self.sides[NEW], NEW: self.sides[OLD]} if swapped else self.sides)
         tonight = night(job, self.controller.settings, holder=self.holder, progress=self.progress)
-        outcome = replace(tonight, aftermath=Storing(self.controller)).run()
+        outcome = tonight.run()
         self.ids.append(outcome.record.run_id)
         if problem := self._take(outcome.folder, swapped=swapped):
             self.bad += 1
@@ -216,9 +215,9 @@ class _Comparison:
 
     def _take(self, folder: Path, *, swapped: bool) -> str:
         """Take in an archived run; where it does not count, return why."""
-        document = read_document(folder)
-        if document["status"] != FINISHED:
-            return str(document["failure"]["message"])
+        run = ArchivedRun(folder)
+        if run.record.status != FINISHED:
+            return str((run.failure or {}).get("message", "it failed"))
         if not is_paired(folder):
             return "it has no record of pairs"
         found = read_paired(folder)
@@ -335,11 +334,11 @@ def from_archive(folders: Sequence[Path], settings: PairSettings) -> SideBySide:
     ordered = sorted(folders, key=lambda folder: folder.name)
     first, runs = None, []
     for folder in ordered:
-        document = read_document(folder)
-        if document["status"] != FINISHED or not is_paired(folder):
+        record = ArchivedRun(folder).record
+        if record.status != FINISHED or not is_paired(folder):
             raise NotThesePairs(run=folder.name, reason="it did not finish, or has no pairs")
         codes = {NEW: _code(folder), OLD: _code(folder / REFERENCE)}
-        environment = document["environment"]["digest"]
+        environment = record.environment
         if first is None:
             first = (codes, environment)
         known = first[0]

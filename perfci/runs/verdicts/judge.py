@@ -12,8 +12,6 @@ from perfci.analysis.decision import Decision
 from perfci.analysis.facts import Facts, facts_as_dict
 from perfci.analysis.rerun_verdict import confirmed
 from perfci.analysis.types import WORST_FIRST, Judgement, Outcome, RunPoint, SeriesHistory
-from perfci.results.archive import CANARIES
-from perfci.results.canaries import read_canaries
 from perfci.results.errors import CanariesError
 from perfci.results.model import Metric, SeriesKey
 from perfci.results.stores.base import History
@@ -24,12 +22,12 @@ from perfci.runs.verdicts.verdict_cache import CacheRow, Rules, judge_last
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from perfci.analysis.types import Confirmation
     from perfci.results.canaries import NodeCanaries
     from perfci.results.model import RunRecord
     from perfci.runs.jobs.procedures import KnownChange
+    from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.verdicts.lab_services import LabServices
 
 HISTORY_RUNS = 120
@@ -128,7 +126,7 @@ def canary_histories(
     """Return each canary of each node through runs of a job, from the archive, as series of the lab."""
     points: dict[SeriesKey, list[RunPoint]] = {}
     for one in records:
-        for node in _canaries(controller.state.archive / one.run_id):
+        for node in _canaries(controller.archived(one.run_id)):
             for name in sorted({*node.before, *node.after}):
                 rounds = (node.before.get(name), node.after.get(name))
                 values = tuple(value for value in rounds if value is not None)
@@ -137,10 +135,10 @@ def canary_histories(
     return [SeriesHistory(key, tuple(found)) for key, found in sorted(points.items())]
 
 
-def _canaries(folder: Path) -> tuple[NodeCanaries, ...]:
+def _canaries(run: ArchivedRun) -> tuple[NodeCanaries, ...]:
     """Return a run's canaries; none where its archive is elsewhere, or they can't be read."""
     try:
-        return read_canaries(folder / CANARIES)
+        return run.canaries
     except CanariesError:
         return ()
 

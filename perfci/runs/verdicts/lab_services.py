@@ -6,12 +6,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from perfci.alerts.outbox import Outbox
 from perfci.alerts.repository import AlertTable
 from perfci.analysis.settings import AnalysisSettings
 from perfci.database.engine import Database, open_database
 from perfci.results.deliveries import DeliveryLedger
+from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.state_folder import StateFolder
 
 if TYPE_CHECKING:
@@ -78,6 +80,26 @@ class LabServices:
             )
         )
 
+    @cached_property
+    def _shared(self) -> WeakValueDictionary[str, ArchivedRun]:
+        return WeakValueDictionary()
+
+    def share(self, run: ArchivedRun) -> None:
+        """Let `archived` return this very value for as long as the caller holds it."""
+        self._shared[run.run_id] = run
+
+    def archived(self, run_id: str) -> ArchivedRun:
+        """Return a run or re-run of the archive. Nothing is read here.
+
+        As long as somebody holds the value, it is the same for all, so that no file is read twice.
+        """
+        found = self._shared.get(run_id)
+        if found is None:
+            night, rerun = self.state.archive / run_id, self.state.reruns / run_id
+            found = ArchivedRun(rerun if rerun.is_dir() and not night.is_dir() else night)
+            self.share(found)
+        return found
+
     def job(self, run_id: str) -> Job | None:
         """Return the job that a run ran; None where the archive has none that can be read."""
         import yaml
@@ -85,7 +107,7 @@ class LabServices:
         from perfci.runs.jobs.model import Job
 
         try:
-            return Job.model_validate(yaml.safe_load((self.state.archive / run_id / "job.yml").read_text()))
+            return Job.model_validate(yaml.safe_load(self.archived(run_id).job_file))
         except (OSError, ValueError, yaml.YAMLError):
             return None
 
@@ -111,7 +133,12 @@ class LabServices:
 
         embedded = self.settings.influx.url is None
         with in_use(playbooks(self.settings), self.state, on_step) if embedded else nullcontext():
-            return sync(self.state.archive, self.influx, DeliveryLedger(self.database))
+            return sync(
+                self.state.archive,
+                self.influx,
+                DeliveryLedger(self.database),
+                read=lambda folder: self.archived(folder.name).results,
+            )
 
     def deliver_again(self, run_id: str) -> None:
         """Let the next `sync` deliver a run, or `all`, to InfluxDB once more; no effect on one that waits."""

@@ -23,12 +23,7 @@ from perfci.analysis.rerun_verdict import decided, measured, reordered, told, wi
 from perfci.analysis.run_order import next_deployment
 from perfci.analysis.sequential_test import ConfirmSettings, Side, read
 from perfci.analysis.types import Basis, Confirmation
-from perfci.results.archive import RUN, TASKS
 from perfci.results.errors import ResultFileError
-from perfci.results.phases import has_phases, read_parts
-from perfci.results.rally import read_report
-from perfci.results.record import read_record
-from perfci.results.tasks import read_tasks
 from perfci.results.validity import comparable
 from perfci.runs.jobs.model import Confirm
 from perfci.runs.state.archive import rerun_folders
@@ -49,6 +44,7 @@ if TYPE_CHECKING:
 
     from perfci.analysis.rerun_verdict import Question
     from perfci.analysis.types import Judgement
+    from perfci.results.archive import RunFiles
     from perfci.results.model import RunRecord, SeriesKey
     from perfci.runs.jobs.model import Job
     from perfci.runs.state.progress import Progress
@@ -113,7 +109,7 @@ class Reruns:
                 "the job wants none" if job is not None else "the archive lacks the job", possible=False
             )
             return
-        places = scenarios_of(self.controller.state.archive / self.record.run_id, self.record)
+        places = scenarios_of(self.controller.archived(self.record.run_id))
         indices = {
             one.key: [
                 i
@@ -151,7 +147,7 @@ class Reruns:
 
     def _is_mine(self, folder: Path) -> bool:
         try:
-            return read_record(folder / RUN).confirms == self.record.run_id
+            return self.controller.archived(folder.name).record.confirms == self.record.run_id
         except ResultFileError:
             return False  # whose it was can't be told, nor what it measured
 
@@ -301,22 +297,20 @@ def plan(controller: LabServices, record: RunRecord, judgements: Sequence[Judgem
     return reruns if reruns.questions or found.answered else None
 
 
-def scenarios_of(folder: Path, record: RunRecord) -> dict[tuple[str, str], list[int]]:
-    """Return which of its job's scenarios, by index, measured each (scenario, arguments) of an archived run.
+def scenarios_of(run: RunFiles) -> dict[tuple[str, str], list[int]]:
+    """Return which of its job's scenarios, by index, measured each (scenario, arguments) of a run.
 
     What measured phases in place of Rally's tasks is one whole, with the index 0. Raises ArchiveError,
     PhasesError and ReportError.
     """
-    if has_phases(folder):
-        return {(part.scenario, part.arguments_digest): [0] for part in read_parts(folder)}
+    if run.has_phases:
+        return {(part.scenario, part.arguments_digest): [0] for part in run.parts}
     places: dict[tuple[str, str], list[int]] = {}
-    for task in read_tasks(folder / TASKS):
+    for task in run.tasks:
         number, _, _ = task.slug.partition("-")
         if not number.isdigit():
             continue
-        report = folder / "rally" / f"{task.slug}.json"
-        loads = read_report(report, lab=record.lab, job=record.job, run_id=record.run_id, warmup=task.warmup)
-        names = {(m.key.scenario, m.key.arguments) for load in loads for m in load.measurements}
+        names = {(m.key.scenario, m.key.arguments) for load in run.loads(task) for m in load.measurements}
         for name in names:
             places.setdefault(name, []).append(int(number) - 1)
     return places

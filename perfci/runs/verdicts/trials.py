@@ -28,11 +28,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from perfci.errors import FailureClass, PerfciError
-from perfci.results.archive import RUN, read_archive
 from perfci.results.errors import ResultFileError
 from perfci.results.model import FINISHED, RunResults
-from perfci.results.record import read_record
-from perfci.runs.state.archive import read_document, run_folders
+from perfci.runs.state.archive import run_folders
+from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.run_folder import utc_now
 
 if TYPE_CHECKING:
@@ -188,14 +187,16 @@ class Trials(Generic[S]):
 
 def measured(folder: Path) -> RunResults | Spoilt:
     """Return what an archived run measured; or why it says nothing: damaged, failed, or on an unfit lab."""
+    run = ArchivedRun(folder)
     try:
-        results = read_archive(folder)
+        results = run.results
     except ResultFileError as error:
         return Spoilt(f"of {folder.name}: {error}")
     record = results.record
     if record.status != FINISHED:
-        failure = read_document(folder)["failure"]
-        return Spoilt(f"{record.run_id} failed: {failure['message']}", failure["class"] == FailureClass.LAB)
+        failure = run.failure or {}
+        reason = f"{record.run_id} failed: {failure.get('message', 'its run.json does not say why')}"
+        return Spoilt(reason, failure.get("class") == FailureClass.LAB)
     if not record.validity.valid:
         return Spoilt(f"the lab was not fit to measure: {'; '.join(record.validity.reasons)}")
     return results
@@ -231,7 +232,7 @@ def _recent(archive: Path, since: datetime) -> list[Path]:
 
 def _record(folder: Path) -> RunRecord | None:
     try:
-        return read_record(folder / RUN)
+        return ArchivedRun(folder).record
     except ResultFileError:
         return None  # whose it was can't be said, nor what it measured
 

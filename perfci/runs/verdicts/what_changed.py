@@ -11,7 +11,8 @@ from perfci.changes.pin_moves import read_pins
 from perfci.changes.super_repository import SUPER
 from perfci.changes.suspects import Installed, SlowTarget
 from perfci.runs.jobs.model import SERVICES
-from perfci.runs.state.archive import find_run, read_document
+from perfci.runs.state.archive import find_run
+from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.verdicts.repositories import repositories
 from perfci.runs.verdicts.run_changes import between_moments, between_runs, moment_of_run
 
@@ -45,7 +46,7 @@ def changes_of(
 
 def _document(archive: Path, word: str) -> dict[str, Any] | None:
     """Return run.json of a run, None for what is none."""
-    return read_document(find_run(archive, word)) if _RUN.match(word) else None
+    return ArchivedRun(find_run(archive, word)).document if _RUN.match(word) else None
 
 
 def _moment(clones: Clones, word: str, document: dict[str, Any] | None) -> CodeMoment:

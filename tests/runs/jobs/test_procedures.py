@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from perfci.results.archive import RunFiles
 from perfci.runs.ansible.lab_playbooks import cloud_variables
 from perfci.runs.jobs.model import Job
 from perfci.runs.verdicts.rerun_jobs import rerun_job
@@ -68,7 +68,7 @@ def test_all_of_a_procedure_is_run_again(tmp_path, upgrade):
     part = {"slug": "a", "scenario": "Upgrade.cloud", "arguments": {}, "status": "finished", "phases": phases}
     times = {"started_at": 1.0, "finished_at": 2.0}
     (tmp_path / "phases.json").write_text(json.dumps([{**part, **times}]))
-    places = scenarios_of(tmp_path, SimpleNamespace())
+    places = scenarios_of(RunFiles(tmp_path))
     assert list(places.values()) == [[0]]
     again = rerun_job(upgrade, upgrade, (), [0])
     assert again.model_copy(update={"name": "upgrade"}) == upgrade

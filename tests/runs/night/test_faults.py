@@ -31,7 +31,8 @@ from perfci.runs.night.night import RunNotArchived
 from perfci.runs.publish import after_run
 from perfci.runs.publish.after_run import Aftermath
 from perfci.runs.state import run_folder as work
-from perfci.runs.state.archive import read_document, run_folders
+from perfci.runs.state.archive import run_folders
+from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.stages import Stages
 from perfci.runs.state.state_folder import StateFolder
@@ -122,7 +123,7 @@ def test_whatever_ends_a_stage_the_machines_are_given_back(tmp_path, played, set
 def test_an_unexpected_error_while_cleaning_up_stops_no_other_clean_up(settings, played, state, stage):
     played.instead |= {"hammer": raising(ZeroDivisionError("a bug")), stage: raising(DISK_FULL)}
     outcome = a_night(settings).run()
-    document = read_document(outcome.folder)
+    document = ArchivedRun(outcome.folder).document
     assert played.played == ["setup", "deploy", "hammer", "collect", "teardown"]
     assert "ZeroDivisionError" in document["failure"]["message"], "the first one is reported"
     (beside,) = document["cleanup_errors"]
@@ -174,7 +175,7 @@ def damaged_archive(folder: Path, how: str) -> None:
 @pytest.mark.parametrize("how", ["cut", "empty", "garbage", "flipped"])
 def test_a_damaged_archive_of_logs_costs_no_night(settings, played, how):
     played.instead["collect"] = lambda folder: damaged_archive(folder, how)
-    document = read_document(a_night(settings).run().folder)
+    document = ArchivedRun(a_night(settings).run().folder).document
     assert document["status"] == "finished"
     (beside,) = document["cleanup_errors"]
     assert beside.startswith("collect: logs/node-0.tar.gz is damaged: ")
@@ -194,7 +195,7 @@ def test_a_bug_in_what_explains_a_run_is_filed_as_ours(settings, played, monkeyp
         raise IndexError("a bug")
 
     monkeypatch.setattr(f"perfci.runs.night.measure.{part}", bug)
-    document = read_document(a_night(settings).run().folder)
+    document = ArchivedRun(a_night(settings).run().folder).document
     assert document["failure"]["class"] == "lab"
     assert "unexpected IndexError: a bug" in document["failure"]["message"]
     assert "Traceback" in document["failure"]["excerpt"]
@@ -203,14 +204,14 @@ def test_a_bug_in_what_explains_a_run_is_filed_as_ours(settings, played, monkeyp
 
 def test_a_bug_in_what_judges_the_lab_makes_the_night_invalid(settings, played, monkeypatch):
     monkeypatch.setattr(night_module, "validity", lambda **_: 1 / 0)
-    document = read_document(a_night(settings).run().folder)
+    document = ArchivedRun(a_night(settings).run().folder).document
     assert document["status"] == "finished"
     assert "can't be read: division by zero" in document["validity"]["reasons"][0]
 
 
 def test_what_fails_before_the_first_stage_is_archived_as_ours(settings, played, monkeypatch):
     monkeypatch.setattr(night_module, "spread", lambda *_: 1 / 0)
-    document = read_document(a_night(settings).run().folder)
+    document = ArchivedRun(a_night(settings).run().folder).document
     assert document["failure"]["stage"] == "prepare"
     assert played.played == []
 
@@ -224,7 +225,7 @@ def test_a_full_disk_while_sealing_loses_nothing(settings, played, state, monkey
     (folder,) = work.unfinished(state.runs)
     monkeypatch.setattr(work.WorkFolder, "alive", lambda one: False)  # as the process would have ended
     a_night(settings).run()
-    first = read_document(state.archive / folder.run_id)
+    first = ArchivedRun(state.archive / folder.run_id).document
     assert (first["status"], first["failure"]) == ("finished", None)
 
 
@@ -286,7 +287,7 @@ def test_ctrl_c_while_a_killed_night_is_made_up_for_loses_nothing(
     reported = []
     real = Aftermath.of
     monkeypatch.setattr(
-        Aftermath, "of", lambda self, folder, *rest: (reported.append(folder), real(self, folder, *rest))[1]
+        Aftermath, "of", lambda self, run, *rest: (reported.append(run.folder), real(self, run, *rest))[1]
     )
     outcome = a_night(settings).run()
     assert reported == [killed, outcome.folder]
@@ -338,5 +339,5 @@ def test_a_bug_in_a_step_after_the_archive_is_mailed_to_the_admins_and_the_night
     assert len(faults) == 1
     assert "To: admins@example.org" in faults[0]
     assert outcome.exit_code == 1
-    again = Aftermath(LabServices(settings)).of(outcome.folder, Stages(Silent()))
+    again = Aftermath(LabServices(settings)).of(outcome.run, Stages(Silent()))
     assert again.exit_code == 1

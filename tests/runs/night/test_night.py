@@ -23,7 +23,8 @@ from perfci.lab.sql import open_ledger
 from perfci.runs.jobs.model import load_job
 from perfci.runs.night.assemble import night
 from perfci.runs.state import run_folder as work
-from perfci.runs.state.archive import read_document, run_folders
+from perfci.runs.state.archive import run_folders
+from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.processes import processes_of
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.state_folder import StateFolder
@@ -90,12 +91,12 @@ def hang(project):
 
 
 def last(settings):
-    return read_document(run_folders(StateFolder(settings.state_dir).archive)[-1])
+    return ArchivedRun(run_folders(StateFolder(settings.state_dir).archive)[-1]).document
 
 
 def test_a_night_ends_in_the_archive_and_gives_the_node_back(project, settings):
     outcome = a_night(settings).run()
-    document = read_document(outcome.folder)
+    document = ArchivedRun(outcome.folder).document
     assert document["status"] == "finished"
     assert [stage["name"] for stage in document["stages"]] == [
         "reserve",
@@ -144,7 +145,9 @@ def test_after_a_kill_the_next_start_cleans_up(project, settings, background):
     process.wait()
     project.hammer()
     outcome = a_night(settings).run()
-    killed, mine = [read_document(folder) for folder in run_folders(StateFolder(settings.state_dir).archive)]
+    killed, mine = [
+        ArchivedRun(folder).document for folder in run_folders(StateFolder(settings.state_dir).archive)
+    ]
     assert "killed in the stage hammer" in killed["failure"]["message"]
     assert mine["run_id"] == outcome.record.run_id
     assert mine["status"] == "finished"
@@ -178,7 +181,7 @@ def test_a_night_at_one_moment_deploys_its_commits_and_records_the_step(project,
         + f"    - ansible.builtin.copy: {{content: '{{{{ openstack_sources | to_json }}}}', dest: {project.state}/sources}}\n"
     )
     outcome = a_night(settings.model_copy(update={"git_base": str(land.base)})).run()
-    document = read_document(outcome.folder)
+    document = ArchivedRun(outcome.folder).document
     assert document["step"] == land.steps[-1]
     deployed = json.loads((project.state / "sources").read_text())
     assert {name: one["ref"] for name, one in deployed.items()} == {

@@ -20,7 +20,8 @@ from perfci.results.archive import read_archive
 from perfci.results.model import Purpose
 from perfci.runs.jobs.model import load_job
 from perfci.runs.night.assemble import night
-from perfci.runs.state.archive import read_document, rerun_folders, run_folders
+from perfci.runs.state.archive import rerun_folders, run_folders
+from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.processes import processes_of
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.state_folder import StateFolder
@@ -45,6 +46,7 @@ from perfci.runs.night.assemble import night
 from perfci.runs.jobs.model import load_job
 from perfci.runs.state.progress import Silent
 from perfci.runs.night.night import _RunOf
+from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.stages import Stages
 from perfci.runs.state.run_folder import utc_now
 
@@ -120,7 +122,7 @@ def test_a_re_run_that_is_told_to_stop_takes_the_cloud_down(project, settings):
     with ledger.lease(nodes=1, holder="tester", purpose="x", until=until) as lease:
         folder = tonight._nodes("20261121T000000Z-tiny-0001", lease).rerun(job, stop, Silent())
     watcher.join()
-    assert "stopped by a signal" in read_document(folder)["failure"]["message"]
+    assert "stopped by a signal" in ArchivedRun(folder).document["failure"]["message"]
     assert project.trace()[-1] == "teardown"
     assert processes_of(project.state) == []
 
@@ -142,11 +144,11 @@ def test_killed_in_a_re_run_the_next_start_tells_the_night_and_not_the_re_run(pr
         script.wait()
     state = StateFolder(project.state)
     database = open_database(settings)
-    assert [folder.name for folder in left_owing(database, state)] == ["20261121T000000Z-tiny-0001"]
+    assert [run.run_id for run in left_owing(database, state)] == ["20261121T000000Z-tiny-0001"]
     flag.unlink()
     night(load_job("tiny", settings.jobs_dir), settings, holder="tester", progress=Silent()).run()
     (killed,) = rerun_folders(state.archive)
-    document = read_document(killed)
+    document = ArchivedRun(killed).document
     assert "killed in the stage hammer" in document["failure"]["message"]
     assert document["confirms"] == "20261121T000000Z-tiny-0001"
     assert len(run_folders(state.archive)) == 2
@@ -158,12 +160,12 @@ def test_killed_in_a_re_run_the_next_start_tells_the_night_and_not_the_re_run(pr
 
 def test_one_that_can_not_be_reported_stays_owed_and_is_not_in_the_way(project, settings, monkeypatch):
     tonight = night(load_job("tiny", settings.jobs_dir), settings, holder="tester", progress=Silent())
-    folder = tonight.run().folder
-    monkeypatch.setattr("perfci.runs.night.night.left_owing", lambda *_: [folder])
+    run = tonight.run().run
+    monkeypatch.setattr("perfci.runs.night.night.left_owing", lambda *_: [run])
     monkeypatch.setattr(
         type(tonight.aftermath), "of", lambda *_: (_ for _ in ()).throw(PerfciError(message="x"))
     )
     database = tonight.aftermath.controller.database
-    owe(database, tonight.state, folder.name)
+    owe(database, tonight.state, run.run_id)
     tonight._make_up_for([])
-    assert owing(database, tonight.state) == (folder.name,)
+    assert owing(database, tonight.state) == (run.run_id,)

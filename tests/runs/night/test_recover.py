@@ -41,9 +41,9 @@ def test_a_killed_run_is_archived_as_the_labs_failure(tmp_path):
         tmp_path, stage="deploy", lab="embedded", job="nightly", started_at="2026-11-21T04:00:00+00:00"
     )
     child = sleeper(tmp_path)
-    (folder,) = recover(StateFolder(tmp_path))
+    (run,) = recover(StateFolder(tmp_path))
     child.wait(5)
-    found = json.loads((folder / "run.json").read_text())
+    found = json.loads((run.folder / "run.json").read_text())
     assert found["status"] == "failed"
     assert found["failure"]["class"] == "lab"
     assert found["failure"]["stage"] == "deploy"
@@ -93,13 +93,13 @@ def test_a_run_that_is_killed_while_it_is_sealed_is_archived_as_it_ended(tmp_pat
     command = [sys.executable, "-c", SEALS, str(tmp_path), point, repr(identity)]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     state = StateFolder(tmp_path)
-    (folder,) = recover(state)
-    assert folder.parent == state.archive_for(confirms)
-    found = json.loads((folder / "run.json").read_text())
+    (run,) = recover(state)
+    assert run.folder.parent == state.archive_for(confirms)
+    found = json.loads((run.folder / "run.json").read_text())
     assert (found["lab"], found["job"], found["status"]) == ("embedded", "nightly", "finished")
     assert found["started_at"].startswith("2026-11-21T04:15:00")
     assert found["failure"] is None
-    manifest = json.loads((folder / work.MANIFEST).read_text())["files"]
+    manifest = json.loads((run.folder / work.MANIFEST).read_text())["files"]
     assert set(manifest) == {"run.json", "start.json"}
     assert recover(state) == []
 
@@ -114,7 +114,7 @@ def test_a_run_that_is_being_sealed_by_a_living_process_is_left_alone(tmp_path, 
         return ()
 
     monkeypatch.setattr(work, "_digests", hashing)
-    target = work.seal(folder, state.archive, document(folder, RunEnd()))
+    target = work.seal(folder, state.archive, document(folder, RunEnd())).folder
     assert seen == [[]]
     assert json.loads((target / "run.json").read_text())["status"] == "finished"
 
@@ -122,8 +122,8 @@ def test_a_run_that_is_being_sealed_by_a_living_process_is_left_alone(tmp_path, 
 def test_a_run_that_lost_its_identity_is_told_by_its_id(tmp_path):
     folder = tmp_path / "runs" / "20261121T041500Z-nightly-1f2e"
     folder.mkdir(parents=True)
-    (archived,) = recover(StateFolder(tmp_path))
-    found = json.loads((archived / "run.json").read_text())
+    (run,) = recover(StateFolder(tmp_path))
+    found = json.loads((run.folder / "run.json").read_text())
     assert (found["job"], found["status"]) == ("nightly", "failed")
     assert found["started_at"].startswith("2026-11-21T04:15:00")
 
@@ -143,8 +143,8 @@ def test_a_run_that_lost_its_identity_is_told_by_its_id(tmp_path):
 def test_damaged_files_of_a_killed_run_are_in_nobodys_way(tmp_path, name, text):
     killed_run(tmp_path, **IDENTITY)
     (tmp_path / "runs" / "r1" / name).write_text(text)
-    (folder,) = recover(StateFolder(tmp_path))
-    found = json.loads((folder / "run.json").read_text())
+    (run,) = recover(StateFolder(tmp_path))
+    found = json.loads((run.folder / "run.json").read_text())
     assert (found["lab"], found["job"], found["status"]) == ("embedded", "nightly", "failed")
 
 
@@ -154,7 +154,7 @@ def test_a_run_that_can_not_be_archived_now_is_in_nobodys_way(tmp_path, monkeypa
     with monkeypatch.context() as broken:
         broken.setattr(work, "_digests", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
         assert recover(state) == []
-    assert [folder.name for folder in recover(state)] == ["r1"]
+    assert [run.run_id for run in recover(state)] == ["r1"]
 
 
 def test_recovering_twice_finds_nothing_more(tmp_path):
@@ -167,7 +167,7 @@ def test_a_living_run_and_its_services_are_left_alone(tmp_path):
     mine = work.create(tmp_path / "runs", "r2")
     killed_run(tmp_path)
     child, orphan = sleeper(tmp_path, "r2"), sleeper(tmp_path, "r1")
-    assert [folder.name for folder in recover(StateFolder(tmp_path))] == ["r1"]
+    assert [run.run_id for run in recover(StateFolder(tmp_path))] == ["r1"]
     orphan.wait(5)
     assert child.poll() is None
     assert mine.path.exists()

@@ -18,10 +18,11 @@ from perfci.analysis.types import Outcome
 from perfci.database import schema
 from perfci.results.archive import read_archive
 from perfci.results.errors import IndexUnavailable
-from perfci.results.model import Validity
+from perfci.results.model import CALIBRATE, COMPARE, Validity
 from perfci.runs.publish import after_run
 from perfci.runs.publish.after_run import Aftermath
 from perfci.runs.publish.site_data import write_site
+from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.stages import Stages
 from perfci.runs.state.unreported import owe, owing
@@ -54,7 +55,7 @@ def controller(tmp_path):
 def after(controller):
     def go(number, **changed):
         folder = archives.night(controller.state.archive, number, **changed)
-        return Aftermath(controller).of(folder, Stages(Silent()))
+        return Aftermath(controller).of(ArchivedRun(folder), Stages(Silent()))
 
     return go
 
@@ -117,11 +118,26 @@ def test_growing_noise_is_told_once_a_week(after, controller):
     ]
 
 
+@pytest.mark.parametrize("job", [f"nightly{CALIBRATE}", f"nightly{COMPARE}"])
+@pytest.mark.parametrize("status", ["finished", "failed"])
+def test_what_is_no_night_is_stored_and_owes_nothing_whoever_makes_up_for_it(controller, job, status):
+    """A calibration that was killed after its run was archived: the next plain night finds it owed."""
+    folder = archives.night(controller.state.archive, 1, job=job, status=status)
+    owe(controller.database, controller.state, folder.name)
+    outcome = Aftermath(controller).of(ArchivedRun(folder), Stages(Silent()))
+    assert (outcome.judgements, outcome.told, outcome.site) == ((), (), None)
+    assert controller.local.record(folder.name) == outcome.record
+    assert read_judgements(controller.database, folder.name) == ()
+    assert controller.outbox.letters() == ()
+    assert not controller.state.mail.exists()
+    assert owing(controller.database, controller.state) == ()
+
+
 def test_the_same_run_twice_sends_nothing_twice(after, controller):
     after(1, status="failed")
     assert len(subjects(controller)) == 1
     folder = next(controller.state.archive.iterdir())
-    again = Aftermath(controller).of(folder, Stages(Silent()))
+    again = Aftermath(controller).of(ArchivedRun(folder), Stages(Silent()))
     assert again.delivery.sent == ()
     assert len(subjects(controller)) == 1
 
@@ -139,7 +155,7 @@ def test_a_failed_run_is_told_with_its_excerpt_and_measures_nothing(after, contr
 def test_a_damaged_report_is_told_and_the_night_goes_on(controller):
     folder = archives.night(controller.state.archive, 1)
     (folder / "rally" / "01-ports.json").write_text('{"info": {"format_version": "1.2"}, "tasks": [')
-    outcome = Aftermath(controller).of(folder, Stages(Silent()))
+    outcome = Aftermath(controller).of(ArchivedRun(folder), Stages(Silent()))
     assert "ReportError" in [type(error).__name__ for error in outcome.later]
     assert outcome.exit_code == 1
     assert outcome.site.is_file()
@@ -164,7 +180,7 @@ def test_a_mail_server_that_is_down_gets_it_later(tmp_path):
     }
     controller = LabServices(config.load(environ=settings))
     folder = archives.night(controller.state.archive, 1, status="failed")
-    outcome = Aftermath(controller).of(folder, Stages(Silent()))
+    outcome = Aftermath(controller).of(ArchivedRun(folder), Stages(Silent()))
     assert len(outcome.delivery.waiting) == 1
     assert controller.outbox.status().waiting == 1
 
@@ -184,14 +200,14 @@ def test_a_run_whose_verdict_failed_is_still_owed_and_told_once_when_it_can_be_j
 
     with monkeypatch.context() as patch:
         patch.setattr("perfci.runs.publish.after_run.judging.judge_run", locked)
-        failed = Aftermath(controller).of(folder, Stages(Silent()))
+        failed = Aftermath(controller).of(ArchivedRun(folder), Stages(Silent()))
     assert "IndexUnavailable" in [type(error).__name__ for error in failed.later]
     assert failed.told == ()
     assert failed.exit_code != 0
     assert controller.alerts.load() == alerts, "the alerts have not seen the run"
     assert owing(controller.database, controller.state) == (folder.name,)
 
-    later = [Aftermath(controller).of(folder, Stages(Silent())) for _ in range(2)]
+    later = [Aftermath(controller).of(ArchivedRun(folder), Stages(Silent())) for _ in range(2)]
     assert controller.alerts.load().processed == {"embedded/nightly": folder.name}
     assert owing(controller.database, controller.state) == ()
     assert [[one.kind for one in outcome.told] for outcome in later] == [[NotificationKind.REGRESSION], []]
@@ -212,11 +228,11 @@ def test_judgements_alerts_letters_and_what_is_owed_change_together(after, contr
         with monkeypatch.context() as patch:
             patch.setattr(f"perfci.runs.publish.after_run.{at}", killed)
             with pytest.raises(KeyboardInterrupt):
-                Aftermath(controller).of(folder, Stages(Silent()))
+                Aftermath(controller).of(ArchivedRun(folder), Stages(Silent()))
         assert controller.outbox.letters() == ()
         assert controller.alerts.load() == before
         assert owing(controller.database, controller.state) == (folder.name,)
-    Aftermath(controller).of(folder, Stages(Silent()))
+    Aftermath(controller).of(ArchivedRun(folder), Stages(Silent()))
     assert owing(controller.database, controller.state) == ()
     assert len(subjects(controller)) == 1
 

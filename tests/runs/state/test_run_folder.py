@@ -87,7 +87,7 @@ def test_sealing_moves_the_folder_and_lists_its_files(tmp_path) -> None:
     folder = work.create(tmp_path / "runs", "r1")
     (folder.path / "rally").mkdir()
     (folder.path / "rally" / "a.json").write_text("{}")
-    target = work.seal(folder, tmp_path / "archive", {"run_id": "r1"})
+    target = work.seal(folder, tmp_path / "archive", {"run_id": "r1"}).folder
     assert target == tmp_path / "archive" / "r1"
     assert not folder.path.exists()
     manifest = json.loads((target / work.MANIFEST).read_text())["files"]
@@ -99,13 +99,13 @@ def test_sealing_moves_the_folder_and_lists_its_files(tmp_path) -> None:
 def test_what_a_kill_left_half_written_is_not_archived(tmp_path) -> None:
     folder = work.create(tmp_path / "runs", "r1")
     (folder.path / ".progress.json.4711").write_text('{"sta')
-    target = work.seal(folder, tmp_path / "archive", {"run_id": "r1"})
+    target = work.seal(folder, tmp_path / "archive", {"run_id": "r1"}).folder
     assert not (target / ".progress.json.4711").exists()
 
 
 def test_sealing_twice_changes_nothing_in_the_archive(tmp_path) -> None:
     work.seal(work.create(tmp_path / "runs", "r1"), tmp_path / "archive", {"status": "finished"})
     again = work.create(tmp_path / "runs", "r1")
-    target = work.seal(again, tmp_path / "archive", {"status": "failed"})
+    target = work.seal(again, tmp_path / "archive", {"status": "failed"}).folder
     assert json.loads((target / work.RUN).read_text()) == {"status": "finished"}
     assert not again.path.exists()

@@ -13,7 +13,8 @@ from perfci.results.model import Purpose
 from perfci.results.record import read_record
 from perfci.runs.jobs.model import load_job
 from perfci.runs.publish.calibration_store import read_calibration
-from perfci.runs.state.archive import read_document, run_folders
+from perfci.runs.state.archive import run_folders
+from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.progress import Silent
 from perfci.runs.studies import calibrate
 from perfci.runs.studies.calibrate import CalibrationFailed, run
@@ -60,7 +61,7 @@ def test_every_run_is_a_fresh_deployment_and_none_is_told(project, controller):
     records = [read_record(folder / "run.json") for folder in run_folders(controller.state.archive)]
     assert project.trace().count("deploy") == 3
     assert {(one.job, one.purpose) for one in records} == {("tiny-calibrate", Purpose.CALIBRATE)}
-    assert read_document(controller.state.archive / records[0].run_id)["purpose"] == "calibrate"
+    assert ArchivedRun(controller.state.archive / records[0].run_id).document["purpose"] == "calibrate"
     assert found.runs == tuple(one.run_id for one in records)
     assert found.series
     assert {one.key.job for one in found.series} == {"tiny"}

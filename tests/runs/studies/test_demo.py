@@ -14,6 +14,7 @@ from perfci.results.model import Validity
 from perfci.runs.ansible.lab_playbooks import cloud_variables
 from perfci.runs.jobs.model import load_job
 from perfci.runs.publish.after_run import Aftermath
+from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.stages import Stages
 from perfci.runs.studies.demo import BASELINE, RUNS, SLOW, SLOW_DOWN, Shown, checks, noise, with_filters
@@ -39,7 +40,7 @@ def play(tmp_path):
                 folder = archives.night(controller.state.archive, number, **how)
                 factors = {Side.OLD: 1.0, Side.NEW: again or slowed["factor"]}
                 nodes = reruns.FakeLab(controller.state.archive, folder, factors).nodes()
-                outcomes[phase].append(Aftermath(controller).of(folder, Stages(Silent()), nodes))
+                outcomes[phase].append(Aftermath(controller).of(ArchivedRun(folder), Stages(Silent()), nodes))
         return outcomes
 
     return go

@@ -18,11 +18,13 @@ from perfci.database import schema
 from perfci.results.archive import read_archive
 from perfci.results.model import CALIBRATE, Purpose, Validity
 from perfci.results.record import read_record, record_to_dict
+from perfci.runs.publish.after_run import Aftermath
 from perfci.runs.publish.calibration_store import CalibrationDamaged, read_calibration
 from perfci.runs.publish.site_data import write_site
+from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.stages import Stages
-from perfci.runs.studies.calibrate import Storing, from_history
+from perfci.runs.studies.calibrate import from_history
 from perfci.runs.studies.job_history import NoPast, past
 from perfci.runs.studies.what_if import StepInvalid, parse_step, what_if
 from perfci.runs.verdicts import judge as judging
@@ -196,7 +198,7 @@ def test_a_calibrations_run_is_stored_and_neither_judged_nor_told(controller):
     record = read_record(folder / "run.json")
     assert record.purpose is Purpose.CALIBRATE
     assert record_to_dict(record)["purpose"] == "calibrate"
-    outcome = Storing(controller).of(folder, Stages(Silent()))
+    outcome = Aftermath(controller).of(ArchivedRun(folder), Stages(Silent()))
     assert outcome.judgements == ()
     assert outcome.told == ()
     assert controller.local.run_ids("embedded", f"nightly{CALIBRATE}") == (record.run_id,)

@@ -26,6 +26,7 @@ from perfci.results.archive import read_archive
 from perfci.results.model import Metric, Purpose, Validity
 from perfci.runs.publish.after_run import Aftermath
 from perfci.runs.state.archive import find_run, rerun_folders, run_folders
+from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.stages import Stages
 from perfci.runs.state.state_folder import StateFolder
@@ -65,7 +66,7 @@ def play(controller):
             (folder / "job.yml").write_text(job)
         fake = reruns.FakeLab(controller.state.archive, folder, factors or {}, **lab)
         nodes = fake.nodes() if factors is not None else None
-        outcome = Aftermath(controller).of(folder, Stages(Silent()), nodes)
+        outcome = Aftermath(controller).of(ArchivedRun(folder), Stages(Silent()), nodes)
         return outcome, fake
 
     def go(factors, **how):
@@ -294,10 +295,10 @@ def test_a_night_that_was_killed_in_confirm_is_concluded_from_its_re_runs(play, 
     assert mails(controller) == []
     folder = run_folders(controller.state.archive)[-1]
     fresh = made(controller.state.root)
-    outcome = Aftermath(fresh).of(folder, Stages(Silent()))
+    outcome = Aftermath(fresh).of(ArchivedRun(folder), Stages(Silent()))
     assert [one.kind for one in outcome.told] == [NotificationKind.REGRESSION]
     assert len(rerun_folders(controller.state.archive)) == 5
-    again = Aftermath(made(controller.state.root)).of(folder, Stages(Silent()))
+    again = Aftermath(made(controller.state.root)).of(ArchivedRun(folder), Stages(Silent()))
     assert again.told == ()
     assert len(mails(controller)) == 1
     assert {one.key: one.outcome for one in again.judgements} == {
@@ -315,7 +316,7 @@ def test_killed_before_the_first_re_run_the_nights_own_verdict_is_told_once(play
         play.night(11, REAL, **SLOW, on_run=kill)
     folder = run_folders(controller.state.archive)[-1]
     for _ in range(2):
-        Aftermath(made(controller.state.root)).of(folder, Stages(Silent()))
+        Aftermath(made(controller.state.root)).of(ArchivedRun(folder), Stages(Silent()))
     (mail,) = mails(controller)
     assert "the night was cut short" in mail.get_body(("plain",)).get_content()
 
@@ -351,7 +352,7 @@ def test_which_scenarios_a_run_measured(tmp_path):
     folder = archives.night(tmp_path, 1)
     results = read_archive(folder)
     key = results.measurements[0].key
-    assert scenarios_of(folder, results.record) == {(key.scenario, key.arguments): [0]}
+    assert scenarios_of(ArchivedRun(folder)) == {(key.scenario, key.arguments): [0]}
 
 
 def test_what_a_dead_process_owes_is_found_once(controller, tmp_path):
@@ -369,6 +370,6 @@ def test_what_a_dead_process_owes_is_found_once(controller, tmp_path):
         url = controller.settings.database_url
         subprocess.run([sys.executable, "-c", script, url, str(state.root), name], check=True)
     second = run_folders(state.archive)[1]
-    assert left_owing(database, state) == [second]
+    assert [run.folder for run in left_owing(database, state)] == [second]
     assert owing(database, state) == (folder.name, second.name), "what was never archived owes nothing"
     assert left_owing(database, StateFolder(tmp_path / "elsewhere")) == [], "another controller's are its own"
