@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 import archives
 import yaml
 
+from perfci.runs.publish.after_run import Aftermath
 from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.run_folder import new_run_id, utc_now
 from perfci.runs.state.stages import Stages
+from perfci.runs.verdicts.lab_services import LabServices
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from perfci.config import Settings
     from perfci.runs.jobs.model import Job
-    from perfci.runs.publish.after_run import Aftermath, NightOutcome
+    from perfci.runs.publish.after_run import NightOutcome
 
 
 class Killed(BaseException):
@@ -34,18 +37,17 @@ class MadeUpNights:
     jobs: list[Job] = field(default_factory=list)
     """Of the runs that were archived."""
 
-    def __call__(self, job: Job, _settings: object, **_: object) -> _Night:
-        return _Night(self, job)
+    def __call__(self, job: Job, settings: Settings, **_: object) -> _Night:
+        return _Night(self, job, Aftermath(LabServices(settings)))
 
 
 @dataclass
 class _Night:
     nights: MadeUpNights
     job: Job
-    aftermath: Aftermath | None = None
+    aftermath: Aftermath
 
     def run(self) -> NightOutcome:
-        assert self.aftermath is not None
         number = len(self.nights.jobs) + 1
         if number == self.nights.kill_at:
             self.nights.kill_at = 0
