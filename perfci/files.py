@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _SCRATCH = re.compile(r"^\..+\.\d+$")
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Replace a file; on return its content is on the disk.
+    """Replace a file; on return its content is on the disk. A file that is there keeps its mode.
 
     Where that fails, the old file is as it was. Raises OSError.
     """
@@ -36,6 +36,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
             target.write(data)
             target.flush()
             os.fsync(target.fileno())
+        with suppress(FileNotFoundError):
+            shutil.copymode(path, scratch)
         scratch.replace(path)
     except BaseException:
         scratch.unlink(missing_ok=True)
@@ -57,11 +59,27 @@ def remove_scratch(folder: Path) -> None:
 
 def sync_folder(path: Path) -> None:
     """Put the names in a folder on the disk, so that a rename lasts through a power cut."""
-    handle = os.open(path, os.O_RDONLY)
+    _sync(path)
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder; `target`, which must not exist, appears with all of it on the disk, or not at all.
+
+    What a kill leaves has a name that begins with a dot, and is removed by the next copy to `target`.
+    Raises OSError, and leaves nothing then.
+    """
+    scratch = target.with_name(f".{target.name}.new")
+    shutil.rmtree(scratch, ignore_errors=True)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        shutil.copytree(source, scratch)
+        for parent, _, names in os.walk(scratch):
+            for name in (*names, "."):
+                _sync(os.path.join(parent, name))  # noqa: PTH118 - os.walk gives strings
+        scratch.rename(target)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    sync_folder(target.parent)
 
 
 def remove_folder(path: Path) -> None:
@@ -149,6 +167,14 @@ def folder_is_held(path: Path) -> bool:
     finally:
         os.close(handle)
     return False
+
+
+def _sync(path: Path | str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ not change is left alone, and a changed one is replaced in one step.
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +21,7 @@ from perfci.analysis.changepoints import change_points
 from perfci.analysis.level_track import rule_of
 from perfci.analysis.robust import run_location
 from perfci.analysis.settings import AnalysisSettings
+from perfci.files import write_whole
 from perfci.markup import breakable
 from perfci.redaction import redacted
 from perfci.report.curve import by_service, curves
@@ -311,7 +311,5 @@ def _replace(target: Path, content: str) -> bool:
             return False
     except FileNotFoundError:
         target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_name(f".{target.name}.{os.getpid()}")
-    scratch.write_bytes(data)
-    scratch.replace(target)
+    write_whole(target, data)
     return True

@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from perfci.files import write_json
 from perfci.report.model import AlertSuspects, SuspectRow
 
 if TYPE_CHECKING:
@@ -39,9 +40,7 @@ def keep_suspects(state: Path, alert: str, found: SuspectList) -> None:
         return
     folder = state / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    scratch = folder / f".{alert}.json"
-    scratch.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    scratch.replace(folder / f"{alert}.json")
+    write_json(folder / f"{alert}.json", document)
 
 
 def kept_suspects(state: Path, alert: str) -> AlertSuspects | None:

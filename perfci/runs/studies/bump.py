@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from perfci.errors import UsageError
+from perfci.files import write_whole
 from perfci.runs.studies.compare import VARIABLE, compare
-from perfci.runs.studies.pins import CONSTRAINTS, SERVICES, check, keep_copy, moved, write_text
+from perfci.runs.studies.pins import CONSTRAINTS, SERVICES, check, keep_copy, moved
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,7 +83,7 @@ def bump(
         compared = compare(controller, job, old=old, new=new, since=since, holder=holder, progress=progress)
     # Somebody may have moved another one meanwhile; that one stays.
     now = file.read_text(encoding="utf-8")
-    write_text(file, moved(now, name, version, file).text)
+    write_whole(file, moved(now, name, version, file).text)
     return Bump(move, file, compared)
 
 

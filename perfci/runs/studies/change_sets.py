@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from perfci.changes.errors import GitFailed
 from perfci.changes.git import Repository, run_git
 from perfci.errors import UsageError
+from perfci.files import write_whole
 from perfci.runs.jobs.model import SERVICES, Source
 from perfci.runs.studies.compare import VARIABLE
-from perfci.runs.studies.pins import CONSTRAINTS, check, keep_copy, moved, write_text
+from perfci.runs.studies.pins import CONSTRAINTS, check, keep_copy, moved
 from perfci.runs.verdicts.one_moment import at_one_moment
 from perfci.runs.verdicts.repositories import address, repositories
 from perfci.validation import nearest
@@ -130,7 +131,7 @@ class _Desk:
         copy = self.folder / f"{digest}.patch"
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
-            write_text(copy, kept)
+            write_whole(copy, kept)
         source: Source = getattr(self.new.sources, name) or Source()
         self._code(name, source.model_copy(update={"patches": (*source.patches, str(copy))}), new=True)
         self.notes.append(f"new side: {path.name} on {name}")

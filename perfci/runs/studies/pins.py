@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from perfci.errors import LabError, ServiceError, UsageError
+from perfci.files import write_whole
 from perfci.runs.state.digests import digest
 from perfci.validation import nearest
 
@@ -182,14 +183,5 @@ def keep_copy(folder: Path, text: str) -> Path:
     """Write a constraints file under a name made from what is in it, and return it: runs refer to it."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{digest(text)}.txt"
-    write_text(file, text)
+    write_whole(file, text)
     return file
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a half."""
-    scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    scratch.write_text(text, encoding="utf-8")
-    if file.exists():
-        shutil.copymode(file, scratch)
-    scratch.replace(file)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perfci.results.archive import TASKS, read_archive
+from perfci.files import copy_folder
+from perfci.results.archive import TASKS
 from perfci.results.errors import ReportError
-from perfci.results.model import CodeUnderTest, RunRecord, Validity
+from perfci.results.model import CodeUnderTest, Purpose, RunRecord, Validity
 from perfci.results.rally import read_report
 from perfci.results.rally_forms import reports_in
 from perfci.results.record import record_to_dict
+from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.run_folder import RUN
 from perfci.runs.verdicts.judge import judge_run
 from perfci.runs.verdicts.judgement_store import keep_judgements
@@ -30,19 +31,17 @@ if TYPE_CHECKING:
 def ingest(controller: LabServices, folder: Path) -> RunResults:
     """Copy an archive folder into this archive, unless it is there, and index it.
 
-    Doing it again changes nothing. Raises ArchiveError, ReportError or CountersError before anything
-    is copied, and IndexDamaged.
+    A re-run goes to the re-runs, which are in no index. Doing it again changes nothing. Raises
+    ArchiveError, ReportError or CountersError before anything is copied, and IndexDamaged and OSError.
     """
     folder = folder.resolve()
-    results = read_archive(folder)
-    target = controller.state.archive / folder.name
-    if not target.exists():
-        controller.state.archive.mkdir(parents=True, exist_ok=True)
-        scratch = target.with_name(f".{folder.name}.new")
-        shutil.rmtree(scratch, ignore_errors=True)
-        shutil.copytree(folder, scratch)
-        scratch.rename(target)
-    controller.local.write(results)
+    results = ArchivedRun(folder).results
+    archive = controller.state.archive_for(results.record.confirms)
+    if not (archive / folder.name).exists():
+        archive.mkdir(parents=True, exist_ok=True)
+        copy_folder(folder, archive / folder.name)
+    if results.record.purpose is not Purpose.CONFIRM:
+        controller.local.write(results)
     return results
 
 

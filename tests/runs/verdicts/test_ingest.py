@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import archives
 import pytest
@@ -11,6 +12,7 @@ from perfci import config, pages
 from perfci.results.archive import run_folders
 from perfci.results.errors import ReportError
 from perfci.runs.publish.site_data import write_site
+from perfci.runs.state.archive import rerun_folders
 from perfci.runs.studies.change_points import column_of, find_changes
 from perfci.runs.studies.job_history import past
 from perfci.runs.verdicts.ingest import ingest, ingest_rally
@@ -37,6 +39,38 @@ def test_a_run_of_this_archive_is_only_indexed(controller):
     folder = archives.night(controller.state.archive, 1)
     ingest(controller, folder)
     assert [path.name for path in controller.state.archive.iterdir()] == [folder.name]
+
+
+def test_a_re_run_is_put_where_re_runs_are_and_is_none_of_the_nights(controller, tmp_path):
+    folder = archives.night(tmp_path / "elsewhere", 1, confirms="20261101T041500Z-nightly-0000")
+    for _ in range(2):
+        ingest(controller, folder)
+    assert rerun_folders(controller.state.archive) == [controller.state.reruns / folder.name]
+    assert run_folders(controller.state.archive) == []
+    assert controller.local.run_ids("embedded", "nightly") == ()
+
+
+def test_a_copy_that_fails_leaves_nothing_and_is_on_the_disk_before_it_has_its_name(
+    controller, tmp_path, monkeypatch
+):
+    folder = archives.night(tmp_path / "elsewhere", 1)
+    target = controller.state.archive / folder.name
+    seen, real = [], os.fsync
+
+    def fsync(handle):
+        seen.append(target.exists())
+        if len(seen) == 1:
+            raise OSError(28, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="No space"):
+        ingest(controller, folder)
+    assert list(controller.state.archive.iterdir()) == []
+    ingest(controller, folder)
+    files = sum(1 for _ in folder.rglob("*"))
+    assert seen.count(False) > files
+    assert seen[-1], "the name is synced last"
 
 
 def test_a_damaged_run_is_refused_before_anything_is_copied(controller, tmp_path):
