@@ -32,6 +32,7 @@ from perfci.runs.verdicts import judge as judging
 from perfci.runs.verdicts import reruns as confirm
 from perfci.runs.verdicts.confirmation_store import has_asked
 from perfci.runs.verdicts.judgement_store import keep_judgements
+from perfci.runs.verdicts.lab_services import ArchivedJobInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,6 +128,11 @@ class Aftermath:
             return self._stored(run, steps)
         failure = run.failure
         results = _results(run, steps)
+        try:
+            controller.archived_job(run.run_id)
+        except ArchivedJobInvalid as invalid:
+            _logger.warning("%s", invalid)
+            steps.later.append(invalid)
         judgements: tuple[Judgement, ...] | None = ()
         told: tuple[Notification, ...] = ()
         delivery = site = None

@@ -12,6 +12,7 @@ from perfci.alerts.outbox import Outbox
 from perfci.alerts.repository import AlertTable
 from perfci.analysis.settings import AnalysisSettings
 from perfci.database.engine import Database, open_database
+from perfci.errors import LabError
 from perfci.results.deliveries import DeliveryLedger
 from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.state_folder import StateFolder
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
     from perfci.results.stores.local import LocalStore
     from perfci.results.sync import Synced
     from perfci.runs.jobs.model import Job
+
+
+_REASON = 300
+"""How much of the reason an error shows, in characters."""
+
+
+class ArchivedJobInvalid(LabError):
+    """The archive has the job of a run, but this perfci can't read it."""
+
+    template = "perfci can't read job.yml of run {run_id}: {reason}"
+    help = "The run was judged by the default settings, and its mail went to `mail.to` of the settings."
 
 
 @dataclass(frozen=True)
@@ -100,15 +112,27 @@ class LabServices:
             self.share(found)
         return found
 
-    def job(self, run_id: str) -> Job | None:
-        """Return the job that a run ran; None where the archive has none that can be read."""
+    def archived_job(self, run_id: str) -> Job | None:
+        """Return the job that a run ran; None if its archive has no job.yml. Raises ArchivedJobInvalid."""
         import yaml
 
         from perfci.runs.jobs.model import Job
 
         try:
             return Job.model_validate(yaml.safe_load(self.archived(run_id).job_file))
-        except (OSError, ValueError, yaml.YAMLError):
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise ArchivedJobInvalid(run_id=run_id, reason=" ".join(str(error).split())[:_REASON]) from error
+
+    def job(self, run_id: str) -> Job | None:
+        """Return the job that a run ran; None if its archive has none, or one that perfci can't read.
+
+        `publish.after_run` reports a job that can't be read, with the night that it belongs to.
+        """
+        try:
+            return self.archived_job(run_id)
+        except ArchivedJobInvalid:
             return None
 
     def analysis_settings(self, record: RunRecord) -> AnalysisSettings:

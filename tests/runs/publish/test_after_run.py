@@ -27,7 +27,7 @@ from perfci.runs.state.progress import Silent
 from perfci.runs.state.stages import Stages
 from perfci.runs.state.unreported import owe, owing
 from perfci.runs.verdicts.judgement_store import JudgementDamaged, read_judgements
-from perfci.runs.verdicts.lab_services import LabServices
+from perfci.runs.verdicts.lab_services import ArchivedJobInvalid, LabServices
 from perfci.runs.verdicts.rebuild import rebuild
 
 
@@ -72,6 +72,24 @@ def test_influxdb_down_costs_nothing_but_time(after, controller):
     assert controller.local.run_ids("embedded", "nightly") == (outcome.record.run_id,)
     assert controller.pending() == (outcome.record.run_id,)
     assert outcome.site.is_file()
+
+
+@pytest.mark.parametrize("text", ["name: [", "name: nightly\nscenarios: 5\n", "\0\0", ""])
+def test_an_archived_job_that_can_not_be_read_is_reported_and_costs_no_verdict(controller, text):
+    folder = archives.night(controller.state.archive, 1)
+    (folder / "job.yml").write_text(text)
+    outcome = Aftermath(controller).of(ArchivedRun(folder), Stages(Silent()))
+    assert outcome.judgements
+    (error,) = [one for one in outcome.later if isinstance(one, ArchivedJobInvalid)]
+    assert folder.name in str(error)
+    assert "mail.to" in error.advice
+
+
+def test_a_run_without_a_job_file_has_no_job(controller):
+    folder = archives.night(controller.state.archive, 1)
+    (folder / "job.yml").unlink(missing_ok=True)
+    outcome = Aftermath(controller).of(ArchivedRun(folder), Stages(Silent()))
+    assert [one for one in outcome.later if isinstance(one, ArchivedJobInvalid)] == []
 
 
 def test_a_slow_down_is_told_once_and_closed_once(after, controller):
