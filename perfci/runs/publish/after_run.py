@@ -217,8 +217,13 @@ class Aftermath:
         return True
 
     def give_up(self, run_id: str, error: Exception) -> None:
-        """Tell the admins that a run can't be reported; once they know, it is owed no longer."""
-        if not isinstance(error, ServiceError) and self.report_fault(run_id, "report", error):
+        """Tell the admins that a run can't be reported.
+
+        A damaged archive stays damaged, so once the admins know, that run is owed no longer. Whatever else it
+        was may be over with the next start, or with the next release: the run stays owed.
+        """
+        told = not isinstance(error, ServiceError) and self.report_fault(run_id, "report", error)
+        if told and isinstance(error, ResultFileError):
             settle(self.controller.database, run_id)
 
     def _judged(self, record: RunRecord, steps: _Steps, nodes: Nodes | None) -> tuple[Judgement, ...] | None:
