@@ -2,7 +2,7 @@
 
     python benchmarks/bisect_table.py [--cases 2000] [--row NAME] [--seed 1] [--workers 2]
 
-Each case has its own suspects, noise and luck. What the bisect is told is what a night would know: the
+Each case has its own suspects, noise and luck. The bisect knows what a night would know: the
 deviation of 20 earlier runs, and what a confirmed alert claims: the whole step, 3.5 errors from nothing. With
 PERFCI_DETECTOR_HARNESS set, runs differ as the real repeats in it do, else by Student's t; in both there are
 1 to 3 % of outliers (about +30 %), and deployments differ by half the deviation of runs.

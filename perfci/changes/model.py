@@ -79,7 +79,7 @@ class MergeOrder(StrEnum):
     STEPS = "steps"
     """Steps of the super-repository: it is exact."""
     DATES = "dates"
-    """Dates of merge commits: what can't be ordered stands in one group."""
+    """Dates of merge commits: changes that can't be ordered form one group."""
 
 
 @dataclass(frozen=True, slots=True)

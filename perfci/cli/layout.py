@@ -14,7 +14,7 @@ GAP = 2
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Columns with their rows and widths; what is the same in every row stands in `same` instead.
+    """Columns with their rows and widths; `same` holds the columns whose value is equal in every row.
 
     `widths` is empty where the columns do not fit beside each other: then each row is a block of lines.
     """

@@ -28,7 +28,7 @@ CLOUD = "cloud"
 BMC = "bmc_address"
 """The variable that a host with a BMC has."""
 LABELS = "node_labels"
-"""The variable with what a node is told from others by: a mapping from names to texts."""
+"""The variable with a node's labels: a mapping from names to texts."""
 TIMEOUT_SECONDS = 60
 LONGEST_USERNAME, LONGEST_PASSWORD = 16, 20
 """In bytes; no BMC takes more (IPMI v2.0, 22.29 and 22.30)."""

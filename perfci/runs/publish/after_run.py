@@ -212,6 +212,7 @@ class Aftermath:
             )
             deliver(controller)
         except Exception:
+            # This reports a fault of ours: one more must not end the night. The caller tries again later.
             _logger.exception("the fault can't be reported")
             return False
         return True
