@@ -122,7 +122,7 @@ def _line(known: Mapping[str, Commit], last: str) -> tuple[Commit, ...]:
 
 
 def as_changes(project: str, merged: Merged) -> tuple[Change, ...]:
-    """Return one change for each commit of the line, oldest first; a merge counts as the change that it merged."""
+    """Return one change for each commit of the line, oldest first; a merge is the change it merged."""
     changes: list[Change] = []
     seen: set[str] = set()
     for commit in merged.line:
