@@ -28,6 +28,7 @@ class Machine:
 
     def __init__(self, folder):
         self.folder = folder
+        self.ethtool = path_of("ethtool")  # before a test puts another into PATH
         self.holder = subprocess.Popen(
             [
                 "unshare",
@@ -168,7 +169,7 @@ def test_a_real_machine_must_have_room_for_neighbours(machine, virtualization, f
 def offloads(machine, **more):
     """Look after the offloads as where the kernel switches; a veth has those of sending, and not that of receiving."""
     machine.run("ip", "address", "add", "198.18.0.1/24", "dev", "data0")
-    machine.run(path_of("ethtool"), "--features", "data0", "tx-udp_tnl-segmentation", "off")
+    machine.run(machine.ethtool, "--features", "data0", "tx-udp_tnl-segmentation", "off")
     end = {"stdout": machine.run("ip", "-json", "address", "show", "to", "198.18.0.1").stdout}
     return machine.play(verb="offloads", tunnel_interface="", openvswitch_tunnel_end=end, **more)
 
