@@ -20,12 +20,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from perfci.analysis.decision import Decision
+from perfci.analysis.replay import Replay
 from perfci.analysis.robust import run_location
 from perfci.analysis.screen import SHORT, Screen, ScreenSettings, Suspicion
 from perfci.analysis.sequential_test import ConfirmSettings, Side, decide, next_side, read
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.types import Outcome, RunPoint
-from perfci.analysis.verdict import Replay
 from perfci.results.model import Metric, SeriesKey
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ from perfci.lab import inventory
 from perfci.lab.sql import open_ledger
 from perfci.results.archive import read_archive
 from perfci.runs.ansible.playbook import PlaybookFailed
-from perfci.runs.jobs.model import load_job
+from perfci.runs.jobs.load import load_job
 from perfci.runs.night import night as night_module
 from perfci.runs.night.assemble import night
 from perfci.runs.state.archive import run_folders

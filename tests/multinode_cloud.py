@@ -12,7 +12,7 @@ from perfci.config import load
 from perfci.lab.model import Node
 from perfci.runs.ansible.lab_playbooks import cloud_parts, cloud_variables, node_playbooks, spread
 from perfci.runs.ansible.playbook import PlaybookFailed
-from perfci.runs.jobs.model import load_job
+from perfci.runs.jobs.load import load_job
 
 NODES = ("node-1", "node-2", "node-3")
 TENANT_MTU = 9000 - 50

@@ -11,20 +11,11 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from perfci.runs.jobs.model import (
-    Analysis,
-    Cloud,
-    Confirm,
-    Filter,
-    Job,
-    JobMail,
-    NodeChoice,
-    Scenario,
-    Source,
-    StageLimits,
-    jobs,
-)
+from perfci.runs.jobs.clouds import Cloud
+from perfci.runs.jobs.load import jobs
+from perfci.runs.jobs.model import Analysis, Confirm, Job, JobMail, NodeChoice, Scenario, StageLimits
 from perfci.runs.jobs.procedures import DbMigration, KnownChange, Seeded
+from perfci.runs.jobs.sources import Filter, Source
 
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENT = (REPOSITORY / "docs" / "jobs.md").read_text(encoding="utf-8")

@@ -25,7 +25,8 @@ from perfci.analysis.facts import TrackKey
 from perfci.analysis.failures import FailureTally, FailureTrack
 from perfci.analysis.level_track import CANARY_RULE, LevelTrack, OpenChange, PendingChange
 from perfci.analysis.p_calibration import Alarm, FalseAlarms
-from perfci.analysis.verdict import Replay, new_track
+from perfci.analysis.replay import Replay
+from perfci.analysis.tracks import new_track
 from perfci.results.model import Metric, SeriesKey
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ import numpy as np
 
 from perfci.analysis.facts import TrackKey
 from perfci.analysis.level_track import LevelTrack
+from perfci.analysis.replay import Replay
 from perfci.analysis.types import Outcome
-from perfci.analysis.verdict import Replay, by_night
+from perfci.analysis.verdict import by_night
 from perfci.results.model import Metric
 
 if TYPE_CHECKING:

@@ -52,7 +52,7 @@ def calibrate(
 def _calibrated(
     controller: LabServices, job: str, runs: int, progress: Progress, *, from_existing: bool
 ) -> Calibration:
-    from perfci.runs.jobs.model import load_job
+    from perfci.runs.jobs.load import load_job
     from perfci.runs.studies.calibrate import from_history, run
 
     loaded = load_job(job, controller.settings.jobs_dir)

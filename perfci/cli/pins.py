@@ -118,7 +118,7 @@ def move(  # noqa: PLR0917 - typer takes them by name
 
 
 def _moved(controller: LabServices, name: str, version: str, job: str | None, progress: Progress) -> Bump:
-    from perfci.runs.jobs.model import load_job
+    from perfci.runs.jobs.load import load_job
     from perfci.runs.studies.bump import bump
 
     loaded = load_job(job, controller.settings.jobs_dir) if job is not None else None

@@ -50,7 +50,7 @@ def start(
     """
     from perfci.cli.outcome import outcome_as_dict, print_outcome
     from perfci.cli.progress import Terminal
-    from perfci.runs.jobs.model import load_job
+    from perfci.runs.jobs.load import load_job
     from perfci.runs.night.assemble import night
     from perfci.runs.state.progress import Silent
 

@@ -89,7 +89,7 @@ def _measured(  # noqa: PLR0917 - one caller
 ) -> SideBySide:
     from perfci.analysis.pair_decision import PairSettings
     from perfci.runs.jobs.code_options import parse_code
-    from perfci.runs.jobs.model import load_job
+    from perfci.runs.jobs.load import load_job
     from perfci.runs.studies import side_by_side as study
 
     old, new = map(parse_code, code)

@@ -62,7 +62,7 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
     """
     from perfci.cli.progress import Terminal
     from perfci.cli.tables import compared_table
-    from perfci.runs.jobs.model import load_job
+    from perfci.runs.jobs.load import load_job
     from perfci.runs.state.progress import Silent
     from perfci.runs.studies.change_sets import sides_of
     from perfci.runs.studies.compare import compare_jobs

@@ -13,9 +13,10 @@ from series import Histories, point, run_id, series_key
 
 from perfci.analysis.decision import Decision
 from perfci.analysis.facts import Facts, NightFacts, facts_as_dict, facts_from_dict
+from perfci.analysis.replay import Replay
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.types import Basis, Confirmation, Outcome, SeriesHistory
-from perfci.analysis.verdict import Replay, feed, follow
+from perfci.analysis.verdict import feed, follow
 from perfci.results.model import Metric, SeriesKey
 
 if TYPE_CHECKING:

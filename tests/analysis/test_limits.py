@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from series import Histories, point, run_id, series_key, until
 
+from perfci.analysis.replay import Replay
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.types import Judgement, Outcome, SeriesHistory
-from perfci.analysis.verdict import Replay, by_night, judge
+from perfci.analysis.verdict import by_night, judge
 from perfci.results.model import Metric
 
 CHANGED = (Outcome.REGRESSION, Outcome.IMPROVEMENT)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from series import Histories, run_id
 
+from perfci.analysis.replay import Replay
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.state import VERSION, dump, load
 from perfci.analysis.types import SeriesHistory
-from perfci.analysis.verdict import Replay, feed, follow, judge
+from perfci.analysis.verdict import feed, follow, judge
 
 NIGHTS = 34
 

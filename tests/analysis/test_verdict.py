@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from series import Histories, point, run_id, series_key, until
 
+from perfci.analysis.replay import Replay
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.types import ChangeKind, Outcome, SeriesHistory
-from perfci.analysis.verdict import Replay, feed, judge
+from perfci.analysis.verdict import feed, judge
 from perfci.results.model import Metric
 
 SLOW = [1.0] * 8 + [1.3] * 3 + [1.0] * 3

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from perfci.database.engine import look_at
 from perfci.errors import PerfciError
 from perfci.runs.ansible.lab_playbooks import playbooks
-from perfci.runs.jobs.model import TASKS, jobs, load_job
+from perfci.runs.jobs.load import TASKS, jobs, load_job
 from perfci.runs.jobs.rally_plan import CloudAccess, make_plan
 
 if TYPE_CHECKING:

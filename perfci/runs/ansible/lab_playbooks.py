@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
     from perfci.config import Settings
     from perfci.lab.model import Node
-    from perfci.runs.jobs.model import Job, Sources
+    from perfci.runs.jobs.model import Job
     from perfci.runs.jobs.node_roles import Parts
     from perfci.runs.jobs.procedures import DbMigration
+    from perfci.runs.jobs.sources import Sources
     from perfci.runs.state.progress import Progress
 
 CONTROLLER = "deploy"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perfci.errors import UsageError
-from perfci.runs.jobs.model import SERVICES, Source
+from perfci.runs.jobs.clouds import SERVICES
+from perfci.runs.jobs.sources import Source
 from perfci.validation import nearest
 
 if TYPE_CHECKING:

@@ -1,18 +1,14 @@
 """The job file: which cloud on how many nodes, which Rally tasks, who is told.
 
-A job is `jobs/<name>.yml`; the tasks it names are templates, `jobs/tasks/<task>.yml.j2`. Everything that
-is wrong with a file is told at once, with file, line, field and what was expected.
+A job is `jobs/<name>.yml`; the tasks it names are templates, `jobs/tasks/<task>.yml.j2`. `load` reads them.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     JsonValue,
     SerializerFunctionWrapHandler,
@@ -22,17 +18,16 @@ from pydantic import (
     model_validator,
 )
 
-from perfci import names
 from perfci.errors import UsageError
 from perfci.lab.labels import check_expression, matching
 from perfci.lab.ledger import Among
-from perfci.runs.jobs.clouds import Kind  # noqa: TC001 - pydantic reads annotations
-from perfci.runs.jobs.node_roles import possible_compute_nodes, usual_compute_nodes
+from perfci.runs.jobs.clouds import SERVICES, Cloud, Kind
+from perfci.runs.jobs.fields import NAME_LENGTH, Count, Name, Part, Seconds, Text, Variable
 from perfci.runs.jobs.procedures import DbMigration, KnownChange  # noqa: TC001 - pydantic reads annotations
 from perfci.runs.jobs.procedures import Name as ProcedureName  # noqa: TC001
-from perfci.runs.jobs.yaml_lines import NotYamlError, YamlDocument, parse
+from perfci.runs.jobs.sources import Base, Source, Sources
 from perfci.runs.state.digests import digest
-from perfci.validation import Address, Fault, faults, nearest
+from perfci.validation import Address, faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,19 +35,13 @@ if TYPE_CHECKING:
     from perfci.lab.ledger import Nodes
     from perfci.lab.model import Node
 
-TASKS = "tasks"
-TASK_SUFFIX = ".yml.j2"
-_SUFFIXES = (".yml", ".yaml")
-
-NAME_LENGTH = names.JOB_LENGTH
 DEVSTACK_SECONDS = 3600
 """How long deploying by devstack may take at least, where the job is made for another kind of cloud."""
 
 DATA_PLANE = "dataplane-"
 """How the tasks begin that measure what packets feel."""
 
-Text = Annotated[str, Field(min_length=1)]
-Name = names.Job
+NodeCount = Annotated[int, Field(strict=True, ge=1, le=1000)]
 
 
 def _expression(where: str) -> str:
@@ -62,24 +51,6 @@ def _expression(where: str) -> str:
     return where
 
 
-NodeCount = Annotated[int, Field(strict=True, ge=1, le=1000)]
-Count = Annotated[int, Field(strict=True, ge=1, le=100_000)]
-Seconds = Annotated[int, Field(strict=True, ge=1, le=86_400)]
-Variable = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
-Service = Literal["keystone", "placement", "glance", "nova", "neutron"]
-Virt = Literal["fake", "libvirt"]
-SERVICES: tuple[Service, ...] = ("keystone", "placement", "glance", "nova", "neutron")
-
-
-class JobNotFound(UsageError):
-    """There is no job file of that name."""
-
-    template = "no job {name!r} in {folder}; {suggestion}"
-    help = (
-        "`perfci run JOB` takes the name of a file in {folder} without its ending, or a path to a job file."
-    )
-
-
 class JobFileInvalid(UsageError):
     """A job file that can't be used; `problems` has one line for each thing that is wrong."""
 
@@ -87,161 +58,7 @@ class JobFileInvalid(UsageError):
     help = "Correct the job file; docs/jobs.md explains each field."
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class Cloud(_Part):
-    """The OpenStack to deploy."""
-
-    kind: Kind = "embedded"
-    """`embedded`: all services on the lab's one machine; `multinode`: its parts on several; `devstack`: on
-    fresh nodes by devstack."""
-    virt: Virt = "fake"
-    """What runs the servers: `fake`, nova's driver that pretends, or `libvirt` with QEMU."""
-    computes: Annotated[int, Field(strict=True, ge=1, le=1000)] = 10
-    """How many nova-compute services with the fake driver; with libvirt each compute node has one."""
-    compute_nodes: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
-    """Only multinode: how many of the nodes are computes; left out: as docs/clouds.md says."""
-    services: Annotated[tuple[Service, ...], Field(min_length=1)] = SERVICES
-    """Which services are deployed; nova needs all of them."""
-    variables: dict[Variable, JsonValue] = {}
-    """Ansible variables for the deploy, such as neutron_api_workers."""
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if "nova" in self.services and len(set(self.services)) < len(SERVICES):
-            msg = "services: nova needs keystone, placement, glance and neutron beside it"
-            raise ValueError(msg)
-        if self.kind == "multinode" and len(set(self.services)) < len(SERVICES):
-            msg = "services: multinode has all of them"
-            raise ValueError(msg)
-        if self.kind != "multinode" and self.compute_nodes is not None:
-            msg = "compute_nodes: only multinode has some"
-            raise ValueError(msg)
-        if self.virt == "libvirt" and self.kind != "multinode":
-            msg = "virt: only multinode has libvirt"
-            raise ValueError(msg)
-        if self.virt == "libvirt" and "computes" in self.model_fields_set:
-            msg = "computes: with libvirt each compute node has one; leave it out"
-            raise ValueError(msg)
-        return self
-
-    def check_nodes(self, nodes: int) -> None:
-        """Raise ValueError where the cloud can't be spread over so many nodes."""
-        if self.kind == "multinode":
-            self._check_compute_nodes(nodes)
-        subnodes = nodes - 1
-        if self.kind == "devstack" and self.pretends and self.computes < subnodes:
-            msg = f"cloud.computes: {subnodes} sub-nodes need at least as many, got {self.computes}"
-            raise ValueError(msg)
-
-    def _check_compute_nodes(self, nodes: int) -> None:
-        possible = possible_compute_nodes(nodes)
-        wanted = usual_compute_nodes(nodes) if self.compute_nodes is None else self.compute_nodes
-        if wanted not in possible:
-            some = f"{possible[0]} to {possible[-1]} can be computes"
-            msg = f"cloud.compute_nodes: of {nodes} nodes, {some}, got {wanted}"
-            raise ValueError(msg)
-        if self.virt == "fake" and self.computes < wanted:
-            msg = f"cloud.computes: {wanted} compute nodes need at least as many, got {self.computes}"
-            raise ValueError(msg)
-
-    @property
-    def pretends(self) -> bool:
-        """Whether its computes are those of nova's driver that pretends."""
-        return self.virt == "fake" and self.variables.get("devstack_virt_driver", "fake") == "fake"
-
-    @property
-    def shape(self) -> dict[str, Any]:
-        """What makes two measurements on this cloud comparable."""
-        # A job that says nothing of these keeps the digest that it always had.
-        unsaid = {"virt": self.virt == "fake", "compute_nodes": self.compute_nodes is None}
-        return self.model_dump(mode="json", exclude={name for name, usual in unsaid.items() if usual})
-
-    @model_serializer(mode="wrap")
-    def _without_what_does_not_count(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields: dict[str, Any] = dump(self)
-        if self.virt == "libvirt":
-            fields.pop("computes", None)
-        return fields
-
-
-class Filter(_Part):
-    """A WSGI filter that is put in front of a service's API: a change of the code under test."""
-
-    name: Name
-    """How the change is called in reports."""
-    source: Text
-    """Python file, relative to the project's folder."""
-    factory: Annotated[str, Field(pattern=r"^\w+:\w+$")]
-    """`module:function` in that file, as paste.filter_factory wants it."""
-
-
-class Source(_Part):
-    """Where the code of one service comes from: a release, or a git revision with patches on top.
-
-    Empty is the release in the constraints.
-    """
-
-    version: Text | None = None
-    """Version of the release on PyPI."""
-    git: Text | None = None
-    """URL or path of a git repository."""
-    ref: Text | None = None
-    """Branch, tag, Gerrit ref or commit in that repository."""
-    patches: tuple[Text, ...] = ()
-    """Patch files to apply on top, in this order."""
-    filters: tuple[Filter, ...] = ()
-    """Filters in front of its API, the first one outermost; only neutron's API takes some."""
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if self.version is not None and self.git is not None:
-            msg = "expected either version, or git with ref"
-            raise ValueError(msg)
-        if (self.git is None) != (self.ref is None):
-            msg = "git and ref belong together"
-            raise ValueError(msg)
-        return self
-
-
-class Sources(_Part):
-    """Code under test by service; a service left out is the release in the constraints, or that of `all`."""
-
-    all: Text | None = None
-    """One moment for all services that are not named: a branch, date or step of openstack/openstack."""
-    keystone: Source | None = None
-    placement: Source | None = None
-    glance: Source | None = None
-    nova: Source | None = None
-    neutron: Source | None = None
-
-    @model_validator(mode="after")
-    def _filters_of_neutron(self) -> Self:
-        for service in ("keystone", "placement", "glance", "nova"):
-            source = getattr(self, service)
-            if source is not None and source.filters:
-                msg = f"{service}: only neutron takes filters"
-                raise ValueError(msg)
-        return self
-
-
-class Base(Sources):
-    """Code by service, and the packages around it."""
-
-    constraints: Text | None = None
-    """File with the versions of all packages, relative to the project's folder; left out: the lab's."""
-
-    def over(self, sources: Sources) -> Sources:
-        """Return these sources with those that are named here in their place."""
-        named: dict[str, Any] = {
-            name: getattr(self, name) for name in SERVICES if getattr(self, name) is not None
-        }
-        return sources.model_copy(update=named)
-
-
-class NodeChoice(_Part):
+class NodeChoice(Part):
     """Which nodes the run takes; the same ones every night, as results of other machines are not compared."""
 
     count: NodeCount = 1
@@ -283,7 +100,7 @@ class NodeChoice(_Part):
         return Among(frozenset(self.names), self.count) if self.names else self.count
 
 
-class StageLimits(_Part):
+class StageLimits(Part):
     """How many seconds a stage may take before it is ended and the run has failed."""
 
     provision: Seconds = 3600
@@ -293,7 +110,7 @@ class StageLimits(_Part):
     collect: Seconds = 300
 
 
-class Scenario(_Part):
+class Scenario(Part):
     """One Rally task."""
 
     task: Name
@@ -304,7 +121,7 @@ class Scenario(_Part):
     """How many iterations run at a time."""
     warmup: Annotated[int, Field(strict=True, ge=0, le=100_000)] = 0
     """How many iterations run before and are left out."""
-    args: dict[Variable, JsonValue] = {}
+    args: dict[Variable, JsonValue] = Field(default={})
     """Variables of the template."""
     timeout_seconds: Seconds = 600
     """How long the whole task may take, in seconds."""
@@ -317,7 +134,7 @@ class Scenario(_Part):
         return self.model_dump(mode="json", exclude={"timeout_seconds", "clean"})
 
 
-class Confirm(_Part):
+class Confirm(Part):
     """How far a change is looked into by running the last good and the new code again, in turns."""
 
     enabled: Annotated[bool, Field(strict=True)] = True
@@ -328,7 +145,7 @@ class Confirm(_Part):
     """How many minutes they may take, as far as the night still holds its nodes."""
 
 
-class Analysis(_Part):
+class Analysis(Part):
     """How the results are judged."""
 
     baseline_runs: Annotated[int, Field(strict=True, ge=3, le=100)] = 8
@@ -357,13 +174,13 @@ def check_devstack(job: Job) -> None:
             raise ValueError(msg)
 
 
-class JobMail(_Part):
+class JobMail(Part):
     """Who gets mail about this job, in place of `mail.to` of the settings."""
 
     to: Annotated[tuple[Address, ...], Field(min_length=1)]
 
 
-class Job(_Part):
+class Job(Part):
     """A job file."""
 
     name: Name
@@ -499,80 +316,3 @@ class Job(_Part):
         if self.reference is not None:  # a second cloud takes its share of the machine, whatever its code is
             parts["sides"] = 2
         return digest(parts)
-
-
-def jobs(jobs_dir: Path) -> tuple[str, ...]:
-    """Return the names of the job files there are, sorted."""
-    return tuple(
-        sorted(file.stem for file in jobs_dir.glob("*") if file.suffix in _SUFFIXES and file.is_file())
-    )
-
-
-def tasks(jobs_dir: Path) -> tuple[str, ...]:
-    """Return the names of the task templates there are, sorted."""
-    return tuple(
-        sorted(file.name.removesuffix(TASK_SUFFIX) for file in (jobs_dir / TASKS).glob(f"*{TASK_SUFFIX}"))
-    )
-
-
-def load_job(name_or_path: str | Path, jobs_dir: Path) -> Job:
-    """Read a job by its name in `jobs_dir`, or by the path of its file; templates are in `jobs_dir`/tasks.
-
-    Raises JobNotFound and JobFileInvalid.
-    """
-    file = _find(str(name_or_path), jobs_dir)
-    try:
-        document = parse(file.read_text(encoding="utf-8"))
-    except NotYamlError as error:
-        raise JobFileInvalid(problems=f"{file}:{error.line}: not YAML: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-        raise JobFileInvalid(problems=f"{file}: can't be read: {reason}") from error
-    job, wrong = _validated(document)
-    wrong += _beside(document, file, tasks(jobs_dir))
-    if job is None or wrong:
-        raise JobFileInvalid(problems=_problems(file, document, wrong))
-    return job
-
-
-def _find(name: str, jobs_dir: Path) -> Path:
-    if name.endswith(_SUFFIXES) or "/" in name:
-        if Path(name).is_file():
-            return Path(name)
-    else:
-        for suffix in _SUFFIXES:
-            if (jobs_dir / f"{name}{suffix}").is_file():
-                return jobs_dir / f"{name}{suffix}"
-    raise JobNotFound(name=name, folder=jobs_dir, suggestion=nearest(Path(name).stem, jobs(jobs_dir)))
-
-
-def _validated(document: YamlDocument) -> tuple[Job | None, list[Fault]]:
-    try:
-        return Job.model_validate(document.data), list(document.repeated)
-    except ValidationError as error:
-        return None, [*document.repeated, *faults(error, Job)]
-
-
-def _beside(document: YamlDocument, file: Path, templates: tuple[str, ...]) -> list[Fault]:
-    """Find what only the files beside the job file can tell: its own name, and its tasks' templates."""
-    data = document.data if isinstance(document.data, dict) else {}
-    found = []
-    name = data.get("name")
-    if isinstance(name, str) and name != file.stem:
-        found.append(Fault(("name",), f"expected {file.stem!r}, the file's name, got {name!r}"))
-    scenarios = data.get("scenarios")
-    for index, scenario in enumerate(scenarios if isinstance(scenarios, list) else ()):
-        task = scenario.get("task") if isinstance(scenario, dict) else None
-        if isinstance(task, str) and task not in templates:
-            message = f"no template {TASKS}/{task}{TASK_SUFFIX}; {nearest(task, templates)}"
-            found.append(Fault(("scenarios", index, "task"), message))
-    return found
-
-
-def _problems(file: Path, document: YamlDocument, wrong: list[Fault]) -> str:
-    """One line for each fault, in the order of the file."""
-    lines = sorted({(document.line(fault.path), fault.place, fault.message) for fault in wrong})
-    return "\n".join(
-        f"{file}:{line}: {place}: {message}" if place else f"{file}:{line}: {message}"
-        for line, place, message in lines
-    )

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from perfci.results.model import Metric  # noqa: TC001 - pydantic reads annotations
+from perfci.runs.jobs.fields import Part
 
 if TYPE_CHECKING:
     from perfci.results.model import SeriesKey
@@ -24,22 +25,18 @@ Multiple = Annotated[float, Field(gt=0, le=1000)]
 Rows = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class Seeded(_Part):
+class Seeded(Part):
     """One database: the schema it starts with, and what is in it before it is migrated."""
 
     start: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], ...] = ()
     """Alembic revisions of the schema to begin with; left out: the first one that the service has."""
-    tables: dict[Table, Multiple] = {}
+    tables: dict[Table, Multiple] = Field(default={})
     """Rows of each table, as a multiple of the size. What these refer to is filled as needed."""
     dump: Annotated[str, Field(min_length=1)] | None = None
     """An SQL dump (`.sql`, `.sql.gz`) in place of generated rows, relative to the project's folder."""
 
 
-class DbMigration(_Part):
+class DbMigration(Part):
     """Databases that are filled and then migrated, revision by revision."""
 
     databases: Annotated[dict[Database, Seeded], Field(min_length=1)]
@@ -54,7 +51,7 @@ class DbMigration(_Part):
     """How long one database of one size may take, in seconds."""
 
 
-class KnownChange(_Part):
+class KnownChange(Part):
     """Series that may be slower than they were, as somebody knows and works on it."""
 
     action: Annotated[str, Field(min_length=1)]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, StrictUndefined, TemplateError, TemplateSyntaxError, UndefinedError, meta
 
 from perfci.errors import UsageError
-from perfci.runs.jobs.model import SERVICES, TASK_SUFFIX
+from perfci.runs.jobs.clouds import SERVICES
+from perfci.runs.jobs.load import TASK_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

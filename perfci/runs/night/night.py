@@ -33,7 +33,7 @@ from perfci.runs.ansible.lab_playbooks import (
     spread,
 )
 from perfci.runs.jobs.clouds import check_cloud
-from perfci.runs.jobs.model import TASKS
+from perfci.runs.jobs.load import TASKS
 from perfci.runs.jobs.procedures import PROCEDURES
 from perfci.runs.jobs.rally_plan import CloudAccess, make_plan
 from perfci.runs.night.lease_time import check_fits, needed

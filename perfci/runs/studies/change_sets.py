@@ -16,7 +16,8 @@ from perfci.changes.errors import GitFailed
 from perfci.changes.git import Repository, run_git
 from perfci.errors import UsageError
 from perfci.files import write_whole
-from perfci.runs.jobs.model import SERVICES, Source
+from perfci.runs.jobs.clouds import SERVICES
+from perfci.runs.jobs.sources import Source
 from perfci.runs.studies.compare import VARIABLE
 from perfci.runs.studies.pins import CONSTRAINTS, check, keep_copy, moved
 from perfci.runs.verdicts.one_moment import at_one_moment

@@ -17,7 +17,8 @@ from perfci.alerts.mail_sections import is_confirmed
 from perfci.alerts.model import NotificationKind
 from perfci.results.archive import read_archive
 from perfci.results.model import Metric
-from perfci.runs.jobs.model import Filter, Source, load_job
+from perfci.runs.jobs.load import load_job
+from perfci.runs.jobs.sources import Filter, Source
 from perfci.runs.night.assemble import night
 from perfci.runs.state.run_folder import utc_now
 from perfci.runs.state.state_folder import RERUNS

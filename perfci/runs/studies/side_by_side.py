@@ -23,7 +23,8 @@ from perfci.analysis.robust import run_location
 from perfci.errors import LabError, UsageError
 from perfci.results.model import COMPARE, FINISHED, TOTAL
 from perfci.results.pairs import NEW, OLD, REFERENCE, PairedCounter, PairedRun, is_paired, read_paired
-from perfci.runs.jobs.model import SERVICES, Base, Job, Source, Sources
+from perfci.runs.jobs.clouds import SERVICES
+from perfci.runs.jobs.sources import Base, Source, Sources
 from perfci.runs.night.assemble import night
 from perfci.runs.night.reference import check_memory
 from perfci.runs.state.archived_run import ArchivedRun
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from perfci.analysis.pairs import DrawEffect
     from perfci.results.model import CodeUnderTest, SeriesKey
     from perfci.results.pairs import PairedSeries
+    from perfci.runs.jobs.model import Job
     from perfci.runs.state.progress import Progress
     from perfci.runs.verdicts.lab_services import LabServices
 

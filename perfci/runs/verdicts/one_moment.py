@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from perfci.changes.between import moment_of
 from perfci.changes.errors import MomentInvalid
 from perfci.changes.super_repository import SUPER, state_at
-from perfci.runs.jobs.model import Source
+from perfci.runs.jobs.sources import Source
 from perfci.runs.verdicts.repositories import address, repositories
 
 if TYPE_CHECKING:
     from perfci.changes.clones import Clones
     from perfci.config import Settings
-    from perfci.runs.jobs.model import Job, Sources
+    from perfci.runs.jobs.model import Job
+    from perfci.runs.jobs.sources import Sources
 
 
 def at_one_moment(job: Job, settings: Settings) -> tuple[Job, str | None]:

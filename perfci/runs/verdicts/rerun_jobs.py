@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from perfci.runs.jobs.model import NAME_LENGTH, Job, Source
+from perfci.runs.jobs.fields import NAME_LENGTH
+from perfci.runs.jobs.model import Job
+from perfci.runs.jobs.sources import Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from perfci.results.model import ServiceRevision
-    from perfci.runs.jobs.model import Sources
+    from perfci.runs.jobs.sources import Sources
 
 SUFFIX = "-reproduce"
 CONFIRM = "-confirm"

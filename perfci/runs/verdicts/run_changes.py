@@ -11,7 +11,7 @@ from perfci.changes.model import REQUIREMENTS
 from perfci.changes.pin_moves import distributions, moved_versions, normal, with_changes
 from perfci.changes.suspects import Installed, sift
 from perfci.results.record import record_from_dict
-from perfci.runs.jobs.model import SERVICES
+from perfci.runs.jobs.clouds import SERVICES
 from perfci.wording import NBSP, counted
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from perfci.analysis.replay import Replay
 from perfci.analysis.state import dump, load
-from perfci.analysis.verdict import Replay, feed, follow
+from perfci.analysis.verdict import feed, follow
 from perfci.database.errors import DatabaseUnavailable
 from perfci.database.schema import verdict_cache as table
 

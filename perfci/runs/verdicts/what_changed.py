@@ -10,7 +10,7 @@ from perfci.changes.between import moment_of
 from perfci.changes.pin_moves import read_pins
 from perfci.changes.super_repository import SUPER
 from perfci.changes.suspects import Installed, SlowTarget
-from perfci.runs.jobs.model import SERVICES
+from perfci.runs.jobs.clouds import SERVICES
 from perfci.runs.state.archive import find_run
 from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.verdicts.repositories import repositories

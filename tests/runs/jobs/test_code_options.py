@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perfci.runs.jobs.code_options import CodeOptionInvalid, parse_code
-from perfci.runs.jobs.model import Source
+from perfci.runs.jobs.sources import Source
 
 
 @pytest.mark.parametrize(

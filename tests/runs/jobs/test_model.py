@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from perfci.lab.errors import NodesUnmatched
 from perfci.lab.ledger import Among
 from perfci.lab.model import Node
-from perfci.runs.jobs.model import Job, JobFileInvalid, JobNotFound, NodeChoice, jobs, load_job
+from perfci.runs.jobs.load import JobNotFound, jobs, load_job
+from perfci.runs.jobs.model import Job, JobFileInvalid, NodeChoice
 from perfci.runs.jobs.rally_plan import CloudAccess, make_plan
 
 REPOSITORY = Path(__file__).resolve().parents[3]

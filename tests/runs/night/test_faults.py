@@ -21,7 +21,7 @@ from perfci.errors import FailureClass, InternalError
 from perfci.lab.sql import open_ledger
 from perfci.logs import FILE
 from perfci.runs.ansible.lab_playbooks import playbooks
-from perfci.runs.jobs.model import load_job
+from perfci.runs.jobs.load import load_job
 from perfci.runs.jobs.procedures import PROCEDURES
 from perfci.runs.night import night as night_module
 from perfci.runs.night.assemble import night

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from perfci.config import LimitSettings
-from perfci.runs.jobs.model import Job, jobs, load_job
+from perfci.runs.jobs.load import jobs, load_job
+from perfci.runs.jobs.model import Job
 from perfci.runs.night.lease_time import LimitsBeyondLease, check_fits, needed
 
 JOBS = Path(__file__).parents[3] / "jobs"

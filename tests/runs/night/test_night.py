@@ -20,7 +20,7 @@ from perfci import config
 from perfci.errors import PerfciError
 from perfci.lab.errors import NodesBusy
 from perfci.lab.sql import open_ledger
-from perfci.runs.jobs.model import load_job
+from perfci.runs.jobs.load import load_job
 from perfci.runs.night.assemble import night
 from perfci.runs.state import run_folder as work
 from perfci.runs.state.archive import run_folders

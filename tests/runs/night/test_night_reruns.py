@@ -18,7 +18,7 @@ from perfci.errors import PerfciError
 from perfci.lab.sql import open_ledger
 from perfci.results.archive import read_archive
 from perfci.results.model import Purpose
-from perfci.runs.jobs.model import load_job
+from perfci.runs.jobs.load import load_job
 from perfci.runs.night.assemble import night
 from perfci.runs.state.archive import rerun_folders, run_folders
 from perfci.runs.state.archived_run import ArchivedRun
@@ -43,7 +43,7 @@ from pathlib import Path
 from perfci import config
 from perfci.runs.verdicts.rerun_jobs import rerun_job
 from perfci.runs.night.assemble import night
-from perfci.runs.jobs.model import load_job
+from perfci.runs.jobs.load import load_job
 from perfci.runs.state.progress import Silent
 from perfci.runs.night.night import _RunOf
 from perfci.runs.state.archived_run import ArchivedRun

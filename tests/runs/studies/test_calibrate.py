@@ -11,7 +11,7 @@ from made_up_nights import Killed, MadeUpNights
 from perfci import config
 from perfci.results.model import Purpose
 from perfci.results.record import read_record
-from perfci.runs.jobs.model import load_job
+from perfci.runs.jobs.load import load_job
 from perfci.runs.publish.calibration_store import read_calibration
 from perfci.runs.state.archive import run_folders
 from perfci.runs.state.archived_run import ArchivedRun

@@ -16,7 +16,7 @@ from made_up_nights import Killed, MadeUpNights
 from perfci import config
 from perfci.results.model import Purpose
 from perfci.results.record import read_record
-from perfci.runs.jobs.model import load_job
+from perfci.runs.jobs.load import load_job
 from perfci.runs.state.archive import run_folders
 from perfci.runs.state.progress import Silent
 from perfci.runs.studies import bump as bumping

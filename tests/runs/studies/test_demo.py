@@ -12,7 +12,7 @@ from perfci import config
 from perfci.analysis.sequential_test import Side
 from perfci.results.model import Validity
 from perfci.runs.ansible.lab_playbooks import cloud_variables
-from perfci.runs.jobs.model import load_job
+from perfci.runs.jobs.load import load_job
 from perfci.runs.publish.after_run import Aftermath
 from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.progress import Silent

@@ -8,7 +8,8 @@ import pytest
 from perfci.cli.tables import reproduced_table
 from perfci.results.archive import read_archive
 from perfci.results.model import Metric, ServiceRevision
-from perfci.runs.jobs.model import NAME_LENGTH, Job
+from perfci.runs.jobs.fields import NAME_LENGTH
+from perfci.runs.jobs.model import Job
 from perfci.runs.studies.reproduce import Comparison, pairs
 from perfci.runs.verdicts.rerun_jobs import rerun_job, same_job
 

@@ -20,7 +20,8 @@ from perfci.cli.tables import paired_timings_table
 from perfci.results.model import TOTAL, Purpose
 from perfci.results.record import read_record
 from perfci.runs.ansible.playbook import PlaybookFailed, Playbooks
-from perfci.runs.jobs.model import Source, load_job
+from perfci.runs.jobs.load import load_job
+from perfci.runs.jobs.sources import Source
 from perfci.runs.night import reference
 from perfci.runs.night.reference import TooLittleMemory, check_memory, needed_gib
 from perfci.runs.state.archive import run_folders

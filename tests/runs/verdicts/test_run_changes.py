@@ -16,7 +16,8 @@ from perfci.changes.model import MergeOrder
 from perfci.cli.main import app
 from perfci.results.model import CodeUnderTest, RunRecord, ServiceRevision, Validity
 from perfci.results.record import record_to_dict
-from perfci.runs.jobs.model import Base, Job, Source, Sources
+from perfci.runs.jobs.model import Job
+from perfci.runs.jobs.sources import Base, Source, Sources
 from perfci.runs.verdicts.one_moment import at_one_moment
 from perfci.runs.verdicts.repositories import repositories
 from perfci.runs.verdicts.rerun_jobs import rerun_job

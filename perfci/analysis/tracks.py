@@ -1,0 +1,107 @@
+"""What is known of one part of a series, whatever its kind: a level, or a rate of failures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from perfci.analysis.facts import TrackKey
+from perfci.analysis.failures import FailureTrack
+from perfci.analysis.level_track import LevelTrack, rule_of, tail_rule
+from perfci.analysis.types import ChangeKind
+from perfci.analysis.variance import VariancePrior, fit_prior
+from perfci.results.model import Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from perfci.analysis.settings import AnalysisSettings
+    from perfci.analysis.types import RunPoint
+    from perfci.results.model import SeriesKey
+
+Track = LevelTrack | FailureTrack
+
+Kind = tuple[Metric, bool]
+"""Series of one kind are alike: those of a metric, the tails of timings apart."""
+
+
+class ChangeSeen(NamedTuple):
+    """A change that is open, as far as another one can be told from it."""
+
+    since: str
+    worse: bool
+    refuted: bool = False
+
+
+def new_track(part: TrackKey, settings: AnalysisSettings) -> Track:
+    """Return the state of a part that has not had a run yet."""
+    if part.key.metric is Metric.FAILURE_RATE:
+        return FailureTrack(settings)
+    rule = tail_rule(settings) if part.tail else rule_of(part.key.metric, settings)
+    return LevelTrack(rule, settings)
+
+
+def parts_of(key: SeriesKey, environment: str) -> tuple[TrackKey, ...]:
+    middle = TrackKey(key, environment, tail=False)
+    return (middle, TrackKey(key, environment, tail=True)) if key.metric is Metric.SECONDS else (middle,)
+
+
+def add_point(track: Track, point: RunPoint) -> bool:
+    """Add a run to its track; False where it gave nothing usable."""
+    if isinstance(track, FailureTrack):
+        tally = track.value_of(point)
+        if tally is not None:
+            track.add(tally)
+        return tally is not None
+    value = track.value_of(point)
+    if value is not None:
+        track.add(value)
+    return value is not None
+
+
+def kind_of(part: TrackKey) -> Kind:
+    return part.key.metric, part.tail
+
+
+def priors_of(tracks: Mapping[TrackKey, Track]) -> dict[Kind, VariancePrior]:
+    """Learn from the night's series of a kind how much runs of such a series differ."""
+    priors = {}
+    for kind in {kind_of(part) for part in tracks}:
+        alike = [t for p, t in tracks.items() if kind_of(p) == kind and isinstance(t, LevelTrack)]
+        known = np.array([v for t in alike if (v := t.variance()) is not None]).reshape(-1, 2)
+        priors[kind] = fit_prior(known[:, 0], known[:, 1])
+    return priors
+
+
+def change_of(track: Track, *, decided: bool = True) -> ChangeSeen | None:
+    """Return the change that is open in a track; `decided` says whether tonight has been decided."""
+    if isinstance(track, FailureTrack):
+        return ChangeSeen(track.after[0].run_id, track.worse) if len(track.after) > (not decided) else None
+    change = track.change
+    return None if change is None else ChangeSeen(change.after[0].run_id, change.worse, change.refuted)
+
+
+def was_open(track: Track) -> bool:
+    """Say whether a change was open before tonight; such a series is not a new discovery."""
+    if isinstance(track, FailureTrack):
+        return len(track.after) > 1
+    return track.change is not None
+
+
+def q_value_of(track: Track) -> float:
+    """Return the q-value with which an open change was found."""
+    if isinstance(track, FailureTrack):
+        return track.q_value
+    return 1.0 if track.change is None else track.change.q_value
+
+
+def open_change(track: Track) -> tuple[bool | None, str | None, ChangeKind | None]:
+    """Return (worse, first run, kind) of the change that is open after tonight's decision."""
+    if isinstance(track, FailureTrack):
+        return (
+            (track.worse, track.after[0].run_id, ChangeKind.FAILURES) if track.after else (None, None, None)
+        )
+    if track.change is None or track.change.refuted:
+        return None, None, None
+    return track.change.worse, track.change.after[0].run_id, track.kind()
