@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from perfci.analysis.pairs import draw_effect
 from perfci.results.archive import RUN, RunFiles
 from perfci.results.model import TOTAL
-from perfci.results.pairs import REFERENCE, read_paired
+from perfci.results.pairs import REFERENCE
 from perfci.results.record import read_record
 
 GREY, BLUE, RED = "#888888", "#1f5fa8", "#b3261e"
@@ -39,7 +39,7 @@ def main() -> int:
     record = read_record(arguments.run / RUN)
     paired = next(
         one
-        for one in read_paired(arguments.run).series
+        for one in RunFiles(arguments.run).paired.series
         if one.key.scenario == arguments.scenario and one.key.action == TOTAL
     )
     figure, (above, below) = plt.subplots(2, 1, figsize=(7, 5), height_ratios=(1, 1))

@@ -67,9 +67,9 @@ def quantity(value: float | None, metric: Metric) -> str:
         return f"{significant(100 * value)}{NBSP}%"
     if metric is Metric.MEGABITS_PER_SECOND:
         return f"{rate(value)}{NBSP}Mbit/s"
-    if metric in _COUNTS:
-        return significant(value)
-    return seconds(value)
+    if metric is Metric.RATIO:
+        return f"{value:.3f}{NBSP}{TIMES}"
+    return significant(value) if metric in _COUNTS else seconds(value)
 
 
 def seconds(value: float | None) -> str:
@@ -223,7 +223,8 @@ def action_name(key: SeriesKey) -> str:
         return "things left in the cloud"
     if key.metric is Metric.MEGABITS_PER_SECOND:
         return f"throughput {key.action}"
-    return "whole iteration" if key.action == TOTAL else key.action
+    name = "whole iteration" if key.action == TOTAL else key.action
+    return f"{name} against the reference" if key.metric is Metric.RATIO else name
 
 
 def run_time(run_id: str) -> datetime | None:

@@ -24,10 +24,17 @@ def iterations(document: dict) -> list[dict]:
     return document["tasks"][0]["subtasks"][0]["workloads"][0]["data"]
 
 
-def write_sides(folder: Path, *, factor: float = 1.0, seed: int = 0, count: int = 30, block: int = 1) -> None:
-    """Write what the hammer of a paired run leaves: both sides' reports, their tasks, and the record of pairs."""
+def write_sides(
+    folder: Path, *, factor: float = 1.0, both: float = 1.0, seed: int = 0, count: int = 30, block: int = 1
+) -> None:
+    """Write what the hammer of a paired run leaves: both sides' reports, their tasks, and the record of pairs.
+
+    `factor` makes the new side slower, `both` either.
+    """
     rows: dict[str, list[float]] = {}
-    for at, (side, place, scale) in enumerate(((NEW, folder, factor), (OLD, folder / REFERENCE, 1.0))):
+    for at, (side, place, scale) in enumerate(
+        ((NEW, folder, factor * both), (OLD, folder / REFERENCE, both))
+    ):
         document = report(factor=scale, seed=2 * seed + at, iterations=count)
         for one in iterations(document):
             one["timestamp"] += 3.0 * at

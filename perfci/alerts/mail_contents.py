@@ -305,13 +305,14 @@ def _lab_valid(notification: Notification, settings: MailSettings) -> MailDocume
 def _size(series: MovedSeries) -> str:
     """Say how much worse, in the words of the metric: `31 % slower`."""
     metric = series.key.metric
-    word = "slower" if metric is Metric.SECONDS else "lower" if metric.higher_is_better else "higher"
+    timing = metric in {Metric.SECONDS, Metric.RATIO}
+    word = "slower" if timing else "lower" if metric.higher_is_better else "higher"
     return f"{change(series.effect, metric).lstrip(f'+{MINUS}')} {word}"
 
 
 def _short_name(series: MovedSeries) -> str:
     """Name a series in a subject: `neutron create_port`."""
-    if series.key.metric is Metric.SECONDS and "." in series.key.action:
+    if series.key.metric in {Metric.SECONDS, Metric.RATIO} and "." in series.key.action:
         return series.key.action.replace(".", " ", 1)
     if series.key.metric in COUNTERS:
         return action_name(series.key)

@@ -138,7 +138,7 @@ def interest(series: MovedSeries) -> tuple[float, SeriesKey]:
 
 def felt_first(series: MovedSeries) -> tuple[bool, tuple[float, SeriesKey]]:
     """Sort key: timings before all else, which is their evidence; within both by `interest`."""
-    return (series.key.metric is not Metric.SECONDS, interest(series))
+    return (series.key.metric not in {Metric.RATIO, Metric.SECONDS}, interest(series))
 
 
 def worsening(one: MovedSeries | Judgement) -> tuple[float, float] | None:

@@ -220,7 +220,7 @@ def seen_before(found: Contrast) -> float:
     nights in a row are not that rare.
     """
     sign = 1 if found.difference > 0 else -1
-    strays = sorted((run.log - found.level) * sign for run in found.baseline)
+    strays = sorted((run.log - found.level) * sign for run in found.baseline) or [0.0]
     allowed = len(strays) // 20 if len(found.latest) > 2 else 0  # noqa: PLR2004
     return max(strays[-1 - allowed], 0.0)
 

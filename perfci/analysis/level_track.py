@@ -77,6 +77,10 @@ def rule_of(metric: Metric, settings: AnalysisSettings) -> LevelRule:
     count = LevelRule(settings.sql_floor, 1.0, 0.002, may_be_steady=True, follows_lab=False)
     rules = {
         Metric.SECONDS: LevelRule(settings.latency_floor, 0.0, 0.002, may_be_steady=False),
+        # What the lab does to both sides is in no ratio.
+        Metric.RATIO: LevelRule(
+            settings.latency_floor, 0.0, 0.002, may_be_steady=False, least_runs=1, follows_lab=False
+        ),
         Metric.SQL_STATEMENTS: count,
         # The counters ask the database too, and it looks after its pages by itself.
         Metric.ROWS_READ: replace(count, unit=100.0),
@@ -189,6 +193,11 @@ class LevelTrack:
             self.pending.left -= 1
 
     @property
+    def least_baseline(self) -> int:
+        """How many runs there must be before one can be judged."""
+        return self.settings.min_baseline
+
+    @property
     def remembered(self) -> int:
         """How many runs of a baseline are ever looked at."""
         return self.settings.longest_baseline + REMEMBERED
@@ -224,7 +233,7 @@ class LevelTrack:
         if self.change is not None:
             candidates = [self._contrast(0, self.change.after[-longest:], prior, lab)]
         else:
-            fitting = [k for k in self._windows() if len(self.runs) - k >= self.settings.min_baseline]
+            fitting = [k for k in self._windows() if len(self.runs) - k >= self.least_baseline]
             candidates = [self._contrast(k, self.runs[-k:], prior, lab) for k in fitting or self._first()]
         if not candidates:
             return None
@@ -315,7 +324,7 @@ class LevelTrack:
         if answer.decision is Decision.DIFFERENT:
             known = self.runs if self.change is None else [*self.runs, *self.change.after]
             after = [run for run in known if run.run_id >= answer.since]
-            if after and len(known) - len(after) >= self.settings.min_baseline:
+            if after and len(known) - len(after) >= self.least_baseline:
                 self.change = OpenChange(answer.worse, after, confirmed=True)
                 self.pending = None
                 self._replace(known[: len(known) - len(after)])

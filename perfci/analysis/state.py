@@ -4,7 +4,7 @@ Feeding the nights after it to a loaded replay gives the same answers as replayi
 confirmations are not in it: whoever keeps the state keeps what it was made with, too.
 
 ```json
-{"version": 3, "latest": "20261121T...", "found": [0, 2], "runs": ["..."], "codes": ["..."],
+{"version": 4, "latest": "20261121T...", "found": [0, 2], "runs": ["..."], "codes": ["..."],
  "alarms": [{"metric": "seconds", "tail": false, "judged": 812.5, "seen": [[2, 1e-05, 0.9]]}],
  "tracks": [{"key": ["lab", "job", "scenario", "arguments", "action", "seconds"], "environment": "...",
              "tail": false, "runs": [[0, 0, -0.94, 0.01, null, -1.1, -1.0, -0.9, -0.8, -0.7]], "change": null,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from perfci.analysis.settings import AnalysisSettings
 
-VERSION = 3
+VERSION = 4
 """Changes whenever a state written before would give other answers: also with the rules of the verdict."""
 
 

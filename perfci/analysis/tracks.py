@@ -9,6 +9,7 @@ import numpy as np
 from perfci.analysis.facts import TrackKey
 from perfci.analysis.failures import FailureTrack
 from perfci.analysis.level_track import LevelTrack, rule_of, tail_rule
+from perfci.analysis.paired_track import PairedTrack
 from perfci.analysis.types import ChangeKind
 from perfci.analysis.variance import VariancePrior, fit_prior
 from perfci.results.model import Metric
@@ -38,6 +39,8 @@ def new_track(part: TrackKey, settings: AnalysisSettings) -> Track:
     """Return the state of a part that has not had a run yet."""
     if part.key.metric is Metric.FAILURE_RATE:
         return FailureTrack(settings)
+    if part.key.metric is Metric.RATIO:
+        return PairedTrack(rule_of(part.key.metric, settings), settings)
     rule = tail_rule(settings) if part.tail else rule_of(part.key.metric, settings)
     return LevelTrack(rule, settings)
 

@@ -23,6 +23,7 @@ from perfci.results.errors import ArchiveError, ResultFileError
 from perfci.results.files import parse, read_bytes
 from perfci.results.leftovers import read_leftovers
 from perfci.results.model import FINISHED, TOTAL, Measurement, Metric, RunResults
+from perfci.results.pairs import REFERENCE, PairedRun, is_paired, paired_run, ratios, read_pairs
 from perfci.results.phases import has_phases, read_parts
 from perfci.results.rally import read_report
 from perfci.results.record import read_record, record_from_bytes
@@ -108,6 +109,22 @@ class RunFiles:
     @cached_property
     def measurements(self) -> tuple[Measurement, ...]:
         """What was measured, in the order of the series. Raises as `results`."""
+        if not is_paired(self.folder):
+            return self._own_measurements
+        return tuple(sorted((*self._own_measurements, *ratios(self.paired)), key=lambda one: one.key))
+
+    @cached_property
+    def paired(self) -> PairedRun:
+        """What a run of two sides measured in pairs; a run that failed has no series. Raises as `results`."""
+        pairs = read_pairs(self.folder)
+        if self.record.status != FINISHED:
+            return PairedRun(self.record.run_id, (), (), ())
+        old = RunFiles(self.folder / REFERENCE, self.record)
+        return paired_run(self.record.run_id, pairs, self._own_measurements, old.measurements)
+
+    @cached_property
+    def _own_measurements(self) -> tuple[Measurement, ...]:
+        """What was measured on the code under test."""
         if self.has_phases:
             found = [one for part in self.parts for one in _part(part, self.record, self.counters)]
         else:
@@ -236,7 +253,7 @@ def _earlier(path: Path, lab: str) -> EarlierRun | None:
             return None
         return EarlierRun(
             record.environment,
-            record.validity.valid,
+            record.validity.valid and not record.validity.pairs_only,
             read_canaries(path / CANARIES),
             run_id=record.run_id,
             level_since=record.validity.level_since,

@@ -67,6 +67,11 @@ class Metric(StrEnum):
     """Different warnings about configuration in the logs of one service (the action); one value a run."""
     MEGABITS_PER_SECOND = "megabits_per_second"
     """What one path (the action) carries, 10**6 bits a second: the iterations' median; one value a run."""
+    RATIO = "ratio"
+    """Seconds on the code under test / seconds on the reference beside it, pair by pair; no unit.
+
+    Only a run of two clouds side by side has it, for each timing.
+    """
 
     @property
     def higher_is_better(self) -> bool:
@@ -79,6 +84,7 @@ COUNTERS = frozenset(Metric) - {
     Metric.FAILURE_RATE,
     Metric.LEFTOVERS,
     Metric.MEGABITS_PER_SECOND,
+    Metric.RATIO,
 }
 
 
@@ -155,12 +161,16 @@ class Validity:
     """Whether the lab was fit to measure during the run; `reasons` are sentences for people.
 
     `level_since` is the run with which the lab's canaries came to their present level, where they have
-    changed for good in this environment: series start anew there (`results.validity`).
+    changed for good in this environment: series begin again there (`results.validity`).
+
+    `pairs_only`: the run is valid although the lab was not fit, because the pairs of its two sides are
+    precise. Only what was measured in pairs counts then; `reasons` say why the rest does not.
     """
 
     valid: bool
     reasons: tuple[str, ...] = ()
     level_since: str | None = None
+    pairs_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +179,8 @@ class RunRecord:
 
     `run_id` sorts by time. `environment` is the digest (12 hex digits) over everything that is not
     the code under test. Only a run whose `status` is `finished` has measurements. `confirms` is set on a
-    re-run, which is no night of its own: the run whose verdict it is to confirm.
+    re-run, which is no night of its own: the run whose verdict it is to confirm. `reference` is the digest of
+    the code beside the code under test, in a run of two sides.
     """
 
     run_id: str
@@ -183,6 +194,7 @@ class RunRecord:
     validity: Validity
     status: str = FINISHED
     confirms: str | None = None
+    reference: str | None = None
 
     @property
     def purpose(self) -> Purpose:

@@ -8,21 +8,20 @@ cloud beside it, and `pairs.json`: which iterations were paired, in which order
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from perfci.results.archive import RunFiles
 from perfci.results.errors import ArchiveError
 from perfci.results.files import FromFile, parse, read_bytes
-from perfci.results.model import FINISHED, Metric
+from perfci.results.model import Measurement, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from perfci.results.model import Measurement, SeriesKey
+    from perfci.results.model import SeriesKey
 
 PAIRS = "pairs.json"
 REFERENCE = "reference"
@@ -50,7 +49,9 @@ class _Side(FromFile):
     left: str | None = None
 
 
-class _Record(FromFile):
+class Pairs(FromFile):
+    """`pairs.json`."""
+
     version: Literal[1]
     seed: int
     sides: dict[str, _Side]
@@ -62,15 +63,16 @@ class PairedSeries:
     """One timing on both sides of one run, pair by pair in the order in which they ran.
 
     `old_logs` and `new_logs` are the logarithms of the seconds on either side; of a block of iterations
-    their mean. `old_first` says which side was first. `dropped` are the pairs in which either side has no
-    timing; `old_failures` and `new_failures` how many measured iterations failed on each side, of
-    `old_attempts` and `new_attempts`.
+    their mean. `old_first` says which side was first, `times` when each pair began (seconds since the epoch).
+    `dropped` are the pairs in which either side has no timing; `old_failures` and `new_failures` how many
+    measured iterations failed on each side, of `old_attempts` and `new_attempts`.
     """
 
     key: SeriesKey
     old_logs: tuple[float, ...]
     new_logs: tuple[float, ...]
     old_first: tuple[bool, ...]
+    times: tuple[float, ...]
     dropped: int
     old_attempts: int
     new_attempts: int
@@ -107,33 +109,50 @@ def is_paired(folder: Path) -> bool:
     return (folder / PAIRS).exists()
 
 
-def read_paired(folder: Path) -> PairedRun:
-    """Read a paired run's folder. Raises ArchiveError, ReportError or CountersError; a run that failed has no
-    series.
-    """
-    run = RunFiles(folder)
-    record = run.record
-    pairs = parse(read_bytes(folder / PAIRS, ArchiveError), _Record, path=folder / PAIRS, error=ArchiveError)
-    if record.status != FINISHED:
-        return PairedRun(record.run_id, (), (), ())
-    new = {one.key: one for one in run.measurements}
-    old = {one.key: one for one in RunFiles(folder / REFERENCE, record).measurements}
+def read_pairs(folder: Path) -> Pairs:
+    """Return which iterations were paired. Raises ArchiveError."""
+    return parse(read_bytes(folder / PAIRS, ArchiveError), Pairs, path=folder / PAIRS, error=ArchiveError)
+
+
+def paired_run(
+    run_id: str, pairs: Pairs, new: Iterable[Measurement], old: Iterable[Measurement]
+) -> PairedRun:
+    """Return what the measurements of both sides of a run say pair by pair."""
+    news, olds = ({one.key: one for one in side} for side in (new, old))
     blocks = [pair for task in pairs.tasks.values() for pair in task.pairs]
     notes = [
         *(f"{name}: {side.left}" for name, side in pairs.sides.items() if side.left),
         *(f"{slug}: {note}" for slug, task in pairs.tasks.items() for note in task.notes),
     ]
-    series = [
-        _series(key, old[key], new[key], blocks)
-        for key in sorted(old.keys() & new.keys())
-        if key.metric is Metric.SECONDS
-    ]
-    counters = [
-        PairedCounter(key, old[key].values[0], new[key].values[0])
-        for key in sorted(old.keys() & new.keys())
-        if key.metric is not Metric.SECONDS and old[key].values and new[key].values
-    ]
-    return PairedRun(record.run_id, tuple(series), tuple(counters), tuple(notes))
+    both = sorted(olds.keys() & news.keys())
+    return PairedRun(
+        run_id,
+        series=tuple(
+            _series(key, olds[key], news[key], blocks) for key in both if key.metric is Metric.SECONDS
+        ),
+        counters=tuple(
+            PairedCounter(key, olds[key].values[0], news[key].values[0])
+            for key in both
+            if key.metric is not Metric.SECONDS and olds[key].values and news[key].values
+        ),
+        notes=tuple(notes),
+    )
+
+
+def ratios(run: PairedRun) -> tuple[Measurement, ...]:
+    """Return the ratio of each timing that has pairs: a value a pair, at the time of its first iteration."""
+    return tuple(
+        Measurement(
+            key=replace(one.key, metric=Metric.RATIO),
+            run_id=run.run_id,
+            values=tuple(math.exp(difference) for difference in one.differences),
+            timestamps=one.times,
+            attempts=len(one.differences) + one.dropped,
+            failures=one.dropped,
+        )
+        for one in run.series
+        if one.differences
+    )
 
 
 def _series(key: SeriesKey, old: Measurement, new: Measurement, blocks: Iterable[_Pair]) -> PairedSeries:
@@ -141,7 +160,7 @@ def _series(key: SeriesKey, old: Measurement, new: Measurement, blocks: Iterable
     # Warm-up and what belongs to other tasks is in no measurement of this series.
     first = {OLD: min(old.timestamps, default=math.inf), NEW: min(new.timestamps, default=math.inf)}
     last = {OLD: max(old.timestamps, default=0.0), NEW: max(new.timestamps, default=0.0)}
-    levels, order, dropped = [], [], 0
+    levels, order, times, dropped = [], [], [], 0
     for pair in blocks:
         if not (_within(pair.old, first[OLD], last[OLD]) or _within(pair.new, first[NEW], last[NEW])):
             continue
@@ -151,11 +170,13 @@ def _series(key: SeriesKey, old: Measurement, new: Measurement, blocks: Iterable
             continue
         levels.append((one, other))
         order.append(pair.order[0] == OLD)
+        times.append(min(time for _, time, _ in (*pair.old, *pair.new) if time is not None))
     return PairedSeries(
         key=key,
         old_logs=tuple(one for one, _ in levels),
         new_logs=tuple(other for _, other in levels),
         old_first=tuple(order),
+        times=tuple(times),
         dropped=dropped,
         old_attempts=old.attempts,
         new_attempts=new.attempts,

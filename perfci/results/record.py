@@ -9,7 +9,8 @@
  "validity": {"valid": true, "reasons": []}, "status": "finished", "purpose": "night"}
 ```
 A re-run has the purpose `confirm`, and `"confirms": "20261121T041500Z-nightly-1f2e"`: the run whose verdict
-it is to confirm.
+it is to confirm. A run of two sides has `"reference": {"digest": "0a1b2c3d4e5f"}`, the code beside the code
+under test, and where only its pairs count, `"pairs_only": true` in `validity`.
 Other keys may stand beside these, on every level; they are passed over here.
 """
 
@@ -55,6 +56,11 @@ class _Validity(FromFile):
     valid: bool
     reasons: list[str] = Field(default_factory=list)
     level_since: Name | None = None
+    pairs_only: bool = False
+
+
+class _Reference(FromFile):
+    digest: Name
 
 
 class _Record(FromFile):
@@ -70,6 +76,7 @@ class _Record(FromFile):
     validity: _Validity
     status: Name = FINISHED
     confirms: Name | None = None
+    reference: _Reference | None = None
 
 
 class _RunFile(_Record):
@@ -109,6 +116,7 @@ def record_to_dict(record: RunRecord) -> dict[str, Any]:
         "status": record.status,
         "purpose": str(record.purpose),
         **({"confirms": record.confirms} if record.confirms is not None else {}),
+        **({"reference": {"digest": record.reference}} if record.reference is not None else {}),
     }
 
 
@@ -149,15 +157,22 @@ def _record(content: bytes, where: Path | str, form: type[_Record]) -> RunRecord
                 for s in found.code.services
             ),
         ),
-        validity=Validity(found.validity.valid, tuple(found.validity.reasons), found.validity.level_since),
+        validity=Validity(
+            found.validity.valid,
+            tuple(found.validity.reasons),
+            found.validity.level_since,
+            found.validity.pairs_only,
+        ),
         status=found.status,
         confirms=found.confirms,
+        reference=found.reference.digest if found.reference else None,
     )
 
 
 def _validity(validity: Validity) -> dict[str, Any]:
     since = {"level_since": validity.level_since} if validity.level_since is not None else {}
-    return {"valid": validity.valid, "reasons": list(validity.reasons), **since}
+    pairs = {"pairs_only": True} if validity.pairs_only else {}
+    return {"valid": validity.valid, "reasons": list(validity.reasons), **since, **pairs}
 
 
 def _iso(moment: datetime) -> str:

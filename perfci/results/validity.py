@@ -106,7 +106,8 @@ def validity(
 def only_canaries(validity: Validity) -> bool:
     """Say whether a run was invalid for nothing but its canaries."""
     reasons = validity.reasons
-    return not validity.valid and bool(reasons) and all(reason.startswith(_CANARY) for reason in reasons)
+    unfit = not validity.valid or validity.pairs_only
+    return unfit and bool(reasons) and all(reason.startswith(_CANARY) for reason in reasons)
 
 
 def comparable(records: Sequence[RunRecord]) -> dict[str, tuple[str, bool]]:

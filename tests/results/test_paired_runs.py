@@ -9,9 +9,10 @@ import pytest
 from archives import night
 from paired_runs import SLUG, iterations, write_sides
 
+from perfci.results.archive import RunFiles
 from perfci.results.errors import ArchiveError
 from perfci.results.model import TOTAL
-from perfci.results.pairs import NEW, OLD, PAIRS, REFERENCE, is_paired, read_paired
+from perfci.results.pairs import NEW, OLD, PAIRS, REFERENCE, is_paired
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def folder(tmp_path):
 
 
 def whole(folder):
-    return next(one for one in read_paired(folder).series if one.key.action == TOTAL)
+    return next(one for one in RunFiles(folder).paired.series if one.key.action == TOTAL)
 
 
 def changed(folder, change):
@@ -43,7 +44,7 @@ def test_each_measured_pair_gives_its_log_ratio_in_order(folder):
     assert found.differences == pytest.approx(wanted)
     assert found.new_logs[0] - found.old_logs[0] == pytest.approx(wanted[0])
     assert (found.dropped, found.old_failures, found.new_failures) == (0, 0, 0)
-    actions = {one.key.action for one in read_paired(folder).series}
+    actions = {one.key.action for one in RunFiles(folder).paired.series}
     assert "neutron.create_port" in actions
 
 
@@ -80,7 +81,7 @@ def test_an_iteration_that_ran_alone_is_in_no_pair(folder):
 
     changed(folder / PAIRS, alone)
     assert len(whole(folder).differences) == 18
-    assert read_paired(folder).notes == (
+    assert RunFiles(folder).paired.notes == (
         "old: its hammer ended with -9",
         "01-ports: old: an iteration did not end within 60 s; from here on the other side was alone",
     )
@@ -107,7 +108,7 @@ def test_half_a_record_is_said(folder):
     write_sides(folder)
     (folder / PAIRS).write_text((folder / PAIRS).read_text()[:200])
     with pytest.raises(ArchiveError, match=PAIRS):
-        read_paired(folder)
+        _ = RunFiles(folder).paired
 
 
 def test_a_run_of_one_cloud_is_not_paired(folder):

@@ -7,6 +7,7 @@ not there. InfluxDB 1.6.7 was used for real; 1.8 and later, 2.x and 3 are writte
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from perfci.results.record import record_from_json
 from perfci.results.stores.base import Store, checked, last
 from perfci.results.stores.influx_http import InfluxServer, about_the_points, identifier, literal
 from perfci.results.stores.influx_points import (
-    ITERATION,
+    MANY,
     RUN,
     RUN_VALUE,
     decode_name,
@@ -28,12 +29,11 @@ from perfci.results.stores.influx_points import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from perfci.results.model import RunRecord, RunResults
     from perfci.results.stores.influx_http import InfluxSettings
 
-_ITERATION_FIELDS = ("run_id", "seconds", "at")
 _RUN_VALUE_FIELDS = ("run_id", "n", "attempts", "failures", "median", "at", "until")
 _KEY_TAGS = ("scenario", "arguments", "action")
 _Points = dict[tuple[str, SeriesKey], list[dict[str, Any]]]
@@ -104,31 +104,37 @@ class InfluxStore(Store):
             return ()
         times = [run_time(record) for record in records]
         values = self._points(RUN_VALUE, records, key, _between(min(times), max(times)))
-        timed = [rows[-1] for (_, found), rows in values.items() if found.metric is Metric.SECONDS]
-        seconds = self._iterations([row for row in timed if row["n"]], records, key)
-        found = (self._measurement(name, rows[-1], seconds) for name, rows in values.items())
+        many = {metric: self._many(metric, values, records, key) for metric in MANY}
+        found = (self._measurement(name, rows[-1], many) for name, rows in values.items())
         return tuple(sorted(found, key=lambda m: (m.key, m.run_id)))
 
-    def _iterations(
-        self, timed: Sequence[dict[str, Any]], records: Sequence[RunRecord], key: SeriesKey | None
+    def _many(
+        self, metric: Metric, values: _Points, records: Sequence[RunRecord], key: SeriesKey | None
     ) -> _Points:
-        """Return the iterations that the points `timed` of RUN_VALUE tell of."""
+        """Return the single values of a metric that the points `values` of RUN_VALUE say are there."""
+        timed = [rows[-1] for (_, found), rows in values.items() if found.metric is metric and rows[-1]["n"]]
         if not timed:
             return {}
         first, latest = min(row["at"] for row in timed), max(row["until"] for row in timed)
         times = iteration_times(first, latest, max(row["n"] for row in timed))
-        return self._points(ITERATION, records, key, _between(*times))
+        name, field = MANY[metric]
+        found = self._points(name, records, key, _between(*times), fields=("run_id", field, "at"))
+        return {(run_id, replace(key, metric=metric)): rows for (run_id, key), rows in found.items()}
 
     def _points(
-        self, name: str, records: Sequence[RunRecord], key: SeriesKey | None, between: str
+        self,
+        name: str,
+        records: Sequence[RunRecord],
+        key: SeriesKey | None,
+        between: str,
+        fields: Sequence[str] = _RUN_VALUE_FIELDS,
     ) -> _Points:
         """Return the points of some runs by run and series."""
         lab, job = records[0].lab, records[0].job
-        tags = _KEY_TAGS if name == ITERATION else (*_KEY_TAGS, "metric")
+        tags = (*_KEY_TAGS, "metric") if name == RUN_VALUE else _KEY_TAGS
         where = [*_of_job(lab, job), between]
         if key is not None:
             where += [f'"{tag}" = {literal(encode_name(str(getattr(key, tag))))}' for tag in tags]
-        fields = _ITERATION_FIELDS if name == ITERATION else _RUN_VALUE_FIELDS
         wanted = {record.run_id for record in records}
         found: _Points = defaultdict(list)
         for series in self.server.query(_select(fields, name, where, group_by=tags)):
@@ -139,11 +145,12 @@ class InfluxStore(Store):
         return found
 
     def _measurement(
-        self, name: tuple[str, SeriesKey], value: dict[str, Any], seconds: _Points
+        self, name: tuple[str, SeriesKey], value: dict[str, Any], many: Mapping[Metric, _Points]
     ) -> Measurement:
         run_id, key = name
-        if key.metric is Metric.SECONDS:
-            rows = [(row["seconds"], row["at"]) for row in seconds.get(name, ())]
+        if key.metric in MANY:
+            _, field = MANY[key.metric]
+            rows = [(row[field], row["at"]) for row in many[key.metric].get(name, ())]
         else:
             rows = [(value["median"], value["at"])] if value["n"] else []
         if len(rows) != value["n"]:

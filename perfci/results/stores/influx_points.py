@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from perfci.results.model import Measurement, RunRecord, RunResults
 
 ITERATION = "iteration"
+PAIR = "pair"
 RUN_VALUE = "run_value"
 RUN = "run"
+MANY = {Metric.SECONDS: (ITERATION, "seconds"), Metric.RATIO: (PAIR, "ratio")}
+"""The metrics with many values a run: the measurement and the field that have them."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND, _MILLISECOND = 1_000, 1_000_000
@@ -76,12 +79,12 @@ def value_lines(results: RunResults) -> Iterator[str]:
     """
     for measurement in results.measurements:
         yield _run_value(results.record, measurement)
-        if measurement.key.metric is Metric.SECONDS:
-            yield from _iterations(results.record, measurement)
+        if measurement.key.metric in MANY:
+            yield from _values(results.record, measurement)
 
 
 def _run_value(record: RunRecord, measurement: Measurement) -> str:
-    if measurement.key.metric is not Metric.SECONDS:
+    if measurement.key.metric not in MANY:
         _single(measurement)
     fields = {
         "run_id": encode_name(record.run_id),
@@ -96,14 +99,15 @@ def _run_value(record: RunRecord, measurement: Measurement) -> str:
     return _line(RUN_VALUE, tags, fields, run_time(record))
 
 
-def _iterations(record: RunRecord, measurement: Measurement) -> Iterator[str]:
+def _values(record: RunRecord, measurement: Measurement) -> Iterator[str]:
+    name, field = MANY[measurement.key.metric]
     tags = _tags(record, measurement)
     offset = zlib.crc32(record.run_id.encode()) % _MICROSECOND
     previous = -1
-    for seconds, at in zip(measurement.values, measurement.timestamps, strict=True):
+    for value, at in zip(measurement.values, measurement.timestamps, strict=True):
         previous = max(_microseconds(at) * _MICROSECOND + offset, previous + 1)
-        fields = {"run_id": encode_name(record.run_id), "seconds": float(seconds), "at": float(at)}
-        yield _line(ITERATION, tags, fields, previous)
+        fields = {"run_id": encode_name(record.run_id), field: float(value), "at": float(at)}
+        yield _line(name, tags, fields, previous)
 
 
 def _microseconds(at: float) -> int:

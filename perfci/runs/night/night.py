@@ -24,7 +24,7 @@ from perfci.logs import FILE, controller_log, logging_to
 from perfci.results.archive import RunFiles, earlier_runs
 from perfci.results.errors import ArchiveError
 from perfci.results.model import FINISHED, Validity
-from perfci.results.pairs import REFERENCE
+from perfci.results.pairs import REFERENCE, is_paired
 from perfci.results.validity import ValidityLimits, validity
 from perfci.runs.ansible.lab_playbooks import (
     cloud_parts,
@@ -40,7 +40,7 @@ from perfci.runs.night.lease_time import check_fits, needed
 from perfci.runs.night.measure import Measured, StageTimeouts, measure, unexpected
 from perfci.runs.night.record import RunEnd, document, run_record
 from perfci.runs.night.recover import recover
-from perfci.runs.night.reference import check_memory, reference_of
+from perfci.runs.night.reference import by_pairs, check_memory, reference_of
 from perfci.runs.state.archived_run import JOB
 from perfci.runs.state.processes import reap_run
 from perfci.runs.state.progress import Silent
@@ -299,9 +299,9 @@ class Night:
         if measured.failure is not None:
             return Validity(valid=True)
         record = run_record(work, RunEnd())
-        files, limits = RunFiles(work.path), self.settings.limits
+        files, limits = RunFiles(work.path, record), self.settings.limits
         try:
-            return validity(
+            found = validity(
                 environment=record.environment,
                 canaries=files.canaries,
                 shares=files.shares,
@@ -312,6 +312,7 @@ class Night:
                     canary_change=limits.canary_change,
                 ),
             )
+            return found if found.valid or not is_paired(work.path) else by_pairs(found, files.paired)
         except Exception as error:
             _logger.exception("the lab's own measurements can't be read")
             return Validity(valid=False, reasons=(f"the lab's own measurements can't be read: {error}",))

@@ -87,6 +87,7 @@ def run_record(work: WorkFolder, ended: RunEnd) -> RunRecord:
         validity=ended.validity,
         status=ended.status,
         confirms=notes.get("confirms"),
+        reference=_reference(work).get("reference", {}).get("digest"),
     )
 
 

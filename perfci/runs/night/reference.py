@@ -7,13 +7,18 @@ run.
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from perfci.analysis.pairs import draw_effect, smallest_visible
+from perfci.analysis.settings import AnalysisSettings
 from perfci.errors import LabError
+from perfci.results.model import TOTAL
 from perfci.results.pairs import REFERENCE
 from perfci.runs.ansible.lab_playbooks import cloud_variables
 from perfci.runs.state.processes import MARK
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from perfci.config import Settings
+    from perfci.results.model import Validity
+    from perfci.results.pairs import PairedRun
     from perfci.runs.ansible.playbook import Playbooks
     from perfci.runs.jobs.model import Job
     from perfci.runs.state.run_folder import WorkFolder
@@ -129,3 +136,16 @@ def reference_of(
         port_base=port_base,
         seed=zlib.crc32(work.run_id.encode()),
     )
+
+
+def by_pairs(found: Validity, run: PairedRun) -> Validity:
+    """Return the validity of a run on an unfit lab: its pairs count where they are precise.
+
+    What the machine did to both sides at a time is in no pair, so that the question is not what it did, but
+    how far the pairs scatter: half of the scenarios can show changes of `useful_mde`.
+    """
+    whole = [draw_effect(one.differences) for one in run.series if one.key.action == TOTAL]
+    seen = [smallest_visible(one) if one else math.inf for one in whole]
+    if not seen or median(seen) > AnalysisSettings().useful_mde:
+        return found
+    return replace(found, valid=True, pairs_only=True)

@@ -22,7 +22,7 @@ from perfci.analysis.pairs import draw_effect
 from perfci.analysis.robust import run_location
 from perfci.errors import LabError, UsageError
 from perfci.results.model import COMPARE, FINISHED, TOTAL
-from perfci.results.pairs import NEW, OLD, REFERENCE, PairedCounter, PairedRun, is_paired, read_paired
+from perfci.results.pairs import NEW, OLD, REFERENCE, PairedCounter, PairedRun, is_paired
 from perfci.runs.jobs.clouds import SERVICES
 from perfci.runs.jobs.sources import Base, Source, Sources
 from perfci.runs.night.assemble import night
@@ -222,7 +222,7 @@ class _Comparison:
             return str((run.failure or {}).get("message", "it failed"))
         if not is_paired(folder):
             return "it has no record of pairs"
-        found = read_paired(folder)
+        found = run.paired
         if not any(one.differences for one in found.series):
             return "; ".join(found.notes) or "no pair was measured on both sides"
         self._fix(folder, swapped=swapped)
@@ -331,12 +331,13 @@ def from_archive(folders: Sequence[Path], settings: PairSettings) -> SideBySide:
     """Judge the pairs of archived runs, in the order of time; runs nothing.
 
     Which code is old and which is new is that of the first run; one in which both have changed places is
-    turned round. Raises NotThesePairs, and what `read_paired` raises.
+    turned round. Raises NotThesePairs, and what `RunFiles.paired` raises.
     """
     ordered = sorted(folders, key=lambda folder: folder.name)
     first, runs = None, []
     for folder in ordered:
-        record = ArchivedRun(folder).record
+        run = ArchivedRun(folder)
+        record = run.record
         if record.status != FINISHED or not is_paired(folder):
             raise NotThesePairs(run=folder.name, reason="it did not finish, or has no pairs")
         codes = {NEW: _code(folder), OLD: _code(folder / REFERENCE)}
@@ -348,7 +349,7 @@ def from_archive(folders: Sequence[Path], settings: PairSettings) -> SideBySide:
         if environment != first[1] or not (swapped or codes == known):
             other = ordered[0].name
             raise NotThesePairs(run=folder.name, reason=f"its codes or environment are not those of {other}")
-        found = read_paired(folder)
+        found = run.paired
         runs.append(exchanged(found) if swapped else found)
     return summary(runs, settings, tuple(folder.name for folder in ordered))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from perfci.alerts.lifecycle import accepted_changes, accepted_until
 from perfci.analysis.decision import Decision
 from perfci.analysis.facts import Facts, facts_as_dict
+from perfci.analysis.pairs import LEAST_PAIRS
 from perfci.analysis.rerun_verdict import confirmed
 from perfci.analysis.types import WORST_FIRST, Judgement, Outcome, RunPoint, SeriesHistory
 from perfci.results.errors import CanariesError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from perfci.analysis.types import Confirmation
     from perfci.results.canaries import NodeCanaries
-    from perfci.results.model import RunRecord
+    from perfci.results.model import Measurement, RunRecord
     from perfci.runs.jobs.procedures import KnownChange
     from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.verdicts.lab_services import LabServices
@@ -113,11 +114,22 @@ def series_histories(
 ) -> list[SeriesHistory]:
     """Return all series that some runs of a job measured, through these runs."""
     by_id = {record.run_id: record for record in records}
-    measured = controller.local.measurements(records)
+    measured = judged(controller.local.measurements(records))
     return [
         series_history(History(key, tuple((by_id[one.run_id], one) for one in same)), places)
         for key, same in groupby(measured, key=lambda measurement: measurement.key)
     ]
+
+
+def judged(measurements: Iterable[Measurement]) -> list[Measurement]:
+    """Return the measurements that have a verdict: of a timing that has pairs, their ratios speak for it."""
+    found = list(measurements)
+    paired = {
+        (replace(one.key, metric=Metric.SECONDS), one.run_id)
+        for one in found
+        if one.key.metric is Metric.RATIO and len(one.values) >= LEAST_PAIRS
+    }
+    return [one for one in found if (one.key, one.run_id) not in paired]
 
 
 def canary_histories(
@@ -152,7 +164,7 @@ def _canary_point(record: RunRecord, values: tuple[float, ...], place: tuple[str
         values=values,
         attempts=len(values),
         failures=0,
-        valid=valid,
+        valid=valid and not record.validity.pairs_only,
     )
 
 
@@ -165,18 +177,22 @@ def series_history(history: History, places: Mapping[str, tuple[str, bool]] | No
         places = comparable([record for record, _ in history.points])
     return SeriesHistory(
         history.key,
-        tuple(
-            RunPoint(
-                run_id=record.run_id,
-                environment=places[record.run_id][0],
-                code=record.code.digest,
-                values=measurement.values,
-                attempts=measurement.attempts,
-                failures=measurement.failures,
-                valid=places[record.run_id][1],
-            )
-            for record, measurement in history.points
-        ),
+        tuple(_point(record, measurement, places[record.run_id]) for record, measurement in history.points),
+    )
+
+
+def _point(record: RunRecord, measurement: Measurement, place: tuple[str, bool]) -> RunPoint:
+    """Return one run of a series. Ratios are compared with those to the same reference alone."""
+    environment, valid = place
+    paired = measurement.key.metric is Metric.RATIO
+    return RunPoint(
+        run_id=record.run_id,
+        environment=f"{environment}, beside {record.reference}" if paired else environment,
+        code=record.code.digest,
+        values=measurement.values,
+        attempts=measurement.attempts,
+        failures=measurement.failures,
+        valid=valid and (paired or not record.validity.pairs_only),
     )
 
 

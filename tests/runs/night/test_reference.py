@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
 
+from perfci.results.model import Metric, SeriesKey, Validity
+from perfci.results.pairs import PairedRun, PairedSeries
 from perfci.runs.jobs.procedures import PROCEDURES
 from perfci.runs.night.measure import StageTimeouts, measure
 from perfci.runs.night.recover import recover
-from perfci.runs.night.reference import Reference
+from perfci.runs.night.reference import Reference, by_pairs
 from perfci.runs.state import run_folder as work
 from perfci.runs.state.processes import processes_of, reap
 from perfci.runs.state.progress import Silent
@@ -127,3 +130,22 @@ def test_what_a_killed_run_left_of_the_reference_is_ended_by_the_next_start(proj
     assert processes_of(state.reference) != []
     recover(state)
     assert processes_of(state.reference) == []
+
+
+def paired(scatter):
+    chance = random.Random(1)  # noqa: S311
+    key = SeriesKey("lab", "job", "Scenario", "a", "total", Metric.SECONDS)
+    new = tuple(chance.gauss(0.0, scatter) for _ in range(30))
+    series = PairedSeries(key, (0.0,) * 30, new, (True,) * 30, tuple(map(float, range(30))), 0, 30, 30, 0, 0)
+    return PairedRun("run", (series,), (), ())
+
+
+UNFIT = Validity(
+    valid=False, reasons=("processes that are not the lab's used 9.0% of the CPU time of node-0",)
+)
+
+
+def test_on_an_unfit_lab_a_run_is_valid_for_its_pairs_where_they_are_precise():
+    assert by_pairs(UNFIT, paired(0.08)) == Validity(valid=True, reasons=UNFIT.reasons, pairs_only=True)
+    assert by_pairs(UNFIT, paired(0.8)) == UNFIT
+    assert by_pairs(UNFIT, PairedRun("run", (), (), ())) == UNFIT
