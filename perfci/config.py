@@ -222,6 +222,25 @@ class LimitSettings(_Section):
     """How much slower than usual a canary may be before the run counts as invalid, relative: 0.25 is 25 %."""
 
 
+class ReservationSettings(_Section):
+    """Who may have how many nodes, for how long."""
+
+    admins: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Users who may change everybody's reservations and put nodes into quarantine or out of it."""
+    longest_hours: Annotated[float, Field(gt=0, le=8784)] = 720
+    """How long one reservation may be, in hours."""
+    horizon_days: Annotated[float, Field(gt=0, le=3660)] = 366
+    """How far ahead one may begin, in days."""
+    nodes_per_person: Annotated[int, Field(ge=1)] | None = None
+    """How many nodes one person may have at one time; left out: as many as there are."""
+    open_per_person: Annotated[int, Field(ge=1)] | None = None
+    """How many reservations one person may have that are not over; left out: as many as they like."""
+    patience_hours: Annotated[float, Field(gt=0, le=8784)] = 48
+    """After so many hours in the queue a reservation is put behind nobody any more."""
+    book_over_nights: bool = False
+    """Whether people may take the time of a planned night, which then moves."""
+
+
 class Settings(BaseSettings):
     """All settings. Relative paths in the file start at the file's folder."""
 
@@ -251,6 +270,7 @@ class Settings(BaseSettings):
     grafana: Grafana = Grafana()
     database: DatabaseSettings = DatabaseSettings()
     limits: LimitSettings = LimitSettings()
+    reservations: ReservationSettings = ReservationSettings()
 
     PATHS: ClassVar[tuple[tuple[str, ...], ...]] = (
         ("root_dir",),

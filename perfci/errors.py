@@ -45,7 +45,7 @@ class PerfciError(Exception):
         """What the reader can do about it; empty where nothing sensible can be said."""
         return self.help.format(**self.fields)
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self) -> dict[str, Any]:
         """Return the error for `--json` and for run.json."""
         return {
             "error": type(self).__name__,

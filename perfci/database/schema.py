@@ -26,19 +26,134 @@ reservation = sa.Table(
     metadata,
     sa.Column("id", sa.String(16), primary_key=True),
     sa.Column("lab", sa.Text, nullable=False),
-    sa.Column("nodes", sa.JSON, nullable=False),
     sa.Column("holder", sa.Text, nullable=False),
     sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("firm", sa.Boolean, nullable=False),
+    sa.Column("asked_at", UtcDateTime, nullable=False),
+    sa.Column("earliest_at", UtcDateTime, nullable=False),
     sa.Column("starts_at", UtcDateTime, nullable=False),
     sa.Column("ends_at", UtcDateTime, nullable=False),
+    sa.Column("ready_at", UtcDateTime),
     sa.Column("released_at", UtcDateTime),
+    sa.Column("wish", sa.JSON, nullable=False),
+    sa.Column("os", sa.Text, nullable=False),
+    sa.Column("cloud", sa.Text, nullable=False),
+    sa.Column("contact", sa.Text, nullable=False),
+    sa.Column("job", sa.Text),
+    sa.Column("window_at", UtcDateTime),
+    sa.Column("claimed_by", sa.Text),
+    sa.Column("claimed_until", UtcDateTime),
+    sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("owner_host", sa.Text),
     sa.Column("owner_boot", sa.Text),
     sa.Column("owner_pid", sa.BigInteger),
     sa.Column("owner_started_ticks", sa.BigInteger),
     sa.Index("reservation_open", "lab", "released_at"),
+    sa.Index("reservation_state", "lab", "state", "starts_at"),
+    sa.Index("reservation_holder", "lab", "holder", "starts_at"),
+    sa.Index("reservation_window", "lab", "job", "window_at", unique=True),
 )
-"""Who holds which nodes, from when to when."""
+"""Who has nodes, had them or waits for them, from when to when.
+
+`starts_at` and `ends_at` are planned where it waits, and hold for all others. A `firm` one keeps its time;
+others come earlier where they can. `wish` is `reservations.model.Wish` as JSON. `released_at` is when the
+last node was given back or the time ended. `job` and `window_at` are those of a scheduled night: a window is
+in here once. `claimed_by` is the controller that prepares or reclaims it, until `claimed_until`.
+"""
+
+reservation_node = sa.Table(
+    "reservation_node",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column(
+        "reservation_id", sa.String(16), sa.ForeignKey("reservation.id", ondelete="CASCADE"), nullable=False
+    ),
+    sa.Column("lab", sa.Text, nullable=False),
+    sa.Column("node", sa.Text, nullable=False),
+    sa.Column("starts_at", UtcDateTime, nullable=False),
+    sa.Column("ends_at", UtcDateTime, nullable=False),
+    sa.Column("left_at", UtcDateTime),
+    sa.CheckConstraint("starts_at <= ends_at", name="reservation_node_order"),
+    sa.Index("reservation_node_of", "reservation_id"),
+    sa.Index("reservation_node_time", "lab", "ends_at", "starts_at", "node"),
+    sa.Index("reservation_node_node", "lab", "node", "ends_at", "starts_at"),
+)
+"""Which node a reservation has from when to when. The database refuses two that overlap on one node:
+PostgreSQL by an exclusion constraint, SQLite by triggers; revision 0005 makes both.
+
+`left_at` is set where the node left the reservation before the others: given back, or swapped.
+"""
+
+reservation_event = sa.Table(
+    "reservation_event",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("reservation_id", sa.String(16), nullable=False),
+    sa.Column("lab", sa.Text, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Index("reservation_event_of", "reservation_id", "id"),
+    sa.Index("reservation_event_at", "lab", "at"),
+)
+"""Who did what to a reservation, and when. Rows are only ever added; ids grow with time."""
+
+reservation_notice = sa.Table(
+    "reservation_notice",
+    metadata,
+    sa.Column(
+        "reservation_id", sa.String(16), sa.ForeignKey("reservation.id", ondelete="CASCADE"), primary_key=True
+    ),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("about", sa.Text, primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+"""Which mails about a reservation were put into the outbox, each once; `about` is a time in it, say."""
+
+node_record = sa.Table(
+    "node_record",
+    metadata,
+    sa.Column("lab", sa.Text, primary_key=True),
+    sa.Column("node", sa.Text, primary_key=True),
+    sa.Column("retired", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("facts", sa.JSON, nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+)
+"""What the inventory does not say of a node: whether it is retired, and hardware facts for filters."""
+
+node_event = sa.Table(
+    "node_event",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("lab", sa.Text, nullable=False),
+    sa.Column("node", sa.Text, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("ok", sa.Boolean, nullable=False),
+    sa.Column("reservation_id", sa.String(16), nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Index("node_event_of", "lab", "node", "id"),
+)
+"""What was done with a node and how it ended: power, provision, canary, reclaim, quarantine, restore."""
+
+access_token = sa.Table(
+    "access_token",
+    metadata,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False, unique=True),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", UtcDateTime),
+    sa.Column("revoked_at", UtcDateTime),
+    sa.Column("used_at", UtcDateTime),
+)
+"""Tokens by which programs and the web page act for a person; `digest` is SHA-256 of the secret in hex."""
 
 quarantine = sa.Table(
     "quarantine",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perfci.errors import LabError, UsageError
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from perfci.lab.model import Quarantine, Reservation
+    from perfci.lab.reservations.model import Slot
 
 
 class NodesBusy(LabError):
@@ -43,6 +44,12 @@ class NodesQuarantined(LabError):
         super().__init__(wanted=wanted, nodes="\n".join(lines))
 
 
+class NodesUnhealthy(NodesQuarantined):
+    """A reservation wants nodes that are in quarantine, and can't be met without them."""
+
+    exit_code = 5
+
+
 class NodeHeld(LabError):
     """Somebody else holds nodes that an order would disturb."""
 
@@ -73,6 +80,86 @@ class LeaseInUse(LabError):
 
     template = "reservation {id} belongs to process {pid}, which is running: {purpose}"
     help = "End that run (Ctrl-C, or `kill {pid}`): it gives its nodes back itself."
+
+
+class NoSuchSlot(LabError):
+    """The nodes can't be had at that time; `slot` is the earliest time that would work, if there is one."""
+
+    template = "{wanted} can't be had {when}{why}.{nearest}"
+    help = "Say --queue to take the earliest time there is, or --wait TIME to wait so long for it."
+
+    def __init__(self, *, wanted: str, when: str, why: str = "", slot: Slot | None = None) -> None:
+        self.slot = slot
+        nearest = "" if why else "No time would work."
+        if slot is not None:
+            nearest = f"The earliest that works: {local_time(slot.starts_at)} on {', '.join(slot.nodes)}."
+        super().__init__(
+            wanted=wanted, when=when, why=f": {why}" if why else "", nearest=f" {nearest}" if nearest else ""
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the error for `--json`, with the slot."""
+        return {**super().as_dict(), "slot": None if self.slot is None else self.slot.as_dict()}
+
+
+class ReservationLimit(LabError):
+    """Somebody has, with this, more than one person may have."""
+
+    template = "{who} may have {limit} at most; with this it would be {would}"
+    help = "Give something back (`perfci lab mine`), ask for less, or ask an admin of the lab."
+
+
+class NotYours(LabError):
+    """The reservation is somebody else's."""
+
+    template = "reservation {id} is {holder}'s, not {actor}'s"
+    help = "Ask {holder}. Admins (reservations.admins in the settings) may do it; it is recorded."
+    exit_code = 4
+
+
+class AdminsOnly(LabError):
+    """Only an admin of the lab may do this."""
+
+    template = "{actor} is no admin of lab {lab}: {order}"
+    help = "Ask one of the admins: reservations.admins in the settings names them."
+    exit_code = 4
+
+
+class ReservationOver(LabError):
+    """What is to be changed is over, or is just being ended."""
+
+    template = "reservation {id} is {state}: {order} is not possible any more"
+    help = "Make another one: `perfci lab reserve`."
+
+
+class NodeNotHeld(UsageError):
+    """A node that is to be given back or swapped does not belong to the reservation."""
+
+    template = "node {node} is not one of reservation {id}: {nodes}"
+    help = "`perfci lab show {id}` shows its nodes."
+
+
+class StateOrder(LabError):
+    """A reservation can't go from one state to another: a step is missing."""
+
+    template = "reservation {id} can't become {after}: it is {before}{why}"
+    help = "This is a fault of perfci; `perfci lab show {id}` shows what was done. Please report it."
+
+
+class TokenUnknown(UsageError):
+    """A token that does not exist, was revoked, or has expired."""
+
+    template = "no such token{which}"
+    help = "`perfci lab token list` shows yours; `perfci lab token create` makes one."
+    exit_code = 4
+
+
+class NoCanary(LabError):
+    """A node in quarantine has not shown since that it is well."""
+
+    template = "no canary has passed on {node} since it was put into quarantine, {since}"
+    help = "Run one: `perfci lab check {node}`; or say --force, which is recorded."
+    exit_code = 5
 
 
 class InventoryInvalid(UsageError):

@@ -11,7 +11,7 @@ import threading
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from perfci.errors import PerfciError
@@ -25,7 +25,7 @@ from perfci.lab.errors import (
     ReservationNotFound,
 )
 from perfci.lab.model import Quarantine, Reservation
-from perfci.lab.scheduling import Granted, Impossible, Wish, Withheld, decide, over
+from perfci.lab.scheduling import Granted, Impossible, Wish, Withheld, conflicts, decide, over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -43,6 +43,7 @@ class Among:
     count: int
 
 
+_A_MOMENT = timedelta(microseconds=1)
 Nodes = int | frozenset[str] | Among
 """How many nodes are wanted, or which, or how many of which."""
 
@@ -50,8 +51,11 @@ Nodes = int | frozenset[str] | Among
 class Book(Protocol):
     """The reservations of one lab inside one transaction."""
 
-    def unreleased(self) -> list[Reservation]:
-        """Return those not released, in any order; their time may be over."""
+    def unreleased(self, until: datetime | None = None) -> list[Reservation]:
+        """Return those not released that have nodes, in any order; their time may be over, or still to come.
+
+        With `until` only those that begin before it.
+        """
 
     def find(self, reservation_id: str) -> Reservation | None:
         """Return the one with this id, released or not."""
@@ -59,8 +63,8 @@ class Book(Protocol):
     def add(self, reservation: Reservation) -> None:
         """Write down a new one."""
 
-    def mark_released(self, reservation_id: str, when: datetime) -> None:
-        """Write down that it is released."""
+    def mark_released(self, reservation_id: str, when: datetime, *, reclaim: bool) -> None:
+        """Write down that it is released; with `reclaim` its nodes are to be cleaned."""
 
     def mark_extended(self, reservation_id: str, until: datetime) -> None:
         """Write down that it ends later."""
@@ -103,7 +107,7 @@ class Ledger(ABC):
         """
         now = self._clock()
         with self._transaction() as book:
-            open_ones = book.unreleased()
+            open_ones = book.unreleased(now + _A_MOMENT)
         _, living = _known(open_ones)
         holding = [one for one in open_ones if one.holds_at(now) or one.owner in living]
         return tuple(sorted(holding, key=lambda reservation: (reservation.ends_at, reservation.id)))
@@ -148,19 +152,24 @@ class Ledger(ABC):
                 pid = reservation.owner.pid if reservation.owner else 0
                 raise LeaseInUse(id=reservation_id, pid=pid, purpose=reservation.purpose)
             now = self._clock()
-            book.mark_released(reservation_id, now)
+            book.mark_released(reservation_id, now, reclaim=self._to_reclaim(reservation))
         return replace(reservation, released_at=now)
 
     def extend(self, reservation_id: str, until: datetime) -> Reservation:
         """Hold the nodes of a reservation until `until` (aware) at least; one that ends later stays so.
 
-        Raises ReservationNotFound for one that does not exist or was released.
+        Raises ReservationNotFound for one that does not exist or was released, NodesBusy where somebody has
+        one of the nodes before that time.
         """
         with self._transaction() as book:
             reservation = book.find(reservation_id)
             if reservation is None or reservation.released_at is not None:
                 raise ReservationNotFound(id=reservation_id, lab=self.lab)
             extended = replace(reservation, ends_at=max(reservation.ends_at, until.astimezone(UTC)))
+            wish = Wish(reservation.ends_at, extended.ends_at, names=frozenset(reservation.nodes))
+            others = [one for one in book.unreleased(extended.ends_at) if one.id != reservation_id]
+            if against := conflicts(wish, wish.names, others):
+                raise NodesBusy(wanted=", ".join(reservation.nodes), reservations=against)
             book.mark_extended(reservation_id, extended.ends_at)
         return extended
 
@@ -198,11 +207,11 @@ class Ledger(ABC):
         """
         with self._transaction() as book:
             now = self._clock()
-            open_ones = book.unreleased()
+            open_ones = book.unreleased(now + _A_MOMENT)
             dead, living = _known(open_ones)
             found = over(open_ones, dead=dead, now=now, living=living)
             for reservation, _ in found:
-                book.mark_released(reservation.id, now)
+                book.mark_released(reservation.id, now, reclaim=self._to_reclaim(reservation))
         return tuple((replace(reservation, released_at=now), reason) for reservation, reason in found)
 
     @contextmanager
@@ -225,10 +234,15 @@ class Ledger(ABC):
             raise
         self.release(reservation.id)
 
+    def _to_reclaim(self, reservation: Reservation) -> bool:
+        """Tell whether nodes are cleaned after it: a person had machines; a run cleans up after itself."""
+        machines = {node.name for node in self.nodes if node.has_bmc}
+        return reservation.owner is None and not machines.isdisjoint(reservation.nodes)
+
     def _granted(self, wish: Wish, book: Book) -> tuple[str, ...]:
         names = [node.name for node in self.nodes]
         quarantined = {entry.node: entry for entry in book.quarantined()}
-        open_ones = book.unreleased()
+        open_ones = book.unreleased(wish.ends_at)
         _, living = _known(open_ones)
         decision = decide(wish, names, open_ones, quarantined, living)
         some = ", ".join(sorted(wish.among)) or f"lab {self.lab}"
@@ -274,8 +288,12 @@ class _MemoryBook:
         self.entries = entries
         self.withheld = withheld
 
-    def unreleased(self) -> list[Reservation]:
-        return [one for one in self.entries.values() if one.released_at is None]
+    def unreleased(self, until: datetime | None = None) -> list[Reservation]:
+        return [
+            one
+            for one in self.entries.values()
+            if one.released_at is None and (until is None or one.starts_at < until)
+        ]
 
     def find(self, reservation_id: str) -> Reservation | None:
         return self.entries.get(reservation_id)
@@ -283,7 +301,8 @@ class _MemoryBook:
     def add(self, reservation: Reservation) -> None:
         self.entries[reservation.id] = reservation
 
-    def mark_released(self, reservation_id: str, when: datetime) -> None:
+    def mark_released(self, reservation_id: str, when: datetime, *, reclaim: bool) -> None:
+        del reclaim  # memory has no nodes to clean
         self.entries[reservation_id] = replace(self.entries[reservation_id], released_at=when)
 
     def mark_extended(self, reservation_id: str, until: datetime) -> None:

@@ -6,16 +6,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
 from perfci.database import schema
 from perfci.database.engine import open_database
 from perfci.lab import inventory
 from perfci.lab.ledger import Book, Ledger
-from perfci.lab.model import Owner, Quarantine, Reservation
+from perfci.lab.model import Quarantine, Reservation
+from perfci.lab.reservations.model import Booking, Place, Priority, State, Wish
+from perfci.lab.reservations.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    import sqlalchemy as sa
 
     from perfci.config import Settings
     from perfci.database.engine import Database
@@ -55,44 +57,53 @@ class _SqlBook:
     def __init__(self, connection: sa.Connection, lab: str) -> None:
         self._connection = connection
         self._lab = lab
+        self._store = Store(connection, lab)
 
-    def unreleased(self) -> list[Reservation]:
-        return self._read(schema.reservation.c.released_at.is_(None))
+    def unreleased(self, until: datetime | None = None) -> list[Reservation]:
+        open_ones: sa.ColumnElement[bool] = schema.reservation.c.released_at.is_(None)
+        if until is not None:
+            open_ones &= schema.reservation.c.starts_at < until
+        return [_reservation(one) for one in self._store.bookings(open_ones) if one.nodes]
 
     def find(self, reservation_id: str) -> Reservation | None:
-        return next(iter(self._read(schema.reservation.c.id == reservation_id)), None)
+        found = self._store.booking(reservation_id)
+        return None if found is None else _reservation(found)
 
     def add(self, reservation: Reservation) -> None:
-        owner = reservation.owner
-        self._connection.execute(
-            schema.reservation.insert().values(
+        starts_at, ends_at = reservation.starts_at, reservation.ends_at
+        self._store.add(
+            Booking(
                 id=reservation.id,
                 lab=reservation.lab,
-                nodes=list(reservation.nodes),
                 holder=reservation.holder,
                 purpose=reservation.purpose,
-                starts_at=reservation.starts_at,
-                ends_at=reservation.ends_at,
-                released_at=reservation.released_at,
-                owner_host=owner.host if owner else None,
-                owner_boot=owner.boot if owner else None,
-                owner_pid=owner.pid if owner else None,
-                owner_started_ticks=owner.started_ticks if owner else None,
+                state=State.READY,
+                priority=Priority.PEOPLE if reservation.owner is None else Priority.NIGHT,
+                firm=True,
+                asked_at=starts_at,
+                earliest_at=starts_at,
+                starts_at=starts_at,
+                ends_at=ends_at,
+                ready_at=starts_at,
+                wish=Wish(len(reservation.nodes), frozenset(reservation.nodes)),
+                places=tuple(Place(node, starts_at, ends_at) for node in reservation.nodes),
+                owner=reservation.owner,
             )
         )
+        self._store.note(reservation.id, starts_at, reservation.holder, "taken", reservation.purpose)
 
-    def mark_released(self, reservation_id: str, when: datetime) -> None:
-        mine = (schema.reservation.c.id == reservation_id) & (schema.reservation.c.lab == self._lab)
-        self._connection.execute(schema.reservation.update().where(mine).values(released_at=when))
+    def mark_released(self, reservation_id: str, when: datetime, *, reclaim: bool) -> None:
+        state = State.ENDING if reclaim else State.OVER
+        self._store.change(reservation_id, released_at=when, state=str(state))
+        self._store.end_places(reservation_id, when)
+        self._store.note(reservation_id, when, "perfci", "released")
 
     def mark_extended(self, reservation_id: str, until: datetime) -> None:
-        mine = (schema.reservation.c.id == reservation_id) & (schema.reservation.c.lab == self._lab)
-        self._connection.execute(schema.reservation.update().where(mine).values(ends_at=until))
+        self._store.change(reservation_id, ends_at=until)
+        self._store.move_end(reservation_id, until)
 
     def quarantined(self) -> list[Quarantine]:
-        mine = sa.select(schema.quarantine).where(schema.quarantine.c.lab == self._lab)
-        rows = self._connection.execute(mine).mappings()
-        return [Quarantine(row["node"], row["reason"], row["since"]) for row in rows]
+        return list(self._store.quarantined().values())
 
     def quarantine(self, entry: Quarantine) -> None:
         self._connection.execute(
@@ -105,14 +116,17 @@ class _SqlBook:
         mine = (schema.quarantine.c.lab == self._lab) & (schema.quarantine.c.node == node)
         self._connection.execute(schema.quarantine.delete().where(mine))
 
-    def _read(self, condition: sa.ColumnElement[bool]) -> list[Reservation]:
-        mine = sa.select(schema.reservation).where(schema.reservation.c.lab == self._lab, condition)
-        return [_from_row(row) for row in self._connection.execute(mine).mappings()]
 
-
-def _from_row(row: sa.RowMapping) -> Reservation:
-    owner = None
-    if row["owner_pid"] is not None:
-        owner = Owner(row["owner_host"], row["owner_boot"], row["owner_pid"], row["owner_started_ticks"])
-    names = ("id", "lab", "holder", "purpose", "starts_at", "ends_at", "released_at")
-    return Reservation(**{name: row[name] for name in names}, nodes=tuple(row["nodes"]), owner=owner)
+def _reservation(one: Booking) -> Reservation:
+    """Return what the book of leases knows of a reservation."""
+    return Reservation(
+        id=one.id,
+        lab=one.lab,
+        nodes=one.nodes,
+        holder=one.holder,
+        purpose=one.purpose,
+        starts_at=one.starts_at,
+        ends_at=one.ends_at,
+        owner=one.owner,
+        released_at=one.released_at,
+    )

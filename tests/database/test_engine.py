@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +20,7 @@ from perfci.database import engine
 from perfci.database.engine import HEAD, Database, LockHeld
 from perfci.database.errors import DatabaseTooNew, DatabaseUnavailable
 from perfci.database.migrate import scripts
-from perfci.database.schema import metadata, quarantine, reservation
+from perfci.database.schema import metadata, quarantine, reservation, reservation_node
 from perfci.errors import PerfciError
 
 if TYPE_CHECKING:
@@ -27,8 +29,31 @@ if TYPE_CHECKING:
 OPENERS = 4
 
 
+FIRST_RELEASE = """
+CREATE TABLE schema_version (version INTEGER NOT NULL);
+CREATE TABLE reservation (
+    id VARCHAR(16) PRIMARY KEY, lab TEXT NOT NULL, nodes JSON NOT NULL, holder TEXT NOT NULL,
+    purpose TEXT NOT NULL, starts_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    ends_at TIMESTAMP WITH TIME ZONE NOT NULL, released_at TIMESTAMP WITH TIME ZONE,
+    owner_host TEXT, owner_boot TEXT, owner_pid BIGINT, owner_started_ticks BIGINT
+);
+CREATE INDEX reservation_open ON reservation (lab, released_at);
+CREATE TABLE quarantine (
+    lab TEXT, node TEXT, reason TEXT NOT NULL, since TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (lab, node)
+);
+INSERT INTO schema_version VALUES (1)
+"""
+"""The tables as the release before Alembic made them."""
+
+
 def raw(url: str) -> sa.Engine:
     return sa.create_engine(url, poolclass=sa.pool.NullPool)
+
+
+def first_release(connection: sa.Connection) -> None:
+    for statement in FIRST_RELEASE.split(";"):
+        connection.execute(sa.text(statement))
 
 
 def withhold(connection: sa.Connection, node: str) -> None:
@@ -76,8 +101,7 @@ def test_many_processes_open_a_new_database_at_once(database_url: str) -> None:
 
 def test_tables_of_the_release_before_alembic_are_taken_over_with_their_rows(database_url: str) -> None:
     with raw(database_url).begin() as connection:
-        metadata.create_all(connection, [metadata.tables["schema_version"], reservation, quarantine])
-        connection.execute(sa.text("INSERT INTO schema_version VALUES (1)"))
+        first_release(connection)
         withhold(connection, "n1")
     database = Database(database_url)
     assert withheld(database) == {"n1"}
@@ -85,6 +109,89 @@ def test_tables_of_the_release_before_alembic_are_taken_over_with_their_rows(dat
         # What that release reads: it refuses numbers above its own, 1.
         assert connection.scalar(sa.text("SELECT version FROM schema_version")) == 2
         assert sa.inspect(connection).has_table("bmc_operation_day")
+
+
+def test_reservations_of_the_release_before_are_moved_and_cut_where_they_overlap(database_url: str) -> None:
+    """`a` was taken over after its end, and its lease made longer then: the row says that both had it."""
+    with raw(database_url).begin() as connection:
+        first_release(connection)
+        add = sa.text(
+            "INSERT INTO reservation VALUES (:id, 'x', :nodes, 'ann', 'a look', :start, :end, :released,"
+            " 'host', 'boot', :pid, 5)"
+        )
+        for row in (
+            ("late", ["a"], 0, 9, 8, 10),
+            ("taken", ["a", "b"], 5, 7, None, None),
+            ("early", ["b"], 0, 4, 2, 11),
+            ("back", ["c"], 5, 6, 3, None),
+        ):
+            times = [None if hour is None else f"2026-03-01 0{hour}:00:00.000000+00:00" for hour in row[2:5]]
+            if database_url.startswith("sqlite"):
+                times = [time and time.removesuffix("+00:00") for time in times]
+            names = dict(zip(("start", "end", "released"), times, strict=True))
+            connection.execute(add, {"id": row[0], "nodes": json.dumps(row[1]), "pid": row[5], **names})
+    database = Database(database_url)
+    with database.reading() as connection:
+        rows = connection.execute(sa.select(reservation).order_by(reservation.c.id)).all()
+        places = connection.execute(sa.select(reservation_node).order_by(reservation_node.c.id)).all()
+    assert {(row.id, row.state, row.priority, row.owner_pid, row.released_at is None) for row in rows} == {
+        ("late", "over", 1, 10, False),
+        ("taken", "ready", 0, None, True),
+        ("early", "over", 1, 11, False),
+        ("back", "over", 0, None, False),
+    }
+    assert {row.wish["count"] for row in rows} == {1, 2}
+    assert [(row.reservation_id, row.node, row.starts_at.hour, row.ends_at.hour) for row in places] == [
+        ("back", "c", 5, 5),
+        ("early", "b", 0, 2),
+        ("late", "a", 0, 5),
+        ("taken", "a", 5, 7),
+        ("taken", "b", 5, 7),
+    ]
+
+
+def test_the_database_refuses_two_reservations_of_one_node_at_one_time(database_url: str) -> None:
+    database = Database(database_url)
+    hour = [datetime(2026, 3, 1, hour, tzinfo=UTC) for hour in range(9)]
+
+    def add(name: str, node: str, start: int, end: int, lab: str = "x") -> None:
+        with database.transaction() as connection:
+            connection.execute(
+                reservation_node.insert().values(
+                    id=name, reservation_id="r", lab=lab, node=node, starts_at=hour[start], ends_at=hour[end]
+                )
+            )
+
+    def move(name: str, node: str, start: int, end: int) -> None:
+        with database.transaction() as connection:
+            connection.execute(
+                reservation_node.update()
+                .where(reservation_node.c.id == name)
+                .values(node=node, starts_at=hour[start], ends_at=hour[end])
+            )
+
+    with database.transaction() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO reservation (id, lab, holder, purpose, state, priority, firm, asked_at,"
+                " earliest_at, starts_at, ends_at, wish, os, cloud, contact, attempts)"
+                " VALUES ('r', 'x', 'ann', 'x', 'ready', 0, :firm, :now, :now, :now, :now, '{}', '', '', '', 0)"
+            ),
+            {"firm": True, "now": "2026-03-01 00:00:00.000000"},
+        )
+    add("first", "a", 2, 4)
+    add("before", "a", 0, 2)
+    add("after", "a", 4, 6)
+    add("another", "b", 2, 4)
+    add("elsewhere", "a", 2, 4, "y")
+    add("nothing", "a", 3, 3)
+    for start, end in ((1, 3), (3, 5), (0, 8), (2, 3)):
+        with pytest.raises(DatabaseUnavailable, match="reservation_node_no_overlap"):
+            add("second", "a", start, end)
+        with pytest.raises(DatabaseUnavailable, match="reservation_node_no_overlap"):
+            move("another", "a", start, end)
+    with pytest.raises(DatabaseUnavailable, match="reservation_node_order"):
+        add("backwards", "c", 3, 2)
 
 
 def migrate_and_die(url: str, at: int) -> None:
@@ -105,8 +212,7 @@ def migrate_and_die(url: str, at: int) -> None:
 @pytest.mark.parametrize("at", [1, 3, len(metadata.tables)])
 def test_killed_in_a_migration_the_next_one_begins_again(database_url: str, at: int) -> None:
     with raw(database_url).begin() as connection:
-        metadata.create_all(connection, [metadata.tables["schema_version"], reservation, quarantine])
-        connection.execute(sa.text("INSERT INTO schema_version VALUES (1)"))
+        first_release(connection)
         withhold(connection, "n1")
     missing = len(metadata.tables) - 3
     child = multiprocessing.get_context("spawn").Process(

@@ -252,7 +252,7 @@ def test_an_error_inside_a_transaction_writes_nothing(ledger: Ledger, clock: Clo
 
     def interrupted() -> None:
         with ledger._transaction() as book:
-            book.mark_released(made.id, clock.now)
+            book.mark_released(made.id, clock.now, reclaim=False)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):

@@ -1,0 +1,1 @@
+"""Reservations for times to come: the calendar, the queue, and what happens when a node breaks."""

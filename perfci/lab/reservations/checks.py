@@ -1,0 +1,120 @@
+"""Whether what somebody typed is a reservation at all, and who may do what: no effects."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from perfci.lab.errors import AdminsOnly, NotYours, ReservationInvalid
+from perfci.lab.labels import check_expression
+from perfci.validation import MAIL_ADDRESS
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from perfci.lab.reservations.model import Actor, Booking, Request, Wish
+
+LONGEST_LINE = 500
+"""Characters of a purpose, a reason or a name."""
+MOST_NODES = 10_000
+SHORTEST = timedelta(minutes=1)
+_GRACE = timedelta(minutes=1)
+"""A start may lie so far back: people type the minute that it is."""
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the lab allows. `None` is no limit; hours and days are lengths of time.
+
+    `nodes_per_person` is how many nodes one person may have at one time, `open_per_person` how many
+    reservations that are not over. After `patience_hours` in the queue nobody is put before a reservation.
+    `book_over_nights` lets people take the time of a planned night, which then moves.
+    """
+
+    admins: frozenset[str] = frozenset()
+    longest_hours: float = 30 * 24
+    horizon_days: float = 366
+    nodes_per_person: int | None = None
+    open_per_person: int | None = None
+    patience_hours: float = 48
+    book_over_nights: bool = False
+
+
+def check_line(name: str, text: str) -> str:
+    """Return the text without spaces around it. Raises ReservationInvalid where it is no printable line."""
+    text = text.strip()
+    if len(text) > LONGEST_LINE:
+        reason = f"the {name} may have {LONGEST_LINE} characters, this has {len(text)}"
+        raise ReservationInvalid(reason=reason)
+    if not text or not text.isprintable():
+        raise ReservationInvalid(reason=f"the {name} must be one line of text, got {text!r}")
+    return text
+
+
+def check_request(request: Request, now: datetime, policy: Policy) -> None:
+    """Raise ReservationInvalid where a request makes no sense; nothing was looked up for it yet."""
+    check_line("purpose", request.purpose)
+    for name, text in (("an operating system", request.os), ("a cloud", request.cloud)):
+        if text and not _WORD.fullmatch(text):
+            raise ReservationInvalid(reason=f"{text[:60]!r} is no name of {name}")
+    if request.contact and not re.fullmatch(MAIL_ADDRESS, request.contact):
+        raise ReservationInvalid(reason=f"{request.contact[:60]!r} is no mail address")
+    check_wish(request.wish)
+    check_length(request.length_seconds, policy)
+    wait = request.wait_seconds
+    if wait is not None and not (math.isfinite(wait) and 0 <= wait <= policy.horizon_days * 86400):
+        reason = f"the time to wait must be from 0 to {policy.horizon_days:g} days"
+        raise ReservationInvalid(reason=reason)
+    if request.starts_at is not None:
+        _check_start(request.starts_at, now, policy)
+
+
+def check_wish(wish: Wish) -> None:
+    """Raise ReservationInvalid where a wish for nodes makes no sense."""
+    if wish.names and wish.where:
+        raise ReservationInvalid(reason="give names of nodes or a filter, not both")
+    if not 1 <= wish.size <= MOST_NODES:
+        raise ReservationInvalid(
+            reason=f"the number of nodes must be from 1 to {MOST_NODES}, got {wish.size}"
+        )
+    if wish.where:
+        try:
+            check_expression(wish.where)
+        except ValueError as error:
+            raise ReservationInvalid(reason=f"the filter: {error}") from error
+
+
+def _check_start(start: datetime, now: datetime, policy: Policy) -> None:
+    if start.tzinfo is None:
+        raise ReservationInvalid(reason="the start has no time zone")
+    if start < now - _GRACE:
+        raise ReservationInvalid(reason=f"its start {start.isoformat()} is in the past")
+    if start > now + timedelta(days=policy.horizon_days):
+        raise ReservationInvalid(reason=f"its start is more than {policy.horizon_days:g} days ahead")
+
+
+def check_length(seconds: float, policy: Policy) -> timedelta:
+    """Return the length. Raises ReservationInvalid where it is too short or longer than the lab allows."""
+    # Compared as numbers: a timedelta can't be so long.
+    if not SHORTEST.total_seconds() <= seconds <= policy.longest_hours * 3600:
+        reason = (
+            f"the length must be from 1 minute to {policy.longest_hours:g} hours, got {seconds:g} seconds"
+        )
+        raise ReservationInvalid(reason=reason)
+    return timedelta(seconds=round(seconds))
+
+
+def check_may(actor: Actor, booking: Booking) -> None:
+    """Raise NotYours where a person may not change a reservation."""
+    if booking.holder != actor.name and not actor.admin:
+        raise NotYours(id=booking.id, holder=booking.holder, actor=actor.name)
+
+
+def check_admin(actor: Actor, lab: str, order: str) -> None:
+    """Raise AdminsOnly for everybody else."""
+    if not actor.admin:
+        raise AdminsOnly(actor=actor.name, lab=lab, order=order)

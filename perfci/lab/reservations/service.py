@@ -1,0 +1,367 @@
+"""What people and programs do with the lab's calendar: the one way in, for command line, web page and tick.
+
+Every method is one transaction: it happens wholly or not at all, however many processes call it and wherever
+they are killed. Decisions are made by the pure modules beside this one; the database refuses overlaps itself.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from perfci.database import schema
+from perfci.database.engine import open_database
+from perfci.lab import inventory
+from perfci.lab.errors import (
+    NodeNotHeld,
+    NoSuchSlot,
+    ReservationInvalid,
+    ReservationLimit,
+    ReservationNotFound,
+    ReservationOver,
+    StateOrder,
+    local_time,
+)
+from perfci.lab.reservations.calendar import (
+    Span,
+    busy_of,
+    free_at,
+    most_at_once,
+)
+from perfci.lab.reservations.checks import (
+    Policy,
+    check_length,
+    check_line,
+    check_may,
+    check_request,
+)
+from perfci.lab.reservations.model import Actor, Booking, Place, Priority, State
+from perfci.lab.reservations.queue import Queue
+from perfci.lab.reservations.states import OPEN, may_follow
+from perfci.lab.reservations.store import Store, slot_of, ticks
+from perfci.lab.reservations.views import Need, Views
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from perfci.config import Settings
+    from perfci.database.engine import Database
+    from perfci.lab.model import Node
+    from perfci.lab.reservations.model import Request
+
+_FOUND = 5
+"""How many slots `find` returns where nothing else is said."""
+
+
+class Reservations(Views):
+    """The calendar of one lab. Threads and processes may use it at the same time.
+
+    Times are aware datetimes; those returned are in UTC. Every method raises DatabaseUnavailable where the
+    database does not answer. What only reads is in `views.Views`: `nodes`, `node`, `calendar`, `find`,
+    `show`, `of`, `why`, `history`, `node_history`. Orders take an Actor, and refuse one who may not:
+    NotYours or AdminsOnly (exit code 4). Text that is no single printable line is a ReservationInvalid.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        lab: str,
+        nodes: Iterable[Node],
+        *,
+        policy: Policy | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        super().__init__(database, lab, nodes, policy=policy or Policy(), clock=clock)
+
+    def reserve(self, request: Request, actor: Actor) -> Booking:
+        """Take nodes for a time, or a place in the queue.
+
+        With `request.starts_at` exactly then. Without it, as early as possible, and not later than
+        `request.wait_seconds` from now. The booking that is returned is WAITING (its planned time is known),
+        PREPARING, or READY where nothing is to be prepared. It never gets other nodes than the wish allows.
+
+        Raises NoSuchSlot (with the earliest slot that would work), NodesUnhealthy, NodesUnknown,
+        NodesUnmatched, ReservationLimit, ReservationInvalid.
+        """
+        with self.order() as (store, now):
+            check_request(request, now, self.policy)
+            return self._reserved(store, request, actor, now)
+
+    def extend(self, reservation_id: str, seconds: float, actor: Actor) -> Booking:
+        """Let a reservation end later by so many seconds.
+
+        Raises NoSuchSlot (saying until when it would be possible), ReservationLimit, ReservationNotFound,
+        ReservationOver, NotYours.
+        """
+        with self.order() as (store, now):
+            found = self._mine(store, reservation_id, actor, "extending it")
+            if not seconds > 0:
+                raise ReservationInvalid(reason="the time to extend by must be longer than nothing")
+            check_length(found.length_seconds + seconds, self.policy)
+            until = found.ends_at + timedelta(seconds=round(seconds))
+            queue = Queue(store, self.fits(store), now, self.policy)
+            movable = queue.after(found.priority, found.asked_at)
+            busy = busy_of(
+                (node, start, end)
+                for one, node, start, end in store.intervals(found.ends_at, until, found.nodes)
+                if one != found.id and one not in movable
+            )
+            if not set(found.nodes) <= set(free_at(busy, found.nodes, ticks(found.ends_at), ticks(until))):
+                first = min(start for some in busy.values() for start, _ in some)
+                best = slot_of(Span(ticks(found.starts_at), max(first, ticks(found.ends_at)), found.nodes))
+                raise NoSuchSlot(
+                    wanted=f"reservation {found.id}",
+                    when=f"until {local_time(until)}",
+                    why=f"it can last until {local_time(best.ends_at)}, when somebody else has the nodes",
+                )
+            self._check_limits(store, actor, replace(found, ends_at=until), now)
+            queue.make_room(Span(ticks(found.ends_at), ticks(until), found.nodes), movable)
+            store.change(found.id, ends_at=until)
+            store.move_end(found.id, until)
+            queue.settle()
+            store.note(found.id, now, actor.name, "extended", f"until {until.isoformat()}")
+            return self._again(store, found.id)
+
+    def shorten(self, reservation_id: str, ends_at: datetime, actor: Actor) -> Booking:
+        """Let a reservation end earlier, whether it has begun or not.
+
+        Raises ReservationInvalid, ReservationNotFound, ReservationOver, NotYours.
+        """
+        with self.order() as (store, now):
+            found = self._mine(store, reservation_id, actor, "shortening it")
+            ends_at = ends_at.astimezone(UTC)
+            if not max(now, found.starts_at) < ends_at < found.ends_at:
+                reason = (
+                    f"the new end must lie between {local_time(max(now, found.starts_at))} "
+                    f"and {local_time(found.ends_at)}"
+                )
+                raise ReservationInvalid(reason=reason)
+            store.change(found.id, ends_at=ends_at)
+            store.end_places(found.id, ends_at)
+            store.note(found.id, now, actor.name, "shortened", f"until {ends_at.isoformat()}")
+            self._advance(store, now)
+            return self._again(store, found.id)
+
+    def release(self, reservation_id: str, actor: Actor, *, node: str | None = None) -> Booking:
+        """Give a reservation back, or one of its nodes; giving back the last node gives back all.
+
+        One that is over stays as it is. What is left of its time is free at once, and the queue moves up.
+        Raises ReservationNotFound, NodeNotHeld, NotYours.
+        """
+        with self.order() as (store, now):
+            found = self._found(store, reservation_id)
+            check_may(actor, found)
+            if node is not None and node not in found.nodes:
+                raise NodeNotHeld(node=node, id=found.id, nodes=", ".join(found.nodes) or "it has none")
+            if found.state not in OPEN:
+                return found
+            if node is not None and len(found.nodes) > 1:
+                store.end_places(found.id, now, node=node, left=True)
+                store.note(found.id, now, actor.name, "gave back", node)
+            else:
+                self._end(store, found, now, actor.name, "released")
+            self._advance(store, now)
+            return self._again(store, found.id)
+
+    def transfer(self, reservation_id: str, to: str, actor: Actor, *, contact: str = "") -> Booking:
+        """Hand a reservation to somebody else. Raises ReservationLimit, ReservationNotFound, NotYours."""
+        with self.order() as (store, now):
+            found = self._mine(store, reservation_id, actor, "handing it over")
+            to = check_line("new holder", to)
+            self._check_limits(store, Actor(to), replace(found, holder=to), now)
+            store.change(found.id, holder=to, contact=contact)
+            store.note(found.id, now, actor.name, "transferred", f"from {found.holder} to {to}")
+            return self._again(store, found.id)
+
+    def swap(self, reservation_id: str, node: str, actor: Actor, *, to: str | None = None) -> Booking:
+        """Give a node back and take another that fits the wish in its place, until the same end.
+
+        Without `to` the first by name that is free; for a wish for certain nodes `to` must be said. A
+        reservation that was READY is PREPARING again until the new node is.
+        Raises NoSuchSlot, NodeNotHeld, NodesUnknown, NodesUnhealthy, ReservationNotFound, NotYours.
+        """
+        with self.order() as (store, now):
+            found = self._mine(store, reservation_id, actor, "swapping a node")
+            if node not in found.nodes:
+                raise NodeNotHeld(node=node, id=found.id, nodes=", ".join(found.nodes))
+            self._swap(store, found, node, now, actor.name, to=to)
+            self._advance(store, now)
+            return self._again(store, found.id)
+
+    def _swap(
+        self, store: Store, found: Booking, node: str, now: datetime, actor: str, *, to: str | None = None
+    ) -> str:
+        """Put another node in the place of one, and return it. Raises NoSuchSlot."""
+        self.check_known([to] if to else [])
+        if to is not None:
+            fitting = frozenset({to}) & self.usable(store)
+        elif found.wish.names:
+            fitting = frozenset()
+        else:
+            fitting = self.eligible(store, found.wish) & self.usable(store)
+        fitting -= frozenset(found.nodes)
+        start = max(now, found.starts_at)
+        busy = busy_of(one[1:] for one in store.intervals(start, found.ends_at))
+        free = free_at(busy, fitting, ticks(start), ticks(found.ends_at))
+        if not free:
+            why = "it is a reservation of certain nodes; name one" if found.wish.names and not to else ""
+            raise NoSuchSlot(
+                wanted=to or f"another node like {node}", when=f"until {local_time(found.ends_at)}", why=why
+            )
+        store.end_places(found.id, now, node=node, left=True)
+        store.add_places(found.id, [Place(free[0], start, found.ends_at)])
+        store.note(found.id, now, actor, "swapped", f"{node} for {free[0]}")
+        if found.state is State.READY and self.machines({free[0]}):
+            self._to(store, found, State.PREPARING, now, actor=actor, ready_at=None)
+        return free[0]
+
+    def _reserved(self, store: Store, request: Request, actor: Actor, now: datetime) -> Booking:
+        wish = request.wish
+        eligible = self.eligible(store, wish)
+        usable = self._healthy(store, wish, eligible)
+        length = ticks(now + check_length(request.length_seconds, self.policy)) - ticks(now)
+        queue = Queue(store, self.fits(store), now, self.policy)
+        movable = queue.after(request.priority, now)
+        if self.policy.book_over_nights and request.priority is Priority.PEOPLE:
+            movable |= queue.nights()
+        earliest = max(now, request.starts_at or now).astimezone(UTC)
+        found = self._first(store, Need(usable, wish.size, length, earliest), without=movable)
+        latest = None if request.wait_seconds is None else now + timedelta(seconds=request.wait_seconds)
+        if request.starts_at is not None:
+            latest = earliest
+        if latest is not None and found.start > ticks(latest):
+            raise NoSuchSlot(
+                wanted=str(wish),
+                when=f"from {local_time(latest)}" if latest > now else "now",
+                slot=slot_of(found),
+            )
+        slot = slot_of(found)
+        started = slot.starts_at <= now
+        booking = Booking(
+            id=secrets.token_hex(4),
+            lab=self.lab,
+            holder=check_line("holder", actor.name),
+            purpose=request.purpose.strip(),
+            state=State.PREPARING if started else State.WAITING,
+            priority=request.priority,
+            firm=request.starts_at is not None,
+            asked_at=now,
+            earliest_at=earliest,
+            starts_at=slot.starts_at,
+            ends_at=slot.ends_at,
+            wish=wish,
+            places=tuple(Place(node, slot.starts_at, slot.ends_at) for node in slot.nodes),
+            os=request.os,
+            cloud=request.cloud,
+            contact=request.contact,
+        )
+        self._check_limits(store, actor, booking, now)
+        queue.make_room(found, movable)
+        store.add(booking)
+        queue.settle()
+        store.note(booking.id, now, actor.name, "asked", f"{wish}: {booking.purpose}")
+        store.note(booking.id, now, "perfci", str(booking.state), ", ".join(slot.nodes))
+        if started and not self._to_prepare(booking):
+            self._to(store, booking, State.READY, now, ready_at=now)
+        return self._again(store, booking.id)
+
+    def _end(self, store: Store, found: Booking, now: datetime, actor: str, action: str) -> None:
+        """Take the nodes back from their holder; where they were touched, ENDING cleans them."""
+        touched = found.state in {State.PREPARING, State.READY} and self.machines(found.nodes)
+        state = State.ENDING if touched else State.OVER
+        store.end_places(found.id, now)
+        self._to(
+            store,
+            found,
+            state,
+            now,
+            actor=actor,
+            action=action,
+            released_at=now,
+            claimed_by=None,
+            claimed_until=None,
+        )
+
+    def _to(
+        self,
+        store: Store,
+        found: Booking,
+        state: State,
+        now: datetime,
+        *,
+        actor: str = "perfci",
+        action: str = "",
+        **columns: object,
+    ) -> None:
+        """Go to another state, and write down that it did."""
+        if not may_follow(found.state, state):
+            raise StateOrder(id=found.id, before=found.state, after=state, why="")
+        store.change(found.id, state=str(state), **columns)
+        store.note(found.id, now, actor, action or str(state))
+
+    def _advance(self, store: Store, now: datetime) -> None:
+        """Let the queue move up into time that came free."""
+        Queue(store, self.fits(store), now, self.policy).move_up()
+
+    def _check_limits(self, store: Store, actor: Actor, wanted: Booking, now: datetime) -> None:
+        """Raise ReservationLimit where somebody would have too much; admins and nights have no limits."""
+        if actor.admin or wanted.priority is not Priority.PEOPLE:
+            return
+        table = schema.reservation.c
+        others = [
+            one
+            for one in store.bookings((table.holder == wanted.holder) & table.released_at.is_(None))
+            if one.id != wanted.id and one.ends_at > now and one.priority is Priority.PEOPLE
+        ]
+        if (most := self.policy.open_per_person) is not None and len(others) + 1 > most:
+            raise ReservationLimit(
+                who=wanted.holder, limit=f"{most} open reservations", would=len(others) + 1
+            )
+        if (nodes := self.policy.nodes_per_person) is not None:
+            mine = [(ticks(one.starts_at), ticks(one.ends_at), len(one.nodes)) for one in (*others, wanted)]
+            would = most_at_once(mine, ticks(wanted.starts_at), ticks(wanted.ends_at))
+            if would > nodes:
+                raise ReservationLimit(who=wanted.holder, limit=f"{nodes} nodes at one time", would=would)
+
+    def _mine(self, store: Store, reservation_id: str, actor: Actor, order: str) -> Booking:
+        """Return a reservation that this actor may change, and that is not over."""
+        found = self._found(store, reservation_id)
+        check_may(actor, found)
+        if found.state not in OPEN:
+            raise ReservationOver(id=found.id, state=str(found.state), order=order)
+        return found
+
+    def _again(self, store: Store, reservation_id: str) -> Booking:
+        found = store.booking(reservation_id)
+        if found is None:
+            raise ReservationNotFound(id=reservation_id, lab=self.lab)
+        return found
+
+    @contextmanager
+    def order(self) -> Iterator[tuple[Store, datetime]]:
+        """Give the only writer's view of the lab, and the time as of the moment when its turn has come."""
+        with self._database.transaction() as connection:
+            yield Store(connection, self.lab), self._clock()
+
+
+def open_reservations(settings: Settings) -> Reservations:
+    """Open the calendar of the lab that the settings name.
+
+    Raises DatabaseUnavailable, DatabaseTooNew, InventoryInvalid, SecretUnreadable.
+    """
+    rules = settings.reservations
+    policy = Policy(
+        admins=frozenset(rules.admins),
+        longest_hours=rules.longest_hours,
+        horizon_days=rules.horizon_days,
+        nodes_per_person=rules.nodes_per_person,
+        open_per_person=rules.open_per_person,
+        patience_hours=rules.patience_hours,
+        book_over_nights=rules.book_over_nights,
+    )
+    return Reservations(
+        open_database(settings), settings.lab, inventory.nodes(settings.inventory_dir), policy=policy
+    )

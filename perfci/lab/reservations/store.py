@@ -1,0 +1,338 @@
+"""Reservations as rows of the database. Everything here works inside a transaction of its caller."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from perfci.database.schema import node_event, node_record, reservation, reservation_event, reservation_node
+from perfci.database.schema import quarantine as quarantines
+from perfci.lab.model import Owner, Quarantine
+from perfci.lab.reservations.model import (
+    Booking,
+    Event,
+    NodeRecord,
+    Place,
+    Priority,
+    Slot,
+    State,
+    Wish,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from perfci.lab.reservations.calendar import Span
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_OWNER = ("owner_host", "owner_boot", "owner_pid", "owner_started_ticks")
+_SAME = (
+    "id", "lab", "holder", "purpose", "firm", "asked_at", "earliest_at", "starts_at", "ends_at", "ready_at",
+    "released_at", "os", "cloud", "contact", "job", "window_at", "claimed_by", "claimed_until", "attempts",
+)  # fmt: skip
+"""Columns that are fields of a Booking as they are."""
+_AT_ONCE = 500
+"""How many ids stand in one statement; databases have a limit."""
+
+
+def ticks(when: datetime) -> int:
+    """Return a time as whole microseconds, for the calendar."""
+    return (when - EPOCH) // _MICROSECOND
+
+
+def moment(microseconds: int) -> datetime:
+    """Return the time of whole microseconds."""
+    return EPOCH + microseconds * _MICROSECOND
+
+
+def slot_of(span: Span) -> Slot:
+    """Return what the calendar found, with times."""
+    return Slot(moment(span.start), moment(span.end), span.nodes)
+
+
+def new_event_id() -> str:
+    """Return an id that sorts by the time at which it was made, and is nobody else's."""
+    return f"{time.time_ns():016x}{secrets.token_hex(8)}"
+
+
+def owner_columns(owner: Owner | None) -> dict[str, Any]:
+    """Return the columns that say which process has a reservation."""
+    if owner is None:
+        return dict.fromkeys(_OWNER)
+    return dict(zip(_OWNER, (owner.host, owner.boot, owner.pid, owner.started_ticks), strict=True))
+
+
+def wish_document(wish: Wish) -> dict[str, Any]:
+    """Return a wish as its column has it."""
+    return {"count": wish.count, "names": sorted(wish.names), "where": wish.where}
+
+
+class Store:
+    """The reservations of one lab on one connection."""
+
+    def __init__(self, connection: sa.Connection, lab: str) -> None:
+        self.connection = connection
+        self.lab = lab
+
+    def booking(self, reservation_id: str) -> Booking | None:
+        """Return the reservation with this id."""
+        return next(iter(self.bookings(reservation.c.id == reservation_id)), None)
+
+    def bookings(
+        self, condition: sa.ColumnElement[bool], *, limit: int | None = None, newest_first: bool = False
+    ) -> list[Booking]:
+        """Return the reservations of the lab that a condition on their table holds for, by their start."""
+        column = reservation.c.starts_at
+        wanted = (
+            sa.select(reservation)
+            .where(reservation.c.lab == self.lab, condition)
+            .order_by(column.desc() if newest_first else column, reservation.c.id)
+            .limit(limit)
+        )
+        rows = self.connection.execute(wanted).mappings().all()
+        places = self._places([row["id"] for row in rows])
+        return [_booking(row, places.get(row["id"], ())) for row in rows]
+
+    def named(self, ids: Collection[str]) -> dict[str, Booking]:
+        """Return the reservations with these ids."""
+        found = {}
+        for part in _parts(sorted(ids)):
+            for one in self.bookings(reservation.c.id.in_(part)):
+                found[one.id] = one
+        return found
+
+    def between(self, start: datetime, end: datetime) -> list[Booking]:
+        """Return the reservations that have a node at some time between two, by their start."""
+        having = sa.select(reservation_node.c.reservation_id).where(
+            reservation_node.c.lab == self.lab,
+            reservation_node.c.ends_at > start,
+            reservation_node.c.starts_at < end,
+            reservation_node.c.starts_at < reservation_node.c.ends_at,
+        )
+        return self.bookings(reservation.c.id.in_(having))
+
+    def intervals(
+        self, start: datetime, end: datetime | None = None, nodes: Collection[str] | None = None
+    ) -> list[tuple[str, str, int, int]]:
+        """Return (reservation, node, start, end) of all places that lie between `start` and `end` in part."""
+        table = reservation_node.c
+        wanted = sa.select(table.reservation_id, table.node, table.starts_at, table.ends_at).where(
+            table.lab == self.lab, table.ends_at > start, table.starts_at < table.ends_at
+        )
+        if end is not None:
+            wanted = wanted.where(table.starts_at < end)
+        if nodes is not None and len(nodes) <= _AT_ONCE:
+            wanted = wanted.where(table.node.in_(sorted(nodes)))
+        return [
+            (row[0], row[1], ticks(row[2]), ticks(row[3]))
+            for row in self.connection.execute(wanted)
+            if nodes is None or row[1] in nodes
+        ]
+
+    def next_on_each(self, now: datetime) -> list[tuple[str, str]]:
+        """Return (reservation, node) of the next place on each node that begins after now."""
+        table = reservation_node.c
+        first = (
+            sa.select(table.node, sa.func.min(table.starts_at).label("first"))
+            .where(table.lab == self.lab, table.ends_at > now, table.starts_at > now)
+            .where(table.starts_at < table.ends_at)
+            .group_by(table.node)
+            .subquery()
+        )
+        wanted = sa.select(table.reservation_id, table.node).where(
+            table.lab == self.lab,
+            table.node == first.c.node,
+            table.starts_at == first.c.first,
+            table.starts_at < table.ends_at,
+        )
+        return [(row[0], row[1]) for row in self.connection.execute(wanted)]
+
+    def last_end(self) -> datetime | None:
+        """Return when the last place ends that anybody has or will have."""
+        end: datetime | None = self.connection.scalar(
+            sa.select(reservation_node.c.ends_at)
+            .where(reservation_node.c.lab == self.lab)
+            .order_by(reservation_node.c.ends_at.desc())
+            .limit(1)
+        )
+        return end
+
+    def add(self, booking: Booking) -> None:
+        """Write down a new reservation with its nodes."""
+        row = {name: getattr(booking, name) for name in _SAME}
+        row |= owner_columns(booking.owner)
+        row |= {
+            "state": str(booking.state),
+            "priority": int(booking.priority),
+            "wish": wish_document(booking.wish),
+        }
+        self.connection.execute(reservation.insert().values(row))
+        self.add_places(booking.id, booking.places)
+
+    def change(self, reservation_id: str, **columns: Any) -> None:
+        """Write down what has changed of a reservation."""
+        mine = (reservation.c.id == reservation_id) & (reservation.c.lab == self.lab)
+        self.connection.execute(reservation.update().where(mine).values(columns))
+
+    def add_places(self, reservation_id: str, places: Iterable[Place]) -> None:
+        """Give nodes to a reservation. The database refuses a node that somebody has at that time."""
+        rows = [
+            {
+                "id": secrets.token_hex(16),
+                "reservation_id": reservation_id,
+                "lab": self.lab,
+                "node": place.node,
+                "starts_at": place.starts_at,
+                "ends_at": place.ends_at,
+                "left_at": place.left_at,
+            }
+            for place in places
+        ]
+        if rows:
+            self.connection.execute(reservation_node.insert(), rows)
+
+    def drop_places(self, reservation_ids: Collection[str]) -> None:
+        """Take all nodes from reservations that wait, before others are planned for them."""
+        for part in _parts(sorted(reservation_ids)):
+            self.connection.execute(
+                reservation_node.delete().where(reservation_node.c.reservation_id.in_(part))
+            )
+
+    def end_places(
+        self, reservation_id: str, when: datetime, *, node: str | None = None, left: bool = False
+    ) -> None:
+        """End the places of a reservation that reach beyond `when`; of one node where it is named."""
+        table = reservation_node.c
+        mine = (table.reservation_id == reservation_id) & table.left_at.is_(None)
+        if node is not None:
+            mine &= table.node == node
+        later = sa.case((table.starts_at > when, table.starts_at), else_=when)
+        values: dict[str, Any] = {"ends_at": sa.case((table.ends_at > when, later), else_=table.ends_at)}
+        if left:
+            values["left_at"] = when
+        self.connection.execute(reservation_node.update().where(mine).values(values))
+
+    def move_end(self, reservation_id: str, until: datetime) -> None:
+        """Let all nodes that a reservation still has end at `until`."""
+        table = reservation_node.c
+        mine = (table.reservation_id == reservation_id) & table.left_at.is_(None)
+        self.connection.execute(reservation_node.update().where(mine).values(ends_at=until))
+
+    def note(self, reservation_id: str, at: datetime, actor: str, action: str, detail: str = "") -> None:
+        """Write down who did what to a reservation."""
+        self.connection.execute(
+            reservation_event.insert().values(
+                id=new_event_id(),
+                reservation_id=reservation_id,
+                lab=self.lab,
+                at=at,
+                actor=actor,
+                action=action,
+                detail=detail,
+            )
+        )
+
+    def events(self, *conditions: sa.ColumnElement[bool], limit: int | None = None) -> list[Event]:
+        """Return what was done to reservations, oldest first; with a limit the newest of it."""
+        wanted = (
+            sa.select(reservation_event)
+            .where(reservation_event.c.lab == self.lab, *conditions)
+            .order_by(reservation_event.c.id.desc())
+            .limit(limit)
+        )
+        rows = self.connection.execute(wanted).all()
+        return [
+            Event(row.at, row.actor, row.action, row.detail, row.reservation_id) for row in reversed(rows)
+        ]
+
+    def events_of(self, reservation_id: str, action: str) -> list[Event]:
+        """Return one kind of what was done to a reservation, oldest first."""
+        table = reservation_event.c
+        return self.events(table.reservation_id == reservation_id, table.action == action)
+
+    def note_node(
+        self,
+        node: str,
+        at: datetime,
+        actor: str,
+        action: str,
+        *,
+        ok: bool = True,
+        reservation_id: str = "",
+        detail: str = "",
+    ) -> None:
+        """Write down what was done with a node and whether it went well."""
+        self.connection.execute(
+            node_event.insert().values(
+                id=new_event_id(),
+                lab=self.lab,
+                node=node,
+                at=at,
+                actor=actor,
+                action=action,
+                ok=ok,
+                reservation_id=reservation_id,
+                detail=detail,
+            )
+        )
+
+    def node_events(self, *conditions: sa.ColumnElement[bool], limit: int | None = None) -> list[Event]:
+        """Return what was done with nodes, oldest first; with a limit the newest of it."""
+        wanted = (
+            sa.select(node_event)
+            .where(node_event.c.lab == self.lab, *conditions)
+            .order_by(node_event.c.id.desc())
+            .limit(limit)
+        )
+        rows = self.connection.execute(wanted).all()
+        return [Event(row.at, row.actor, row.action, row.detail, row.node, row.ok) for row in reversed(rows)]
+
+    def quarantined(self) -> dict[str, Quarantine]:
+        """Return the nodes in quarantine by their names."""
+        mine = sa.select(quarantines).where(quarantines.c.lab == self.lab)
+        return {
+            row["node"]: Quarantine(row["node"], row["reason"], row["since"])
+            for row in self.connection.execute(mine).mappings()
+        }
+
+    def records(self) -> dict[str, NodeRecord]:
+        """Return what the database knows of nodes beside the inventory."""
+        rows = self.connection.execute(sa.select(node_record).where(node_record.c.lab == self.lab))
+        return {row.node: NodeRecord(row.retired, row.reason, row.facts) for row in rows}
+
+    def _places(self, ids: list[str]) -> dict[str, list[Place]]:
+        table = reservation_node.c
+        found: dict[str, list[Place]] = {}
+        for part in _parts(ids):
+            wanted = (
+                sa.select(table.reservation_id, table.node, table.starts_at, table.ends_at, table.left_at)
+                .where(table.reservation_id.in_(part))
+                .order_by(table.node, table.starts_at)
+            )
+            for row in self.connection.execute(wanted):
+                found.setdefault(row[0], []).append(Place(*row[1:]))
+        return found
+
+
+def _parts(ids: list[str]) -> Iterable[list[str]]:
+    return (ids[first : first + _AT_ONCE] for first in range(0, len(ids), _AT_ONCE))
+
+
+def _booking(row: sa.RowMapping, places: Iterable[Place]) -> Booking:
+    owner = None
+    if row["owner_pid"] is not None:
+        owner = Owner(row["owner_host"], row["owner_boot"], row["owner_pid"], row["owner_started_ticks"])
+    wish = row["wish"]
+    return Booking(
+        **{name: row[name] for name in _SAME},
+        state=State(row["state"]),
+        priority=Priority(row["priority"]),
+        wish=Wish(wish["count"], frozenset(wish["names"]), wish["where"]),
+        places=tuple(places),
+        owner=owner,
+    )
