@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import sys
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -16,7 +16,7 @@ from perfci.cli.access import settings_for
 from perfci.cli.choices import ChoiceUnclear
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 from perfci.errors import PerfciError
-from perfci.lab.bmc.base import BootDevice, BootOrder, PowerOrder
+from perfci.lab.bmc.base import BmcProtocol, BootDevice, BootOrder, PowerOrder
 from perfci.lab.bmc.fleet import CONCURRENCY, FleetLimits, each, run
 from perfci.lab.bmc.operations import Order
 from perfci.lab.claims import against
@@ -138,8 +138,10 @@ def identify(
     """Light the lamps of nodes, to find them in the rack."""
 
     async def light(bmc: Bmc) -> str:
-        await bmc.identify(0 if off else seconds)
-        return "off" if off else f"on for {seconds} s"
+        ends = await bmc.identify(0 if off else seconds)
+        if off:
+            return "off"
+        return f"on for {seconds} s" if ends else "on, until `perfci lab identify --off`"
 
     with errors_reported(as_json=as_json):
         outcomes = _asked(_Chosen(nodes or [], everything, "identify", force=True), light, as_json=as_json)
@@ -192,9 +194,12 @@ def console(
     """Open the serial console of a node in this terminal. `~.` at the begin of a line ends it."""
 
     async def attend(target: Target) -> None:
-        from perfci.lab.bmc import ipmi
+        from perfci.lab.bmc.protocols import connect
 
-        async with ipmi.connect(target) as bmc, bmc.console(take_over=take_over) as line:
+        # Redfish carries no console; most BMCs that have it speak IPMI beside it.
+        if target.protocol is BmcProtocol.AUTO:
+            target = replace(target, protocol=BmcProtocol.IPMI)
+        async with connect(target) as bmc, bmc.console(take_over=take_over) as line:
             sys.stderr.write(f"console of {target.node}; ~. at the begin of a line ends it\n")
             await terminal.attach(line, sys.stdin.fileno(), sys.stdout.fileno())
 
@@ -298,9 +303,9 @@ def _asked(
     chosen: _Chosen, ask: Callable[[Bmc], Awaitable[Value]], *, as_json: bool
 ) -> tuple[NodeResult[Value], ...]:
     async def one(target: Target) -> Value:
-        from perfci.lab.bmc import ipmi
+        from perfci.lab.bmc.protocols import connect
 
-        async with ipmi.connect(target) as bmc:
+        async with connect(target) as bmc:
             return await ask(bmc)
 
     targets = chosen.targets()

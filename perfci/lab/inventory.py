@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError
 
 from perfci.config import Port, SecretUnreadable
-from perfci.lab.bmc.base import DEFAULT_CIPHER_SUITE, DEFAULT_PORT, DEFAULT_POWER_SECONDS, Target
+from perfci.lab.bmc.base import (
+    DEFAULT_CIPHER_SUITE,
+    DEFAULT_PORT,
+    DEFAULT_POWER_SECONDS,
+    BmcProtocol,
+    Target,
+)
 from perfci.lab.bmc.errors import BmcUnknown
 from perfci.lab.errors import InventoryInvalid
 from perfci.lab.model import Node
@@ -31,7 +37,7 @@ LABELS = "node_labels"
 """The variable with a node's labels: a mapping from names to texts."""
 TIMEOUT_SECONDS = 60
 LONGEST_USERNAME, LONGEST_PASSWORD = 16, 20
-"""In bytes; no BMC takes more (IPMI v2.0, 22.29 and 22.30)."""
+"""In bytes; no BMC takes more over IPMI (IPMI v2.0, 22.29 and 22.30)."""
 _MARK = "perfci-bmc:"
 
 
@@ -79,6 +85,7 @@ def _text(value: object) -> object:
     return value
 
 
+_URL = r"^https?://[^/@\s]+$"
 _Text = Annotated[str, BeforeValidator(_text)]
 
 
@@ -92,6 +99,10 @@ class _Variables(BaseModel):
     bmc_port: Port = DEFAULT_PORT
     bmc_cipher_suite: Literal[3, 17] = DEFAULT_CIPHER_SUITE
     bmc_power_seconds: Annotated[float, Field(gt=0)] = DEFAULT_POWER_SECONDS
+    bmc_protocol: BmcProtocol = BmcProtocol.IPMI
+    bmc_redfish_url: Annotated[str, BeforeValidator(_text), Field(pattern=_URL)] | None = None
+    bmc_redfish_system: _Text | None = None
+    bmc_redfish_verify: bool | str = True
     pdu_outlet: _Text | None = None
     pdu_command: _Text | None = None
 
@@ -141,8 +152,9 @@ def _target(folder: Path, found: dict[str, Any]) -> Target:
         ("bmc_username", variables.bmc_username, LONGEST_USERNAME),
         ("bmc_password", password, LONGEST_PASSWORD),
     ):
-        if len(text.encode()) > most:
-            raise BmcUnknown(node=node, reason=f"{name} is longer than {most} bytes, which no BMC takes")
+        if len(text.encode()) > most and variables.bmc_protocol is not BmcProtocol.REDFISH:
+            reason = f"{name} is longer than {most} bytes, which no BMC takes over IPMI"
+            raise BmcUnknown(node=node, reason=reason)
     return Target(
         node=node,
         address=variables.bmc_address,
@@ -153,7 +165,16 @@ def _target(folder: Path, found: dict[str, Any]) -> Target:
         power_seconds=variables.bmc_power_seconds,
         outlet=variables.pdu_outlet,
         outlet_command=variables.pdu_command,
+        protocol=variables.bmc_protocol,
+        redfish_url=variables.bmc_redfish_url,
+        redfish_system=variables.bmc_redfish_system,
+        redfish_verify=_authority(folder, variables.bmc_redfish_verify),
     )
+
+
+def _authority(folder: Path, verify: bool | str) -> bool | str:  # noqa: FBT001 - a setting
+    """Return the file with the certificate authority, which is relative to the inventory's folder."""
+    return verify if isinstance(verify, bool) else str(folder / verify)
 
 
 def _password(folder: Path, node: str, variables: _Variables) -> str:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible.module_utils import bmc_nodes
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
     from perfci import config
     from perfci.errors import PerfciError
-    from perfci.lab.bmc.base import BootDevice, BootOrder, PowerOrder, Target
+    from perfci.lab.bmc.base import BootDevice, BootOrder, PowerOrder
     from perfci.lab.bmc.fleet import CONCURRENCY, run
     from perfci.lab.bmc.operations import Order
     from perfci.lab.bmc.orders import Means, give
     from perfci.lab.health import open_health, write_down
     from perfci.lab.sql import open_ledger
-    from perfci.validation import quote_it
 except ImportError as error:
     MISSING: ImportError | None = error
 else:
@@ -50,6 +50,10 @@ options:
       outlet_command:
         description: Program and arguments that switch the outlet off and on; C({outlet}) and C({node}) are filled in.
         type: raw
+      protocol: {description: "What the BMC speaks; C(auto) finds out.", type: str, choices: [ipmi, redfish, auto], default: ipmi}
+      redfish_url: {description: "Where its Redfish service is; left out, HTTPS at C(address).", type: raw}
+      redfish_system: {description: Id of the node in a service that has several., type: raw}
+      redfish_verify: {description: "Whether its certificate is checked, or the file with the authority.", type: raw, default: true}
   power:
     description: What to do to the power. C(cycle) is off and on, C(soft) asks the system to shut down.
     type: str
@@ -109,7 +113,6 @@ nodes:
 succeeded: {description: How many nodes are as wanted., returned: always, type: int}
 """
 SHOWN_ERRORS = 10
-TEXTS = ("address", "username", "password", "outlet", "outlet_command")
 ARGUMENTS: dict[str, Any] = {
     "nodes": {
         "type": "list",
@@ -117,15 +120,7 @@ ARGUMENTS: dict[str, Any] = {
         "required": True,
         "options": {
             "name": {"type": "str", "required": True},
-            # As text, Ansible would turn a number back into another text than was written: 000000 into 0.
-            "address": {"type": "raw", "required": True},
-            "port": {"type": "int", "default": 623},
-            "username": {"type": "raw", "required": True},
-            "password": {"type": "raw", "required": True, "no_log": True},
-            "cipher_suite": {"type": "int", "choices": [3, 17], "default": 17},
-            "power_seconds": {"type": "float", "default": 120},
-            "outlet": {"type": "raw"},
-            "outlet_command": {"type": "raw"},
+            **bmc_nodes.ARGUMENTS,
         },
     },
     "power": {"type": "str", "choices": ["on", "off", "cycle", "soft"]},
@@ -149,24 +144,6 @@ def wanted(parameters: dict[str, Any]) -> Order:
     return Order(PowerOrder(parameters["power"]) if parameters["power"] else None, boot)
 
 
-def targets(parameters: dict[str, Any]) -> list[Target]:
-    """Return how the BMCs are reached."""
-    return [
-        Target(**{"node" if key == "name" else key: value for key, value in node.items()})
-        for node in parameters["nodes"]
-    ]
-
-
-def unquoted(parameters: dict[str, Any]) -> list[str]:
-    """Return a sentence for each value that was meant as text and read as something else."""
-    return [
-        f"{node['name']}: {key} of its BMC: {quote_it(node[key])}"
-        for node in parameters["nodes"]
-        for key in TEXTS
-        if node[key] is not None and not isinstance(node[key], str)
-    ]
-
-
 def diff(results: Any) -> dict[str, str]:
     """Return a line for each node that differs, before and after."""
     changed = [result for result in results if result.done is not None and result.done.changed]
@@ -187,7 +164,7 @@ def main() -> None:
     if MISSING is not None:
         module.fail_json(msg=missing_required_lib("perfci"), exception=str(MISSING))
     parameters = module.params
-    if wrong := unquoted(parameters):
+    if wrong := bmc_nodes.unquoted(parameters["nodes"]):
         module.fail_json(msg="Correct the inventory:\n" + "\n".join(wrong))
     order = wanted(parameters)
     means = Means(
@@ -197,7 +174,7 @@ def main() -> None:
         dry_run=module.check_mode,
     )
     try:
-        results = run(give(targets(parameters), order, means))
+        results = run(give(map(bmc_nodes.target, parameters["nodes"]), order, means))
     except KeyboardInterrupt:
         module.fail_json(msg="stopped by a signal; all sessions are closed")
     if parameters["lab"] and not module.check_mode:

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible.module_utils import bmc_nodes
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
-    from perfci.lab.bmc import ipmi
-    from perfci.lab.bmc.base import Power, Target
+    from perfci.lab.bmc import protocols
+    from perfci.lab.bmc.base import Power
     from perfci.lab.bmc.errors import BmcError
 except ImportError as error:
     MISSING: ImportError | None = error
@@ -49,11 +50,18 @@ options:
       ssh_address: {description: Where its SSH server is., type: str, required: true}
       ssh_port: {description: The port of it., type: int, default: 22}
       mac: {description: "Its MAC, to be found in the log of the DHCP server", type: str, required: true}
-      address: {description: Address of its BMC., type: str, required: true}
+      address: {description: "Address of its BMC. This and the next ones are as in the module bmc.", type: raw, required: true}
       port: {description: UDP port of its BMC., type: int, default: 623}
-      username: {description: User of the BMC., type: str, required: true}
-      password: {description: Password of that user., type: str, required: true}
-      cipher_suite: {description: Cipher suite for RMCP+., type: int, default: 17}
+      username: {description: User of the BMC., type: raw, required: true}
+      password: {description: Password of that user., type: raw, required: true}
+      cipher_suite: {description: Cipher suite for RMCP+., type: int, choices: [3, 17], default: 17}
+      power_seconds: {description: How long the machine may take to switch., type: float, default: 120}
+      outlet: {description: Not used here., type: raw}
+      outlet_command: {description: Not used here., type: raw}
+      protocol: {description: "What the BMC speaks; C(auto) finds out.", type: str, choices: [ipmi, redfish, auto], default: ipmi}
+      redfish_url: {description: "Where its Redfish service is; left out, HTTPS at C(address).", type: raw}
+      redfish_system: {description: Id of the node in a service that has several., type: raw}
+      redfish_verify: {description: "Whether its certificate is checked, or the file with the authority.", type: raw, default: true}
   reports: {description: "Folder with the reports, NAME.jsonl", type: path, required: true}
   dhcp_log: {description: "Log of the DHCP server, which tells how far a silent machine came", type: path}
   dhcp_log_begin: {description: "Where the attempt's lines begin in it, in bytes", type: int, default: 0}
@@ -192,14 +200,7 @@ class Watch:
         self.node, self.params = node, params
         self.view = View()
         self._file = Path(params["reports"]) / f"{node['name']}.jsonl"
-        self._target = Target(
-            node=node["name"],
-            address=node["address"],
-            port=node["port"],
-            username=node["username"],
-            password=node["password"],
-            cipher_suite=node["cipher_suite"],
-        )
+        self._target = bmc_nodes.target(node)
 
     async def run(self, clock: Callable[[], float] = time.monotonic) -> dict[str, Any]:
         """Watch until the goal is reached or can't be any more; return what is told about the machine."""
@@ -233,7 +234,7 @@ class Watch:
 
     async def _read_power(self) -> None:
         try:
-            async with ipmi.connect(self._target) as bmc:
+            async with protocols.connect(self._target) as bmc:
                 self.view.see_power(await bmc.power())
         except BmcError as error:
             self.view.see_power(None, str(error))
@@ -268,12 +269,10 @@ def main() -> None:
                     **{
                         name: {"type": "str", "required": True} for name in ("name", "attempt", "ssh_address")
                     },
-                    **{name: {"type": "str", "required": True} for name in ("mac", "address", "username")},
+                    "mac": {"type": "str", "required": True},
                     "since": {"type": "float", "required": True},
                     "ssh_port": {"type": "int", "default": 22},
-                    "port": {"type": "int", "default": 623},
-                    "password": {"type": "str", "required": True, "no_log": True},
-                    "cipher_suite": {"type": "int", "default": 17},
+                    **bmc_nodes.ARGUMENTS,
                 },
             },
             "reports": {"type": "path", "required": True},

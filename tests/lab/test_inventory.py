@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from perfci.config import SecretUnreadable
-from perfci.lab.bmc.base import Target
+from perfci.lab.bmc.base import BmcProtocol, Target
 from perfci.lab.bmc.errors import BmcUnknown
 from perfci.lab.errors import InventoryInvalid
 from perfci.lab.inventory import nodes, targets
@@ -41,6 +41,11 @@ nodes:
     user: {number: 15, bmc_username: 007, bmc_password: x}
     outlet: {number: 16, bmc_password: x, pdu_outlet: 010}
     address: {bmc_address: 10.10, bmc_password: x}
+    redfish: {number: 18, bmc_protocol: redfish, bmc_password: longer-than-IPMI-takes,
+              bmc_redfish_url: "https://192.0.2.28:8443", bmc_redfish_system: Blade1, bmc_redfish_verify: ca.pem}
+    unchecked: {number: 19, bmc_protocol: auto, bmc_password: x, bmc_redfish_verify: false}
+    smoke: {number: 20, bmc_protocol: smoke, bmc_password: x}
+    folder: {number: 21, bmc_protocol: redfish, bmc_password: x, bmc_redfish_url: "https://192.0.2.28/redfish"}
     vaulted: {number: 17, from_vault: 0x1F2E, bmc_password: "{{ from_vault }}"}
 """
 UNQUOTED = ("octal", "sexagesimal", "truth", "real", "user", "outlet", "address", "vaulted")
@@ -76,6 +81,18 @@ def test_how_bmcs_are_reached(bmcs: Path, monkeypatch: pytest.MonkeyPatch) -> No
     )
     assert vault == Target("vault", "192.0.2.14", "perfci", "v@ult")
     assert nameless == Target("nameless", "192.0.2.19", "", "x")
+    redfish, unchecked = targets(bmcs, ["redfish", "unchecked"])
+    assert redfish == Target(
+        "redfish",
+        "192.0.2.28",
+        "perfci",
+        "longer-than-IPMI-takes",
+        protocol=BmcProtocol.REDFISH,
+        redfish_url="https://192.0.2.28:8443",
+        redfish_system="Blade1",
+        redfish_verify=str(bmcs / "ca.pem"),
+    )
+    assert (unchecked.protocol, unchecked.redfish_verify) == (BmcProtocol.AUTO, False)
     assert not (bmcs.parents[1] / "log").exists(), "no secret stands in Ansible's log"
 
 
@@ -88,6 +105,8 @@ def test_how_bmcs_are_reached(bmcs: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("wrong", BmcUnknown, "bmc_port: expected .*; bmc_cipher_suite: expected 3 or 17"),
         ("bare", BmcUnknown, "its bmc_address is not set"),
         ("impatient", BmcUnknown, "bmc_power_seconds: expected"),
+        ("smoke", BmcUnknown, "bmc_protocol: expected 'ipmi' or 'redfish' or 'auto'"),
+        ("folder", BmcUnknown, "bmc_redfish_url: expected"),
         *((node, BmcUnknown, "quote it: without quotes it is read as") for node in UNQUOTED),
     ],
 )

@@ -27,6 +27,7 @@ lab_processes_module = _load(
     "ansible.module_utils.lab_processes", PLUGINS / "module_utils" / "lab_processes.py"
 )
 addresses_module = _load("ansible.module_utils.addresses", PLUGINS / "module_utils" / "addresses.py")
+bmc_nodes_module = _load("ansible.module_utils.bmc_nodes", PLUGINS / "module_utils" / "bmc_nodes.py")
 smbios_module = _load("ansible.module_utils.smbios", PLUGINS / "module_utils" / "smbios.py")
 
 

@@ -7,6 +7,7 @@ import json
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
+from redfish_emulator import emulated
 from simulated_bmcs import PASSWORD, Thread
 
 from perfci import config
@@ -137,3 +138,21 @@ def test_documentation_and_arguments_agree(plugin):
     assert module.ARGUMENTS["nodes"]["options"]["password"]["no_log"] is True
     assert yaml.safe_load(module.EXAMPLES)
     assert yaml.safe_load(module.RETURN)
+
+
+def test_a_bmc_that_speaks_redfish(plugin, capsys):
+    with emulated() as bmc:
+        node = {
+            "name": "node-1",
+            "address": "127.0.0.1",
+            "username": "perfci",
+            "password": bmc.target.password,
+            "protocol": "auto",
+            "redfish_url": bmc.url,
+        }
+        given = {"nodes": [node], "power": "on", "boot_device": "network", "uefi": True}
+        with patch_module_args(given), pytest.raises(SystemExit):
+            plugin("bmc").main()
+        said = json.loads(capsys.readouterr().out)
+        assert (said["nodes"]["node-1"]["error"], said["succeeded"], bmc.power) == (None, 1, "On")
+        assert bmc.sessions == {}

@@ -153,6 +153,13 @@ class Lab:
             "username": "u",
             "password": "p",
             "cipher_suite": 17,
+            "power_seconds": 120,
+            "outlet": None,
+            "outlet_command": None,
+            "protocol": "ipmi",
+            "redfish_url": None,
+            "redfish_system": None,
+            "redfish_verify": True,
         }
 
     ssh_port = 1
@@ -165,7 +172,7 @@ class Lab:
 @pytest.fixture
 def lab(module, tmp_path, monkeypatch):
     lab = Lab(module, tmp_path)
-    monkeypatch.setattr(module.ipmi, "connect", lab.rack.connect)
+    monkeypatch.setattr(module.protocols, "connect", lab.rack.connect)
     monkeypatch.setattr(module, "TICK_SECONDS", 0.01)
     return lab
 

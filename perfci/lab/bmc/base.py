@@ -1,4 +1,4 @@
-"""What a BMC can be asked, whatever it speaks: `ipmi` and `memory` are the forms there are.
+"""What a BMC can be asked, whatever it speaks: `ipmi`, `redfish` and `memory` are the forms there are.
 
 Orders are only *given* here; `operations` gives them and looks whether they had their effect.
 Every method raises a kind of `BmcError`.
@@ -19,6 +19,15 @@ DEFAULT_PORT = 623
 DEFAULT_CIPHER_SUITE: Final = 17
 DEFAULT_POWER_SECONDS = 120.0
 """How long a machine may take from an order until its BMC sees it on, or off; most need 5 s, some 90."""
+
+
+class BmcProtocol(StrEnum):
+    """What a BMC is spoken to with."""
+
+    IPMI = "ipmi"
+    REDFISH = "redfish"
+    AUTO = "auto"
+    """Redfish where the BMC has it, else IPMI."""
 
 
 class Power(StrEnum):
@@ -127,6 +136,13 @@ class Target:
     outlet: str | None = None
     """Name of the node's outlet, for `outlet_command`."""
     outlet_command: str | None = None
+    protocol: BmcProtocol = BmcProtocol.IPMI
+    redfish_url: str | None = None
+    """Where its Redfish service is; None means HTTPS at `address`."""
+    redfish_system: str | None = None
+    """Id of the node in a service that has several systems."""
+    redfish_verify: bool | str = True
+    """Whether the certificate is checked; a text is the file with the certificate authority."""
 
     @property
     def has_outlet(self) -> bool:
@@ -159,8 +175,11 @@ class Bmc(Protocol):
     async def set_boot(self, order: BootOrder) -> None:
         """Order it; the answer only means that it was understood."""
 
-    async def identify(self, seconds: int | None) -> None:
-        """Light the lamp for so many seconds, 1 to 255; 0 puts it out, None leaves it on."""
+    async def identify(self, seconds: int | None) -> bool:
+        """Light the lamp for 1 to 255 seconds; 0 puts it out, None leaves it on.
+
+        Returns whether the BMC puts it out by itself in time; Redfish has no such timer.
+        """
 
     async def sensors(self) -> tuple[Reading, ...]:
         """Read all sensors."""

@@ -33,9 +33,9 @@ class BmcSilent(BmcError):
 
     template = "{node}: the BMC at {address} does not answer: {reason}"
     help = (
-        "Check the address, the cable, and that IPMI over LAN is switched on. A BMC that hangs comes back "
-        "when its mains are cut; `perfci lab power cycle {node} --recover` does that where the inventory has "
-        "`pdu_outlet`."
+        "Check the address, the cable, and that IPMI over LAN or Redfish is switched on. A BMC that hangs "
+        "comes back when its mains are cut; `perfci lab power cycle {node} --recover` does that where the "
+        "inventory has `pdu_outlet`."
     )
 
     def __init__(self, *, deaf: bool = True, **fields: Any) -> None:
@@ -54,10 +54,10 @@ class BmcUnreachable(BmcError):
     That is how things are set up, here or there. No BMC is sick because of it.
     """
 
-    template = "{node}: there is no BMC at {address}, UDP port {port}: {reason}"
+    template = "{node}: there is no BMC at {address}, {port}: {reason}"
     help = (
-        "Correct bmc_address and bmc_port of {node} in the inventory, look at this machine's name servers "
-        "and routes, or switch on IPMI over LAN in the BMC."
+        "Correct bmc_address, bmc_port and bmc_protocol of {node} in the inventory, look at this machine's "
+        "name servers and routes, or switch on IPMI over LAN or Redfish in the BMC."
     )
     cures = frozenset({Rung.RETRY})
 
@@ -81,6 +81,17 @@ class BmcRightsMissing(BmcError):
     cures = frozenset()
 
 
+class BmcCertificateUntrusted(BmcError):
+    """The BMC's certificate is not signed by anybody we trust, or is for another name."""
+
+    template = "{node}: the certificate of {address} can't be trusted: {reason}"
+    help = (
+        "Set bmc_redfish_verify of {node} to the file with the certificate authority that signed it. Where "
+        "nobody else can reach the BMCs' network, `bmc_redfish_verify: false` leaves it unchecked."
+    )
+    cures = frozenset()
+
+
 class BmcSessionsFull(BmcError):
     """All its sessions are taken, mostly by clients that never closed theirs."""
 
@@ -93,15 +104,18 @@ class BmcUnsupported(BmcError):
     """The BMC does not speak what perfci speaks."""
 
     template = "{node}: the BMC at {address} can't be used: {reason}"
-    help = "perfci needs IPMI 2.0 with cipher suite 17 or 3; set bmc_cipher_suite: 3 where 17 is missing."
+    help = (
+        "perfci needs Redfish, or IPMI 2.0 with cipher suite 17 or 3; set bmc_cipher_suite: 3 where 17 is "
+        "missing, and bmc_protocol to what the BMC speaks."
+    )
     cures = frozenset()
 
 
 class BmcRefused(BmcError):
-    """The BMC answered no; `code` is its completion code."""
+    """The BMC answered no; `code` is IPMI's completion code or HTTP's status, as text."""
 
-    template = "{node}: the BMC refuses to {order}: {reason} (code 0x{code:02x})"
-    help = "A code such as 0xc0 (busy) passes; others mean that this BMC can't do it."
+    template = "{node}: the BMC refuses to {order}: {reason} ({code})"
+    help = "A busy BMC (code 0xc0, HTTP 409 or 503) recovers; other codes mean that this BMC can't do it."
 
     def __init__(self, *, passing: bool, **fields: Any) -> None:
         self.passing = passing

@@ -15,7 +15,7 @@ from pyghmi.exceptions import IpmiException, PyghmiException
 
 from perfci.lab.bmc.base import BootDevice, BootOrder, Power, PowerOrder, Restart
 from perfci.lab.bmc.errors import BmcRefused
-from perfci.lab.bmc.session import ONCE_SECONDS, open_session
+from perfci.lab.bmc.session import ONCE_SECONDS, completion, open_session
 from perfci.lab.bmc.sol import open_console
 
 if TYPE_CHECKING:
@@ -83,10 +83,11 @@ class IpmiBmc:
             flags = _VALID | _PERSISTENT * order.persistent | _UEFI * order.uefi
         await self._set_boot_option(_BOOT_FLAGS, flags, _BOOT_DEVICES[order.device] << 2, 0, 0, 0)
 
-    async def identify(self, seconds: int | None) -> None:
+    async def identify(self, seconds: int | None) -> bool:
         """Light the lamp."""
         data = (0, 1) if seconds is None else (seconds,)
         await self._session.command("light its lamp", _CHASSIS, _CHASSIS_IDENTIFY, data)
+        return seconds is not None
 
     async def sensors(self) -> tuple[Reading, ...]:
         """Read all sensors."""
@@ -146,7 +147,7 @@ class IpmiBmc:
                 node=self._target.node,
                 order=f"tell its {what}",
                 reason=str(error).lower(),
-                code=asker.last_code,
+                code=completion(asker.last_code),
                 passing=False,
             ) from error
         # pyghmi's decoders raise NotImplementedError for a vendor's records that they don't know.

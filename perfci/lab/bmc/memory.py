@@ -62,7 +62,7 @@ class MemoryBmc:
         self.presses.append(order)
         if order is PowerOrder.CYCLE:
             raise BmcRefused(
-                node=self.node, order="power cycle", reason="invalid field", code=0xCC, passing=False
+                node=self.node, order="power cycle", reason="invalid field", code="code 0xcc", passing=False
             )
         if self.sickness.ok_without_effect or (order is PowerOrder.ON and self.sickness.power_on_never):
             return
@@ -81,10 +81,11 @@ class MemoryBmc:
         if not self.sickness.ok_without_effect:
             self.order = order
 
-    async def identify(self, seconds: int | None) -> None:
+    async def identify(self, seconds: int | None) -> bool:
         """Remember it in `lamp_seconds`."""
         await self._answer()
         self.lamp_seconds = seconds
+        return seconds is not None
 
     async def sensors(self) -> tuple[Reading, ...]:
         """Return one temperature."""

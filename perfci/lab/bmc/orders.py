@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from perfci.lab.bmc import fleet, ipmi, outlet
+from perfci.lab.bmc import fleet, outlet, protocols
 from perfci.lab.bmc.base import Rung
 from perfci.lab.bmc.errors import BmcError
 from perfci.lab.bmc.ladder import Climb, Ladder, Patience, outlet_for, power_to_restore
@@ -84,7 +84,7 @@ class Means:
     recover: bool = False
     force: bool = False
     dry_run: bool = False
-    connect: Connect = ipmi.connect
+    connect: Connect = protocols.connect
     switch_outlet: SwitchOutlet = outlet.switch
     patience: Patience = field(default_factory=Patience)
 

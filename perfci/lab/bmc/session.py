@@ -78,6 +78,11 @@ _MALFORMED = (LookupError, ValueError, TypeError, AttributeError, struct.error)
 """What pyghmi's parser raises on packets that are none."""
 
 
+def completion(code: int) -> str:
+    """Return a completion code as errors show it."""
+    return f"code 0x{code:02x}"
+
+
 class IpmiSession(simplesession.Session):  # type: ignore[misc]  # pyghmi ships no types
     """One login. Use it through `open_session`."""
 
@@ -216,7 +221,11 @@ class IpmiSession(simplesession.Session):  # type: ignore[misc]  # pyghmi ships 
         if code == _INSUFFICIENT_PRIVILEGE:
             return self._no_rights(order, words)
         return BmcRefused(
-            node=self._target.node, order=order, reason=words, code=code, passing=code in _PASSING
+            node=self._target.node,
+            order=order,
+            reason=words,
+            code=completion(code),
+            passing=code in _PASSING,
         )
 
     def garbled(self, reason: str) -> BmcGarbled:
@@ -443,7 +452,7 @@ class IpmiSession(simplesession.Session):  # type: ignore[misc]  # pyghmi ships 
             return self._silence(reason)
         target = self._target
         return BmcUnreachable(
-            node=target.node, address=target.address, port=target.port, reason=reason.lower()
+            node=target.node, address=target.address, port=f"UDP port {target.port}", reason=reason.lower()
         )
 
     def _silence(self, reason: str) -> BmcSilent:
