@@ -131,8 +131,9 @@ def reruns(confirmation: Confirmation) -> str:
         return ""
     began, ended = (datetime.fromtimestamp(at, UTC) for at in (confirmation.began, confirmation.ended))
     new = counted(confirmation.new_runs, "fresh deployment")
+    how = f"side by side, {counted(confirmation.pairs, 'pair')}" if confirmation.pairs else "in turns"
     return (
-        f"{new} of {confirmation.new} and {confirmation.old_runs} of {confirmation.old}, in turns, on the "
+        f"{new} of {confirmation.new} and {confirmation.old_runs} of {confirmation.old}, {how}, on the "
         f"same nodes, {began:%Y-%m-%d %H:%M}{DASH}{ended:%H:%M} UTC"
     )
 

@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import archives
+from paired_runs import write_sides
 
 from perfci.analysis.sequential_test import Side
 from perfci.results.archive import read_record
 from perfci.results.model import Validity
-from perfci.runs.verdicts.reruns import Nodes
+from perfci.runs.verdicts.rerun_round import Nodes
 
 if TYPE_CHECKING:
     import threading
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from perfci.runs.jobs.model import Job
+    from perfci.runs.jobs.sources import Source
 
 OLD_CODE = "aaaaaaaaaaaa"
 
@@ -68,6 +70,51 @@ class FakeLab:
             **self.spoil(number, side),
         }
         return archives.night(self.archive / "reruns", 1000 + number, factor=self.factors[side], **changed)
+
+
+@dataclass
+class FakePairLab(FakeLab):
+    """Archives a draw of two sides wherever a real lab would measure one; `factors` are those of either code."""
+
+    def nodes(self) -> Nodes:
+        return Nodes(self._draw, self.until, _nobody, lambda _job: True)
+
+    def _draw(self, job: Job, stop: threading.Event, _progress: object) -> Path:
+        tonight = read_record(self.night / "run.json")
+        assert job.reference is not None
+        sides = {
+            "new": _is_old(job.sources.neutron),
+            "old": _is_old(job.reference.neutron),
+        }
+        assert len(set(sides.values())) == 2, "each code is on one side"
+        number = len(self.jobs) + 1
+        self.sides.append(Side.OLD if sides["new"] else Side.NEW)
+        self.jobs.append(job)
+        self.on_run(number, stop)
+        digests = {True: OLD_CODE, False: tonight.code.digest}
+        changed = {
+            "run_id": f"{tonight.run_id.partition('-')[0][:-1]}Z-nightly-confirm-{number:04x}",
+            "job": job.name,
+            "lab": tonight.lab,
+            "environment": tonight.environment,
+            "code": digests[sides["new"]],
+            "reference": digests[sides["old"]],
+            "changes": () if sides["new"] else tonight.code.services[0].changes,
+            "started_at": tonight.finished_at + timedelta(minutes=2 * number),
+            "finished_at": tonight.finished_at + timedelta(minutes=2 * number + 2),
+            "confirms": tonight.run_id,
+            **self.spoil(number, self.sides[-1]),
+        }
+        folder = archives.night(self.archive / "reruns", 1000 + number, **changed)
+        slower = {True: self.factors[Side.OLD], False: self.factors[Side.NEW]}
+        if "status" not in changed:
+            factor = slower[sides["new"]] / slower[sides["old"]]
+            write_sides(folder, factor=factor, both=slower[sides["old"]], seed=1000 + number)
+        return folder
+
+
+def _is_old(neutron: Source | None) -> bool:
+    return neutron is None or neutron.version is None
 
 
 @contextmanager

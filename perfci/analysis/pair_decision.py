@@ -81,11 +81,11 @@ def decide_draws(found: Sequence[DrawEffect], settings: PairSettings) -> PairRea
     """Decide on the effects of draws, in the order in which they were drawn; None without any."""
     if not found:
         return None
-    variances = _variances(found, settings)
-    precisions = [1 / one for one in variances]
+    each = draw_variances(found, settings)
+    precisions = [1 / one for one in each]
     total = math.fsum(precisions)
     log = math.fsum(w * one.log for w, one in zip(precisions, found, strict=True)) / total
-    mixing = _mixing(variances)
+    mixing = _mixing(each)
     reach = _reach(total, mixing, settings.error)
     low, high = log - reach, log + reach
     # Two levels, as the two mistakes have rates of their own; the second one is made on one end only.
@@ -102,10 +102,10 @@ def decide_draws(found: Sequence[DrawEffect], settings: PairSettings) -> PairRea
 
 def smallest_proven(found: Sequence[DrawEffect], settings: PairSettings, power: float = 0.8) -> float:
     """Return the MDE: the relative change that draws as these would prove with this power."""
-    variances = _variances(found, settings)
-    total = math.fsum(1 / one for one in variances)
+    each = draw_variances(found, settings)
+    total = math.fsum(1 / one for one in each)
     quantile = math.sqrt(2) * _inverse_error(2 * power - 1)
-    return math.expm1(_reach(total, _mixing(variances), settings.error) + quantile / math.sqrt(total))
+    return math.expm1(_reach(total, _mixing(each), settings.error) + quantile / math.sqrt(total))
 
 
 def _inverse_error(value: float) -> float:
@@ -119,19 +119,19 @@ def _mixing(variances: Sequence[float]) -> float:
     return 8 * variances[0]
 
 
-def _variances(found: Sequence[DrawEffect], settings: PairSettings) -> list[float]:
+def draw_variances(found: Sequence[DrawEffect], settings: PairSettings) -> list[float]:
     """Return each draw's variance as it could be told before that draw: one must not choose it by what came
     out.
     """
-    variances = []
+    each = []
     for position, one in enumerate(found):
         between, df = draw_variance(found[:position], settings.draw_deviation, settings.draw_df)
         # A t distribution's variance is wider by df / (df - 2), and so is what these few observations may
         # have.
         known = df / (df - 2) if df > WORTH else WIDEST
         pairs = one.df / (one.df - 2) if one.df > WORTH else WIDEST
-        variances.append(between * known + one.error**2 * pairs)
-    return variances
+        each.append(between * known + one.error**2 * pairs)
+    return each
 
 
 def _reach(precision: float, mixing: float, error: float) -> float:

@@ -24,6 +24,7 @@ from perfci.analysis.level_track import rule_of, tail_rule
 from perfci.analysis.robust import level_and_scale, run_location
 from perfci.analysis.sequential_test import STEPS, Side, decide, next_side, read, start_trial
 from perfci.analysis.types import Basis, ChangeKind, Confirmation, Judgement, Outcome
+from perfci.results.model import Metric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,13 +116,16 @@ def ask(
 ) -> Question | None:
     """Return the question whether a judgement's change is real, from the iterations of its baseline's runs.
 
-    None where fewer than two of them gave a value. Not for failure rates, which have no level.
+    None where fewer than two of them gave a value. Not for failure rates, which have no level. Ratios need no
+    baseline, as pairs answer: the trial of theirs is never run.
     """
     tail = judgement.kind is ChangeKind.TAIL
     worse = judgement.outcome is not Outcome.IMPROVEMENT
     rule = tail_rule(settings) if tail else rule_of(judgement.key.metric, settings)
     upwards = worse != judgement.key.metric.higher_is_better
     seen = [as_seen(run, unit=rule.unit, upwards=upwards, tail=tail) for run in baseline]
+    if judgement.key.metric is Metric.RATIO:
+        seen = [[1.0], [1.0]]
     if sum(run_location(run) is not None for run in seen) < 2:  # noqa: PLR2004
         return None
     odds = CLAIMED_ODDS if claimed else SUSPECTED_ODDS

@@ -90,8 +90,9 @@ class Confirmation:
     series is slower, or whether it is faster; `claimed` whether the night's own rules had called it a
     change, or only found it worth asking. `old` and `new` name the revisions for people. `runs` are
     the ids of the re-runs that counted, in their order; `old_runs` and `new_runs` of them were of each
-    side, each a fresh deployment. `effect` with its 95 % interval `low`..`high` is new against old,
-    relative. `log_proof` is the natural logarithm of the Bayes factor for a change, from the re-runs
+    side, each a fresh deployment; where both were side by side, `pairs` of their iterations. `effect` with
+    its 95 % interval `low`..`high` is new against old, relative. `log_proof` is the natural logarithm of the
+    Bayes factor for a change, from the re-runs
     alone. `began` and `ended` are seconds since the epoch. `reason` says how it ended.
     """
 
@@ -109,6 +110,7 @@ class Confirmation:
     runs: tuple[str, ...] = ()
     old_runs: int = 0
     new_runs: int = 0
+    pairs: int = 0
     effect: float | None = None
     low: float | None = None
     high: float | None = None

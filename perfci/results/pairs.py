@@ -155,6 +155,27 @@ def ratios(run: PairedRun) -> tuple[Measurement, ...]:
     )
 
 
+def exchanged(run: PairedRun) -> PairedRun:
+    """Return a paired run with the sides exchanged."""
+    return replace(
+        run,
+        series=tuple(
+            replace(
+                one,
+                old_logs=one.new_logs,
+                new_logs=one.old_logs,
+                old_first=tuple(not first for first in one.old_first),
+                old_attempts=one.new_attempts,
+                new_attempts=one.old_attempts,
+                old_failures=one.new_failures,
+                new_failures=one.old_failures,
+            )
+            for one in run.series
+        ),
+        counters=tuple(PairedCounter(one.key, one.new, one.old) for one in run.counters),
+    )
+
+
 def _series(key: SeriesKey, old: Measurement, new: Measurement, blocks: Iterable[_Pair]) -> PairedSeries:
     olds, news = _logs(old), _logs(new)
     # Warm-up and what belongs to other tasks is in no measurement of this series.

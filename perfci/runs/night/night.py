@@ -40,7 +40,7 @@ from perfci.runs.night.lease_time import check_fits, needed
 from perfci.runs.night.measure import Measured, StageTimeouts, measure, unexpected
 from perfci.runs.night.record import RunEnd, document, run_record
 from perfci.runs.night.recover import recover
-from perfci.runs.night.reference import by_pairs, check_memory, reference_of
+from perfci.runs.night.reference import by_pairs, carry_two, check_memory, reference_of
 from perfci.runs.state.archived_run import JOB
 from perfci.runs.state.processes import reap_run
 from perfci.runs.state.progress import Silent
@@ -48,7 +48,7 @@ from perfci.runs.state.run_folder import create, new_run_id, seal, utc_now
 from perfci.runs.state.stages import Stages
 from perfci.runs.state.unreported import left_owing, owe
 from perfci.runs.verdicts.one_moment import at_one_moment
-from perfci.runs.verdicts.reruns import Nodes
+from perfci.runs.verdicts.rerun_round import Nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -183,7 +183,7 @@ class Night:
             measured = again._measured(run, lease.nodes, Stages(progress), stop)  # noqa: SLF001 - it is a night too
             return measured.folder
 
-        return Nodes(rerun, lease.ends_at, _stopping)
+        return Nodes(rerun, lease.ends_at, _stopping, carry_two)
 
     def _measured(
         self, run: _RunOf, nodes: tuple[str, ...], stages: Stages, stop: threading.Event

@@ -108,6 +108,13 @@ def check_memory(job: Job, available_bytes: int | None = None) -> None:
         )
 
 
+def carry_two(job: Job) -> bool:
+    """Say whether this machine has room for two clouds of a job at a time."""
+    if job.cloud.kind != "embedded" or job.procedure != "hammer":
+        return False
+    return psutil.virtual_memory().available >= needed_gib(job) * GIB
+
+
 def reference_of(
     job: Job, settings: Settings, state: StateFolder, work: WorkFolder, books: Playbooks
 ) -> Reference:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.state.stages import Stages
     from perfci.runs.verdicts.lab_services import LabServices
-    from perfci.runs.verdicts.reruns import Nodes
+    from perfci.runs.verdicts.rerun_round import Nodes
 
 
 _logger = logging.getLogger(__name__)
@@ -236,7 +236,7 @@ class Aftermath:
             found = judging.judge_run(controller, record)
             stage.note = judging.summary(found)
             if not has_asked(controller.database, record.run_id):
-                reruns = confirm.plan(controller, record, found)
+                reruns = confirm.plan(controller, record, found, nodes)
             judgements = found
         if reruns is not None:
             with steps.step("confirm") as stage:

@@ -22,15 +22,13 @@ from perfci.analysis.pairs import draw_effect
 from perfci.analysis.robust import run_location
 from perfci.errors import LabError, UsageError
 from perfci.results.model import COMPARE, FINISHED, TOTAL
-from perfci.results.pairs import NEW, OLD, REFERENCE, PairedCounter, PairedRun, is_paired
-from perfci.runs.jobs.clouds import SERVICES
-from perfci.runs.jobs.sources import Base, Source, Sources
+from perfci.results.pairs import NEW, OLD, REFERENCE, PairedCounter, PairedRun, exchanged, is_paired
 from perfci.runs.night.assemble import night
 from perfci.runs.night.reference import check_memory
 from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.digests import code_under_test
 from perfci.runs.state.run_folder import utc_now
-from perfci.runs.verdicts.rerun_jobs import exact, named
+from perfci.runs.verdicts.rerun_jobs import exact, side_by_side_job
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
     from perfci.results.model import CodeUnderTest, SeriesKey
     from perfci.results.pairs import PairedSeries
     from perfci.runs.jobs.model import Job
+    from perfci.runs.jobs.sources import Source, Sources
     from perfci.runs.state.progress import Progress
     from perfci.runs.verdicts.lab_services import LabServices
 
@@ -203,7 +202,8 @@ class _Comparison:
         swapped = self.tried % 2 == 1
         self.tried += 1
         self.progress.say(f"Draw {self.tried} of at most {self.budget.most_draws}.")
-        job = beside(self.job, **{OLD: self.sides[NEW], NEW: self.sides[OLD]} if swapped else self.sides)
+        old, new = (self.sides[side] for side in ((NEW, OLD) if swapped else (OLD, NEW)))
+        job = side_by_side_job(self.job, COMPARE, old=old, new=new)
         tonight = night(job, self.controller.settings, holder=self.holder, progress=self.progress)
         outcome = tonight.run()
         self.ids.append(outcome.record.run_id)
@@ -235,36 +235,6 @@ class _Comparison:
         for side, other in ((NEW, OLD), (OLD, NEW)):
             deployed = _code(ran[other if swapped else side])
             self.sides[side] = exact(self.sides[side], deployed.services)
-
-
-def beside(job: Job, *, old: Sources, new: Sources) -> Job:
-    """Return the job that measures two codes side by side, under a name of its own."""
-    explicit: dict[str, Any] = {name: getattr(old, name) or Source() for name in SERVICES}
-    explicit["all"] = old.all
-    return job.model_copy(
-        update={"name": named(job, COMPARE), "sources": new, "reference": Base.model_validate(explicit)}
-    )
-
-
-def exchanged(run: PairedRun) -> PairedRun:
-    """Return a paired run with the sides exchanged."""
-    return replace(
-        run,
-        series=tuple(
-            replace(
-                one,
-                old_logs=one.new_logs,
-                new_logs=one.old_logs,
-                old_first=tuple(not first for first in one.old_first),
-                old_attempts=one.new_attempts,
-                new_attempts=one.old_attempts,
-                old_failures=one.new_failures,
-                new_failures=one.old_failures,
-            )
-            for one in run.series
-        ),
-        counters=tuple(PairedCounter(one.key, one.new, one.old) for one in run.counters),
-    )
 
 
 def summary(runs: list[PairedRun], settings: PairSettings, ids: tuple[str, ...]) -> SideBySide:
@@ -379,5 +349,5 @@ def side_by_side(
     sides: dict[str, Sources] = {
         side: plain.sources.model_copy(update=dict(code)) for side, code in ((OLD, old), (NEW, new))
     }
-    check_memory(beside(plain, **sides))
+    check_memory(side_by_side_job(plain, COMPARE, old=sides[OLD], new=sides[NEW]))
     return _Comparison(controller, plain, sides, settings, budget, holder, progress).carry_out()

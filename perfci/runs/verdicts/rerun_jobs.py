@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from perfci.runs.jobs.clouds import SERVICES
 from perfci.runs.jobs.fields import NAME_LENGTH
 from perfci.runs.jobs.model import Job
-from perfci.runs.jobs.sources import Source
+from perfci.runs.jobs.sources import Base, Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +59,18 @@ def rerun_job(night: Job, ran: Job, code: tuple[ServiceRevision, ...], kept: Seq
             "scenarios": tuple(night.scenarios[index] for index in kept if night.scenarios),
         }
     )
+
+
+def side_by_side_job(
+    job: Job, suffix: str, *, old: Sources, new: Sources, constraints: str | None = None
+) -> Job:
+    """Return the job that measures two codes side by side, under a name of its own.
+
+    `constraints` is the file of the old side, where it has one of its own.
+    """
+    explicit: dict[str, Any] = {name: getattr(old, name) or Source() for name in SERVICES}
+    reference = Base.model_validate({**explicit, "all": old.all, "constraints": constraints})
+    return job.model_copy(update={"name": named(job, suffix), "sources": new, "reference": reference})
 
 
 def exact(sources: Sources, code: tuple[ServiceRevision, ...]) -> Sources:

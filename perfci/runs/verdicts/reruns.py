@@ -1,285 +1,46 @@
-"""Confirmation: the last good and the new code run again, in turns, on the nodes of the night.
-
-Each re-run is a fresh deployment under the scenarios of the suspects alone, and one observation for all
-questions at once. They end when all questions are answered, or when the runs, the minutes or the nodes' time
-are used up (`trials`). A re-run that failed, on an unfit lab, or in another environment than the night's does
-not count.
-
-What re-runs left in the archive is all that is needed to go on: a night that was killed in between is
-concluded from there by the next start.
-"""
+"""Which re-runs a night calls for: two clouds side by side where there is room, else one after the other."""
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from perfci.alerts.attribution import revision_changes
-from perfci.analysis.decision import Decision
-from perfci.analysis.rerun_verdict import decided, measured, reordered, told, wish
-from perfci.analysis.run_order import next_deployment
-from perfci.analysis.sequential_test import ConfirmSettings, Side, read
-from perfci.analysis.types import Basis, Confirmation
-from perfci.results.errors import ResultFileError
+from perfci.analysis.sequential_test import ConfirmSettings
+from perfci.results.pairs import is_paired
 from perfci.results.validity import comparable
-from perfci.runs.jobs.model import Confirm
 from perfci.runs.state.archive import rerun_folders
-from perfci.runs.state.run_folder import utc_now
-from perfci.runs.verdicts.confirmation_store import Answer, read_answers, write_answers
+from perfci.runs.verdicts.confirmation_store import read_answers
 from perfci.runs.verdicts.judge import HISTORY_RUNS, series_history
-from perfci.runs.verdicts.rerun_jobs import rerun_job
-from perfci.runs.verdicts.suspects import Known, Suspects, suspects, unasked
-from perfci.runs.verdicts.trials import Spoilt, TrialBudget, Trials, Why
-from perfci.runs.verdicts.trials import measured as measured_run
-from perfci.wording import counted, revision_name
+from perfci.runs.verdicts.rerun_pairs import RerunsInPairs
+from perfci.runs.verdicts.rerun_round import is_rerun_of
+from perfci.runs.verdicts.rerun_turns import RerunsInTurns
+from perfci.runs.verdicts.suspects import Known, suspects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from contextlib import AbstractContextManager
-    from datetime import datetime
-    from pathlib import Path
+    from collections.abc import Sequence
 
-    from perfci.analysis.rerun_verdict import Question
     from perfci.analysis.types import Judgement
-    from perfci.results.archive import RunFiles
-    from perfci.results.model import RunRecord, SeriesKey
-    from perfci.runs.jobs.model import Job
-    from perfci.runs.state.progress import Progress
+    from perfci.results.model import RunRecord
     from perfci.runs.verdicts.lab_services import LabServices
-
-_NAMED_SERVICES = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Nodes:
-    """The nodes of a night that has been measured, as far as they are still held.
-
-    `rerun` deploys a job on them, measures, archives and takes it down again, whatever happens; it returns
-    the archive folder. `until` is when they have to be back. `stopping` turns signals into a request.
-    """
-
-    rerun: Callable[[Job, threading.Event, Progress], Path]
-    until: datetime
-    stopping: Callable[[threading.Event], AbstractContextManager[None]]
+    from perfci.runs.verdicts.rerun_round import Nodes, Reruns
 
 
-@dataclass(slots=True)
-class Reruns:
-    """The suspects of one run, and what its re-runs have shown so far. Made by `plan`."""
-
-    controller: LabServices
-    record: RunRecord
-    job: Job | None
-    found: Suspects
-    judgements: dict[SeriesKey, Judgement]
-    questions: dict[SeriesKey, Question] = field(default_factory=dict)
-    kept: tuple[int, ...] = ()
-    """Indices of the job's scenarios that the re-runs take."""
-    runs: list[str] = field(default_factory=list)
-    """Ids of the re-runs that counted."""
-    tried: int = 0
-    span: tuple[float, float] | None = None
-    ended: str = ""
-    """Why there are no more re-runs, where it is not that nobody wants any."""
-    possible: bool = True
-    """False where the end says nothing about the series, so that the night's own verdict has to do."""
-
-    @property
-    def limits(self) -> Confirm:
-        """What the job allows."""
-        return self.job.analysis.confirm if self.job is not None else Confirm(enabled=False)
-
-    @property
-    def settings(self) -> ConfirmSettings:
-        """When a question is answered. The budget of runs is the driver's: only it can say that it ended."""
-        return ConfirmSettings(most_runs=self.limits.most_runs + 1)
-
-    def prepare(self) -> None:
-        """Choose the scenarios to run again, and let the trials know what that changes.
-
-        Raises ArchiveError and ReportError.
-        """
-        questions, job = self.found.questions, self.job
-        if job is None or not job.analysis.confirm.enabled:
-            self.questions = {one.key: one for one in questions if one.claimed}
-            self._end(
-                "the job wants none" if job is not None else "the archive lacks the job", possible=False
-            )
-            return
-        places = scenarios_of(self.controller.archived(self.record.run_id))
-        indices = {
-            one.key: [
-                i
-                for i in places.get((one.key.scenario, one.key.arguments), ())
-                if i < max(1, len(job.scenarios))
-            ]
-            for one in questions
-        }
-        self.kept = tuple(sorted({index for found in indices.values() for index in found}))
-        for one in questions:
-            if indices[one.key]:
-                before = set(range(min(indices[one.key])))
-                self.questions[one.key] = one if before <= set(self.kept) else reordered(one)
-            elif one.claimed:
-                answer = unasked(self.record, one, Basis.NOTHING, "no scenario of the job measures it")
-                self.found = replace(self.found, answered=(*self.found.answered, (one.key, answer)))
-
-    def carry_out(self, nodes: Nodes | None, progress: Progress) -> str:
-        """Run what is wanted, write the answers down, and return in a few words what came out.
-
-        Without nodes, as for a night that was cut short, what its re-runs have shown so far has to do.
-        """
-        trials = Trials(self)
-        for folder in rerun_folders(self.controller.state.archive):
-            if folder.name > self.record.run_id and self._is_mine(folder):
-                trials.resume(folder)
-        if nodes is None:
-            self._end("the night was cut short", possible=False)
-        elif self.questions and not self.ended:
-            self._run(trials, nodes, progress)
-        self.tried = trials.tried
-        answers = self._answers()
-        write_answers(self.controller.database, self.record.run_id, answers)
-        return _note(answers, self.tried)
-
-    def _is_mine(self, folder: Path) -> bool:
-        try:
-            return self.controller.archived(folder.name).record.confirms == self.record.run_id
-        except ResultFileError:
-            return False  # whose it was can't be told, nor what it measured
-
-    def _run(self, trials: Trials[Side], nodes: Nodes, progress: Progress) -> None:
-        stop = threading.Event()
-        until = min(nodes.until, utc_now() + timedelta(minutes=self.limits.most_minutes))
-        most = self.limits.most_runs
-
-        def measure(side: Side) -> Path:
-            label = f"re-run {trials.tried + 1} of at most {most}, {side} code"
-            return nodes.rerun(self._job(side), stop, _Inner(progress, label))
-
-        with nodes.stopping(stop):
-            end = trials.run(measure, TrialBudget(most, until), stop)
-        match end.why:
-            case Why.STOPPED:
-                self._end("perfci was told to stop", possible=False)
-            case Why.SPOILT:
-                # What the lab spoilt is tried again tomorrow. What can't be deployed again never will be.
-                last = end.spoilt[-1].reason
-                self._end(
-                    f"{len(end.spoilt)} re-runs in a row did not count, the last because {last}",
-                    possible=any(one.lab for one in end.spoilt),
-                )
-            case Why.RUNS:
-                self._end(f"the {most} re-runs of a night were not enough", possible=True)
-            case Why.TIME:
-                self._end(f"there was no time for more re-runs than {end.tried}", possible=bool(self.runs))
-            case Why.ERROR:
-                self._end(str(end.error), possible=False)
-
-    def next_side(self, done: Sequence[Side], _seconds: Mapping[Side, float]) -> Side | None:
-        """See Rule: what most questions want, in blocks."""
-        wishes = [wish(question, self.settings) for question in self.questions.values()]
-        return next_deployment(done, [side for side in wishes if side is not None])
-
-    def _end(self, why: str, *, possible: bool) -> None:
-        if not self.ended:
-            self.ended, self.possible = why, possible
-
-    def _job(self, side: Side) -> Job:
-        if self.job is None or self.found.good is None:
-            msg = "nothing is run again without a job and a run to compare with"
-            raise ValueError(msg)
-        ran = self.record if side is Side.NEW else self.found.good
-        job = self.controller.job(ran.run_id) or self.job
-        return rerun_job(self.job, job, ran.code.services, self.kept)
-
-    def observe(self, folder: Path, wanted: Side | None) -> Side | Spoilt:
-        """See Rule: one more observation for every question."""
-        results = measured_run(folder)
-        if isinstance(results, Spoilt):
-            return results
-        record = results.record
-        if record.environment != self.record.environment:
-            return Spoilt(f"{record.run_id} ran in another environment")
-        side = self._sides().get(record.code.digest)
-        if side is None or wanted not in (None, side):
-            reason = f"the code of {record.run_id} came out as another one than it was to be"
-            return Spoilt(reason, lab=False)
-        values = {(m.key.scenario, m.key.arguments, m.key.action, m.key.metric): m.values
-                  for m in results.measurements}  # fmt: skip
-        for key, question in self.questions.items():
-            seen = values.get((key.scenario, key.arguments, key.action, key.metric), ())
-            self.questions[key] = question.observe(side, seen)
-        self.runs.append(record.run_id)
-        begin, end = record.started_at.timestamp(), record.finished_at.timestamp()
-        self.span = (min(begin, self.span[0]), max(end, self.span[1])) if self.span else (begin, end)
-        return side
-
-    def _sides(self) -> dict[str, Side]:
-        good = self.found.good
-        return {self.record.code.digest: Side.NEW, **({good.code.digest: Side.OLD} if good else {})}
-
-    def _answers(self) -> list[Answer]:
-        out = [Answer(key, answer) for key, answer in self.found.answered]
-        for key, question in self.questions.items():
-            trial = question.trial
-            if trial.runs or question.claimed:
-                factors = tuple(read(trial, fine=True).log_factors.tolist()) if trial.runs else ()
-                out.append(Answer(key, self._confirmation(question), trial.old, trial.new, factors))
-        return sorted(out, key=lambda answer: answer.key)
-
-    def _confirmation(self, question: Question) -> Confirmation:
-        decision = decided(question, self.settings)
-        trial, good = question.trial, self.found.good
-        undecided = decision is Decision.UNKNOWN
-        if undecided and not (self.possible and self.tried):
-            # One sentence for all series alike, so that a mail says it once.
-            return unasked(self.record, question, Basis.NOTHING, self.ended or "nothing could be run")
-        reason = told(question, decision, self.judgements[question.key].effect)
-        if undecided and self.ended:
-            reason = f"{reason}; {self.ended}"
-        old, new = _names(good, self.record) if good else ("", "")
-        shown = measured(question)
-        return Confirmation(
-            decision,
-            Basis.RERUNS,
-            reason,
-            asked=self.record.run_id,
-            since=question.since,
-            worse=question.worse,
-            tail=question.tail,
-            claimed=question.claimed,
-            good=good.run_id if good else None,
-            old=old,
-            new=new,
-            runs=tuple(self.runs),
-            old_runs=len(trial.old),
-            new_runs=len(trial.new),
-            effect=shown.size if shown else None,
-            low=shown.low if shown else None,
-            high=shown.high if shown else None,
-            log_proof=read(trial, fine=True).log_proof if trial.runs else None,
-            began=self.span[0] if self.span else None,
-            ended=self.span[1] if self.span else None,
-        )
-
-
-def plan(controller: LabServices, record: RunRecord, judgements: Sequence[Judgement]) -> Reruns | None:
+def plan(
+    controller: LabServices, record: RunRecord, judgements: Sequence[Judgement], nodes: Nodes | None = None
+) -> Reruns[Any] | None:
     """Return the re-runs that a judged run calls for; None where nothing is to be asked.
 
-    Where the job wants none, or they are not possible, the answers say why. Raises ResultFileError and
-    ConfirmationsUnreadable.
+    `nodes` are those that may carry them. Where the job wants none, or they are not possible, the answers say
+    why. Raises ResultFileError and ConfirmationsUnreadable.
     """
     records = controller.local.records(record.lab, record.job, until=record.run_id, limit=HISTORY_RUNS)
     places = comparable(records)
+    judged = {one.key for one in judgements}
     histories = controller.local.histories(record.run_id, HISTORY_RUNS)
     known = Known(
         record=record,
         judgements=tuple(judgements),
-        histories=tuple(series_history(one, places) for one in histories),
+        # What has no verdict of its own, as the seconds of what was paired, raises no question.
+        histories=tuple(series_history(one, places) for one in histories if one.key in judged),
         records=records,
         places=places,
         alerts=controller.alerts.load(),
@@ -290,79 +51,22 @@ def plan(controller: LabServices, record: RunRecord, judgements: Sequence[Judgem
     found = suspects(known, runnable=lambda run_id: controller.job(run_id) is not None)
     if not found.questions and not found.answered:
         return None
-    reruns = Reruns(
-        controller, record, controller.job(record.run_id), found, {one.key: one for one in judgements}
-    )
+    job = controller.job(record.run_id)
+    kind = RerunsInPairs if _in_pairs(controller, record, nodes) else RerunsInTurns
+    reruns: Reruns[Any] = kind(controller, record, job, found, {one.key: one for one in judgements})
     reruns.prepare()
     return reruns if reruns.questions or found.answered else None
 
 
-def scenarios_of(run: RunFiles) -> dict[tuple[str, str], list[int]]:
-    """Return which of its job's scenarios, by index, measured each (scenario, arguments) of a run.
+def _in_pairs(controller: LabServices, record: RunRecord, nodes: Nodes | None) -> bool:
+    """Say whether a night is confirmed by two clouds side by side.
 
-    What measured phases in place of Rally's tasks is one whole, with the index 0. Raises ArchiveError,
-    PhasesError and ReportError.
+    One that was paired is, and one whose re-runs have begun so; any other where there is room.
     """
-    if run.has_phases:
-        return {(part.scenario, part.arguments_digest): [0] for part in run.parts}
-    places: dict[tuple[str, str], list[int]] = {}
-    for task in run.tasks:
-        number, _, _ = task.slug.partition("-")
-        if not number.isdigit():
-            continue
-        names = {(m.key.scenario, m.key.arguments) for load in run.loads(task) for m in load.measurements}
-        for name in names:
-            places.setdefault(name, []).append(int(number) - 1)
-    return places
-
-
-@dataclass(frozen=True, slots=True)
-class _Inner:
-    """Shows the stages of a re-run as steps of the stage `confirm`."""
-
-    outer: Progress
-    label: str
-
-    def begin(self, stage: str) -> None:
-        self.outer.step(f"{self.label}: {stage}")
-
-    def step(self, text: str) -> None:
-        self.outer.step(f"{self.label}: {text}")
-
-    def end(self, stage: str, note: str, seconds: float, *, ok: bool) -> None:
-        pass
-
-    def say(self, text: str) -> None:
-        self.outer.say(text)
-
-
-def _names(before: RunRecord, after: RunRecord) -> tuple[str, str]:
-    """Name two revisions by the services in which they differ."""
-    changes = revision_changes(before, after)
-    if not changes:
-        return before.code.digest, after.code.digest
-
-    def named(sides: Iterable[tuple[str, str]]) -> str:
-        found = [f"{service} {revision}" for service, revision in sides]
-        rest = len(found) - _NAMED_SERVICES
-        more = [f"{rest} more"] if rest > 0 else []
-        return ", ".join([*found[:_NAMED_SERVICES], *more])
-
-    return (
-        named((one.service, revision_name(one.before) if one.before else "not deployed") for one in changes),
-        named((one.service, revision_name(one.after) if one.after else "not deployed") for one in changes),
-    )
-
-
-def _note(answers: Sequence[Answer], tried: int) -> str:
-    """Say what came out: `6 runs  2 different, 1 same`."""
-    shown = Counter(
-        str(answer.confirmation.decision)
-        if answer.confirmation.basis is Basis.RERUNS
-        else "not confirmed"
-        if answer.confirmation.basis is Basis.NOTHING
-        else "the lab's"
-        for answer in answers
-    )
-    order = (*map(str, (Decision.DIFFERENT, Decision.SAME, Decision.UNKNOWN)), "the lab's", "not confirmed")
-    return f"{counted(tried, 'run')}  {', '.join(f'{shown[word]} {word}' for word in order if shown[word])}"
+    if record.reference is not None:
+        return True
+    begun = [one for one in rerun_folders(controller.state.archive) if is_rerun_of(controller, one, record)]
+    if begun:
+        return is_paired(begun[0])
+    job = controller.job(record.run_id)
+    return job is not None and nodes is not None and nodes.carry_two(job)

@@ -61,7 +61,7 @@ class Known:
 class Suspects:
     """What to ask of re-runs, what is answered without any, and the run with the last good code.
 
-    `good` is None where nothing is to be run.
+    `good` is None where nothing is to be run, or where a paired night has nothing but its reference.
     """
 
     questions: tuple[Question, ...] = ()
@@ -84,7 +84,7 @@ def suspects(known: Known, *, runnable: Callable[[str], bool]) -> Suspects:
         return Suspects(answered=tuple(answered))
     first = min(question.since for question in questions)
     good = _last_good(known, first, lambda record: _other_code(known, record) and runnable(record.run_id))
-    if good is None:
+    if good is None and not _has_reference(known.record):
         reason = "no earlier run with other code in this environment can be deployed again"
         answered += [
             (question.key, unasked(known.record, question, Basis.NOTHING, reason))
@@ -118,11 +118,15 @@ def _claims(known: Known) -> Iterator[Question]:
     }
     histories = {history.key: history for history in known.histories}
     fresh = _would_be_told(known)
+    alarmed = {series.key for alert in known.alerts.alerts if alert.closed is None for series in alert.series}
+    paired = {one.key for one in known.judgements if one.key.metric is Metric.RATIO}
     for judgement in sorted(known.judgements, key=lambda one: one.key):
         if judgement.outcome not in _CHANGED or judgement.key.metric is Metric.FAILURE_RATE:
             continue
         if judgement.key not in fresh or (judgement.key, judgement.since) in seen:
             continue
+        if judgement.outcome is Outcome.IMPROVEMENT and judgement.key in alarmed | paired:
+            continue  # the end of an alert, or what pairs have shown: no re-run changes what is reported
         baseline = _baseline(judgement, histories[judgement.key])
         if is_steady(judgement, baseline, known.analysis):
             continue
@@ -230,6 +234,11 @@ def _remember(screen: Screen, number: int, answer: Answer, nights: Sequence[str]
 
 def _without_runs(known: Known, question: Question) -> Confirmation | None:
     """Answer a question that no re-run can answer, or need not; None for one that is to be run."""
+    if _has_reference(known.record):
+        return None
+    if question.key.metric is Metric.RATIO:
+        reason = "this run's code is that of the reference beside it: it is the lab that differs"
+        return unasked(known.record, question, Basis.SAME_CODE, reason)
     good = _last_good(known, question.since, lambda _: True)
     if good is None:
         reason = "no earlier valid run in this environment is known"
@@ -255,6 +264,11 @@ def _last_good(known: Known, since: str, wanted: Callable[[RunRecord], bool]) ->
         if record.run_id < since and fit and wanted(record):
             return record
     return None
+
+
+def _has_reference(record: RunRecord) -> bool:
+    """Say whether a run had other code beside it, which is what its re-runs compare it with."""
+    return record.reference not in {None, record.code.digest}
 
 
 def _other_code(known: Known, record: RunRecord) -> bool:

@@ -11,7 +11,7 @@ from perfci.results.archive import RunFiles
 from perfci.runs.ansible.lab_playbooks import cloud_variables
 from perfci.runs.jobs.model import Job
 from perfci.runs.verdicts.rerun_jobs import rerun_job
-from perfci.runs.verdicts.reruns import scenarios_of
+from perfci.runs.verdicts.rerun_round import scenarios_of
 
 ROOT = Path("/srv/perfci")
 FILTER = {"name": "slow", "source": "jobs/demo/slow_lists.py", "factory": "slow_lists:factory"}

@@ -33,7 +33,7 @@ from perfci.runs.state.state_folder import StateFolder
 from perfci.runs.state.unreported import left_owing, owe, owing
 from perfci.runs.verdicts.confirmation_store import ConfirmationsUnreadable, read_answers
 from perfci.runs.verdicts.lab_services import LabServices
-from perfci.runs.verdicts.reruns import scenarios_of
+from perfci.runs.verdicts.rerun_round import scenarios_of
 
 SLOW = {"factor": 2.0, "code": "bbbbbbbbbbbb", "changes": ("slow-lists@1f2e3d4c",)}
 BASELINE = 9
