@@ -158,6 +158,8 @@ class Mail(_Section):
     """Who gets the mail about regressions, where the job does not say otherwise."""
     admins: tuple[Address, ...] = ()
     """Who gets the mail about the lab itself."""
+    authors: bool = False
+    """Whether the author of a change that a bisect has proven gets that mail, too."""
     base_url: Url | None = None
     """Where the trend pages are served; links in mails start with it. Left out: mails name commands."""
     smtp: Smtp = Smtp()

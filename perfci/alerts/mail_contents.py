@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perfci.alerts.bisect_mail import bisect_document
 from perfci.alerts.document import FactList, Log, MailDocument, MailTone, Paragraph, Section, Steps
 from perfci.alerts.fix import found_fix
 from perfci.alerts.mail_sections import (
@@ -70,10 +71,13 @@ def tell(notification: Notification, evidence: MailContext, settings: MailSettin
             return _closed(notification.alert, notification.run_id, evidence, settings)
         case NotificationKind.RUN_FAILED if notification.failure:
             return _failed(notification.failure, settings)
-        case NotificationKind.LAB_INVALID:
-            return _lab_invalid(notification, settings)
-        case NotificationKind.LAB_VALID:
-            return _lab_valid(notification, settings)
+        case NotificationKind.LAB_INVALID | NotificationKind.LAB_VALID as kind:
+            lab = _lab_invalid if kind is NotificationKind.LAB_INVALID else _lab_valid
+            return lab(notification, settings)
+        case NotificationKind.BISECT if notification.alert and evidence.bisect:
+            return bisect_document(
+                evidence.bisect, notification.alert, recipients(notification.audience, settings)
+            )
         case NotificationKind.NOISE if notification.growing:
             return noise_story(notification, settings)
         case _:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from perfci.alerts.bisect_story import BisectStory
     from perfci.alerts.mail_suspects import SuspectList
     from perfci.analysis.calibration import SeriesCalibration
     from perfci.analysis.types import Judgement, SeriesHistory
@@ -28,7 +29,8 @@ class MailContext:
     `judgements` are those of the run, `histories` of (at least) the series of the alert, up to that run.
     `lab_state` is a sentence on canaries and foreign load; `method` is how verdicts are found;
     `calibrations` say what series can show. `suspects` are the changes in between, where repositories are
-    known that have them. `records` are those of the job's runs up to this one, by id.
+    known that have them. `bisect` is which change a bisect found. `records` are those of the job's runs up to
+    this one, by id.
     """
 
     record: RunRecord | None = None
@@ -39,6 +41,7 @@ class MailContext:
     calibrations: Mapping[SeriesKey, SeriesCalibration] = field(default_factory=dict)
     suspects: SuspectList | None = None
     records: Mapping[str, RunRecord] = field(default_factory=dict)
+    bisect: BisectStory | None = None
     by_key: Mapping[SeriesKey, Judgement] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -57,6 +57,7 @@ class NotificationKind(StrEnum):
     LAB_INVALID = "lab invalid"
     LAB_VALID = "lab valid"
     NOISE = "noise grows"
+    BISECT = "bisect"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,7 @@ class RunFailure:
 class Notification:
     """Something to tell. `id` is the same whenever it is worked out again.
 
-    Exactly the fields that belong to `kind` are filled: `alert` (regression, closed), `judgements`
+    Exactly the fields that belong to `kind` are filled: `alert` (regression, closed, bisect), `judgements`
     (improvement), `failure` (run failed), `reasons` (lab invalid), `growing` (noise grows).
     """
 

@@ -151,6 +151,12 @@ class Outbox:
             )
         return True
 
+    def knows(self, letter_id: str) -> bool:
+        """Tell whether a letter of this id was put in, and is kept."""
+        with self._database.reading() as connection:
+            found = connection.scalar(sa.select(letters.c.id).where(letters.c.id == letter_id))
+        return found is not None
+
     def deliver(self, transport: Transport) -> Delivery:
         """Send what waits, oldest first; what can't be sent now stays.
 

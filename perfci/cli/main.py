@@ -31,6 +31,11 @@ COMMANDS = (
         "perfci.cli.changes:changes",
         "Say which changes came after OLD up to NEW over all repositories, and which can matter.",
     ),
+    Entry(
+        "bisect",
+        "perfci.cli.bisect:bisect",
+        "Find the change that made something slower, and prove it.",
+    ),
     Entry("try", "perfci.cli.try_change:try_change", "Say whether a change makes a job's scenarios slower."),
     Entry("virtual", "perfci.cli.virtual:app", "A virtual lab: simulated machines behind simulated BMCs."),
     Entry("services", "perfci.cli.services:app", "The embedded InfluxDB: keep it running between nights."),

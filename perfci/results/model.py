@@ -25,6 +25,9 @@ CALIBRATE = "-calibrate"
 COMPARE = "-compare"
 """How the name of a job ends that is run to compare two codes or two sets of pins."""
 
+BISECT = "-bisect"
+"""How the name of a job ends that is run to find the change that made something slower."""
+
 
 class Purpose(StrEnum):
     """What a run is for."""
@@ -37,6 +40,8 @@ class Purpose(StrEnum):
     """It was run to learn how much unchanged code scatters, under a job of its own."""
     COMPARE = "compare"
     """It was run to compare two codes or two sets of pins, under a job of its own."""
+    BISECT = "bisect"
+    """It was run to find the change that made something slower, under a job of its own."""
 
 
 class Metric(StrEnum):
@@ -203,6 +208,8 @@ class RunRecord:
             return Purpose.CONFIRM
         if self.job.endswith(COMPARE):
             return Purpose.COMPARE
+        if self.job.endswith(BISECT):
+            return Purpose.BISECT
         return Purpose.CALIBRATE if self.job.endswith(CALIBRATE) else Purpose.NIGHT
 
 

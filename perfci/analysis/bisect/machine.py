@@ -17,6 +17,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from perfci.analysis.bisect.choice import best_revision, price
 from perfci.analysis.bisect.model import BisectPoint, Kind, Observation
 from perfci.analysis.bisect.posterior import infer, step_size
@@ -102,9 +104,9 @@ class BisectResult:
     """How it ended.
 
     `probability` is that of what is said, `second` that of a further step beside the culprit. `steps`
-    are the culprit (several in a row where the revisions between them do not deploy), or the two likeliest
-    of several. `effect`, `low` and `high` are relative. `reverted` tells whether the revert was measured;
-    `needed` about how many more runs would tell, where the budget did not reach.
+    are the culprit (several in a row where the revisions between them do not deploy), or those that are
+    likely to be among several. `effect`, `low` and `high` are relative. `reverted` tells whether the revert
+    was measured; `needed` about how many more runs would tell, where the budget did not reach.
     """
 
     end: End
@@ -153,8 +155,8 @@ def _go_on(state: BisectState, counts: list[int]) -> Measure | BisectResult:
     if posterior.none >= settings.sure:
         return BisectResult(End.NONE, posterior.none)
     if posterior.several >= settings.sure:
-        pair = sorted(int(one) + 1 for one in posterior.among.argsort()[-2:])
-        return BisectResult(End.SEVERAL, posterior.several, tuple(pair))
+        known = tuple(int(one) + 1 for one in np.flatnonzero(posterior.among >= settings.propose))
+        return BisectResult(End.SEVERAL, posterior.several, known)
     group = max(_groups(state, posterior), key=lambda one: one.probability)
     if group.probability >= settings.propose and posterior.several <= settings.second:
         return _prove(state, posterior, group)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from perfci.alerts.mail import compose
@@ -11,6 +11,7 @@ from perfci.alerts.mail_context import MailContext
 from perfci.alerts.mail_sections import recipients
 from perfci.alerts.mail_suspects import SuspectList
 from perfci.alerts.maildir import MaildirTransport
+from perfci.alerts.model import Audience, Notification, NotificationKind
 from perfci.alerts.settings import MailSettings, SmtpSettings
 from perfci.alerts.smtp import SmtpTransport
 from perfci.changes.model import REQUIREMENTS
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from email.message import EmailMessage
 
-    from perfci.alerts.model import Alert, Notification
+    from perfci.alerts.bisect_story import BisectStory
+    from perfci.alerts.model import Alert
     from perfci.alerts.outbox import Delivery, Transport
     from perfci.analysis.types import Judgement
     from perfci.config import Settings
@@ -98,6 +100,41 @@ def post(services: LabServices, notifications: Sequence[Notification], record: R
     """Put the mails for these notifications of a judged run into the outbox. Raises JudgementDamaged."""
     judgements = read_judgements(services.database, record.run_id)
     put(services, compose_letters(services, notifications, record, judgements))
+
+
+def post_bisect(services: LabServices, alert: Alert, story: BisectStory) -> bool:
+    """Put the mail about a bisect into the outbox, in the thread of its alert; False where it is known.
+
+    Its author gets it only with `mail.authors`, and only of a change that is proven.
+    """
+    record = services.local.record(alert.since)
+    settings = mail_settings(services, record)
+    if services.settings.mail.authors and story.proven and story.address is not None:
+        settings = replace(settings, to=tuple(dict.fromkeys((*settings.to, story.address))))
+    os.environ.setdefault("MPLCONFIGDIR", str(services.state.root / "cache" / "matplotlib"))
+    told = bisect_told(alert)
+    message = compose(told, MailContext(record=record, bisect=story), settings, now=utc_now())
+    return services.outbox.put(
+        told.id, message, sender=settings.from_address, recipients=settings.to, now=utc_now()
+    )
+
+
+def has_bisect(services: LabServices, alert: Alert) -> bool:
+    """Tell whether the mail about an alert's bisect was written."""
+    return services.outbox.knows(bisect_told(alert).id)
+
+
+def bisect_told(alert: Alert) -> Notification:
+    """Return what is told when an alert's bisect has ended."""
+    return Notification(
+        id=f"bisect-{alert.id}",
+        kind=NotificationKind.BISECT,
+        audience=Audience.JOB,
+        lab=alert.lab,
+        job=alert.job,
+        run_id=alert.since,
+        alert=alert,
+    )
 
 
 def deliver(services: LabServices) -> Delivery:

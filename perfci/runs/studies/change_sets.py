@@ -213,7 +213,7 @@ def sides_of(
 
     Raises ChangeInvalid, and what git and the pins raise.
     """
-    exact = _exact(at_one_moment(job, settings)[0], settings)
+    exact = exact_commits(at_one_moment(job, settings)[0], settings)
     desk = _Desk(settings, exact, exact)
     for one in changes:
         desk.change(one)
@@ -246,7 +246,7 @@ def installed_part(patch: str, service: str) -> tuple[str, tuple[str, ...]]:
     return "".join(kept), tuple(left_out)
 
 
-def _exact(job: Job, settings: Settings) -> Job:
+def exact_commits(job: Job, settings: Settings) -> Job:
     """Return the job with a commit in place of each branch or tag."""
     found: dict[str, Source] = {}
     for service in SERVICES:

@@ -1,0 +1,153 @@
+"""`perfci bisect`: which change made something slower."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from perfci.cli.access import holder, lab_services
+from perfci.cli.durations import parse_duration
+from perfci.cli.options import Lab
+from perfci.cli.output import Json, errors_reported, print_json, print_table
+from perfci.errors import UsageError
+from perfci.validation import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from perfci.alerts.bisect_story import BisectStory
+    from perfci.runs.studies.bisect_question import AskedBisect
+    from perfci.runs.verdicts.lab_services import LabServices
+
+_JOB_AND_ENDS = 3
+
+
+class BisectUnclear(UsageError):
+    """What is to be bisected is not said in one of the forms there are."""
+
+    template = "{reason}"
+    help = "`perfci bisect ALERT`, or `perfci bisect JOB GOOD BAD`; `perfci bisect --help` shows the options."
+
+
+def bisect(  # noqa: PLR0917 - typer takes them by name
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ALERT | JOB GOOD BAD",
+            help="An alert; or a job and two ends: runs, steps, dates or revisions, as for `perfci changes`.",
+        ),
+    ],
+    scenario: Annotated[
+        str | None, typer.Option(metavar="TASK", help="Which task of the job; left out: its only one.")
+    ] = None,
+    action: Annotated[
+        str, typer.Option(help="Which action of the task, or which service's counter.")
+    ] = "total",
+    metric: Annotated[str, typer.Option(help="What is measured, such as sql_statements.")] = "seconds",
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="No run begins that would end later, such as 2h.")
+    ] = None,
+    runs: Annotated[
+        int, typer.Option(min=2, max=500, help="At most so many runs, with those there are.")
+    ] = 60,
+    mail: Annotated[
+        bool, typer.Option("--mail/--no-mail", help="Whether an answer is mailed in the thread of the alert.")
+    ] = True,
+    lab: Lab = None,
+    as_json: Json = False,
+) -> None:
+    """Find the change that made something slower, and prove it.
+
+    The ends are measured first, then the revisions between them that tell most, each deployed afresh. A
+    change is named at a probability of 99 %, once it is slower than its parent in runs of its own, and the
+    newest revision is fast again with it taken back. The runs are archived under the job JOB-bisect, in
+    nobody's baseline; a bisect that was cut short goes on with them.
+
+    Exit code 0: the question is answered: one change, several, or none.
+    Exit code 2: the alert, the job or an end is wrong, or there is no suspect.
+    Exit code 3: it could not be decided, or the lab can't do it now.
+    Exit code 4: a git server or the package index did not answer.
+    """
+    from perfci.cli.progress import Terminal
+    from perfci.runs.publish.notify import deliver as send_waiting
+    from perfci.runs.publish.notify import post_bisect
+    from perfci.runs.state.progress import Silent
+    from perfci.runs.studies.bisect import bisect as measure
+    from perfci.runs.studies.bisect import keep_picture
+    from perfci.runs.studies.bisect_told import story_of
+
+    with errors_reported(as_json=as_json):
+        services = lab_services(lab)
+        until = None if budget is None else datetime.now(UTC) + parse_duration(budget)
+        asked = _asked(services, what, _Series(scenario, action, metric), runs)
+        if as_json:
+            found = measure(services, asked, holder=holder(), progress=Silent(), until=until)
+        else:
+            for note in asked.notes:
+                typer.echo(f"note    {note}", err=True)
+            with Terminal() as progress:
+                found = measure(services, asked, holder=holder(), progress=progress, until=until)
+        if found.error is not None:
+            raise found.error
+        story = story_of(found)
+        if mail and asked.alert is not None and found.exit_code == 0:
+            post_bisect(services, asked.alert, story)
+            send_waiting(services)
+        picture = keep_picture(services, story)
+        if as_json:
+            print_json({**story.as_dict(), "picture": str(picture) if picture else None})
+        else:
+            _print(story)
+            if picture is not None:
+                typer.echo(f"picture   {picture}")
+    raise typer.Exit(found.exit_code)
+
+
+class _Series(NamedTuple):
+    """Which series of the job is measured."""
+
+    scenario: str | None
+    action: str
+    metric: str
+
+
+def _asked(services: LabServices, what: Sequence[str], series: _Series, runs: int) -> AskedBisect:
+    from perfci.results.model import Metric
+    from perfci.runs.studies.bisect_question import of_alert, of_words
+
+    if len(what) == 1:
+        return of_alert(services, what[0], most_runs=runs)
+    if len(what) != _JOB_AND_ENDS:
+        raise BisectUnclear(reason="name an alert, or a job and its good and bad end")
+    known = [str(one) for one in Metric]
+    if series.metric not in known:
+        raise BisectUnclear(reason=f"no metric {series.metric!r}; {nearest(series.metric, known)}")
+    return of_words(
+        services,
+        *what,
+        scenario=series.scenario,
+        action=series.action,
+        metric=Metric(series.metric),
+        most_runs=runs,
+    )
+
+
+def _print(story: BisectStory) -> None:
+    from perfci.alerts.bisect_mail import measured_table
+
+    for one in (story, *([story.inside] if story.inside else [])):
+        table = measured_table(one)
+        columns = (table.about, *table.columns, "subject")
+        print_table(
+            columns,
+            [(row.title, *row.cells, row.subtitle) for row in table.rows],
+            empty="Nothing could be measured.",
+        )
+    for remark in story.remarks:
+        typer.echo(remark, err=True)
+    typer.echo(f"verdict   {story.verdict}")
+    for change in story.culprits:
+        typer.echo(f"change    {change.link}")
+    typer.echo(f"again     {story.command}")
