@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from perfci.results.counters import Sample as CounterSample
-    from perfci.results.rally import Load, Output
+    from perfci.results.rally import Load
+    from perfci.results.rally_columns import Output
 
 FILL = "Density.fill_with_servers"
 """Name of the scenario."""

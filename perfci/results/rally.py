@@ -28,93 +28,33 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from perfci.results.errors import ReportError
-from perfci.results.files import FromFile, Moment, Name, parse, place, read_bytes
+from perfci.results.files import FromFile, Name, parse, shown
+from perfci.results.json_stream import JsonStream, NotJson
 from perfci.results.model import TOTAL, Measurement, Metric, SeriesKey
+from perfci.results.rally_columns import Output, WorkloadColumns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 _KNOWN_FORMAT = re.compile(r"1\.\d+")
-_REPETITION = re.compile(r" \(\d+\)$")
 _DIGEST_DIGITS = 8
-_Duration = Annotated[float, Field(ge=-8e9, le=1e18, allow_inf_nan=False)]
-"""Seconds; negative where the clock was set back."""
-
-
-class _Action(FromFile):
-    name: Name
-    started_at: Moment | None
-    finished_at: Moment | None = None
-    failed: bool = False
-    children: list[_Action] = Field(default_factory=list)
-
-    @property
-    def backwards(self) -> bool:
-        """Whether it, or an action inside it, ended before it started."""
-        took = (
-            None
-            if self.started_at is None or self.finished_at is None
-            else self.finished_at - self.started_at
-        )
-        return (took is not None and took < 0) or any(child.backwards for child in self.children)
-
-    @property
-    def seconds(self) -> float | None:
-        """How long it took; None where it failed or never ended."""
-        if self.failed or self.started_at is None or self.finished_at is None:
-            return None
-        return self.finished_at - self.started_at
-
-
-class Output(FromFile):
-    """What a scenario put into the report beside its timings, by its title; what `data` is, it knows."""
-
-    title: str
-    data: Any
-
-
-class _Outputs(FromFile):
-    complete: list[Output] = Field(default_factory=list)
-
-
-class _Iteration(FromFile):
-    timestamp: Moment
-    duration: _Duration
-    error: list[Any]
-    atomic_actions: list[_Action]
-    output: _Outputs = _Outputs()
-
-    @property
-    def backwards(self) -> bool:
-        """Whether the clock was set back while it ran."""
-        return self.duration < 0 or any(action.backwards for action in self.atomic_actions)
 
 
 class _Workload(FromFile):
     scenario: Annotated[dict[Name, Any], Field(min_length=1, max_length=1)]
     runner: Annotated[dict[Name, Any], Field(min_length=1, max_length=1)]
     contexts: dict[str, Any]
-    data: list[_Iteration]
 
     @property
     def name(self) -> str:
         return next(iter(self.scenario))
-
-
-class _Subtask(FromFile):
-    workloads: Annotated[list[_Workload], Field(min_length=1)]
-
-
-class _Task(FromFile):
-    subtasks: Annotated[list[_Subtask], Field(min_length=1)]
-
-
-class _Report(FromFile):
-    tasks: Annotated[list[_Task], Field(min_length=1)]
 
 
 class _Info(FromFile):
@@ -158,27 +98,123 @@ def read_report(path: Path, *, lab: str, job: str, run_id: str, warmup: int = 0)
     format_version than 1.x, has no tasks, a workload without measured iterations, or a number that no
     duration can have.
     """
-    content = read_bytes(path, ReportError)
-    version = parse(content, _Header, path=path, error=ReportError).info.format_version
-    if not _KNOWN_FORMAT.fullmatch(version):
-        raise ReportError(
-            path=path, place="info.format_version", found=f"got {version!r}", expected="a version 1.x"
-        )
-    report = parse(content, _Report, path=path, error=ReportError)
-    loads: dict[tuple[str, str], list[list[_Iteration]]] = {}
-    for where, workload in _workloads(report):
-        if len(workload.data) <= warmup:
+    loads: dict[tuple[str, str], list[WorkloadColumns]] = {}
+    for where, workload, columns in _Report(path).workloads():
+        if len(columns) <= warmup:
             raise ReportError(
                 path=path,
                 place=f"{where}.data",
-                found=f"{len(workload.data)} iterations of {workload.name}",
+                found=f"{len(columns)} iterations of {workload.name}",
                 expected=f"at least one after {warmup} for warm-up",
             )
-        loads.setdefault((workload.name, arguments_digest(workload)), []).append(workload.data)
+        loads.setdefault((workload.name, arguments_digest(workload)), []).append(columns)
     return tuple(
         _load(_Names(lab, job, run_id, scenario, arguments), workloads, warmup)
         for (scenario, arguments), workloads in loads.items()
     )
+
+
+class _Report:
+    """A report as it is read, once and from its beginning to its end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def workloads(self) -> list[tuple[str, _Workload, WorkloadColumns]]:
+        """Return the workloads with their places and their iterations. Raises ReportError."""
+        try:
+            with self._path.open("rb") as source:
+                return self._read(JsonStream(source))
+        except NotJson as error:
+            raise self._wrong("file", str(error), "whole JSON") from error
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise self._wrong("file", reason, "a file that can be read") from error
+
+    def _read(self, stream: JsonStream) -> list[tuple[str, _Workload, WorkloadColumns]]:
+        header: dict[str, Any] = {}
+        found: list[tuple[str, _Workload, WorkloadColumns]] | None = None
+        if stream.opens() != "{":
+            raise self._wrong("file", f"got {shown(stream.value())}", "an object")
+        for key in stream.members():
+            if key == "tasks":
+                found = [one for task in self._items(stream, "tasks") for one in self._task(stream, task)]
+            elif key == "info":
+                header[key] = self._known_version(stream.value())
+            else:
+                stream.value()
+        stream.end()
+        if "info" not in header:
+            self._known_version(None)
+        if found is None:
+            raise self._wrong("tasks", "missing", "it to be there")
+        return found
+
+    def _task(self, stream: JsonStream, place: str) -> Iterator[tuple[str, _Workload, WorkloadColumns]]:
+        for subtask in self._list_in(stream, place, "subtasks"):
+            for workload in self._list_in(stream, subtask, "workloads"):
+                yield self._workload(stream, workload)
+
+    def _list_in(self, stream: JsonStream, place: str, name: str) -> Iterator[str]:
+        """Step into an object: yield the places of the items of a list in it, at least one."""
+        self._object(stream, place)
+        is_there = False
+        for key in stream.members():
+            if key == name:
+                is_there = True
+                yield from self._items(stream, f"{place}.{name}")
+            else:
+                stream.value()
+        if not is_there:
+            raise self._wrong(f"{place}.{name}", "missing", "it to be there")
+
+    def _items(self, stream: JsonStream, place: str) -> Iterator[str]:
+        if stream.opens() != "[":
+            raise self._wrong(place, f"got {shown(stream.value())}", "a list")
+        number = -1
+        for number in stream.items():
+            yield f"{place}[{number}]"
+        if number < 0:
+            raise self._wrong(place, "got []", "at least one")
+
+    def _workload(self, stream: JsonStream, place: str) -> tuple[str, _Workload, WorkloadColumns]:
+        self._object(stream, place)
+        rest: dict[str, Any] = {}
+        columns: WorkloadColumns | None = None
+        for key in stream.members():
+            if key == "data":
+                columns = self._iterations(stream, f"{place}.data")
+            elif key in _Workload.model_fields:
+                rest[key] = stream.value()
+            else:
+                stream.value()
+        content = json.dumps(rest).encode()
+        workload = parse(content, _Workload, path=self._path, error=ReportError, inside=place)
+        if columns is None:
+            raise self._wrong(f"{place}.data", "missing", "it to be there")
+        return place, workload, columns
+
+    def _iterations(self, stream: JsonStream, place: str) -> WorkloadColumns:
+        if stream.opens() != "[":
+            raise self._wrong(place, f"got {shown(stream.value())}", "a list")
+        columns = WorkloadColumns()
+        for number in stream.items():
+            columns.add(stream.value(), path=self._path, place=f"{place}[{number}]")
+        return columns
+
+    def _object(self, stream: JsonStream, place: str) -> None:
+        if stream.opens() != "{":
+            raise self._wrong(place, f"got {shown(stream.value())}", "an object")
+
+    def _known_version(self, info: Any) -> str:
+        content = json.dumps({} if info is None else {"info": info}).encode()
+        version = parse(content, _Header, path=self._path, error=ReportError).info.format_version
+        if not _KNOWN_FORMAT.fullmatch(version):
+            raise self._wrong("info.format_version", f"got {version!r}", "a version 1.x")
+        return version
+
+    def _wrong(self, place: str, found: str, expected: str) -> ReportError:
+        return ReportError(path=self._path, place=place, found=found, expected=expected)
 
 
 def arguments_digest(workload: _Workload) -> str:
@@ -219,70 +255,65 @@ class _Names:
         return SeriesKey(self.lab, self.job, self.scenario, self.arguments, action, metric)
 
 
-def _workloads(report: _Report) -> Iterator[tuple[str, _Workload]]:
-    for t, task in enumerate(report.tasks):
-        for s, subtask in enumerate(task.subtasks):
-            for w, workload in enumerate(subtask.workloads):
-                yield place(("tasks", t, "subtasks", s, "workloads", w)), workload
+def _load(names: _Names, workloads: Sequence[WorkloadColumns], warmup: int) -> Load:
+    kept = [np.argsort(one.started, kind="stable")[warmup:] for one in workloads]
+    started = np.concatenate(
+        [np.asarray(one.started)[rows] for one, rows in zip(workloads, kept, strict=True)]
+    )
+    order = np.argsort(started, kind="stable")
 
+    def in_order(columns: Iterable[NDArray[Any]]) -> NDArray[Any]:
+        """Return one column of all workloads together, by time and without the warm-up."""
+        return np.concatenate([one[rows] for one, rows in zip(columns, kept, strict=True)])[order]
 
-def _load(names: _Names, workloads: Sequence[Sequence[_Iteration]], warmup: int) -> Load:
-    timed = _in_order(i for data in workloads for i in _in_order(data)[warmup:])
-    measured = [iteration for iteration in timed if not iteration.backwards]
-    failures = sum(bool(iteration.error) for iteration in measured)
-    # The names of all actions, so that one which only ever failed is still a series, without values.
-    timings: dict[str, list[tuple[float, float]]] = {TOTAL: []}
-    for iteration in timed:
-        if iteration.backwards:
-            for action, _ in _flat(iteration.atomic_actions, frozenset()):
-                timings.setdefault(action, [])
-            continue
-        times = {**_action_seconds(iteration.atomic_actions), TOTAL: iteration.duration}
-        for action, seconds in times.items():
-            values = timings.setdefault(action, [])
-            if seconds is not None and not iteration.error:
-                values.append((iteration.timestamp, seconds))
+    started, failed = started[order], in_order(one.failed for one in workloads)
+    measured = ~in_order(one.backwards for one in workloads)
+    attempts, failures = int(measured.sum()), int((measured & failed).sum())
+    times: dict[bytes, tuple[float, ...]] = {}
 
-    def measurement(action: str, metric: Metric, points: Sequence[tuple[float, float]]) -> Measurement:
+    def measurement(action: str) -> Measurement | None:
+        """Return the timings of an action; None where it was in no iteration behind the warm-up."""
+        if action != TOTAL and not in_order(one.has(action) for one in workloads).any():
+            return None
+        seconds = in_order(one.seconds(action) for one in workloads)
+        timed = measured & ~failed & ~np.isnan(seconds)
+        key = np.packbits(timed).tobytes()  # most actions are in the same iterations, so they share the times
+        if key not in times:
+            times[key] = tuple(started[timed].tolist())
+        values = tuple(seconds[timed].tolist())
         return Measurement(
-            key=names.key(action, metric),
-            run_id=names.run_id,
-            values=tuple(value for _, value in points),
-            timestamps=tuple(time for time, _ in points),
-            attempts=len(measured),
-            failures=failures,
+            names.key(action, Metric.SECONDS), names.run_id, values, times[key], attempts, failures
         )
 
-    rate = [(measured[0].timestamp, failures / len(measured))] if measured else []
+    actions = dict.fromkeys(action for one in workloads for action in one.actions)
+    timings = [one for action in (TOTAL, *actions) if (one := measurement(action)) is not None]
+    rate = Measurement(
+        key=names.key(TOTAL, Metric.FAILURE_RATE),
+        run_id=names.run_id,
+        values=(failures / attempts,) if attempts else (),
+        timestamps=(float(started[measured][0]),) if attempts else (),
+        attempts=attempts,
+        failures=failures,
+    )
     return Load(
         scenario=names.scenario,
         arguments=names.arguments,
         iterations=sum(map(len, workloads)),
-        measurements=(
-            *(measurement(action, Metric.SECONDS, timings[action]) for action in timings),
-            measurement(TOTAL, Metric.FAILURE_RATE, rate),
-        ),
-        outputs=tuple(one for i in measured if not i.error for one in i.output.complete),
-        dropped=len(timed) - len(measured),
+        measurements=(*timings, rate),
+        outputs=_outputs(workloads, kept, order, measured & ~failed),
+        dropped=len(measured) - attempts,
     )
 
 
-def _in_order(iterations: Iterable[_Iteration]) -> list[_Iteration]:
-    return sorted(iterations, key=lambda iteration: iteration.timestamp)
-
-
-def _action_seconds(actions: Sequence[_Action]) -> dict[str, float | None]:
-    """Return the seconds of each action by name; None where a part of it failed or never ended."""
-    seconds: dict[str, float | None] = {}
-    for name, took in _flat(actions, frozenset()):
-        before = seconds.get(name, 0.0)
-        seconds[name] = None if took is None or before is None else before + took
-    return seconds
-
-
-def _flat(actions: Sequence[_Action], inside: frozenset[str]) -> Iterator[tuple[str, float | None]]:
-    for action in actions:
-        name = _REPETITION.sub("", action.name)
-        if name not in inside:
-            yield name, action.seconds
-        yield from _flat(action.children, inside | {name})
+def _outputs(
+    workloads: Sequence[WorkloadColumns],
+    kept: Sequence[NDArray[np.int_]],
+    order: NDArray[np.int_],
+    told: NDArray[np.bool_],
+) -> tuple[Output, ...]:
+    """Return the outputs of the iterations that are `told`, by time."""
+    if not any(one.outputs for one in workloads):
+        return ()
+    rows = [(one, int(row)) for one, mine in zip(workloads, kept, strict=True) for row in mine]
+    chosen = (rows[place] for place in order[told].tolist())
+    return tuple(output for one, row in chosen for output in one.outputs.get(row, ()))
