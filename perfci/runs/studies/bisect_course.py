@@ -19,7 +19,7 @@ from perfci.changes.model import REQUIREMENTS
 from perfci.changes.pin_moves import normal
 from perfci.changes.suspects import reaches
 from perfci.files import write_whole
-from perfci.runs.jobs.model import Source
+from perfci.runs.jobs.sources import Source
 from perfci.runs.state.digests import digest
 from perfci.runs.studies.bisect_revert import NotRevertedError, reverse_patch
 from perfci.runs.studies.compare import VARIABLE

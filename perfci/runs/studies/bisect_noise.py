@@ -13,7 +13,7 @@ from perfci.results.errors import ResultFileError
 from perfci.results.model import CALIBRATE, FINISHED
 from perfci.runs.state.archive import run_folders
 from perfci.runs.studies.job_history import NoPast, past_of
-from perfci.runs.verdicts.reruns import scenarios_of
+from perfci.runs.verdicts.rerun_round import scenarios_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,13 +18,14 @@ from perfci.changes.super_repository import SUPER, state_at
 from perfci.changes.suspects import Installed, SlowTarget, reaches
 from perfci.errors import UsageError
 from perfci.results.model import BISECT, TOTAL, Metric
-from perfci.runs.jobs.model import Source, load_job
+from perfci.runs.jobs.load import load_job
+from perfci.runs.jobs.sources import Source
 from perfci.runs.studies.bisect_course import BisectCourse, BisectStep, CodeState, walked
 from perfci.runs.studies.bisect_noise import MeasuredSeries, claimed, night_logs, rally_name, variance_of
 from perfci.runs.studies.change_sets import exact_commits
 from perfci.runs.verdicts.repositories import address, repositories
 from perfci.runs.verdicts.rerun_jobs import exact, named
-from perfci.runs.verdicts.reruns import scenarios_of
+from perfci.runs.verdicts.rerun_round import scenarios_of
 from perfci.runs.verdicts.run_changes import between_runs
 from perfci.runs.verdicts.what_changed import CONSTRAINTS, changes_of
 from perfci.validation import nearest
