@@ -1,469 +1,382 @@
-"""A small night that is killed, or gets an error, at every write; then the next night, and what must hold.
+"""Nights of several kinds that are killed, or get an error, at every write; then the next night, and what must hold.
 
-`python tests/kill_harness.py SCRATCH [--only KIND] [--every N]` prints a JSON summary. Playbooks are not run
-(`recorded_playbooks`); all else is the real thing: folders, database, index, mail, pages. Nothing here knows a
-format: points are what the interpreter itself reports (audit events of files and folders), what is flushed
-(`os.fsync`), and the beginning and the end of each commit of a database.
+`python tests/kill_harness.py SCRATCH [--scene NAME] [--kind KIND] [--every N]` prints a JSON summary. Playbooks are
+not run (`recorded_playbooks`); all else is the real thing: folders, database, index, mail, pages.
 
-Each point is a process forked from one that has everything loaded: a night that ends at that point, and one
-more that is the next start and looks at what is left.
+Nights run in processes that have everything loaded, and that go on to the next point; a night's own process is taken
+for dead afterwards (`killed_nights.Project.night`). A kill leaves the files as they are at that moment, so one night
+that is copied at each of its writes gives all points of `kill`, and writes that leave the same are one case.
+`really killed` is a process of its own that gets SIGKILL.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
+import gc
 import json
 import os
 import shutil
 import signal
-import sqlite3
-import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+import traceback
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import archives
 import sqlalchemy as sa
-from recorded_playbooks import Recorded
+from kill_points import Copier, Points, fail
+from killed_nights import BASELINE, Project, Said, run_id, said, wrong
 
-from perfci import config
-from perfci.files import write_json
+from perfci.alerts import mail_sections
+from perfci.database.schema import unreported
 from perfci.lab import inventory
-from perfci.lab.sql import open_ledger
-from perfci.results.archive import read_archive
-from perfci.runs.ansible.playbook import PlaybookFailed
-from perfci.runs.jobs.load import load_job
-from perfci.runs.night import night as night_module
-from perfci.runs.night.assemble import night
-from perfci.runs.state.archive import run_folders
-from perfci.runs.state.archived_run import ArchivedRun
-from perfci.runs.state.processes import processes_of
-from perfci.runs.state.progress import Silent
-from perfci.runs.state.run_folder import MANIFEST
-from perfci.runs.state.unreported import owing
-from perfci.runs.verdicts.judgement_store import read_judgements
+from perfci.runs.state.run_folder import RUN
 from perfci.runs.verdicts.lab_services import LabServices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from perfci.runs.state.state_folder import StateFolder
-
-JOB = """name: nightly
-scenarios:
-  - {task: ports, times: 28, warmup: 2}
-analysis:
-  confirm: {enabled: false}
-mail: {to: [team@example.org]}
-"""
-BASELINE = 8
-KILLED, NEXT = BASELINE + 1, BASELINE + 2
-"""Numbers of the night that ends early and of the one after it; both are slower."""
-SLOWER, FAILED = "nightly: neutron", "run failed in"
-"""What the subjects of the two mails have in them."""
-STEPS = ("store", "analyse", "confirm", "alert", "publish")
-"""What follows the archive: a fault there is the admins' mail, and the run did not fail."""
-KINDS = ("kill", "eio", "disk full")
-CHANGES = frozenset({"os.rename", "os.mkdir", "os.truncate", "os.link"})
-REMOVALS = frozenset({"os.remove", "os.rmdir"})
-FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+FIRST = BASELINE + 1
+"""Number of the first night after the baseline."""
+KILL, REALLY, EIO, FULL = KINDS = ("kill", "really killed", "eio", "disk full")
+REALLY_EVERY = 25
+"""Of the points at which a night is killed, how many are left out between two with a process of their own."""
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def run_id(number: int) -> str:
-    """Return the id of a night by its number; ids sort by it."""
-    return f"202611{number:02d}T041500Z-nightly-{number:04x}"
+@dataclass(frozen=True)
+class Scene:
+    """A kind of night, and what was before it."""
 
-
-@dataclass
-class Points:
-    """Counts the writes below a folder, and ends things at one of them."""
-
-    root: str
-    act: Callable[[], None] = lambda: None
-    removals: bool = True
-    """Whether removing something is a point; on a full disk it works."""
-    at: int = 0
-    lasting: bool = False
-    """Whether all writes after that one fail as well, as on a full disk."""
-    seen: int = 0
-    active: bool = False
-    names: list[str] = field(default_factory=list)
-
-    def reach(self, name: str) -> None:
-        """Note a point, and act if it is the one."""
-        if not self.active:
-            return
-        self.seen += 1
-        if self.at == 0:
-            self.names.append(name)
-        elif self.seen == self.at or (self.lasting and self.seen > self.at):
-            self.act()
-
-    def mine(self, path: Any) -> bool:
-        """Tell whether a path is below the folder."""
-        try:
-            return os.path.abspath(os.fsdecode(path)).startswith(self.root)  # noqa: PTH100 - no pathlib in a hook
-        except (TypeError, ValueError):
-            return False
-
-    def install(self) -> None:
-        """Look at what this process does from now on; there is no way back."""
-        sys.addaudithook(self._audited)
-        sa.event.listen(sa.Engine, "commit", lambda _connection: self.reach("commit"))
-        sa.event.listen(sa.pool.Pool, "reset", lambda *_: self.reach("committed"))
-        flush, opened = os.fsync, io.open
-
-        def fsync(handle: int) -> None:
-            self.reach("fsync")
-            flush(handle)
-
-        def open_(file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
-            found = opened(file, mode, *args, **options)
-            if set(mode) & set("wax+") and self.mine(file):
-                try:
-                    self.reach(f"opened {Path(os.fsdecode(file)).name}")
-                except BaseException:
-                    found.close()
-                    raise
-            return found
-
-        os.fsync = fsync
-        io.open = open_
-
-    def _audited(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self.active:
-            return
-        if event == "open":
-            path, mode, flags = arguments
-            writes = bool(flags & FLAGS) if flags else bool(set(mode or "") & set("wax+"))
-            if writes and self.mine(path):
-                self.reach(f"open {Path(os.fsdecode(path)).name}")
-        elif event in (REMOVALS | CHANGES if self.removals else CHANGES) and self.mine(arguments[0]):
-            self.reach(f"{event} {Path(os.fsdecode(arguments[0])).name}")
-
-
-@dataclass
-class Project:
-    """A lab whose playbooks are recorded."""
-
-    root: Path
+    name: str
+    slower: bool = True
     fails: bool = False
-    """Whether the hammer fails."""
+    confirm: bool = False
+    stride: int = 1
+    """Every how many of its points are tried at most."""
+    before: Callable[[Path], bool] | None = None
+    """Of the night before, which was killed: whether that was in this state, given its state folder."""
 
     @property
-    def settings(self) -> config.Settings:
-        """The settings, read anew."""
-        return config.load(
-            environ={
-                "PERFCI_ROOT_DIR": str(self.root),
-                "PERFCI_STATE_DIR": str(self.root / "state"),
-                "PERFCI_INFLUX__URL": "http://127.0.0.1:9",
-                "PERFCI_MAIL__ADMINS": '["admins@example.org"]',
-            }
+    def early(self) -> int:
+        """Number of the night that ends early."""
+        return FIRST + (self.before is not None)
+
+    def project(self, root: Path, *, next_one: bool = False) -> Project:
+        """Return the lab of such a night; the next one never fails."""
+        return Project(root, slower=self.slower, fails=self.fails and not next_one, confirm=self.confirm)
+
+
+def _measuring(state: Path) -> bool:
+    work = state / "runs" / run_id(FIRST)
+    return (work / "tasks.json").exists() and not (work / RUN).exists()
+
+
+def _sealing(state: Path) -> bool:
+    return (state / "runs" / run_id(FIRST) / RUN).exists()
+
+
+def _archived(state: Path) -> bool:
+    return (state / "archive" / run_id(FIRST)).exists()
+
+
+SCENES = (
+    Scene("regression"),
+    Scene("good night", slower=False),
+    Scene("failed night", fails=True),
+    Scene("re-runs", confirm=True, stride=5),
+    Scene("after a night killed while it measured", before=_measuring),
+    Scene("after a night killed while it was archived", before=_sealing),
+    Scene("after a night killed before its mail", before=_archived),
+)
+
+
+@dataclass
+class Stage:
+    """A scene made ready: where its night begins, its points, and what is to be said of it and of the next."""
+
+    scene: Scene
+    template: Path
+    names: list[str]
+    references: dict[str, list[Said]]
+
+
+@dataclass
+class Worker:
+    """One process that works on points, in a folder of its own."""
+
+    root: Path
+    points: Points = field(default_factory=Points)
+
+    @property
+    def state(self) -> Path:
+        """The state folder of the nights."""
+        return self.root / "state"
+
+    def begin(self, template: Path) -> None:
+        """Begin with a copy of a project."""
+        shutil.rmtree(self.root, ignore_errors=True)
+        shutil.copytree(template, self.root, symlinks=True)
+        _move_in(self.root)
+
+    def play(self, project: Project, number: int) -> str:
+        """Run a night; return the traceback of what it ended with."""
+        try:
+            project.night(number)
+        except Exception:  # noqa: BLE001 - it is part of what is found
+            return traceback.format_exc()
+        finally:
+            self.points.active = False
+        return ""
+
+    def look(self, stage: Stage, ended: str = "") -> list[str]:
+        """Run the next night, and return what is wrong then."""
+        scene = stage.scene
+        project = scene.project(self.root, next_one=True)
+        if error := self.play(project, scene.early + 1):
+            found = ["the next start failed", error]
+        else:
+            names = (run_id(FIRST), run_id(scene.early), run_id(scene.early + 1))
+            found = list(wrong(project, *names, stage.references))
+        project.end()
+        return [*found, ended] if found else []
+
+    def killed(self, stage: Stage, every: int) -> Iterator[tuple[str, list[str]]]:
+        """Kill a night at each of its points; return those, each with what is wrong then."""
+        project, copies = stage.scene.project(self.root), self.root.with_name(f"{self.root.name}-copies")
+        shutil.rmtree(copies, ignore_errors=True)
+        copies.mkdir()
+        self.begin(stage.template)
+        copier, kept = Copier(), {}
+
+        def copy() -> None:
+            self.points.active = False
+            at = self.points.seen
+            if at % every == 0 and copier.copy(self.state, copies / str(at)):
+                kept[at] = project.running()
+            self.points.active = True
+
+        self.points.watch(self.state, copy)
+        self.play(project, stage.scene.early)
+        project.end()
+        copier.close()
+        for at, running in kept.items():
+            shutil.rmtree(self.state)
+            (copies / str(at)).rename(self.state)
+            if running:
+                project.leave_running(run_id(stage.scene.early))
+            found = self.look(stage)
+            project.end()
+            yield self._name(stage, KILL, at), found
+
+    def really_killed(self, stage: Stage, at: int) -> list[str]:
+        """Kill the process of a night at a point; return what is wrong after the next one."""
+        self.begin(stage.template)
+        child = os.fork()
+        if child == 0:
+            os.close(1)
+            self.points.watch(self.state, lambda: os.kill(os.getpid(), signal.SIGKILL), at=at)
+            self.play(stage.scene.project(self.root), stage.scene.early)
+            os._exit(0)
+        ended = os.waitpid(child, 0)[1]
+        return self.look(stage, f"it ended with {ended}")
+
+    def failed(self, stage: Stage, kind: str, at: int) -> list[str]:
+        """Let a write of a night fail; return what is wrong after the next one."""
+        self.begin(stage.template)
+        project = stage.scene.project(self.root)
+        self.points.watch(self.state, fail(kind), at=at, lasting=kind == FULL)
+        ended = self.play(project, stage.scene.early)
+        found = self.look(stage, ended)
+        project.end()
+        return found
+
+    def work(self, jobs: list[tuple[Stage, str, range]], every: int) -> Iterator[tuple[str, list[str]]]:
+        """Do all of these; return each point with what is wrong then."""
+        for stage, kind, ats in jobs:
+            if kind == KILL:
+                yield from self.killed(stage, every * stage.scene.stride)
+                continue
+            for at in ats:
+                found = self.really_killed(stage, at) if kind == REALLY else self.failed(stage, kind, at)
+                yield self._name(stage, kind, at), found
+
+    def _name(self, stage: Stage, kind: str, at: int) -> str:
+        return (
+            f"{stage.scene.name}: {kind} at {at} ({stage.names[at - 1] if at <= len(stage.names) else '?'})"
         )
 
-    def make(self) -> None:
-        """Write the files of the project."""
-        for folder in ("playbooks", "inventory/embedded", "jobs/tasks"):
-            (self.root / folder).mkdir(parents=True)
-        (self.root / "inventory/embedded/hosts.yml").write_text("cloud: {hosts: {node-0: {}}}\n")
-        (self.root / "jobs/nightly.yml").write_text(JOB)
-        (self.root / "jobs/tasks/ports.yml.j2").write_text("{}\n")
 
-    def night(self, number: int) -> Any:
-        """Run a night; those after the baseline are slower."""
-        played = Recorded(sample=Path())
-        played.instead = {
-            "deploy": lambda folder: self._deploy(folder, number),
-            "hammer": lambda folder: self._hammer(folder, number),
-            "teardown": lambda _: None,
-        }
-        played.install(_Setter())
-        night_module.new_run_id = lambda *_: run_id(number)
-        job = load_job("nightly", self.settings.jobs_dir)
-        return night(job, self.settings, holder="tester", progress=Silent()).run()
-
-    def _deploy(self, folder: Path, number: int) -> None:
-        slow = number > BASELINE
-        marks = {
-            "PERFCI_STATE_DIR": str(self.root / "state"),
-            "PERFCI_SERVICE": "nova",
-            "PERFCI_RUN": folder.name,
-        }
-        subprocess.Popen(["sleep", "600"], env={**os.environ, **marks}, stdout=subprocess.DEVNULL)
-        services = [
-            {"service": "neutron", "version": "29.1.0" if slow else "29.0.0", "source": "wheel",
-             "revision": "29.1.0" if slow else "29.0.0", "changes": []}
-        ]  # fmt: skip
-        write_json(folder / "code.json", {"services": services, "packages": {}})
-        write_json(folder / "environment.json", {})
-
-    def _hammer(self, folder: Path, number: int) -> None:
-        if self.fails:
-            raise PlaybookFailed(playbook="hammer", where="here", detail="no luck", log="x")
-        (folder / "rally").mkdir()
-        report = archives.report(factor=1.5 if number > BASELINE else 1.0, seed=number)
-        (folder / "rally" / "01-ports.json").write_text(json.dumps(report))
-        task = {
-            "slug": "01-ports", "task": "ports", "scenario": archives.SCENARIO, "warmup": 2, "times": 28,
-            "concurrency": 2, "started_at": 1_700_000_000.0, "finished_at": 1_700_000_400.0, "status": "finished",
-            "error": None,
-        }  # fmt: skip
-        write_json(folder / "tasks.json", [task])
+def _move_in(root: Path) -> None:
+    """Let the database say that it is this folder's."""
+    services = LabServices(Project(root).settings)
+    with services.database.transaction() as connection:
+        connection.execute(sa.update(unreported).values(state_dir=str(root / "state")))
 
 
-class _Setter:
-    """Sets attributes for good: the process is one night's."""
-
-    def setattr(self, owner: Any, name: str, value: Any) -> None:
-        setattr(owner, name, value)
-
-
-def mails(state: StateFolder) -> list[str]:
-    """Return the mails of a maildir, in any order."""
-    return [path.read_text() for path in (state.mail / "new").glob("*")]
-
-
-def judged(services: LabServices, run: str) -> list[tuple[str, str]]:
-    """Return what was said of a run, series by series."""
-    return sorted((one.key.label, str(one.outcome)) for one in read_judgements(services.database, run))
-
-
-def wrong(project: Project, reference: dict[str, Any]) -> Iterator[str]:
-    """Say what does not hold after the next start."""
-    services = LabServices(project.settings)
-    folders = {folder.name: folder for folder in run_folders(services.state.archive)}
-    if run_id(NEXT) not in folders:
-        yield "the next night is not archived"
-        return
-    yield from _left_over(project, services, folders)
-    for name, folder in folders.items():
-        if name >= run_id(KILLED):
-            yield from _whole(folder)
-            read_archive(folder)
-    indexed = services.local.run_ids("embedded", "nightly")
-    if sorted(indexed) != sorted(folders):
-        yield f"the index has {set(indexed) ^ set(folders)} too many or too few"
-    yield from _said(services, folders, reference)
+def _prepared(scratch: Path, scenes: tuple[Scene, ...], worker: Worker) -> Iterator[Stage]:
+    """Run the baseline, and make each scene ready."""
+    template = scratch / "template"
+    project = Project(template)
+    project.make()
+    # What Ansible says of the inventory is always the same, and takes it a second.
+    listed = inventory._listed(template / "inventory/embedded")
+    inventory._listed = lambda _folder: listed
+    # A picture takes a second, and none of a state folder's files.
+    mail_sections.draw = lambda *_, **__: PNG
+    for number in range(1, FIRST):
+        project.night(number)
+    project.end()
+    worker.points.install()
+    for scene in scenes:
+        yield _stage(scratch / scene.name.replace(" ", "-"), template, scene, worker)
 
 
-def _left_over(project: Project, services: LabServices, folders: dict[str, Path]) -> Iterator[str]:
-    state = services.state
-    found = {
-        "left in runs/": [path.name for path in state.runs.iterdir() if path.is_dir()],
-        "no runs in the archive": [path.name for path in state.archive.iterdir() if path.name not in folders],
-        "nodes are held": open_ledger(project.settings).held(),
-        "still running": processes_of(state.root),
-        "not reported": owing(services.database, state),
-        "letters wait": services.outbox.letters(),
-    }
-    yield from (f"{name}: {what}" for name, what in found.items() if what)
+def _stage(place: Path, template: Path, scene: Scene, worker: Worker) -> Stage:
+    worker.begin(template)
+    begin = scene.project(worker.root)
+    begin.write_job()
+    if scene.before is not None:
+        _kill_one(place, begin, scene.before, worker)
+    shutil.copytree(worker.root, place, symlinks=True)
+    names: list[str] = []
+    references: dict[str, list[Said]] = {}
+    for status, early in _undisturbed(scene):
+        worker.begin(place)
+        last = scene.project(worker.root, next_one=True)
+        if early is not None:
+            worker.points.watch(worker.state)
+            _well(worker, replace(early, root=worker.root), scene.early)
+            names = names or worker.points.names
+            last.write_job()
+        _well(worker, last, scene.early + 1)
+        runs = tuple(run_id(number) for number in range(FIRST, scene.early + 2))
+        references.setdefault(status, []).append(said(LabServices(last.settings), runs))
+    return Stage(scene, place, names, references)
 
 
-def _said(services: LabServices, folders: dict[str, Path], reference: dict[str, Any]) -> Iterator[str]:
-    names = [name for name in (run_id(KILLED), run_id(NEXT)) if name in folders]
-    status = {name: ArchivedRun(folders[name]).document["status"] for name in names}
-    first = status.get(run_id(KILLED))
-    if status[run_id(NEXT)] != "finished":
-        yield "the next night failed"
-    expected = reference["after a finished night" if first == "finished" else "after a failed one"]
-    for name, one in status.items():
-        if one == "finished" and judged(services, name) != expected[name]:
-            yield f"{name} is judged otherwise"
-    subjects = [subject(text) for text in mails(services.state)]
-    slower = sum(SLOWER in one for one in subjects)
-    failed = sum(FAILED in one and not any(f"{FAILED} {step} " in one for step in STEPS) for one in subjects)
-    if slower != expected["slower"]:
-        yield f"the regression was reported {slower} times, not {expected['slower']}: {subjects}"
-    if failed != int(first == "failed"):
-        yield f"the failure was reported {failed} times: {subjects}"
+def _undisturbed(scene: Scene) -> Iterator[tuple[str, Project | None]]:
+    """Return what else the night may be, as far as anybody can tell from its archive; the first is what it is."""
+    whole = scene.project(Path())
+    if not scene.fails:
+        yield "finished", whole
+    if scene.confirm:  # a night that was cut short is reported without them
+        yield "finished", replace(whole, confirm=False)
+    yield "failed", replace(whole, fails=True)
+    # One that was killed before it had a folder was none.
+    yield "none", None
 
 
-def subject(text: str) -> str:
-    """Return the subject of a mail."""
-    return next((line for line in text.splitlines() if line.startswith("Subject:")), "")
+def _well(worker: Worker, project: Project, number: int) -> None:
+    """Run a night to which nothing happens."""
+    project.write_job()
+    if error := worker.play(project, number):
+        raise SystemExit(error)
+    project.end()
 
 
-def _whole(folder: Path) -> Iterator[str]:
-    import hashlib
+def _kill_one(place: Path, project: Project, wanted: Callable[[Path], bool], worker: Worker) -> None:
+    """Leave the state of a night that was killed when it first was as wanted."""
+    copier, copy = Copier(), place.with_name(f"{place.name}-killed")
 
-    listed = json.loads((folder / MANIFEST).read_text())["files"]
-    found = {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != MANIFEST
-    }
-    if listed != found:
-        yield f"{folder.name} is not what its manifest says: {set(listed.items()) ^ set(found.items())}"
+    def look() -> None:
+        worker.points.active = False
+        if not copy.exists() and wanted(worker.state):
+            copier.copy(worker.state, copy)
+        worker.points.active = True
 
-
-def forked(work: Callable[[], None], log: Path) -> int:
-    """Do something in a forked process; return its exit status as `os.waitpid` gives it."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            output = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
-            work()
-            code = 0
-        except BaseException:  # noqa: BLE001 - the parent reads it in the log
-            import traceback
-
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    return os.waitpid(child, 0)[1]
+    worker.points.watch(worker.state, look)
+    if error := worker.play(project, FIRST):
+        raise SystemExit(error)
+    project.end()
+    copier.close()
+    shutil.rmtree(worker.state)
+    copy.rename(worker.state)
 
 
-def ending(kind: str) -> Callable[[], None]:
-    """Return what happens at a point."""
-
-    def kill() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def fail() -> None:
-        number, text = (5, "Input/output error") if kind == "eio" else (28, "No space left on device")
-        caller = sys._getframe(2).f_code.co_name
-        if "commit" in caller or caller == "<lambda>":
-            raise sa.exc.OperationalError("COMMIT", None, sqlite3.OperationalError(text))
-        raise OSError(number, text)
-
-    return kill if kind == "kill" else fail
-
-
-def one_point(template: Path, place: Path, kind: str, at: int, reference: dict[str, Any]) -> list[str]:
-    """Let a night end at a point, start the next one, and return what is wrong then."""
-    root = place / f"{kind.replace(' ', '-')}-{at}"
-    shutil.copytree(template, root, symlinks=True)
-    project = Project(root)
-    log = root / "log"
-
-    def early() -> None:
-        full = kind == "disk full"
-        points = Points(str(root / "state"), ending(kind), at=at, removals=not full, lasting=full)
-        points.install()
-        points.active = True
-        project.night(KILLED)
-
-    def after() -> None:
-        project.night(NEXT)
-        for problem in wrong(project, reference):
-            print(f"WRONG {problem}")  # noqa: T201
-
-    forked(early, log)
-    status = forked(after, log)
-    text = log.read_text(errors="replace")
-    found = [line.removeprefix("WRONG ") for line in text.splitlines() if line.startswith("WRONG ")]
-    if status:
-        found.append(f"the next start failed: {text.strip().splitlines()[-1:]}")
-    if not found:
-        shutil.rmtree(root)
-    return found
+def _jobs(
+    stages: list[Stage], kinds: tuple[str, ...], every: int, workers: int
+) -> list[list[tuple[Stage, str, range]]]:
+    """Share the points out: kills of a scene to one worker, all else point by point."""
+    out: list[list[tuple[Stage, str, range]]] = [[] for _ in range(workers)]
+    for number, stage in enumerate(stages):
+        for kind in kinds:
+            if kind == KILL:
+                out[number % workers].append((stage, kind, range(0)))
+                continue
+            step = every * (REALLY_EVERY if kind == REALLY else 1)
+            for worker in range(workers):
+                ats = range(
+                    1 + (number + worker * step) % every + worker * step, len(stage.names) + 1, step * workers
+                )
+                out[worker].append((stage, kind, ats))
+    return out
 
 
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser()
     parser.add_argument("scratch", type=Path)
-    parser.add_argument("--only", choices=KINDS, action="append")
+    parser.add_argument("--kind", choices=KINDS, action="append")
+    parser.add_argument("--scene", choices=[scene.name for scene in SCENES], action="append")
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--at", type=int)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    since = time.monotonic()
-    template = options.scratch / "template"
-    project = Project(template)
-    project.make()
-    # What Ansible says of the inventory is always the same, and takes it a second.
-    listed = inventory._listed(template / "inventory/embedded")
-    inventory._listed = lambda _folder: listed
-    for number in range(1, BASELINE + 1):
-        project.night(number)
-    # Everything that a judged, reported night imports is imported here, once for all points.
-    warm = Project(options.scratch / "warm")
-    shutil.copytree(template, warm.root, symlinks=True)
-    for number in (KILLED, NEXT):
-        warm.night(number)
+    since, place = time.monotonic(), options.scratch.absolute()
+    place.mkdir(exist_ok=True)
+    scenes = tuple(scene for scene in SCENES if options.scene is None or scene.name in options.scene)
+    stages = list(_prepared(place, scenes, Worker(place / "work")))
     prepared = time.monotonic() - since
-    names, reference = _reference(template, options.scratch)
-    jobs = [
-        (kind, at)
-        for kind in options.only or KINDS
-        for at in ([options.at] if options.at else range(1, len(names) + 1, options.every))
-    ]
-    found: dict[str, list[str]] = {}
+    kinds = tuple(options.kind or KINDS)
+    if options.at:
+        shares = [[(stage, kind, range(options.at, options.at + 1)) for stage in stages for kind in kinds]]
+    else:
+        shares = _jobs(stages, kinds, options.every, options.workers)
+    gc.collect()
+    gc.freeze()
     pipes = []
-    for worker in range(options.workers):
+    for number, jobs in enumerate(shares):
         reader, writer = os.pipe()
         if os.fork() == 0:
             os.close(reader)
-            with os.fdopen(writer, "w") as output:
-                for kind, at in jobs[worker :: options.workers]:
-                    if problems := one_point(template, options.scratch, kind, at, reference):
-                        output.write(json.dumps([f"{kind} at {at} ({names[at - 1]})", problems]) + "\n")
-            os._exit(0)
+            code = 1
+            try:
+                worker = Worker(place / f"worker-{number}", Points())
+                worker.points.install()
+                with os.fdopen(writer, "w") as output:
+                    for point in worker.work(jobs, options.every):
+                        output.write(json.dumps(point) + "\n")
+                        output.flush()
+                code = 0
+            except BaseException:  # noqa: BLE001 - whatever it is, the parent must not go on as this one
+                traceback.print_exc()
+            finally:
+                os._exit(code)
         os.close(writer)
         pipes.append(reader)
+    tried, found = 0, {}
     for reader in pipes:
         with os.fdopen(reader) as lines:
-            found |= dict(json.loads(line) for line in lines)
-    for _ in pipes:
-        os.wait()
-    seconds = time.monotonic() - since
+            for name, problems in map(json.loads, lines):
+                tried += 1
+                if problems:
+                    found[name] = problems
+    ends = [os.wait()[1] for _ in pipes]
     summary = {
-        "points": len(jobs),
-        "writes": len(names),
-        "prepared": prepared,
-        "seconds": seconds,
+        "tried": tried,
+        "writes": {stage.scene.name: len(stage.names) for stage in stages},
+        "prepared": round(prepared, 1),
+        "seconds": round(time.monotonic() - since, 1),
         "found": found,
     }
     print(json.dumps(summary, indent=1))  # noqa: T201
-
-
-def _reference(template: Path, scratch: Path) -> tuple[list[str], dict[str, Any]]:
-    """Return the points of a night that nothing happens to, and what is said of that night and of the next.
-
-    The next one is judged twice: after that night, and after one that failed.
-    """
-
-    def look(root: Path, *, fails: bool) -> dict[str, Any]:
-        shutil.copytree(template, root, symlinks=True)
-        result = root / "result.json"
-
-        def play() -> None:
-            project = Project(root, fails=fails)
-            points = Points(str(root / "state"))
-            points.install()
-            points.active = True
-            project.night(KILLED)
-            points.active = project.fails = False
-            project.night(NEXT)
-            services = LabServices(project.settings)
-            said = {one: judged(services, one) for one in (run_id(KILLED), run_id(NEXT))}
-            slower = sum(SLOWER in subject(text) for text in mails(services.state))
-            result.write_text(json.dumps({**said, "slower": slower, "names": points.names}))
-
-        if forked(play, root / "log"):
-            raise SystemExit((root / "log").read_text())
-        found = json.loads(result.read_text())
-        for one in (run_id(KILLED), run_id(NEXT)):
-            found[one] = [tuple(pair) for pair in found[one]]
-        return found
-
-    finished = look(scratch / "reference", fails=False)
-    failed = look(scratch / "failed", fails=True)
-    return finished["names"], {"after a finished night": finished, "after a failed one": failed}
+    sys.exit(any(ends))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_PARTS = ("tmp", "new", "cur")
+
+
 class MaildirTransport:
     """Writes letters into one maildir, whoever they are for."""
 
@@ -28,8 +31,10 @@ class MaildirTransport:
         """
         message = email.message_from_string(letter.message, policy=email.policy.default)
         try:
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            with closing(mailbox.Maildir(self.folder)) as box:
+            # `mailbox` makes none of them where the folder itself is there: a kill can be in between.
+            for name in _PARTS:
+                (self.folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+            with closing(mailbox.Maildir(self.folder, create=False)) as box:
                 if not (letter.attempts and _holds(box, message["Message-ID"])):
                     box.add(letter.message.encode("ascii"))
         except OSError as error:

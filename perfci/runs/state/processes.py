@@ -12,18 +12,18 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from perfci.runs.state.state_folder import StateFolder
 
 MARK = "PERFCI_STATE_DIR"
 SERVICE = "PERFCI_SERVICE"
 RUN = "PERFCI_RUN"
+_MARKED = f"{SERVICE}=".encode()
 TERM_SECONDS = 10.0
 
 Chosen = Callable[[psutil.Process], bool]
@@ -35,16 +35,25 @@ def processes_of(state_dir: Path) -> list[psutil.Process]:
     spared = {me.pid, *(parent.pid for parent in me.parents())}
     wanted = os.path.realpath(state_dir)
     found = []
-    for process in psutil.process_iter():
-        if process.pid in spared:
+    for pid in psutil.pids():
+        if pid in spared or not _may_be_marked(pid):
             continue
         try:
+            process = psutil.Process(pid)
             environment = process.environ()
         except (psutil.Error, OSError):
-            continue  # gone meanwhile, or another user's
+            continue  # gone meanwhile
         if SERVICE in environment and os.path.realpath(environment.get(MARK, os.sep)) == wanted:
             found.append(process)
     return found
+
+
+def _may_be_marked(pid: int) -> bool:
+    """Tell whether a process may have the mark: nearly none has it, and taking an environment apart takes long."""
+    try:
+        return _MARKED in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False  # gone meanwhile, or another user's
 
 
 def service_of(process: psutil.Process) -> str:

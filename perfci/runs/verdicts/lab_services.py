@@ -93,6 +93,10 @@ class LabServices:
         )
 
     @cached_property
+    def _jobs(self) -> dict[str, Job]:
+        return {}
+
+    @cached_property
     def _shared(self) -> WeakValueDictionary[str, ArchivedRun]:
         return WeakValueDictionary()
 
@@ -113,17 +117,24 @@ class LabServices:
         return found
 
     def archived_job(self, run_id: str) -> Job | None:
-        """Return the job that a run ran; None if its archive has no job.yml. Raises ArchivedJobInvalid."""
+        """Return the job that a run ran; None if its archive has no job.yml. Raises ArchivedJobInvalid.
+
+        An archived job never changes: it is read once, as YAML takes its time.
+        """
+        if run_id in self._jobs:
+            return self._jobs[run_id]
         import yaml
 
         from perfci.runs.jobs.model import Job
 
         try:
-            return Job.model_validate(yaml.safe_load(self.archived(run_id).job_file))
+            job = Job.model_validate(yaml.safe_load(self.archived(run_id).job_file))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise ArchivedJobInvalid(run_id=run_id, reason=" ".join(str(error).split())[:_REASON]) from error
+        self._jobs[run_id] = job
+        return job
 
     def job(self, run_id: str) -> Job | None:
         """Return the job that a run ran; None if its archive has none, or one that perfci can't read.
