@@ -64,7 +64,11 @@ class BisectLab:
     fails: Callable[[Job], bool] | None = None
     """Which code does not deploy, beside that with `broken` commits."""
 
-    def __call__(self, job, settings, **_):
+    gave_way: list[bool] = field(default_factory=list)
+    """Of each run, whether it would have."""
+
+    def __call__(self, job, settings, *, gives_way=False, **_):
+        self.gave_way.append(gives_way)
         return SimpleNamespace(run=lambda: self.run(job))
 
     def run(self, job):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from perfci.runs.verdicts.lab_services import LabServices
 
 _JOB_AND_ENDS = 3
+_LATER = 3
 
 
 class BisectUnclear(UsageError):
@@ -33,12 +34,16 @@ class BisectUnclear(UsageError):
 
 def bisect(  # noqa: PLR0917 - typer takes them by name
     what: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="ALERT | JOB GOOD BAD",
             help="An alert; or a job and two ends: runs, steps, dates or revisions, as for `perfci changes`.",
         ),
-    ],
+    ] = None,
+    due: Annotated[
+        bool,
+        typer.Option("--due", help="Bisect each alert whose job wants it (analysis.bisect), giving way."),
+    ] = False,
     scenario: Annotated[
         str | None, typer.Option(metavar="TASK", help="Which task of the job; left out: its only one.")
     ] = None,
@@ -65,7 +70,10 @@ def bisect(  # noqa: PLR0917 - typer takes them by name
     newest revision is fast again with it taken back. The runs are archived under the job JOB-bisect, in
     nobody's baseline; a bisect that was cut short goes on with them.
 
-    Exit code 0: the question is answered: one change, several, or none.
+    With --due it takes the confirmed alerts that were not bisected yet, one after another. Whoever wants the
+    nodes meanwhile gets them at once; the next start goes on. It is meant for a timer.
+
+    Exit code 0: the question is answered: one change, several, or none. With --due: nothing is due any more.
     Exit code 2: the alert, the job or an end is wrong, or there is no suspect.
     Exit code 3: it could not be decided, or the lab can't do it now.
     Exit code 4: a git server or the package index did not answer.
@@ -80,8 +88,12 @@ def bisect(  # noqa: PLR0917 - typer takes them by name
 
     with errors_reported(as_json=as_json):
         services = lab_services(lab)
+        if due == bool(what):
+            raise BisectUnclear(reason="name an alert, or a job and its good and bad end, or say --due")
         until = None if budget is None else datetime.now(UTC) + parse_duration(budget)
-        asked = _asked(services, what, _Series(scenario, action, metric), runs)
+        if due:
+            raise typer.Exit(_due(services, until, runs, as_json=as_json))
+        asked = _asked(services, what or (), _Series(scenario, action, metric), runs)
         if as_json:
             found = measure(services, asked, holder=holder(), progress=Silent(), until=until)
         else:
@@ -103,6 +115,30 @@ def bisect(  # noqa: PLR0917 - typer takes them by name
             if picture is not None:
                 typer.echo(f"picture   {picture}")
     raise typer.Exit(found.exit_code)
+
+
+def _due(services: LabServices, until: datetime | None, runs: int, *, as_json: bool) -> int:
+    from perfci.cli.progress import Terminal
+    from perfci.runs.state.progress import Silent
+    from perfci.runs.studies.bisect_due import bisect_due, rows
+
+    if as_json:
+        end = bisect_due(services, holder=holder(), progress=Silent(), until=until, most_runs=runs)
+        alerts = [
+            {
+                "alert": one.alert,
+                "done": one.done,
+                "reason": one.reason,
+                "bisect": one.story.as_dict() if one.story else None,
+            }
+            for one in end.found
+        ]
+        print_json({"alerts": alerts, "stopped": end.stopped})
+    else:
+        with Terminal() as progress:
+            end = bisect_due(services, holder=holder(), progress=progress, until=until, most_runs=runs)
+        print_table(("alert", "what became of it"), rows(end), empty="No alert is due.")
+    return _LATER if end.stopped else 0
 
 
 class _Series(NamedTuple):

@@ -78,6 +78,8 @@ def reserve(
     Exit code 0: they are yours.
     Exit code 3: somebody else holds them; perfci says who.
     """
+    from perfci.lab import give_way
+
     with errors_reported(as_json=as_json):
         if count and names:
             raise ChoiceUnclear(choices="either --nodes or --node, not both", command="reserve")
@@ -85,7 +87,10 @@ def reserve(
         duration = parse_duration(length)
         ledger = _swept()
         until = datetime.now(UTC) + duration
-        taken = ledger.reserve(nodes=wanted, holder=getpass.getuser(), purpose=purpose, until=until)
+        # Who works in the nodes' free time gives them back first.
+        taken = give_way.taken(
+            lambda: ledger.reserve(nodes=wanted, holder=getpass.getuser(), purpose=purpose, until=until)
+        )
         if as_json:
             print_json(asdict(taken))
         else:

@@ -153,6 +153,8 @@ class Analysis(Part):
     minimum_effect: Annotated[float, Field(strict=True, ge=0, le=10)] = 0.05
     """The smallest relative change that is worth a mail: 0.05 is 5 %."""
     confirm: Confirm = Confirm()
+    bisect: Annotated[bool, Field(strict=True)] = False
+    """Whether `perfci bisect --due` looks for the change behind a confirmed regression, in free time."""
 
 
 def check_devstack(job: Job) -> None:

@@ -16,9 +16,17 @@ if TYPE_CHECKING:
 
 
 def night(
-    job: Job, settings: Settings, *, holder: str, progress: Progress, label: str | None = None
+    job: Job,
+    settings: Settings,
+    *,
+    holder: str,
+    progress: Progress,
+    label: str | None = None,
+    gives_way: bool = False,
 ) -> Night:
     """Return a night of a job, ready to run; `label` files its results under another lab's name.
+
+    With `gives_way` it ends at once when somebody else wants its nodes.
 
     Raises what `open_ledger` raises.
     """
@@ -32,4 +40,5 @@ def night(
         holder=holder,
         progress=progress,
         label=label or settings.lab,
+        gives_way=gives_way,
     )

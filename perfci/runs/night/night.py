@@ -20,6 +20,8 @@ import yaml
 from perfci import __version__
 from perfci.errors import InternalError, LabError, PerfciError
 from perfci.files import write_json, write_whole
+from perfci.lab import give_way
+from perfci.lab.give_way import GIVES_WAY
 from perfci.logs import FILE, controller_log, logging_to
 from perfci.results.archive import RunFiles, earlier_runs
 from perfci.results.errors import ArchiveError
@@ -52,6 +54,7 @@ from perfci.runs.verdicts.rerun_round import Nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from types import FrameType
 
@@ -113,6 +116,8 @@ class Night:
     progress: Progress
     label: str
     """The lab's name in the results: series of other names are never compared with."""
+    gives_way: bool = False
+    """Whether it ends at once when somebody else wants the nodes."""
 
     def run(self) -> NightOutcome:
         """Run the job once, to its archive and its mail.
@@ -136,12 +141,16 @@ class Night:
         stages = Stages(self.progress)
         until = utc_now() + timedelta(hours=self.settings.limits.run_hours)
         run_id = new_run_id(self.job.name, utc_now())
-        with self.ledger.lease(
-            nodes=self.job.nodes.of(self.ledger.nodes),
-            holder=self.holder,
-            purpose=f"run {run_id}",
-            until=until,
-        ) as lease:
+
+        def hold() -> AbstractContextManager[Reservation]:
+            return self.ledger.lease(
+                nodes=self.job.nodes.of(self.ledger.nodes),
+                holder=self.holder,
+                purpose=f"run {run_id}{GIVES_WAY if self.gives_way else ''}",
+                until=until,
+            )
+
+        with give_way.lease(hold, gives_way=self.gives_way) as lease:
             _logger.info("run %s of %s holds %s", run_id, self.job.name, ", ".join(lease.nodes))
             with stages.stage("reserve") as stage:
                 stage.note = ", ".join(lease.nodes)

@@ -14,6 +14,7 @@ from perfci.alerts.bisect_chart import draw
 from perfci.analysis.bisect.machine import BisectResult, End, Measure
 from perfci.analysis.bisect.model import Kind
 from perfci.files import write_whole
+from perfci.runs.ansible.playbook import Interrupted
 from perfci.runs.night.assemble import night
 from perfci.runs.state.digests import digest
 from perfci.runs.studies.bisect_course import FOLDER
@@ -23,7 +24,6 @@ from perfci.runs.verdicts.trials import TrialBudget, Trials, Why
 from perfci.wording import counted
 
 if TYPE_CHECKING:
-    import threading
     from datetime import datetime
     from pathlib import Path
 
@@ -76,10 +76,11 @@ def bisect(
     holder: str,
     progress: Progress,
     until: datetime | None = None,
-    stop: threading.Event | None = None,
+    gives_way: bool = False,
 ) -> BisectOutcome:
     """Measure until the question is answered, or no run would end before `until`.
 
+    With `gives_way` it ends when somebody else wants the nodes, as it does when a signal asks it to stop.
     What is archived counts already. An error of a run is in the outcome: what was measured stays.
     """
     rule = BisectRule(services, asked, archived_runs(services, asked))
@@ -96,16 +97,26 @@ def bisect(
         told = described(asked, move)
         progress.say(f"\nRun {len(rule.now.used) + 1} of at most {asked.question.most_runs}: {told}")
         job = asked.course.job_of(move.point).model_copy(update={"description": f"{asked.title}: {told}"})
-        one = night(job, services.settings, holder=holder, progress=progress, label=asked.label)
-        return one.run().folder
+        one = night(
+            job,
+            services.settings,
+            holder=holder,
+            progress=progress,
+            label=asked.label,
+            gives_way=gives_way,
+        )
+        outcome = one.run()
+        if outcome.failure and outcome.failure.get("message") == str(Interrupted()):
+            raise Interrupted
+        return outcome.folder
 
-    end = trials.run(measure, TrialBudget(until=until), stop)
+    end = trials.run(measure, TrialBudget(until=until))
     found = BisectOutcome(asked, rule.now, _why(end), end.error)
     inner = question_inside(asked, found.result) if found.result is not None else None
     if inner is None:
         return found
     progress.say(f"\nThe culprit is a change of pins: {inner.title}.")
-    within = bisect(services, inner, holder=holder, progress=progress, until=until, stop=stop)
+    within = bisect(services, inner, holder=holder, progress=progress, until=until, gives_way=gives_way)
     return replace(found, inside=within)
 
 
