@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import pytest
-from virtual_labs import as_example_lab, needs_nspawn, perfci, project_for_nights
+from virtual_labs import needs_nspawn, perfci, project_for_nights
 
 from perfci.config import load
 from perfci.lab.virtual.lab import site_name
@@ -108,25 +108,3 @@ def test_nothing_of_the_lab_is_left(environ, lab, run):
     state = Path(environ["PERFCI_STATE_DIR"])
     assert processes_of(state) == []
     assert not list(Path("/run/netns").glob(f"{site_name(state)}*"))
-
-
-@pytest.fixture(scope="module")
-def example_run(environ, lab):
-    """A second night, with the inventory that the documentation tells admins to copy; `lab` ends its machines."""
-    perfci(environ, "virtual", "down")
-    code, now = perfci(environ, "virtual", "up", "--nodes", "2", "--kind", "nspawn")
-    assert code == 0, now
-    as_example_lab(environ)
-    return perfci(environ, "run", "smoke", "--lab", "virtual")
-
-
-def test_a_night_ends_well_on_a_copy_of_the_example_inventory(example_run):
-    code, outcome = example_run
-    assert outcome["failure"] is None
-    assert (code, outcome["status"], outcome["later"]) == (0, "finished", [])
-    folder = Path(outcome["folder"])
-    document = json.loads((folder / "run.json").read_text())
-    assert [one["name"] for one in document["stages"] if one["ok"]] == STAGES
-    assert document["cleanup_errors"] == []
-    assert [m for m in read_archive(folder).measurements if m.key.action == TOTAL]
-    assert (folder / "logs" / "node-1.tar.gz").exists()

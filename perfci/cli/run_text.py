@@ -91,6 +91,10 @@ def described(document: dict[str, Any], folder: Path) -> list[str]:
         f"stage        {stage['name']:<10} {stage['seconds']:7.1f} s{'' if stage['ok'] else '  failed'}"
         for stage in document.get("stages", [])
     ]
+    lines += [
+        f"replaced     {node} by a spare, as it did not come up: {reason}"
+        for node, reason in document.get("lost", {}).items()
+    ]
     lines += [f"mirror       {line}" for line in document.get("mirrors", [])]
     lines += [f"lab          not fit: {reason}" for reason in document["validity"]["reasons"]]
     lines += [f"cleaning up  {error}" for error in document.get("cleanup_errors", [])]

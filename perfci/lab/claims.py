@@ -53,15 +53,18 @@ def against(
 
     Nodes that the person reserved are no obstacle, nor those leased by one of `processes`: the run itself
     gives the order. Another run of the same person would be spoilt by it, so it counts as somebody else.
+    A run keeps a node that goes into quarantine meanwhile: it must be able to switch it off.
     """
     wanted = frozenset(nodes)
+    reservations = tuple(reservations)
+    leased = {node for one in reservations if one.owner in processes for node in one.nodes}
 
     def mine(one: Reservation) -> bool:
         return one.owner in processes if one.owner is not None else one.holder == person
 
     return Claims(
         tuple(one for one in reservations if not wanted.isdisjoint(one.nodes) and not mine(one)),
-        tuple(one for one in quarantined if one.node in wanted),
+        tuple(one for one in quarantined if one.node in wanted - leased),
     )
 
 

@@ -27,6 +27,7 @@ def reservation(holder: str, *nodes: str, owner: Owner | None = None) -> Reserva
 ANN, ME = reservation("ann", "a", "b"), reservation("me", "c")
 MY_RUN = reservation("me", "d", owner=RUN)
 BROKEN = Quarantine("e", "fan broken", NOW)
+LOST = Quarantine("d", "it did not come up", NOW)
 
 
 @pytest.mark.parametrize(
@@ -35,16 +36,18 @@ BROKEN = Quarantine("e", "fan broken", NOW)
         ("a", (), (ANN,), ()),
         ("abc", (), (ANN,), ()),
         ("c", (), (), ()),
-        ("d", (), (MY_RUN,), ()),
+        ("d", (), (MY_RUN,), (LOST,)),
         ("d", (RUN,), (), ()),
-        ("d", (Owner("here", "boot", 7, 71),), (MY_RUN,), ()),
+        ("d", (Owner("here", "boot", 7, 71),), (MY_RUN,), (LOST,)),
         ("e", (RUN,), (), (BROKEN,)),
         ("f", (), (), ()),
+        ("de", (RUN,), (), (BROKEN,)),
+        ("d", (Owner("here", "boot", 8, 80),), (MY_RUN,), (LOST,)),
     ],
 )
 def test_who_would_be_disturbed(nodes, processes, held, quarantined):
     for known in permutations((ANN, ME, MY_RUN)):
-        found = against(nodes, known, (BROKEN,), person="me", processes=frozenset(processes))
+        found = against(nodes, iter(known), (BROKEN, LOST), person="me", processes=frozenset(processes))
         assert found == Claims(held, quarantined)
         assert bool(found) is bool(held or quarantined)
 

@@ -67,6 +67,8 @@ class NodeChoice(Part):
     """Only nodes for which this is true: `model == "r640"`; of `node_labels` in the inventory, and `name`."""
     names: tuple[Text, ...] = ()
     """Only these nodes."""
+    spares: Annotated[int, Field(strict=True, ge=0, le=1000)] = 0
+    """How many more to take, as far as they are free: a machine that does not come up is replaced by one."""
 
     @model_validator(mode="before")
     @classmethod
@@ -75,7 +77,8 @@ class NodeChoice(Part):
         if not isinstance(given, dict):
             return {"count": given}
         if given.get("names") and "count" not in given and isinstance(given["names"], list | tuple):
-            return {**given, "count": len(given["names"])}
+            spares = given.get("spares", 0)
+            return {**given, "count": len(given["names"]) - (spares if isinstance(spares, int) else 0)}
         return given
 
     @model_validator(mode="after")
@@ -83,21 +86,26 @@ class NodeChoice(Part):
         if self.names and self.where:
             msg = "give where or names, not both"
             raise ValueError(msg)
-        if len(set(self.names)) != len(self.names) or (self.names and self.count > len(self.names)):
-            msg = f"names: expected at least {self.count} different ones, got {', '.join(self.names)}"
+        most = self.count + self.spares
+        if len(set(self.names)) != len(self.names) or (self.names and most > len(self.names)):
+            msg = f"names: expected at least {most} different ones, got {', '.join(self.names)}"
             raise ValueError(msg)
         return self
 
     @model_serializer(mode="wrap")
     def _short(self, dump: SerializerFunctionWrapHandler) -> Any:
         """Give just the number where nothing else is said."""
-        return dump(self) if self.where or self.names else self.count
+        fields: dict[str, Any] = dump(self)
+        if not self.spares:
+            del fields["spares"]
+        return fields if self.where or self.names or self.spares else self.count
 
-    def of(self, nodes: Iterable[Node]) -> Nodes:
-        """Return what to ask the ledger for. Raises NodesUnmatched."""
+    def of(self, nodes: Iterable[Node], spares: int = 0) -> Nodes:
+        """Return what to ask the ledger for, with so many spares. Raises NodesUnmatched."""
+        count = self.count + spares
         if self.where:
-            return Among(matching(nodes, self.where), self.count)
-        return Among(frozenset(self.names), self.count) if self.names else self.count
+            return Among(matching(nodes, self.where), count)
+        return Among(frozenset(self.names), count) if self.names else count
 
 
 class StageLimits(Part):

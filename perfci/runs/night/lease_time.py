@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from perfci.runs.jobs.model import Job
 
 RELEASE_SECONDS = 180.0
-"""How long taking a cloud down may take, and giving machines back as well."""
+"""How long taking a cloud down may take, giving machines back as well, and those that did not come up."""
 _MARGIN = timedelta(minutes=5)
 """For what perfci does itself between the stages."""
 
@@ -28,7 +28,7 @@ def needed(job: Job) -> timedelta:
     limits = job.limits
     # Beside a reference each side's tasks take as long as those of one cloud alone.
     hammer = limits.hammer * (2 if job.reference is not None else 1)
-    seconds = limits.provision + limits.deploy + hammer + limits.collect + 2 * RELEASE_SECONDS
+    seconds = limits.provision + limits.deploy + hammer + limits.collect + 3 * RELEASE_SECONDS
     return timedelta(seconds=seconds) + _MARGIN
 
 

@@ -23,11 +23,12 @@ from perfci.runs.ansible.playbook import Interrupted, PlaybookFailed, PlaybookTi
 from perfci.runs.night.classify import diagnose
 from perfci.runs.night.failed_tasks import problems, told
 from perfci.runs.night.lease_time import RELEASE_SECONDS
+from perfci.runs.night.nodes_used import PROVISIONED, lost_nodes
 from perfci.runs.state.processes import reap_run
 from perfci.runs.state.stages import StageFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from perfci.runs.ansible.playbook import Playbooks
@@ -40,11 +41,8 @@ if TYPE_CHECKING:
 KEEP_RUNNING = ("influxdb",)
 """Services of the controller, which outlive the cloud."""
 _PROVISION = ("setup",)
-_PROVISION_MACHINES = ("supplies", "provision", "setup")
-"""The playbooks that make nodes ready: this machine itself, and machines behind BMCs."""
-_RELEASE = (("release", "teardown"),)
-_RELEASE_MACHINES = (*_RELEASE, ("reclaim", "reclaim"))
-"""The stages that give nodes back, each with its playbook."""
+_PROVISION_MACHINES = ("supplies", "provision")
+"""The playbooks that give machines behind BMCs their system; then they are made ready as this machine is."""
 _DEPLOYS = {"devstack": ("devstack",)}
 """The playbooks that deploy clouds of other kinds than `deploy` does."""
 _LOG_BYTES = 200_000
@@ -87,8 +85,13 @@ def measure(
     plan: Path,
     procedure: Procedure,
     reference: Reference | None = None,
+    least: int | None = None,
+    used: Callable[[Playbooks], Playbooks] = lambda books: books,
 ) -> Measured:
     """Deploy a cloud, hammer it as its procedure says, collect what it left, and take it down again.
+
+    Of machines behind BMCs `least` must come up, None: all. `used` then limits the playbooks to those that
+    the run works on.
 
     With a `reference`, that is deployed, collected and taken down at the same time, and hammered in lock-step
     with it.
@@ -121,25 +124,31 @@ def measure(
 
     more = {"hammer_reference": reference.hammered} if reference else {}
     deploys = _DEPLOYS.get(cloud_variables.get("cloud_kind", ""), procedure.deploy)
-    provision = _PROVISION_MACHINES if playbooks.nodes else _PROVISION
+    machines = _PROVISION_MACHINES if playbooks.nodes else ()
+    record = {"provision_record": str(work.path / PROVISIONED), "provision_least": least or 0}
     first: BaseException | None = None
+    working = playbooks
     try:
-        stage(playbooks, "provision", *provision, limit=limits.provision)
-        stage_of_both(playbooks, "deploy", *deploys, limit=limits.deploy)
+        with stages.stage("provision"):
+            run(playbooks, "provision", *machines, limit=limits.provision, **(record if machines else {}))
+            working = used(playbooks)
+            run(working, "provision", *_PROVISION, limit=limits.provision)
+        stage_of_both(working, "deploy", *deploys, limit=limits.deploy)
         # Each side's tasks take as long as those of one cloud alone.
         limit = limits.hammer * (2 if reference else 1)
-        stage(playbooks, "hammer", procedure.hammer, limit=limit, hammer_plan=str(plan), **more)
+        stage(working, "hammer", procedure.hammer, limit=limit, hammer_plan=str(plan), **more)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the nodes are given back and it is told
         first = error
     failed = stages.done[-1].name if first else ""
     # From here on a second signal changes nothing: giving the nodes back comes first.
-    calm = playbooks.uninterrupted()
+    calm = working.uninterrupted()
     try:
         stage_of_both(calm, "collect", "collect", limit=limits.collect)
     except Exception as error:  # noqa: BLE001 - as above
         errors.append(f"collect: {_beside(error)}")
     errors += release(
         playbooks=calm,
+        machines=playbooks.nodes,
         stages=stages,
         work=work,
         state=state,
@@ -193,17 +202,21 @@ def release(
     state: StateFolder,
     limit_seconds: float,
     reference: Reference | None = None,
+    machines: tuple[str, ...] = (),
 ) -> list[str]:
-    """Take the clouds down, and end what the playbooks left running; return what went wrong."""
+    """Take the clouds down, and end what the playbooks left running; return what went wrong.
+
+    Then all `machines` behind BMCs are taken back, also those that the cloud was not on.
+    """
     errors = []
-    for name, playbook in _RELEASE_MACHINES if playbooks.nodes else _RELEASE:
+    for name, playbook, books in _releases(playbooks, machines, lost_nodes(work.read(PROVISIONED), machines)):
         both = reference if playbook == "teardown" else None
         try:
             with (
                 stages.stage(name),
-                beside(both, playbooks, name, (playbook,), limit_seconds=limit_seconds),
+                beside(both, books, name, (playbook,), limit_seconds=limit_seconds),
             ):
-                playbooks.run(
+                books.run(
                     playbook,
                     log=work.path / "logs" / f"{name}.log",
                     limit_seconds=limit_seconds,
@@ -221,6 +234,21 @@ def release(
     if left := [name for name in ended if name != CONTROLLER]:
         errors.append(f"release: these still ran and were ended: {', '.join(left)}")
     return errors
+
+
+def _releases(
+    playbooks: Playbooks, machines: tuple[str, ...], lost: Mapping[str, str]
+) -> Iterator[tuple[str, str, Playbooks]]:
+    """Give the stages that end a run, each with its playbook and those that it is for.
+
+    Machines that did not come up are taken back by themselves: what their BMCs take delays no other.
+    """
+    yield "release", "teardown", playbooks
+    came, away = (tuple(node for node in machines if (node in lost) is way) for way in (False, True))
+    if came:
+        yield "reclaim", "reclaim", replace(playbooks, nodes=came)
+    if away:
+        yield "reclaim lost", "reclaim", replace(playbooks, nodes=away)
 
 
 @contextmanager

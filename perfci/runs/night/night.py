@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -21,6 +22,7 @@ from perfci import __version__
 from perfci.errors import InternalError, LabError, PerfciError
 from perfci.files import write_json, write_whole
 from perfci.lab import give_way
+from perfci.lab.errors import NodesBusy, NodesQuarantined
 from perfci.lab.give_way import GIVES_WAY
 from perfci.logs import FILE, controller_log, logging_to
 from perfci.results.archive import RunFiles, earlier_runs
@@ -32,7 +34,6 @@ from perfci.runs.ansible.lab_playbooks import (
     cloud_parts,
     cloud_variables,
     node_playbooks,
-    spread,
 )
 from perfci.runs.jobs.clouds import check_cloud
 from perfci.runs.jobs.load import TASKS
@@ -40,6 +41,7 @@ from perfci.runs.jobs.procedures import PROCEDURES
 from perfci.runs.jobs.rally_plan import CloudAccess, make_plan
 from perfci.runs.night.lease_time import check_fits, needed
 from perfci.runs.night.measure import Measured, StageTimeouts, measure, unexpected
+from perfci.runs.night.nodes_used import playbooks_on_used
 from perfci.runs.night.record import RunEnd, document, run_record
 from perfci.runs.night.recover import recover
 from perfci.runs.night.reference import by_pairs, carry_two, check_memory, reference_of
@@ -55,6 +57,7 @@ from perfci.runs.verdicts.rerun_round import Nodes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+    from datetime import datetime
     from pathlib import Path
     from types import FrameType
 
@@ -63,7 +66,6 @@ if TYPE_CHECKING:
     from perfci.lab.model import Reservation
     from perfci.runs.ansible.playbook import Playbooks
     from perfci.runs.jobs.model import Job
-    from perfci.runs.jobs.node_roles import Parts
     from perfci.runs.night.reference import Reference
     from perfci.runs.publish.after_run import Aftermath, NightOutcome
     from perfci.runs.state.archived_run import ArchivedRun
@@ -94,13 +96,12 @@ class _RunOf:
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     """What was worked out before anything was made: the job with its revisions, the plan of its tasks,
-    the playbooks, who plays what.
+    the playbooks.
     """
 
     job: Job
     plan: dict[str, Any]
     books: Playbooks
-    parts: Parts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +142,7 @@ class Night:
         stages = Stages(self.progress)
         until = utc_now() + timedelta(hours=self.settings.limits.run_hours)
         run_id = new_run_id(self.job.name, utc_now())
-
-        def hold() -> AbstractContextManager[Reservation]:
-            return self.ledger.lease(
-                nodes=self.job.nodes.of(self.ledger.nodes),
-                holder=self.holder,
-                purpose=f"run {run_id}{GIVES_WAY if self.gives_way else ''}",
-                until=until,
-            )
-
-        with give_way.lease(hold, gives_way=self.gives_way) as lease:
+        with self._lease(run_id, until) as lease:
             _logger.info("run %s of %s holds %s", run_id, self.job.name, ", ".join(lease.nodes))
             with stages.stage("reserve") as stage:
                 stage.note = ", ".join(lease.nodes)
@@ -158,7 +150,35 @@ class Night:
             self._make_up_for(left)
             run = _RunOf(run_id, self.job.job_digest)
             measured = self._measured(run, lease.nodes, stages, threading.Event())
-            return self.aftermath.of(measured, stages, self._nodes(run_id, lease))
+            return self.aftermath.of(measured, stages, self._nodes(run_id, lease, _nodes_of(measured, lease)))
+
+    @contextmanager
+    def _lease(self, run_id: str, until: datetime) -> Iterator[Reservation]:
+        """Hold the nodes, with as many of the spares as are free. Raises what the ledger raises.
+
+        Work that gives way is asked to for the nodes themselves, and left alone for a spare.
+        """
+        wanted = self.job.nodes
+        purpose = f"run {run_id}{GIVES_WAY if self.gives_way else ''}"
+
+        def hold(spares: int) -> AbstractContextManager[Reservation]:
+            nodes = wanted.of(self.ledger.nodes, spares)
+            return self.ledger.lease(nodes=nodes, holder=self.holder, purpose=purpose, until=until)
+
+        with ExitStack() as held:
+            for spares in range(wanted.spares, -1, -1):
+                try:
+                    lease = held.enter_context(
+                        give_way.lease(partial(hold, spares), gives_way=self.gives_way or spares > 0)
+                    )
+                except (NodesBusy, NodesQuarantined):
+                    if not spares:
+                        raise
+                    continue
+                if spares < wanted.spares:
+                    self.progress.say(f"{spares} of {wanted.spares} spare nodes are free.")
+                break
+            yield lease
 
     def _make_up_for(self, killed: list[ArchivedRun]) -> None:
         """Report the runs that a kill kept from it: while they ran, or after.
@@ -180,8 +200,8 @@ class Night:
                 # Where not even that can be said, the next start tries again.
                 self.aftermath.give_up(run.run_id, error)
 
-    def _nodes(self, run_id: str, lease: Reservation) -> Nodes:
-        """Offer the nodes of this night for re-runs, until the lease ends."""
+    def _nodes(self, run_id: str, lease: Reservation, used: tuple[str, ...] = ()) -> Nodes:
+        """Offer the nodes that this night used for re-runs, left out: all, until the lease ends."""
 
         def rerun(job: Job, stop: threading.Event, progress: Progress) -> Path:
             again = replace(self, job=job, progress=progress)
@@ -189,7 +209,7 @@ class Night:
             self.ledger.extend(lease.id, utc_now() + needed(job))
             # Its environment is the night's: what it measures is compared with nothing else.
             run = _RunOf(new_run_id(job.name, utc_now()), self.job.job_digest, confirms=run_id)
-            measured = again._measured(run, lease.nodes, Stages(progress), stop)  # noqa: SLF001 - it is a night too
+            measured = again._measured(run, used or lease.nodes, Stages(progress), stop)  # noqa: SLF001 - it is a night too
             return measured.folder
 
         return Nodes(rerun, lease.ends_at, _stopping, carry_two)
@@ -207,7 +227,8 @@ class Night:
         check_cloud(self.job, self.settings, has_machines=bool(books.nodes))
         if self.job.reference is not None:
             check_memory(self.job)
-        parts = cloud_parts(self.job, books)
+        # Who plays which part is known once the nodes are up; that the job can be spread over so many, now.
+        cloud_parts(self.job, replace(books, nodes=books.nodes[: self.job.nodes.count]))
         if run.confirms is None:
             owe(self.aftermath.controller.database, self.state, run_id)
         work = create(
@@ -226,7 +247,7 @@ class Night:
         stages.folder = work
         with logging_to(work.path / "logs" / FILE):  # closed before the folder is sealed
             _logger.info("perfci %s runs %s on %s", __version__, run_id, ", ".join(nodes))
-            ended = self._ended(work, stages, _Prepared(job, plan, books, parts), stop)
+            ended = self._ended(work, stages, _Prepared(job, plan, books), stop)
         try:
             with stages.stage("archive") as stage:
                 archived = seal(work, self.state.archive_for(run.confirms), document(work, ended))
@@ -244,8 +265,7 @@ class Night:
                 written = yaml.safe_dump(self.job.resolved(), sort_keys=False)
                 write_whole(work.path / JOB, written)
                 write_json(work.path / PLAN, prepared.plan)
-                books = spread(prepared.books, prepared.parts, work.path)
-                measured = self._measure(prepared.job, work, stages, books)
+                measured = self._measure(prepared.job, work, stages, prepared.books)
                 return RunEnd(
                     failure=measured.failure,
                     partial=measured.partial,
@@ -298,6 +318,8 @@ class Night:
             plan=work.path / PLAN,
             procedure=PROCEDURES[self.job.procedure],
             reference=self._reference(job, work, books),
+            least=job.nodes.count,
+            used=playbooks_on_used(job, work, stages.progress.say),
         )
 
     def _validity(self, work: WorkFolder, measured: Measured) -> Validity:
@@ -333,6 +355,14 @@ def _finished(run: ArchivedRun) -> bool:
         return run.record.status == FINISHED
     except ArchiveError:
         return False
+
+
+def _nodes_of(run: ArchivedRun, lease: Reservation) -> tuple[str, ...]:
+    """Return the nodes that a run worked on: re-runs are compared with it, so they take the same ones."""
+    try:
+        return tuple(map(str, run.document.get("nodes") or lease.nodes))
+    except ArchiveError:
+        return lease.nodes
 
 
 @contextmanager

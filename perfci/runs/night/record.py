@@ -60,7 +60,7 @@ def document(work: WorkFolder, ended: RunEnd) -> dict[str, Any]:
         "mirrors": _mirrors(work.read("mirror.json")),
         "versions": code.get("packages", {}) if isinstance(code, dict) else {},
         "perfci": notes.get("perfci", ""),
-        **({"step": notes["step"]} if "step" in notes else {}),
+        **{name: notes[name] for name in ("step", "lost") if name in notes},
         **_reference(work),
     }
 

@@ -144,6 +144,8 @@ def test_what_is_wrong_is_named_with_file_line_field_and_expectation(
         ("{names: [b, a, c], count: 2}", 2, Among(frozenset("abc"), 2)),
         ("""{where: 'model == "r640" and rack != "3"'}""", 1, Among(frozenset("ac"), 1)),
         ("""{where: 'name in ["c"]', count: 1}""", 1, Among(frozenset("c"), 1)),
+        ("{count: 2, spares: 1}", 2, 2),
+        ("{names: [b, a, c], spares: 1}", 2, Among(frozenset("abc"), 2)),
     ],
 )
 def test_which_nodes_a_job_takes(folder: Path, text: str, count: int, wish: object) -> None:
@@ -159,12 +161,30 @@ def test_which_nodes_a_job_takes(folder: Path, text: str, count: int, wish: obje
     assert Job.model_validate(job.resolved()) == job
 
 
+def test_spares_are_asked_for_on_top(folder: Path) -> None:
+    choice = NodeChoice(names=("a", "b", "c"), count=1, spares=2)
+    assert [choice.of([], spares) for spares in (2, 1, 0)] == [
+        Among(frozenset("abc"), count) for count in (3, 2, 1)
+    ]
+    assert NodeChoice(count=2, spares=1).of([], 1) == 3
+    without, beside = (load_job_with(folder, text) for text in ("2", "{count: 2, spares: 1}"))
+    assert without.job_digest == beside.job_digest
+
+
+def load_job_with(folder: Path, nodes: str) -> Job:
+    (folder / "night.yml").write_text(changed("nodes: 1", f"nodes: {nodes}"))
+    return load_job("night", folder)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("{where: 'model =='}", "nodes.where: expected an expression such as"),
         ("{where: 'a == b', names: [a]}", "give where or names, not both"),
         ("{names: [a, b], count: 3}", "names: expected at least 3 different ones, got a, b"),
+        ("{names: [a, b], count: 2, spares: 1}", "names: expected at least 3 different ones, got a, b"),
+        ("{count: 2, spares: -1}", "nodes.spares: expected"),
+        ("{count: 2, spares: some}", "nodes.spares: expected"),
         ("{names: [a, a]}", "names: expected at least 2 different ones, got a, a"),
         ("{cuont: 3}", "nodes.cuont: unknown key; did you mean 'count'?"),
         ("0", "nodes.count: expected a whole number from 1 to 1000, got 0"),

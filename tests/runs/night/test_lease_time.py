@@ -29,7 +29,7 @@ def test_a_job_whose_stages_may_outlast_the_lease_is_refused_with_both_lengths()
 
 def test_the_whole_run_counts_to_the_last_machine_given_back() -> None:
     assert needed(job(provision=900, deploy=100, hammer=200, collect=30)) == timedelta(
-        seconds=900 + 330 + 360 + 300
+        seconds=900 + 330 + 540 + 300
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from perfci.errors import FailureClass
+from perfci.runs.ansible.playbook import Playbooks
 from perfci.runs.jobs.procedures import PROCEDURES
 from perfci.runs.night.measure import StageTimeouts, measure, service_logs
 from perfci.runs.state import run_folder as work
@@ -25,7 +26,7 @@ LIMITS = StageTimeouts(provision=30, deploy=30, hammer=30, collect=30, release=3
 
 @pytest.fixture
 def run(project):
-    def go(limits=LIMITS, nodes=(), procedure=PROCEDURES["hammer"]):
+    def go(limits=LIMITS, nodes=(), procedure=PROCEDURES["hammer"], **more):
         folder = work.create(project.state / "runs", "r1")
         stages = Stages(Silent(), folder)
         measured = measure(
@@ -37,6 +38,7 @@ def run(project):
             cloud_variables={},
             plan=folder.path / "plan.json",
             procedure=procedure,
+            **more,
         )
         return measured, stages
 
@@ -99,6 +101,37 @@ def test_machines_behind_bmcs_get_a_fresh_system_and_are_taken_back(run, project
         "supplies", "provision", "setup", "deploy", "hammer", "collect", "teardown", "reclaim",
     ]  # fmt: skip
     assert [stage.name for stage in stages.done][-2:] == ["release", "reclaim"]
+
+
+def test_spares_take_the_place_of_machines_that_do_not_come_up(run, project, monkeypatch):
+    lost = {"stage": "netboot", "reason": "its BMC says off"}
+    came = {"node-1": {"failure": lost}, "node-2": {"failure": None}, "node-3": {"failure": None}}
+    hosts = ", ".join(f"{name}: {{ansible_connection: local}}" for name in came)
+    python = "ansible_python_interpreter: '{{ ansible_playbook_python }}'"
+    inventory = project.root / "inventory/embedded/hosts.yml"
+    inventory.write_text(f"all: {{hosts: {{{hosts}}}, vars: {{{python}}}}}\n")
+    (project.root / "came.json").write_text(json.dumps(came))
+    project.playbook(
+        "provision",
+        "ansible.builtin.assert: {that: provision_least == 2}",
+        f"ansible.builtin.command: cp {project.root}/came.json {{{{ provision_record }}}}",
+    )
+    real, ran = Playbooks.run, []
+
+    def remembered(books, name, **more):
+        ran.append((name, books.nodes))
+        real(books, name, **more)
+
+    monkeypatch.setattr(Playbooks, "run", remembered)
+    rest = ("node-2", "node-3")
+    measured, stages = run(nodes=tuple(came), least=2, used=lambda books: replace(books, nodes=rest))
+    assert (measured.failure, measured.cleanup_errors) == (None, [])
+    assert ran == [
+        *((name, tuple(came)) for name in ("supplies", "provision")),
+        *((name, rest) for name in ("setup", "deploy", "hammer", "collect", "teardown", "reclaim")),
+        ("reclaim", ("node-1",)),
+    ]
+    assert [stage.name for stage in stages.done][-2:] == ["reclaim", "reclaim lost"]
 
 
 def test_a_machine_is_taken_back_also_where_its_cloud_can_not_be_taken_down(run, project):
