@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from perfci.errors import UsageError
 from perfci.runs.jobs.model import Job, JobFileInvalid
+from perfci.runs.jobs.variables import known_variables, variable_faults
 from perfci.runs.jobs.yaml_lines import NotYamlError, YamlDocument, parse
 from perfci.validation import Fault, faults, nearest
 
@@ -53,7 +54,7 @@ def load_job(name_or_path: str | Path, jobs_dir: Path) -> Job:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise JobFileInvalid(problems=f"{file}: can't be read: {reason}") from error
     job, wrong = _validated(document)
-    wrong += _beside(document, file, tasks(jobs_dir))
+    wrong += [*_beside(document, file, tasks(jobs_dir)), *_variables(document, jobs_dir.parent)]
     if job is None or wrong:
         raise JobFileInvalid(problems=_problems(file, document, wrong))
     return job
@@ -91,6 +92,15 @@ def _beside(document: YamlDocument, file: Path, templates: tuple[str, ...]) -> l
             message = f"no template {TASKS}/{task}{TASK_SUFFIX}; {nearest(task, templates)}"
             found.append(Fault(("scenarios", index, "task"), message))
     return found
+
+
+def _variables(document: YamlDocument, root: Path) -> list[Fault]:
+    """Find what the roles of the project say against the variables for the deploy."""
+    cloud = document.data.get("cloud") if isinstance(document.data, dict) else None
+    given = cloud.get("variables") if isinstance(cloud, dict) else None
+    if not isinstance(given, dict) or not (known := known_variables(root)):
+        return []
+    return list(variable_faults({str(name): value for name, value in given.items()}, known))
 
 
 def _problems(file: Path, document: YamlDocument, wrong: list[Fault]) -> str:
