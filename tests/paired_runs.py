@@ -6,7 +6,7 @@ import json
 import random
 from typing import TYPE_CHECKING
 
-from archives import SCENARIO, report
+from archives import SCENARIO, night, report
 
 from perfci.results.pairs import NEW, OLD, PAIRS, REFERENCE
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SLUG = "01-ports"
+OLD_CODE = "aaaaaaaaaaaa"
 TASK = {
     "slug": SLUG, "task": "neutron-create-and-list-ports", "scenario": SCENARIO, "warmup": 2, "times": 28,
     "concurrency": 2, "started_at": 1_700_000_000.0, "finished_at": 1_700_000_400.0, "status": "finished", "error": None,
@@ -62,3 +63,17 @@ def write_sides(
         "tasks": {SLUG: {"pairs": pairs, "alone": {}, "notes": []}},
     }
     (folder / PAIRS).write_text(json.dumps(record))
+
+
+def paired_night(
+    archive: Path, number: int, *, factor: float = 1.0, both: float = 1.0, reference: str = OLD_CODE, **how
+) -> Path:
+    """Archive a night that was held against the release of neutron beside it; return its folder."""
+    folder = night(archive, number, reference=reference, **how)
+    write_sides(folder, factor=factor, both=both, seed=number)
+    document = json.loads((folder / "run.json").read_text())
+    service = {"service": "neutron", "version": "29.0.0", "source": "wheel", "revision": "29.0.0"}
+    document["reference"]["services"] = [{**service, "changes": []}]
+    (folder / "run.json").write_text(json.dumps(document))
+    (folder / "job.yml").write_text((folder / "job.yml").read_text() + "reference: {neutron: {}}\n")
+    return folder

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import archives
-from paired_runs import write_sides
+from paired_runs import OLD_CODE, write_sides
 
 from perfci.analysis.sequential_test import Side
 from perfci.results.archive import read_record
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from perfci.runs.jobs.model import Job
     from perfci.runs.jobs.sources import Source
-
-OLD_CODE = "aaaaaaaaaaaa"
 
 
 @dataclass

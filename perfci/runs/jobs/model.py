@@ -25,7 +25,7 @@ from perfci.runs.jobs.clouds import SERVICES, Cloud, Kind
 from perfci.runs.jobs.fields import NAME_LENGTH, Count, Name, Part, Seconds, Text, Variable
 from perfci.runs.jobs.procedures import DbMigration, KnownChange  # noqa: TC001 - pydantic reads annotations
 from perfci.runs.jobs.procedures import Name as ProcedureName  # noqa: TC001
-from perfci.runs.jobs.sources import Base, Source, Sources
+from perfci.runs.jobs.sources import Base, Reference, Source, Sources
 from perfci.runs.state.digests import digest
 from perfci.validation import Address, faults
 
@@ -210,9 +210,10 @@ class Job(Part):
     """The code that an upgrade begins with, service by service; it ends with that of `sources`."""
     dbmigration: DbMigration | None = None
     """The databases to migrate."""
-    reference: Base | None = None
+    reference: Reference | None = None
     """Code of a second cloud that is deployed beside that of `sources`, and hammered in lock-step with it. A
-    service that it does not name is that of `sources`: `{}` is the same code on both sides."""
+    service that it does not name is that of `sources`: `{}` is the same code on both sides. The word
+    `accepted` is the code that was last accepted."""
     analysis: Analysis = Analysis()
     exceptions: tuple[KnownChange, ...] = ()
     """Changes that are known, each with its bug: they are not told again."""

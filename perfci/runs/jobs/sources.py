@@ -82,3 +82,26 @@ class Base(Sources):
             name: getattr(self, name) for name in SERVICES if getattr(self, name) is not None
         }
         return sources.model_copy(update=named)
+
+
+class Reference(Base):
+    """Code of the cloud beside the code under test."""
+
+    accepted: bool = False
+    """Whether it is the code that was last accepted, which each night works out; what is named beside this is
+    what it found.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _word(cls, given: object) -> object:
+        """Take the word `accepted`."""
+        return {"accepted": True} if given == "accepted" else given
+
+    @classmethod
+    def of(cls, sources: Sources, *, accepted: bool = False, constraints: str | None = None) -> Self:
+        """Return the reference that has exactly these sources, whatever is beside it."""
+        named: dict[str, Any] = {name: getattr(sources, name) or Source() for name in SERVICES}
+        return cls.model_validate(
+            {**named, "all": sources.all, "accepted": accepted, "constraints": constraints}
+        )

@@ -44,13 +44,20 @@ from perfci.runs.night.measure import Measured, StageTimeouts, measure, unexpect
 from perfci.runs.night.nodes_used import playbooks_on_used
 from perfci.runs.night.record import RunEnd, document, run_record
 from perfci.runs.night.recover import recover
-from perfci.runs.night.reference import by_pairs, carry_two, check_memory, reference_of
+from perfci.runs.night.reference import (
+    TooLittleMemory,
+    by_pairs,
+    carry_two,
+    check_memory,
+    reference_of,
+)
 from perfci.runs.state.archived_run import JOB
 from perfci.runs.state.processes import reap_run
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.run_folder import create, new_run_id, seal, utc_now
 from perfci.runs.state.stages import Stages
 from perfci.runs.state.unreported import left_owing, owe
+from perfci.runs.verdicts.accepted_code import accepted_reference
 from perfci.runs.verdicts.one_moment import at_one_moment
 from perfci.runs.verdicts.rerun_round import Nodes
 
@@ -119,6 +126,8 @@ class Night:
     """The lab's name in the results: series of other names are never compared with."""
     gives_way: bool = False
     """Whether it ends at once when somebody else wants the nodes."""
+    alone: str = ""
+    """Why it has no reference although its job wants one."""
 
     def run(self) -> NightOutcome:
         """Run the job once, to its archive and its mail.
@@ -129,13 +138,29 @@ class Night:
         check_fits(self.job, self.settings.limits.run_hours)
         with controller_log(self.state.logs), _interruptible():
             try:
-                return self._run()
+                return self._with_reference()._run()  # noqa: SLF001 - it is this night
             except PerfciError as error:
                 _logger.error("%s: %s", type(error).__name__, error)  # noqa: TRY400 - its text says all
                 raise
             except Exception as error:
                 _logger.exception("unexpected error")
                 raise InternalError.of(error, log=self.state.logs / FILE) from error
+
+    def _with_reference(self) -> Night:
+        """Return the night with the code that was last accepted as its reference, where the job wants that.
+
+        Where two clouds have no room, it has none, and says so.
+        """
+        if self.job.reference is None or not self.job.reference.accepted:
+            return self
+        try:
+            check_memory(self.job)
+        except TooLittleMemory as error:
+            reason = f"This night has no reference: {error}."
+            self.progress.say(reason)
+            return replace(self, job=self.job.model_copy(update={"reference": None}), alone=reason)
+        reference = accepted_reference(self.aftermath.controller, self.job, self.label)
+        return replace(self, job=self.job.model_copy(update={"reference": reference}))
 
     def _run(self) -> NightOutcome:
         self.ledger.sweep()
@@ -243,6 +268,7 @@ class Night:
             started_at=utc_now().isoformat(),
             perfci=__version__,
             **({"step": step} if step is not None else {}),
+            **({"alone": self.alone} if self.alone else {}),
         )
         stages.folder = work
         with logging_to(work.path / "logs" / FILE):  # closed before the folder is sealed

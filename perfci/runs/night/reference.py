@@ -98,14 +98,18 @@ def needed_gib(job: Job) -> float:
 def check_memory(job: Job, available_bytes: int | None = None) -> None:
     """Raise TooLittleMemory where this machine, which carries both clouds, has too little to spare."""
     available = psutil.virtual_memory().available if available_bytes is None else available_bytes
-    needed = needed_gib(job)
-    if available < needed * GIB:
-        raise TooLittleMemory(
-            available=available / GIB,
-            needed=needed,
-            services=", ".join(job.cloud.services),
-            computes=job.cloud.computes if "nova" in job.cloud.services else 0,
-        )
+    if available < needed_gib(job) * GIB:
+        raise too_little_memory(job, available)
+
+
+def too_little_memory(job: Job, available: int) -> TooLittleMemory:
+    """Return what is to be said where two clouds of a job need more memory than these bytes."""
+    return TooLittleMemory(
+        available=available / GIB,
+        needed=needed_gib(job),
+        services=", ".join(job.cloud.services),
+        computes=job.cloud.computes if "nova" in job.cloud.services else 0,
+    )
 
 
 def carry_two(job: Job) -> bool:

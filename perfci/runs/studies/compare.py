@@ -249,7 +249,7 @@ def compare_jobs(
 
     Runs of these very two within the job's minutes count already. Raises what a run raises.
     """
-    name = {"name": named(job, COMPARE)}
+    name = {"name": named(job, COMPARE), "reference": None}
     sides = {side: one.model_copy(update=name) for side, one in ((Side.OLD, old), (Side.NEW, new))}
     since = datetime.min.replace(tzinfo=UTC)
     series = _series(controller, job)
@@ -263,7 +263,7 @@ def _series(controller: LabServices, job: Job) -> dict[SeriesKey, Versus]:
 def _pinned(job: Job, constraints: Path) -> Job:
     variables = {**job.cloud.variables, VARIABLE: str(constraints)}
     cloud = job.cloud.model_copy(update={"variables": variables})
-    return job.model_copy(update={"name": named(job, COMPARE), "cloud": cloud})
+    return job.model_copy(update={"name": named(job, COMPARE), "cloud": cloud, "reference": None})
 
 
 def _is_asked(measurement: Measurement) -> bool:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from perfci.runs.jobs.clouds import SERVICES
 from perfci.runs.jobs.fields import NAME_LENGTH
 from perfci.runs.jobs.model import Job
-from perfci.runs.jobs.sources import Base, Source
+from perfci.runs.jobs.sources import Reference, Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,8 +67,7 @@ def side_by_side_job(
 
     `constraints` is the file of the old side, where it has one of its own.
     """
-    explicit: dict[str, Any] = {name: getattr(old, name) or Source() for name in SERVICES}
-    reference = Base.model_validate({**explicit, "all": old.all, "constraints": constraints})
+    reference = Reference.of(old, constraints=constraints)
     return job.model_copy(update={"name": named(job, suffix), "sources": new, "reference": reference})
 
 

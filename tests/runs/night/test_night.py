@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -21,6 +22,7 @@ from perfci.errors import PerfciError
 from perfci.lab.errors import NodesBusy
 from perfci.lab.sql import open_ledger
 from perfci.runs.jobs.load import load_job
+from perfci.runs.night import reference
 from perfci.runs.night.assemble import night
 from perfci.runs.state import run_folder as work
 from perfci.runs.state.archive import run_folders
@@ -113,6 +115,16 @@ def test_a_night_ends_in_the_archive_and_gives_the_node_back(project, settings):
     assert open_ledger(settings).held() == ()
     manifest = json.loads((outcome.folder / work.MANIFEST).read_text())["files"]
     assert {"run.json", "job.yml", "tasks.json", "logs/deploy.log"} <= set(manifest)
+
+
+def test_without_memory_for_two_clouds_the_night_has_one_and_says_so(project, settings, monkeypatch):
+    (project.root / "jobs" / "tiny.yml").write_text(JOB + "reference: accepted\n")
+    little = SimpleNamespace(available=2 * reference.GIB)
+    monkeypatch.setattr(reference.psutil, "virtual_memory", lambda: little)
+    document = ArchivedRun(a_night(settings).run().folder).document
+    assert document["status"] == "finished"
+    assert document["alone"].startswith("This night has no reference: 2.0 GiB of memory are available")
+    assert "reference" not in document
 
 
 def test_a_second_night_is_told_who_holds_the_node(project, settings, background):

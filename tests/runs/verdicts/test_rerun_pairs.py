@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import archives
 import pytest
-from paired_runs import write_sides
-from reruns import OLD_CODE, FakePairLab
+from paired_runs import paired_night
+from reruns import FakePairLab
 
 from perfci import config
 from perfci.alerts.model import NotificationKind
@@ -40,16 +38,12 @@ def play(controller):
 
     def night(number, factors=NOTHING, *, factor=1.0, both=1.0, paired=True, held=True, **how):
         lab = {key: how.pop(key) for key in ("spoil", "on_run") if key in how}
-        more = {"reference": how.pop("reference", OLD_CODE)} if paired else {"factor": factor * both}
-        folder = archives.night(controller.state.archive, number, **more, **how)
+        archive = controller.state.archive
         if paired:
-            write_sides(folder, factor=factor, both=both, seed=number)
-            document = json.loads((folder / "run.json").read_text())
-            service = {"service": "neutron", "version": "29.0.0", "source": "wheel", "revision": "29.0.0"}
-            document["reference"]["services"] = [{**service, "changes": []}]
-            (folder / "run.json").write_text(json.dumps(document))
-            (folder / "job.yml").write_text((folder / "job.yml").read_text() + "reference: {neutron: {}}\n")
-        fake = FakePairLab(controller.state.archive, folder, factors, **lab)
+            folder = paired_night(archive, number, factor=factor, both=both, **how)
+        else:
+            folder = archives.night(archive, number, factor=factor * both, **how)
+        fake = FakePairLab(archive, folder, factors, **lab)
         outcome = Aftermath(controller).of(
             ArchivedRun(folder), Stages(Silent()), fake.nodes() if held else None
         )
