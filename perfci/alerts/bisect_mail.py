@@ -97,7 +97,7 @@ def _steps(story: BisectStory, alert: Alert) -> list[tuple[str, str]]:
         ("See the alert:", f"perfci alerts show {alert.id}"),
     ]
     if story.proven and (name := story.culprits[0].project) in PROJECTS:
-        found.insert(0, ("Try a fix:", f"perfci try {alert.job} --change {name}=fix.patch"))
+        found.insert(0, ("Try a fix:", f"perfci try --alert {alert.id} --change {name}=fix.patch"))
     if len(story.runs) > 0:
         found.append(
             (f"Look at one of its {counted(len(story.runs), 'run')}:", f"perfci run show {story.runs[-1]}")

@@ -10,14 +10,27 @@ from perfci.cli.access import holder, lab_services
 from perfci.cli.durations import parse_duration
 from perfci.cli.options import Lab, complete_job
 from perfci.cli.output import Json, errors_reported, print_json, print_table
+from perfci.errors import UsageError
 
 UNDECIDED = 3
 
 
+class TryUnclear(UsageError):
+    """Neither a job nor an alert was named, or both."""
+
+    template = "name a job, or an alert with --alert"
+    help = "`perfci try JOB --change ...`, or `perfci try --alert ALERT --change ...`."
+
+
 def try_change(  # noqa: PLR0917 - typer takes them by name
     job: Annotated[
-        str, typer.Argument(metavar="JOB", help="Name or path of a job file.", autocompletion=complete_job)
-    ],
+        str | None,
+        typer.Argument(
+            metavar="JOB",
+            help="Name or path of a job file; left out with --alert.",
+            autocompletion=complete_job,
+        ),
+    ] = None,
     change: Annotated[
         list[str] | None,
         typer.Option(
@@ -34,6 +47,12 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
     against: Annotated[
         list[str] | None,
         typer.Option(metavar="SERVICE:SECTION.OPTION=VALUE", help="An option of the old side's."),
+    ] = None,
+    alert: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ALERT", help="Does it cure this alert? Its slow code, and its tasks alone, are the base."
+        ),
     ] = None,
     scenario: Annotated[
         list[str] | None, typer.Option(metavar="TASK", help="Only these tasks of the job; left out: all.")
@@ -53,6 +72,7 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
     The job is deployed afresh without and with the change, in turns, until each scenario is `same` or
     `different`, or the budget is spent. The runs are archived under the job JOB-compare and in nobody's
     baseline; a try that was cut short goes on with them. A revision is compared with what it was made on.
+    Before it starts it says what it costs, and what it could show as far as earlier runs tell.
 
     Exit code 0: nothing is slower.
     Exit code 1: something is slower.
@@ -66,27 +86,33 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
     from perfci.runs.state.progress import Silent
     from perfci.runs.studies.change_sets import sides_of
     from perfci.runs.studies.compare import compare_jobs
-    from perfci.runs.studies.try_change import limited, review_text
+    from perfci.runs.studies.forecast import forecast
+    from perfci.runs.studies.try_change import cure_text, job_of_alert, limited, review_text
 
     with errors_reported(as_json=as_json):
         controller = lab_services(lab)
         minutes = None if budget is None else parse_duration(budget)
-        loaded = limited(
-            load_job(job, controller.settings.jobs_dir), scenarios=scenario or (), budget=minutes, runs=runs
-        )
+        if (job is None) == (alert is None):
+            raise TryUnclear
+        cured = job_of_alert(controller, alert) if alert is not None else None
+        base = cured[0] if cured else load_job(job or "", controller.settings.jobs_dir)
+        loaded = limited(base, scenarios=scenario or (), budget=minutes, runs=runs)
         sides = sides_of(
             controller.settings, loaded, changes=change or (), options=option or (), against=against or ()
         )
-        limits = loaded.analysis.confirm
+        limits, ahead = loaded.analysis.confirm, forecast(controller, loaded)
         if not as_json:
             for note in sides.notes:
                 typer.echo(f"note    {note}", err=True)
             typer.echo(f"budget  {limits.most_runs} runs, {limits.most_minutes} min", err=True)
+            typer.echo(f"ahead   {ahead.text if ahead else 'the job has never run here'}", err=True)
         if as_json:
             found = compare_jobs(
                 controller, loaded, old=sides.old, new=sides.new, holder=holder(), progress=Silent()
             )
-            print_json({**found.as_dict(), "notes": list(sides.notes)})
+            cure = {"cure": cure_text(cured[1], found)} if cured else {}
+            expected = ahead.as_dict() if ahead else None
+            print_json({**found.as_dict(), "notes": list(sides.notes), "forecast": expected, **cure})
         else:
             with Terminal() as progress:
                 found = compare_jobs(
@@ -98,4 +124,6 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
                 print_table(*compared_table(found), empty="No run counted, so nothing was compared.")
                 if found.ended:
                     typer.echo(f"ended   {found.ended}")
+            if cured:
+                typer.echo(cure_text(cured[1], found))
     raise typer.Exit(1 if found.slower else UNDECIDED if found.undecided else 0)

@@ -5,19 +5,25 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from perfci.alerts.lifecycle import find
 from perfci.analysis.decision import Decision
+from perfci.results.model import TOTAL, Metric
 from perfci.runs.studies.change_sets import ChangeInvalid
+from perfci.runs.verdicts.rerun_jobs import exact
+from perfci.runs.verdicts.reruns import scenarios_of
 from perfci.validation import nearest
-from perfci.wording import NBSP, change, interval
+from perfci.wording import NBSP, action_name, change, interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import timedelta
 
+    from perfci.alerts.model import Alert
     from perfci.analysis.ab_test import Finding
     from perfci.results.model import SeriesKey
     from perfci.runs.jobs.model import Job
     from perfci.runs.studies.compare import Compared
+    from perfci.runs.verdicts.lab_services import LabServices
 
 _MOST_MINUTES = 1440
 
@@ -37,6 +43,47 @@ def limited(job: Job, *, scenarios: Sequence[str], budget: timedelta | None, run
         limits = limits.model_copy(update={"most_runs": runs})
     analysis = job.analysis.model_copy(update={"confirm": limits})
     return job.model_copy(update={"scenarios": kept, "analysis": analysis})
+
+
+def job_of_alert(services: LabServices, alert_id: str) -> tuple[Job, Alert]:
+    """Return the job of an alert on the code that is slow, with the tasks alone that became slower.
+
+    Raises UnknownAlert and ChangeInvalid.
+    """
+    alert = find(services.alerts.load(), alert_id)
+    bad, job = services.archived(alert.since), services.job(alert.since)
+    if job is None:
+        raise ChangeInvalid(change=f"alert {alert.id}", reason=f"the archive lacks the job of {alert.since}")
+    places = scenarios_of(bad)
+    names = {(one.key.scenario, one.key.arguments) for one in alert.series}
+    wanted = {index for name in names for index in places.get(name, ())}
+    kept = tuple(one for index, one in enumerate(job.scenarios) if index in wanted)
+    if not kept:
+        raise ChangeInvalid(change=f"alert {alert.id}", reason="no task of the job measures what is slower")
+    sources = exact(job.sources, bad.record.code.services)
+    return job.model_copy(update={"scenarios": kept, "sources": sources, "reference": None}), alert
+
+
+def cure_text(alert: Alert, found: Compared) -> str:
+    """Say how much of an alert's slow-down a change takes back, in one sentence."""
+    moved = next((one for one in alert.series if _is_total(one.key)), alert.headline)
+    finding = next((one for key, one in found.found.items() if key.scenario == moved.key.scenario), None)
+    shown = finding.effect if finding is not None else None
+    if finding is None or shown is None or finding.decision is Decision.UNKNOWN:
+        return f"Whether it cures alert {alert.id} could not be decided."
+    told = change(moved.effect, moved.key.metric)
+    now = change(shown.size, moved.key.metric)
+    if finding.decision is Decision.SAME or shown.size >= 0:
+        return f"It does not cure alert {alert.id} ({told}): with it, {moved.key.scenario} is {now}."
+    text = f"With it, {moved.key.scenario} is {now}; alert {alert.id} said {told}"
+    if not _is_total(moved.key) or not moved.effect or moved.effect <= 0:
+        return f"{text} of {action_name(moved.key)}."
+    share = math.log1p(shown.size) / -math.log1p(moved.effect)
+    return f"{text}: it takes back {min(share, 1):.0%} of it."
+
+
+def _is_total(key: SeriesKey) -> bool:
+    return key.action == TOTAL and key.metric is Metric.SECONDS
 
 
 def review_text(found: Compared, notes: Sequence[str]) -> str:
