@@ -363,7 +363,7 @@ class NetworkBoot:
                 f"dhcp-leasefile={self.folder / 'leases'}",
                 "dhcp-authoritative",
             ),
-            f"dhcp-range={network.network_address},static,{network.netmask},1h",
+            f"dhcp-range={network.network_address},static,{network.netmask},infinite",
             *("dhcp-ignore=tag:!known", "dhcp-userclass=set:ipxe,iPXE", "dhcp-option=3", "dhcp-option=6"),
             *hosts,
         ]

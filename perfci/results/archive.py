@@ -13,7 +13,7 @@ from pydantic import RootModel
 from perfci.names import is_run_id
 from perfci.results.canaries import read_canaries
 from perfci.results.counters import measurements as counter_measurements
-from perfci.results.counters import read_counters, usage
+from perfci.results.counters import read_counters, restarts, usage
 from perfci.results.dataplane import SCENARIOS as DATA_PLANE
 from perfci.results.dataplane import measurements as dataplane_measurements
 from perfci.results.dataplane import rates_of
@@ -200,6 +200,17 @@ class RunFiles:
             return ()
         first, last = min(one.started_at for one in done), max(one.finished_at for one in done)
         return usage(self.counters, first, last).shares
+
+    @cached_property
+    def restarts(self) -> tuple[str, ...]:
+        """The services that were restarted during the load. Raises as `shares`.
+
+        A run that is measured part by part, such as an upgrade, restarts services on purpose.
+        """
+        if self.has_phases or not self.tasks:
+            return ()
+        first = min(task.started_at for task in self.tasks)
+        return restarts(self.counters, first, max(task.finished_at for task in self.tasks))
 
     @cached_property
     def curves(self) -> tuple[Curve, ...]:

@@ -37,13 +37,21 @@ EDGE_SECONDS = 5.0
 """How far from a task's start and end, and from each other, samples may be, in seconds."""
 NOT_OF_THE_CLOUD = frozenset({"counters", "influxdb", "perfci", "root"})
 """Services and SQL users of the lab itself: they say nothing about the code under test."""
+_OF_THE_LOAD = NOT_OF_THE_CLOUD | {"rally", "qemu", "api_probe", "probe"}
+"""What comes and goes with the load: Rally's own processes, and servers that really run."""
+_CLOCK_SECONDS = 0.2
+"""How far a sample's time and the start of a process may be apart for the same moment."""
 
 
 class Service(FromFile):
-    """One service on one node: CPU seconds since it started, resident bytes of all its processes."""
+    """One service on one node: CPU seconds since it started, resident bytes of all its processes.
+
+    `since` is when the oldest of these processes started; None where that was not written down.
+    """
 
     cpu_seconds: Amount
     rss_bytes: Amount
+    since: Moment | None = None
 
 
 class MachineCounters(FromFile):
@@ -127,6 +135,27 @@ def usage(nodes: Mapping[str, Sequence[Sample]], started_at: float, finished_at:
         else _sum(each, lambda s: {n: v.rss_bytes for n, v in s.services.items()}, _peak),
         shares=shares,
     )
+
+
+def restarts(nodes: Mapping[str, Sequence[Sample]], started_at: float, finished_at: float) -> tuple[str, ...]:
+    """Return the services that were restarted from `started_at` to `finished_at`, as `nova-api on node-1`.
+
+    A service is another one than before when even its oldest process is younger than the last sample in which
+    it was seen. One that replaces single processes of its own, as servers with workers do, is the same.
+    """
+    found = set()
+    for node, samples in nodes.items():
+        seen: dict[str, tuple[float, float]] = {}
+        for sample in samples:
+            for name, service in sample.services.items():
+                if service.since is None or name in _OF_THE_LOAD:
+                    continue
+                when, before = seen.get(name, (sample.t, service.since))
+                again = service.since > when - _CLOCK_SECONDS and service.since > before + _CLOCK_SECONDS
+                if again and started_at <= sample.t <= finished_at:
+                    found.add(f"{name} on {node}")
+                seen[name] = (sample.t, service.since)
+    return tuple(sorted(found))
 
 
 def measurements(used: Usage, *, like: Measurement, iterations: int, at: float) -> tuple[Measurement, ...]:

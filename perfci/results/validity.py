@@ -87,8 +87,9 @@ def validity(
     shares: Sequence[NodeShares],
     earlier: Sequence[EarlierRun],
     limits: ValidityLimits,
+    restarts: Sequence[str] = (),
 ) -> Validity:
-    """Judge one run by its canaries and by its shares of CPU time over the whole load.
+    """Judge one run by its canaries, its shares of CPU time over the whole load, and restarts in it.
 
     `earlier` holds earlier runs, oldest first; those that were not valid, ran in another environment or at
     another level of the lab are not compared with.
@@ -96,11 +97,15 @@ def validity(
     like_this = [run for run in earlier if run.environment == environment]
     since = next((run.level_since for run in reversed(like_this) if run.valid), None)
     usual = _of_level(like_this, since)[-limits.history :]
-    busy = tuple(_shares(shares, limits))
+    busy = (*_shares(shares, limits), *map(_restarted, restarts))
     off = tuple(reason for node in canaries for reason in _node(node, usual, limits))
     if off and not busy and (began := _new_level(canaries, like_this, usual, limits)):
         return Validity(valid=True, level_since=began)
     return Validity(not (busy or off), (*busy, *off), since)
+
+
+def _restarted(service: str) -> str:
+    return f"{service} was restarted during the load: it crashed, or something ended it"
 
 
 def only_canaries(validity: Validity) -> bool:

@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfci.results.counters import Sample, measurements, read_counters, read_samples, usage
+from perfci.results.counters import Sample, measurements, read_counters, read_samples, restarts, usage
 from perfci.results.errors import CountersError
 from perfci.results.model import TOTAL, Measurement, Metric, SeriesKey
 
 
-def line(t, *, cpu=0.0, rss=100, sql=0, foreign=0.0, steal=0.0, service="nova-api"):
+def line(t, *, cpu=0.0, rss=100, sql=0, foreign=0.0, steal=0.0, service="nova-api", since=None):
     return {
         "t": t,
-        "services": {service: {"cpu_seconds": cpu, "rss_bytes": rss, "processes": 3}},
+        "services": {service: {"cpu_seconds": cpu, "rss_bytes": rss, "processes": 3, "since": since}},
         "sql": {"nova": sql},
         "machine": {"busy_seconds": 2 * t, "steal_seconds": steal, "cpus": 2},
         "foreign_seconds": foreign,
@@ -206,3 +206,34 @@ def test_use_is_never_negative(rows):
     used = usage({"n1": node}, 100, 99 + len(rows))
     assert all(v >= 0 for found in (used.cpu_seconds, used.sql_statements) for v in found.values())
     assert all(0 <= s.foreign <= 1 for s in used.shares)
+
+
+@pytest.mark.parametrize(
+    ("since", "found"),
+    [
+        ((50.0, 50.0, 50.0, 50.0), ()),
+        ((50.0, 50.01, 49.99, 50.0), ()),  # clocks tremble
+        ((50.0, 50.0, 102.5, 102.5), ("nova-api on n1",)),
+        ((50.0, 101.0, 101.0, 101.0), ("nova-api on n1",)),  # at the very moment of the sample before
+        ((50.0, 60.0, 60.0, 60.0), ()),  # its oldest helper ended, and it goes on
+        ((100.0, 100.0, 100.0, 100.0), ()),  # it had just been started
+        ((50.0, 50.0, 50.0, 103.5), ()),  # after the load
+        ((None, None, None, None), ()),
+    ],
+)
+def test_a_service_whose_processes_are_all_new_was_restarted(since, found):
+    node = samples(*(line(101.0 + number, since=at) for number, at in enumerate(since)))
+    assert restarts({"n1": node}, 101.0, 103.0) == found
+
+
+def test_a_service_that_was_away_for_a_while_was_restarted():
+    away = line(102.0)
+    away["services"] = {}
+    node = samples(line(101.0, since=50.0), away, line(103.0, since=102.5))
+    assert restarts({"n1": node}, 101.0, 103.0) == ("nova-api on n1",)
+
+
+@pytest.mark.parametrize("service", ["rally", "qemu", "counters"])
+def test_what_comes_and_goes_with_the_load_is_no_restart(service):
+    node = samples(line(101, since=50, service=service), line(102, since=101.5, service=service))
+    assert restarts({"n1": node}, 101.0, 103.0) == ()

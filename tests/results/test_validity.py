@@ -6,7 +6,7 @@ import pytest
 from perfci.results.canaries import NodeCanaries
 from perfci.results.counters import NodeShares
 from perfci.results.model import Validity
-from perfci.results.validity import EarlierRun, ValidityLimits, comparable, validity
+from perfci.results.validity import EarlierRun, ValidityLimits, comparable, only_canaries, validity
 
 LIMITS = ValidityLimits(
     foreign_cpu_share=0.1, steal_share=0.05, canary_change=0.05, spreads=5, least_history=5
@@ -205,3 +205,17 @@ def test_what_runs_can_be_compared_within():
         (level, True), (level, False), (level, True), ("other", True),
     ]  # fmt: skip
     assert [comparable(records[::-1])[one.run_id] for one in records] == found
+
+
+def test_a_service_that_was_restarted_during_the_load_makes_it_invalid():
+    found = validity(
+        environment="env",
+        canaries=[node(0.22)],
+        shares=QUIET,
+        earlier=STEADY,
+        limits=LIMITS,
+        restarts=["nova-api on node-1"],
+    )
+    reason = "nova-api on node-1 was restarted during the load: it crashed, or something ended it"
+    assert found == Validity(valid=False, reasons=(reason,))
+    assert not only_canaries(found)

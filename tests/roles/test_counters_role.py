@@ -69,6 +69,28 @@ def test_processes_of_a_service_are_added_up() -> None:
     assert table.accounts.services["neutron-api"].rss_bytes == 3000
 
 
+def test_a_service_is_as_old_as_its_oldest_process() -> None:
+    table = Table()
+    for pid in (10, 11, 12):
+        table.mark(pid, "neutron-api")
+    table.accounts.update([process(11), process(10), process(12)])
+    assert table.accounts.services["neutron-api"].oldest == 10
+    table.accounts.update([process(12), process(11)])
+    assert table.accounts.services["neutron-api"].oldest == 11
+    table.accounts.update([])
+    assert table.accounts.services["neutron-api"].oldest is None
+
+
+def test_when_a_process_started_is_told_in_the_time_of_clocks() -> None:
+    before = time.time()
+    with subprocess.Popen(["sleep", "60"]) as child:
+        after = time.time()
+        (found,) = (one for one in proc_reader.processes() if one.pid == child.pid)
+        child.kill()
+    at = proc_reader.started_at(found.started, time.time())
+    assert before - 0.1 < at < after + 0.1
+
+
 def test_the_cloud_beside_this_one_is_the_labs_but_no_service_of_this_one() -> None:
     table = Table()
     table.accounts = Accounts(STATE, table.environments.get, frozenset({f"{STATE}/reference"}))

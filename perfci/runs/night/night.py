@@ -362,6 +362,7 @@ class Night:
                 environment=record.environment,
                 canaries=files.canaries,
                 shares=files.shares,
+                restarts=files.restarts,
                 earlier=earlier_runs(self.state.archive, record),
                 limits=ValidityLimits(
                     foreign_cpu_share=limits.foreign_cpu_share,
@@ -369,7 +370,9 @@ class Night:
                     canary_change=limits.canary_change,
                 ),
             )
-            return found if found.valid or not is_paired(work.path) else by_pairs(found, files.paired)
+            if found.valid or files.restarts or not is_paired(work.path):
+                return found
+            return by_pairs(found, files.paired)
         except Exception as error:
             _logger.exception("the lab's own measurements can't be read")
             return Validity(valid=False, reasons=(f"the lab's own measurements can't be read: {error}",))

@@ -52,11 +52,15 @@ class _Known:
 
 @dataclass(slots=True)
 class Service:
-    """What one service used: CPU seconds since the first snapshot, and its size now."""
+    """What one service used: CPU seconds since the first snapshot, and its size now.
+
+    `oldest` is when the oldest of its processes started, in ticks since the machine booted.
+    """
 
     cpu_seconds: float = 0.0
     rss_bytes: int = 0
     processes: int = 0
+    oldest: int | None = None
 
 
 @dataclass(slots=True)
@@ -88,6 +92,7 @@ class Accounts:
         self._vanish(present)
         for service in self.services.values():
             service.rss_bytes = service.processes = 0
+            service.oldest = None
         # Parents first, so that a child without a readable mark finds its parent's account.
         for process in sorted(present.values(), key=lambda p: (p.started, p.pid)):
             self._see(process)
@@ -122,6 +127,8 @@ class Accounts:
             service = self.services.setdefault(known.account, Service())
             service.rss_bytes += process.rss_bytes
             service.processes += 1
+            if service.oldest is None or process.started < service.oldest:
+                service.oldest = process.started
 
     def _meet(self, process: Process) -> _Known:
         known = _Known(process, self._account_of(process))

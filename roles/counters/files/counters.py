@@ -1,10 +1,12 @@
 """Once a second, one JSON line: what each service of the lab uses, and what others take.
 
-{"t": epoch seconds, "services": {name: {"cpu_seconds", "rss_bytes", "processes"}}, "sql": {user: n},
+{"t": epoch seconds, "services": {name: {"cpu_seconds", "rss_bytes", "processes", "since"}}, "sql": {user: n},
  "machine": {"busy_seconds", "steal_seconds", "cpus"}, "foreign_seconds": ...,
  "messages": {"ready": n, "unacknowledged": n}}
 
-All but rss_bytes, processes, cpus and messages are sums that never decrease; only differences mean something.
+`since` is when the oldest process of a service started, in epoch seconds, null where it has none.
+All but rss_bytes, processes, since, cpus and messages are sums that never decrease; only differences mean
+something.
 rss_bytes adds up the resident sets, so pages that forked processes share count once for each of them:
 the proportional share (smaps_rollup) would cost a hundred times as much CPU as all the rest.
 foreign_seconds is the machine's busy time minus the lab's and the kernel threads'. `sql` is empty in
@@ -64,6 +66,7 @@ class Sampler:
                     "cpu_seconds": round(service.cpu_seconds, 2),
                     "rss_bytes": service.rss_bytes,
                     "processes": service.processes,
+                    "since": None if service.oldest is None else proc_reader.started_at(service.oldest, now),
                 }
                 for name, service in sorted(self._accounts.services.items())
             },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -58,6 +59,12 @@ def parse_stat(text: str) -> Process | None:
         )
     except (ValueError, IndexError):
         return None
+
+
+def started_at(ticks: int, now: float) -> float:
+    """Return when a process started, in epoch seconds; `ticks` is what its stat file says, `now` the time."""
+    running = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / TICKS
+    return round(now - running, 2)
 
 
 def processes(proc: Path = Path("/proc")) -> list[Process]:
