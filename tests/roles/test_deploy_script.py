@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from programs import needs
 
+OVERLAY = Path(__file__).parents[2] / "roles" / "os_image" / "files" / "overlay"
 FILES = Path(__file__).parents[2] / "roles" / "deploy_ramdisk" / "files"
 SCRIPT = FILES / "deploy.sh"
 GB = 1_000_000_000
@@ -283,6 +285,7 @@ def root_tar(tmp_path):
     for folder in ("etc/ssh", "root", "usr/bin"):
         (tree / folder).mkdir(parents=True)
     (tree / "etc/fstab").write_text("UUID=1 / ext4 defaults 0 1\n")
+    shutil.copytree(OVERLAY / "etc/systemd/network", tree / "etc/systemd/network")
     (tree / "usr/bin/true").write_text("#!/bin/sh\n")
     with tarfile.open(tmp_path / "root.tar.gz", "w:gz") as archive:
         archive.add(tree, ".")
@@ -316,6 +319,25 @@ def test_a_folder_is_deployed_and_deployed_again(machine, controller, root_tar, 
     assert (disk / "etc/ssh/ssh_host_ed25519_key").stat().st_mode & 0o077 == 0
     assert [path.name for path in disk.parent.iterdir()] == ["disk"]
     assert list(scratch.iterdir()) == []
+
+
+@needs_busybox
+def test_only_the_card_that_it_is_provisioned_by_asks_for_an_address(machine, controller, root_tar, tmp_path):
+    disk = tmp_path / "node" / "disk"
+    disk.mkdir(parents=True)
+    folder = disk / "etc/systemd/network"
+    before = (OVERLAY / "etc/systemd/network/50-perfci.network").read_text()
+    assert before.count("\nName=") == 1
+    controller.orders(mac="52:54:00:aa:bb:01", **controller.root(root_tar))
+    assert deploy(machine, controller, disk, scratch=tmp_path / "scratch").returncode == 0
+    assert [one.name for one in folder.iterdir()] == ["40-provision.network"]
+    found = (folder / "40-provision.network").read_text()
+    assert found.splitlines()[1:3] == ["[Match]", "MACAddress=52:54:00:aa:bb:01"]
+    assert found.partition("\n[Network]")[2] == before.partition("\n[Network]")[2]
+    # Orders of an earlier controller say nothing of a card.
+    controller.orders(**controller.root(root_tar))
+    assert deploy(machine, controller, disk, scratch=tmp_path / "scratch").returncode == 0
+    assert [one.name for one in folder.iterdir()] == ["50-perfci.network"]
 
 
 @needs_busybox

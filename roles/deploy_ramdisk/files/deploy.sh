@@ -23,6 +23,7 @@
 #       node             the host name
 #       attempt          comes back in every report, so that a late one of an earlier attempt is known for what it is
 #       task             install | wipe
+#       mac              of the card that the system asks for its address on; left out: every card
 #       phone_home       http://CONTROLLER:PORT/phone-home/NODE
 #       disk             which disk: see `choose` below
 #       wipe             for task=wipe: headers (both ends of the disk) | full (all of it)
@@ -300,6 +301,15 @@ inject() {
         printf '%s\n' "$node" >"$1/etc/hostname"
         printf '127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost\n' "$node" >"$1/etc/hosts"
     } 2>>"$work/errors" || fail "can't write the host name: $(complaints)"
+    inject_network "$1/etc/systemd/network" "$(conf mac)"
+}
+
+# Let the system ask for an address on the card that it is provisioned by, and leave all others alone: what another network
+# answers would be its route and its name server. The image's own configuration is for any card.
+inject_network() {
+    [ -n "$2" ] && [ -f "$1/50-perfci.network" ] || return 0
+    sed "s/^Name=.*/MACAddress=$2/" "$1/50-perfci.network" >"$1/40-provision.network" 2>>"$work/errors" &&
+        rm "$1/50-perfci.network" || fail "can't write the configuration of its network: $(complaints)"
 }
 
 wipe_disk() {
