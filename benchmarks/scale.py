@@ -1,7 +1,7 @@
 """What one more night costs a large lab: seconds, memory and disk.
 
     python benchmarks/scale.py                                # 1,000 series, 30 nights
-    python benchmarks/scale.py --series 10000 --nights 365
+    python benchmarks/scale.py --series 10000 --nights 365 --without-pages
     python benchmarks/scale.py --table                        # 1,000 and 10,000 series x 30 and 90 nights
     python benchmarks/scale.py --report 1000000               # one Rally report of so many iterations
 
@@ -72,6 +72,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--moved", type=float, default=0.02, help="share of the tasks that are slower tonight"
     )
+    parser.add_argument("--without-pages", action="store_true", help="leave the pages out")
     parser.add_argument("--table", action="store_true", help="several sizes, in 15 to 30 minutes")
     parser.add_argument("--report", type=int, default=0, metavar="ITERATIONS")
     parser.add_argument("--night", type=Path, help="another archived night to make the history from")
@@ -92,7 +93,7 @@ def _measure(options: argparse.Namespace) -> None:
     ):
         _print(_child(name, options, title=title))
     _child("judgements", options)
-    index, database = _size(options.state / "results.db"), _size(options.state / "perfci.db")
+    index, database = _size(options.state / "results.db"), _size(options.state / "lab.db")
     night = _child("night", options, title="one more night")
     for stage in night["stages"]:
         _print({"costs": Cost(f"  {stage['name']}: {stage['note'][:30]}", stage["seconds"])})
@@ -100,7 +101,7 @@ def _measure(options: argparse.Namespace) -> None:
     print(
         f"{'  index, database of one night':<44} "
         f"{(_size(options.state / 'results.db') - index) / MIB:.1f} MiB, "
-        f"{(_size(options.state / 'perfci.db') - database) / MIB:.1f} MiB"
+        f"{(_size(options.state / 'lab.db') - database) / MIB:.1f} MiB"
     )
     print(f"{'  pages':<44} {_size(options.state / 'site') / MIB:.1f} MiB")
     _print(_child("replay", options, title="the same night again, replayed (accept)"))
@@ -120,6 +121,7 @@ def _child(step: str, options: argparse.Namespace, *, title: str = "") -> dict[s
         *(sys.executable, __file__, "--step", step, "--state", str(options.state)),
         *("--series", str(options.series), "--nights", str(options.nights), "--moved", str(options.moved)),
         *(("--night", str(options.night)) if options.night else ()),
+        *(("--without-pages",) if getattr(options, "without_pages", False) else ()),
         *(("--report", str(options.report)) if options.report else ()),
     ]
     output, cost = _timed(words, options.state, title or step)
@@ -222,14 +224,16 @@ def _judgements(_options: argparse.Namespace) -> dict[str, Any]:
 
 def _night(options: argparse.Namespace) -> dict[str, Any]:
     """Do what perfci does after a night."""
-    from perfci.runs.publish.after_run import Aftermath
+    from perfci.runs.publish import after_run
     from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.state.progress import Silent
     from perfci.runs.state.stages import Stages
 
     made = json.loads((options.state / "made.json").read_text())
     stages = Stages(Silent())
-    outcome = Aftermath(_services()).of(ArchivedRun(Path(made["tonight"])), stages)
+    if options.without_pages:
+        after_run.write_site = lambda services: services.state.site
+    outcome = after_run.Aftermath(_services()).of(ArchivedRun(Path(made["tonight"])), stages)
     if outcome.later:
         sys.exit(f"the night left something undone: {outcome.later[0]}")
     return {"stages": [{**one.as_dict(), "note": one.note} for one in stages.done]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from perfci.alerts.model import RevisionChange, certain
@@ -37,15 +38,20 @@ def project(service: str) -> str:
     return next((name for name in PROJECTS if name in lowered), lowered.partition("-")[0].partition(".")[0])
 
 
-def last_good(judgement: Judgement, since: str, records: Mapping[str, RunRecord]) -> str | None:
-    """Return the newest valid run before the change in the baseline's environment; None where none is known.
+def last_good(moved: Iterable[Judgement], since: str, records: Mapping[str, RunRecord]) -> str | None:
+    """Return the newest valid run before a change in the baselines' environment; None where none is known.
 
-    The baseline itself may end earlier: the runs that are held against it can begin before the change does.
+    `moved` are the series that the change has moved. Their baselines may end earlier: the runs that are held
+    against them can begin before the change does.
     """
-    known = [run for run in judgement.baseline if run < since and run in records]
-    if not known:
-        return None
-    here = records[max(known)]
+    baselines = {one.baseline for one in moved}
+    newest = {max(known) for runs in baselines if (known := [r for r in runs if r < since and r in records])}
+    return max((_last_fit(run, since, records) for run in newest), default=None)
+
+
+def _last_fit(known: str, since: str, records: Mapping[str, RunRecord]) -> str:
+    """Return the newest valid run before a change in the environment of a run before it."""
+    here = records[known]
     place = (here.lab, here.job, here.environment)
     fit = (
         run
@@ -53,7 +59,7 @@ def last_good(judgement: Judgement, since: str, records: Mapping[str, RunRecord]
         if run < since and one.validity.valid and one.status == FINISHED
         if (one.lab, one.job, one.environment) == place
     )
-    return max(fit, default=max(known))
+    return max(fit, default=known)
 
 
 def same_change(one: str, other: str, records: Mapping[str, RunRecord]) -> bool:
@@ -76,38 +82,42 @@ def same_change(one: str, other: str, records: Mapping[str, RunRecord]) -> bool:
     return len(between) <= _MERGED_RUNS and {record.code.digest for record in between} == {here.code.digest}
 
 
-def blamed(judgement: Judgement, moved: Iterable[Judgement], changed: frozenset[str]) -> str:
-    """Return the project to blame for one series, given what moved with it and which projects' code changed.
+def blame(moved: Iterable[Judgement], changed: frozenset[str]) -> dict[SeriesKey, str]:
+    """Return the project to blame for each series, given all that moved and which projects' code changed.
 
     With one changed project it is that one. With several it is the series' own if that changed, else
     the changed one whose series moved most clearly. With none it is the series' own.
     """
-    if len(changed) == 1:
-        return next(iter(changed))
     moved = tuple(moved)
-    own = _own_project(judgement.key, moved)
-    if not changed or own in changed:
+    if len(changed) == 1:
+        return dict.fromkeys((one.key for one in moved), next(iter(changed)))
+    clearest = _clearest_actions(moved)
+    own = {one.key: _own_project(one.key, clearest) for one in moved}
+    candidates = [one for one in moved if own[one.key] in changed]
+    if not candidates:
         return own
-    candidates = [other for other in moved if _own_project(other.key, moved) in changed]
-    return _own_project(min(candidates, key=_clarity).key, moved) if candidates else own
+    leading = own[min(candidates, key=_clarity).key]
+    return {key: mine if mine in changed else leading for key, mine in own.items()}
 
 
-def _own_project(key: SeriesKey, moved: tuple[Judgement, ...]) -> str:
+def _clearest_actions(moved: Iterable[Judgement]) -> dict[SeriesKey, Judgement]:
+    """Return the action that moved most clearly within each whole iteration, by the key of the latter."""
+    clearest: dict[SeriesKey, Judgement] = {}
+    for one in moved:
+        if one.key.action != TOTAL:
+            whole = replace(one.key, action=TOTAL)
+            if whole not in clearest or _clarity(one) < _clarity(clearest[whole]):
+                clearest[whole] = one
+    return clearest
+
+
+def _own_project(key: SeriesKey, clearest: Mapping[SeriesKey, Judgement]) -> str:
     """Return the project that a series names; a whole iteration's is that of its clearest action."""
     if key.scenario.startswith(_DATA_PLANE) and key.metric not in COUNTERS:
         return "neutron"  # whose agents wire it; paths have names of their own
-    if key.metric in COUNTERS:
+    if key.metric in COUNTERS or key.action != TOTAL:
         return project(key.action)
-    if key.action != TOTAL:
-        return project(key.action)
-    actions = [
-        other
-        for other in moved
-        if (other.key.scenario, other.key.arguments) == (key.scenario, key.arguments)
-        and other.key.metric is key.metric
-        and other.key.action != TOTAL
-    ]
-    return project(min(actions, key=_clarity).key.action) if actions else project(key.scenario)
+    return project(clearest[key].key.action if key in clearest else key.scenario)
 
 
 def _clarity(judgement: Judgement) -> tuple[float, SeriesKey]:

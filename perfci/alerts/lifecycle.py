@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from perfci.alerts.attribution import blamed, last_good, project, revision_changes, same_change
+from perfci.alerts.attribution import blame, last_good, project, revision_changes, same_change
 from perfci.alerts.errors import AlertClosed, UnknownAlert
 from perfci.alerts.model import (
     Alert,
@@ -30,7 +30,7 @@ from perfci.analysis.types import Judgement, Outcome
 from perfci.errors import FailureClass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from perfci.results.model import RunRecord, SeriesKey
 
@@ -226,14 +226,16 @@ def _open(
     state: AlertState, night: JudgedRun, regressions: list[Judgement]
 ) -> tuple[AlertState, tuple[Notification, ...]]:
     """Let new regressions join the alert of their change, or open one for each new change."""
-    fresh = [judgement for judgement in regressions if not _known(state, night, judgement)]
+    held = _held(state, night.record)
+    fresh = [judgement for judgement in regressions if not _known(held, night, judgement)]
     alerts = list(state.alerts)
     told = []
     for since, members in _changes(fresh, night.records):
-        good = max(filter(None, (last_good(one, since, night.records) for one in members)), default=None)
+        good = last_good(members, since, night.records)
         changed = _changed_projects(good, since, night.records)
-        for service in sorted({blamed(member, members, changed) for member in members}):
-            group = [member for member in members if blamed(member, members, changed) == service]
+        services = blame(members, changed)
+        for service in sorted(set(services.values())):
+            group = [member for member in members if services[member.key] == service]
             joined = _alert_of_change(alerts, night, since, service)
             if joined is None:
                 alert = _new_alert(night, since, good, service, group)
@@ -245,23 +247,33 @@ def _open(
     return replace(state, alerts=tuple(alerts)), tuple(told)
 
 
-def _known(state: AlertState, night: JudgedRun, judgement: Judgement) -> bool:
+def _held(state: AlertState, run: RunRecord) -> Mapping[SeriesKey, Sequence[tuple[Alert, MovedSeries]]]:
+    """Return which alerts of a run's lab and job speak of a series, in their order, and what they say."""
+    held: dict[SeriesKey, list[tuple[Alert, MovedSeries]]] = {}
+    for alert in state.alerts:
+        if (alert.lab, alert.job) == (run.lab, run.job):
+            first = {series.key: series for series in reversed(alert.series)}
+            for key, series in first.items():
+                held.setdefault(key, []).append((alert, series))
+    return held
+
+
+def _known(
+    held: Mapping[SeriesKey, Sequence[tuple[Alert, MovedSeries]]], night: JudgedRun, judgement: Judgement
+) -> bool:
     """Tell whether an alert speaks of this already.
 
     While it is open, its series are known unless they became clearly worse through a later change.
     Once it is closed, they are known unless the change began after the closing.
     """
     since = _since(judgement)
-    for alert in state.alerts:
-        held = next((series for series in alert.series if series.key == judgement.key), None)
-        if held is None or (alert.lab, alert.job) != (night.record.lab, night.record.job):
-            continue
+    for alert, series in held.get(judgement.key, ()):
         if alert.closing is Closing.KNOWN:
             continue  # the job no longer names it as an exception
         if alert.closed is not None:
             if since <= alert.closed:
                 return True
-        elif not _worse(held, judgement, since, night.records):
+        elif not _worse(series, judgement, since, night.records):
             return True
     return False
 

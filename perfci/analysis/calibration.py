@@ -25,7 +25,8 @@ from perfci.analysis.evidence import (
 )
 from perfci.analysis.failures import RateReach
 from perfci.analysis.false_discovery import threshold
-from perfci.analysis.level_track import LevelTrack, rule_of, tail_rule
+from perfci.analysis.level_rule import rule_of, tail_rule
+from perfci.analysis.level_track import LevelTrack
 from perfci.analysis.robust import level_and_scale
 from perfci.analysis.variance import VariancePrior, fit_prior, variance_levels
 

@@ -49,6 +49,24 @@ def tail_location(values: Sequence[float]) -> float | None:
     return float(logs[int(TAIL_FROM * logs.size) : int(np.ceil(TAIL_TO * logs.size))].mean())
 
 
+def shapes_of(logs: NDArray[np.float64]) -> list[tuple[float, ...]]:
+    """Return `shape_of` each row of sorted logarithms."""
+    rows, size = logs.shape
+    if size < LEAST_ITERATIONS:
+        return [()] * rows
+    chosen = logs[:, [round(q * (size - 1)) for q in QUANTILES]]
+    return [tuple(row) for row in chosen.tolist()]
+
+
+def tail_locations(logs: NDArray[np.float64]) -> list[float] | None:
+    """Return the `tail_location` of each row of sorted logarithms; None where the rows are too short."""
+    size = logs.shape[1]
+    if size < LEAST_ITERATIONS:
+        return None
+    found: list[float] = logs[:, int(TAIL_FROM * size) : int(np.ceil(TAIL_TO * size))].mean(axis=1).tolist()
+    return found
+
+
 def kind_of(before: Sequence[tuple[float, ...]], after: Sequence[tuple[float, ...]]) -> ChangeKind:
     """Tell the kind of a change from the shapes of runs before and after it.
 

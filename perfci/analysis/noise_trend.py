@@ -21,7 +21,8 @@ import numpy as np
 from scipy import special
 
 from perfci.analysis.false_discovery import q_values
-from perfci.analysis.level_track import LevelTrack, rule_of
+from perfci.analysis.level_rule import rule_of
+from perfci.analysis.run_values import run_values
 from perfci.results.model import Metric, SeriesKey
 
 if TYPE_CHECKING:
@@ -82,10 +83,9 @@ def _compared(history: SeriesHistory, settings: AnalysisSettings) -> tuple[Growt
     if history.key.metric is Metric.FAILURE_RATE:
         return None
     rule = rule_of(history.key.metric, settings)
-    track = LevelTrack(rule, settings)
     valid = [point for point in history.points if point.valid]
     same = [point for point in valid if point.environment == valid[-1].environment]
-    runs = [value for point in same if (value := track.value_of(point)) is not None][-(RECENT + PAST) :]
+    runs = [value for value in run_values(rule, same) if value is not None][-(RECENT + PAST) :]
     if len(runs) < RECENT + LEAST_PAST:
         return None
     away = np.maximum(np.abs(np.diff([run.log for run in runs])), rule.scale_floor)

@@ -14,11 +14,13 @@ from perfci.analysis.facts import EndedChange, Facts, NightFacts, OpenedChange, 
 from perfci.analysis.failures import FailureTrack
 from perfci.analysis.false_discovery import q_values, threshold
 from perfci.analysis.judgement import judgement
-from perfci.analysis.level_track import CANARY_RULE, LevelTrack
+from perfci.analysis.level_rule import CANARY_RULE
+from perfci.analysis.level_track import LevelTrack
 from perfci.analysis.p_calibration import FalseAlarms
 from perfci.analysis.robust import median
 from perfci.analysis.tracks import (
     add_point,
+    add_value,
     change_of,
     kind_of,
     new_track,
@@ -26,6 +28,7 @@ from perfci.analysis.tracks import (
     parts_of,
     priors_of,
     q_value_of,
+    values_of,
     was_open,
 )
 from perfci.analysis.variance import VariancePrior
@@ -70,9 +73,10 @@ class Replay:
 
     def track(self, part: TrackKey) -> Track:
         """Return the state of a part."""
-        if part not in self.tracks:
-            self.tracks[part] = new_track(part, self.settings)
-        return self.tracks[part]
+        known = self.tracks.get(part)
+        if known is None:
+            known = self.tracks[part] = new_track(part, self.settings)
+        return known
 
     def night(
         self,
@@ -164,7 +168,7 @@ class Replay:
         self._follow_changes(known, tracks)
         for key, point in points.items():
             parts = parts_of(key, point.environment)
-            if parts[0] in tracks:
+            if len(parts) > 1 and parts[0] in tracks:
                 self._follow_middle(*parts)
         self._remember(known.found)
 
@@ -180,7 +184,9 @@ class Replay:
         """Open and end the changes that a night has opened and ended."""
         opened = {one.part: one for one in known.opened if self.facts.counts(one.part, known.run_id)}
         ended = {one.part: one for one in known.ended if self.facts.counts(one.part, known.run_id)}
-        for part in {**tracks, **opened, **ended}:
+        told = {*opened, *ended, *(part for part in (*known.doubted, *known.refuted) if part in tracks)}
+        told |= {part for part, track in tracks.items() if isinstance(track, FailureTrack)}
+        for part in told:
             track = self.track(part)
             start, end = opened.get(part), ended.get(part)
             if isinstance(track, LevelTrack):
@@ -200,12 +206,17 @@ class Replay:
 
     def _added(self, points: Mapping[SeriesKey, RunPoint], moved: int) -> dict[TrackKey, Track]:
         """Add a night to its tracks and return these; forget what was before the lab moved."""
-        tracks = {
-            part: self.track(part)
+        parts = [
+            (part, self.track(part), point)
             for key, point in points.items()
             for part in parts_of(key, point.environment)
-            if add_point(self.track(part), point)
-        }
+        ]
+        values = values_of([(track, point) for _, track, point in parts])
+        tracks = {}
+        for (part, track, _), value in zip(parts, values, strict=True):
+            if value is not None:
+                add_value(track, value)
+                tracks[part] = track
         if moved:
             # What was not measured that night has a baseline from before, too, and begins with its next run.
             for part, track in self.tracks.items():

@@ -20,7 +20,7 @@ from scipy import special
 
 from perfci.analysis.change_shape import tail_location
 from perfci.analysis.decision import Decision
-from perfci.analysis.level_track import rule_of, tail_rule
+from perfci.analysis.level_rule import rule_of, tail_rule
 from perfci.analysis.robust import level_and_scale, run_location
 from perfci.analysis.sequential_test import STEPS, Side, decide, next_side, read, start_trial
 from perfci.analysis.types import Basis, ChangeKind, Confirmation, Judgement, Outcome

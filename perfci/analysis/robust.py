@@ -11,6 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from perfci.analysis.noise import Array
+
 MAD_TO_SD = 1.4826
 """Standard deviation / median absolute deviation of a normal distribution."""
 TRIM = 0.25
@@ -65,6 +67,22 @@ def run_location(values: Sequence[float]) -> Location | None:
     widening = np.sqrt((1 + ITERATION_CORRELATION) / (1 - ITERATION_CORRELATION))
     error = winsorised.std(ddof=1) / ((1 - 2 * cut / n) * np.sqrt(n)) * widening
     return Location(float(middle.mean()), float(error))
+
+
+def run_locations(logs: Array) -> tuple[list[float], list[float]]:
+    """Return location and standard error, as `run_location` does, of each row of sorted logarithms."""
+    rows, size = logs.shape
+    cut = int(TRIM * size)
+    middle = logs[:, cut : size - cut]
+    found: list[float] = middle.mean(axis=1).tolist()
+    if size < 2:  # noqa: PLR2004
+        return found, [0.0] * rows
+    winsorised = np.clip(logs, middle[:, :1], middle[:, -1:])
+    widening = np.sqrt((1 + ITERATION_CORRELATION) / (1 - ITERATION_CORRELATION))
+    errors: list[float] = (
+        winsorised.std(axis=1, ddof=1) / ((1 - 2 * cut / size) * np.sqrt(size)) * widening
+    ).tolist()
+    return found, errors
 
 
 def level_and_scale(values: Sequence[float]) -> tuple[float, float]:

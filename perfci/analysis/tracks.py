@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from perfci.analysis.evidence import RunValue
 from perfci.analysis.facts import TrackKey
-from perfci.analysis.failures import FailureTrack
-from perfci.analysis.level_track import LevelTrack, rule_of, tail_rule
+from perfci.analysis.failures import FailureTally, FailureTrack
+from perfci.analysis.level_rule import LevelRule, rule_of, tail_rule
+from perfci.analysis.level_track import LevelTrack
 from perfci.analysis.paired_track import PairedTrack
+from perfci.analysis.run_values import run_values
 from perfci.analysis.types import ChangeKind
 from perfci.analysis.variance import VariancePrior, fit_prior
 from perfci.results.model import Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from perfci.analysis.settings import AnalysisSettings
     from perfci.analysis.types import RunPoint
@@ -52,15 +55,35 @@ def parts_of(key: SeriesKey, environment: str) -> tuple[TrackKey, ...]:
 
 def add_point(track: Track, point: RunPoint) -> bool:
     """Add a run to its track; False where it gave nothing usable."""
-    if isinstance(track, FailureTrack):
-        tally = track.value_of(point)
-        if tally is not None:
-            track.add(tally)
-        return tally is not None
     value = track.value_of(point)
     if value is not None:
-        track.add(value)
+        add_value(track, value)
     return value is not None
+
+
+def add_value(track: Track, value: RunValue | FailureTally) -> None:
+    """Add what `value_of` made of a run to its track."""
+    if isinstance(track, FailureTrack):
+        if isinstance(value, FailureTally):
+            track.add(value)
+    elif isinstance(value, RunValue):
+        track.add(value)
+
+
+def values_of(points: Sequence[tuple[Track, RunPoint]]) -> list[RunValue | FailureTally | None]:
+    """Return what each track makes of a run, as `value_of`, None where nothing usable was measured."""
+    alike: dict[LevelRule, list[int]] = {}
+    values: list[RunValue | FailureTally | None] = [None] * len(points)
+    for place, (track, point) in enumerate(points):
+        if type(track) is LevelTrack:
+            alike.setdefault(track.rule, []).append(place)
+        else:
+            values[place] = track.value_of(point)
+    for rule, places in alike.items():
+        found = run_values(rule, [points[place][1] for place in places])
+        for place, value in zip(places, found, strict=True):
+            values[place] = value
+    return values
 
 
 def kind_of(part: TrackKey) -> Kind:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 # Needed at run time: judgements are read back from JSON by their types.
 from perfci.analysis.decision import Decision  # noqa: TC001
 from perfci.results.model import SeriesKey  # noqa: TC001
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Outcome(StrEnum):
@@ -56,7 +60,7 @@ class RunPoint:
     run_id: str
     environment: str
     code: str
-    values: tuple[float, ...]
+    values: Sequence[float]
     attempts: int
     failures: int
     valid: bool

@@ -76,15 +76,22 @@ def feed(
     histories: Sequence[SeriesHistory],
     accepted: Mapping[SeriesKey, str] | None = None,
     canaries: Sequence[SeriesHistory] = (),
-    before: str | None = None,
+    *,
+    tonight: str | None = None,
+    until: str | None = None,
 ) -> dict[tuple[SeriesKey, str], Judgement]:
-    """Feed the nights that a replay has not seen yet, up to the run `before`, which is left out."""
+    """Feed the nights that a replay has not seen yet; return the answers of those that were decided.
+
+    The night to be judged is `tonight`, left out the last of the histories; facts of earlier nights are
+    followed. Nights up to the run `until` are fed; left out, all of them. The nights of a long history can be
+    fed some at a time.
+    """
     nights, lab = by_night(histories, accepted or {}), by_night(canaries, {}, valid=False)
     answers: dict[tuple[SeriesKey, str], Judgement] = {}
-    last = max(nights, default="")
+    last = max(nights, default="") if tonight is None else tonight
     known = {run_id: facts for run_id, facts in replay.facts.nights.items() if run_id < last}
     for run_id in sorted({*nights, *known}):
-        if run_id > replay.latest and (before is None or run_id < before):
+        if run_id > replay.latest and (until is None or run_id <= until):
             if run_id in known:
                 replay.follow_night(known[run_id], nights.get(run_id, {}), lab.get(run_id))
             else:

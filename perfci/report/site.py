@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from perfci import pages, wording
 from perfci.analysis.changepoints import change_points
-from perfci.analysis.level_track import rule_of
+from perfci.analysis.level_rule import rule_of
 from perfci.analysis.robust import run_location
 from perfci.analysis.settings import AnalysisSettings
 from perfci.files import write_whole

@@ -185,7 +185,7 @@ def test_nights_that_are_followed_are_not_decided_again(histories: Histories) ->
     history = histories.timings([1.0] * 12 + [2.0] * 4)
     silent = {run_id(night): NightFacts(run_id(night)) for night in range(15)}
     replay = Replay(QUICK, facts=Facts(silent))
-    feed(replay, [history], before=run_id(15))
+    feed(replay, [history], tonight=run_id(15), until=run_id(14))
     assert replay.track(next(iter(replay.tracks))).change is None
     assert replay.decided == []
     assert series_key() == history.key

@@ -98,6 +98,14 @@ def test_a_fork_leaves_its_origin_alone() -> None:
     assert dump(replay) == before
 
 
+def _damaged(change) -> object:
+    replay = Replay(AnalysisSettings())
+    feed(replay, until(lab(), 12))
+    state = dump(replay)
+    change(state)
+    return state
+
+
 @pytest.mark.parametrize(
     "state",
     [
@@ -115,7 +123,13 @@ def test_a_fork_leaves_its_origin_alone() -> None:
             "canaries": [],
             "runs": [],
             "codes": [],
+            "values": {},
         },
+        _damaged(lambda state: state["tracks"][0].update(runs=10**6)),
+        _damaged(lambda state: state["tracks"].pop(0)),
+        _damaged(lambda state: state["values"].update(log="AAAA")),
+        _damaged(lambda state: state["values"].update(run=state["values"]["error"])),
+        _damaged(lambda state: state.update(codes=[])),
     ],
 )
 def test_anything_else_is_refused(state: object) -> None:

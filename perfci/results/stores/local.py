@@ -13,7 +13,7 @@ import sys
 from array import array
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import (
     URL,
@@ -46,7 +46,7 @@ from perfci.results.stores.base import Store, checked, last
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from sqlalchemy import Connection, Engine
@@ -87,6 +87,9 @@ _MEASUREMENTS = Table(
 )
 
 
+_SAMPLE_FIELDS = ("series_id", "run_id", "attempts", "failures", "samples")
+_MOST_NAMED = 500
+"""Series that a query names one by one; where more are wanted, all are read."""
 _TAKE_FRESH = (
     "INSERT INTO main.runs SELECT * FROM fresh.runs",
     """INSERT OR IGNORE INTO main.series (lab, job, scenario, arguments, action, metric)
@@ -99,6 +102,16 @@ _TAKE_FRESH = (
     "DELETE FROM main.series WHERE id NOT IN (SELECT series_id FROM main.measurements)",
 )
 """How an index takes the content of another one, attached as `fresh`; series have other ids there."""
+
+
+class Sample(NamedTuple):
+    """One series in one run: a `Measurement` without times, with `values` side by side in memory."""
+
+    key: SeriesKey
+    run_id: str
+    values: array[float]
+    attempts: int
+    failures: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +193,29 @@ class LocalStore(Store):
         with self._transaction() as connection:
             found = [self._measurement(row) for row in connection.execute(query)]
         return tuple(sorted(found, key=lambda m: (m.key, m.run_id)))
+
+    def samples(
+        self, records: Sequence[RunRecord], keys: Collection[SeriesKey] | None = None
+    ) -> list[Sample]:
+        """Return what runs of one job measured, of all series or of some; sorted by series, then by run.
+
+        As `measurements`, for analysis: without the times of the values, which nobody needs there.
+        """
+        if not records:
+            return []
+        job = select(_SERIES).where(_SERIES.c.lab == records[0].lab, _SERIES.c.job == records[0].job)
+        query = select(*(_MEASUREMENTS.c[name] for name in _SAMPLE_FIELDS)).where(
+            _MEASUREMENTS.c.run_id.in_([record.run_id for record in records])
+        )
+        with self._transaction() as connection:
+            known = {_key(row): row.id for row in connection.execute(job)}
+            wanted = known if keys is None else {key: known[key] for key in keys if key in known}
+            if len(wanted) <= _MOST_NAMED:
+                query = query.where(_MEASUREMENTS.c.series_id.in_(wanted.values()))
+            by_id = {wanted[key]: (place, key) for place, key in enumerate(sorted(wanted))}
+            rows = [row for row in connection.execute(query) if row.series_id in by_id]
+        rows.sort(key=lambda row: (by_id[row.series_id][0], row.run_id))
+        return [self._sample(by_id[row.series_id][1], row) for row in rows]
 
     def rebuild(self, archive: Path) -> Rebuilt:
         """Make the index again from the archive; a run that can't be read is left out and reported.
@@ -271,6 +307,13 @@ class LocalStore(Store):
         except ArchiveError as error:
             raise IndexDamaged(path=self.path, reason=str(error)) from error
 
+    def _sample(self, key: SeriesKey, row: Any) -> Sample:
+        try:
+            values = _array(row.samples)
+        except ValueError as error:
+            raise IndexDamaged(path=self.path, reason=f"{row.run_id}: {error}") from error
+        return Sample(key, row.run_id, values, row.attempts, row.failures)
+
     def _measurement(self, row: Any) -> Measurement:
         try:
             values, timestamps = _floats(row.samples), _floats(row.timestamps)
@@ -322,12 +365,16 @@ def _blob(values: Sequence[float]) -> bytes:
     return floats.tobytes()
 
 
-def _floats(blob: bytes) -> tuple[float, ...]:
+def _array(blob: bytes) -> array[float]:
     floats = array("d")
     floats.frombytes(blob)
     if sys.byteorder == "big":
         floats.byteswap()
-    return tuple(floats)
+    return floats
+
+
+def _floats(blob: bytes) -> tuple[float, ...]:
+    return tuple(_array(blob))
 
 
 def _remove(path: Path) -> None:

@@ -18,11 +18,12 @@ from perfci.changes.model import REQUIREMENTS
 from perfci.changes.super_repository import SUPER
 from perfci.changes.suspects import SlowTarget
 from perfci.errors import PerfciError
+from perfci.results.validity import comparable
 from perfci.runs.publish.calibration_store import read_calibration
 from perfci.runs.publish.lab_condition import lab_state
 from perfci.runs.publish.suspect_store import keep_suspects
 from perfci.runs.state.run_folder import utc_now
-from perfci.runs.verdicts.judge import series_history
+from perfci.runs.verdicts.judge import histories_of
 from perfci.runs.verdicts.judgement_store import read_judgements
 from perfci.runs.verdicts.repositories import repositories
 from perfci.runs.verdicts.run_changes import between_runs
@@ -152,21 +153,16 @@ def _context(
     if notification.alert is None or record is None:
         return MailContext(record=record)
     moved = {series.key for series in notification.alert.series}
-    histories = services.local.histories(record.run_id, _HISTORY_RUNS)
+    records = services.local.records(record.lab, record.job, until=record.run_id, limit=_HISTORY_RUNS)
     calibration = read_calibration(services.database, record.lab, record.job)
     return MailContext(
         record=record,
         judgements=tuple(judgements),
-        histories=tuple(series_history(one) for one in histories if one.key in moved),
+        histories=tuple(histories_of(services, moved, records, comparable(records))),
         lab_state=lab_state(services.archived(record.run_id)),
         calibrations={one.key: one for one in calibration.series} if calibration is not None else {},
         suspects=suspects_of(services, notification.alert),
-        records={
-            one.run_id: one
-            for one in services.local.records(
-                record.lab, record.job, until=record.run_id, limit=_HISTORY_RUNS
-            )
-        },
+        records={one.run_id: one for one in records},
     )
 
 

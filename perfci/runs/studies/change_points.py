@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from perfci.analysis.changepoints import change_points, zero_changes
-from perfci.analysis.level_track import rule_of
+from perfci.analysis.level_rule import rule_of
 from perfci.analysis.robust import run_location
 from perfci.analysis.settings import AnalysisSettings
 from perfci.results.model import Metric

@@ -281,7 +281,7 @@ def _history(controller: LabServices, job: str) -> dict[SeriesKey, Runs]:
             continue
         for history in as_job(past.series, job):
             points = [one for one in history.points if one.valid and one.values]
-            same = tuple(one.values for one in points if one.environment == points[-1].environment)
+            same = tuple(tuple(one.values) for one in points if one.environment == points[-1].environment)
             if len(same) > len(found.get(history.key, ())):
                 found[history.key] = same[-HISTORY_RUNS:]
     return found

@@ -15,18 +15,18 @@ from perfci.analysis.rerun_verdict import confirmed
 from perfci.analysis.types import WORST_FIRST, Judgement, Outcome, RunPoint, SeriesHistory
 from perfci.results.errors import CanariesError
 from perfci.results.model import Metric, SeriesKey
-from perfci.results.stores.base import History
 from perfci.results.validity import comparable
 from perfci.runs.verdicts.confirmation_store import by_series, read_answers
 from perfci.runs.verdicts.facts_store import keep_facts, known_facts
 from perfci.runs.verdicts.verdict_cache import CacheRow, Rules, judge_last
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from perfci.analysis.types import Confirmation
     from perfci.results.canaries import NodeCanaries
-    from perfci.results.model import Measurement, RunRecord
+    from perfci.results.model import RunRecord
+    from perfci.results.stores.local import Sample
     from perfci.runs.jobs.procedures import KnownChange
     from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.verdicts.lab_services import LabServices
@@ -112,18 +112,34 @@ def known_changes(judgements: Iterable[Judgement], exceptions: Sequence[KnownCha
 def series_histories(
     controller: LabServices, records: Sequence[RunRecord], places: Mapping[str, tuple[str, bool]]
 ) -> list[SeriesHistory]:
-    """Return all series that some runs of a job measured, through these runs."""
+    """Return all series that some runs of a job measured and that have a verdict, through these runs."""
+    return _histories(judged(controller.local.samples(records)), records, places)
+
+
+def histories_of(
+    controller: LabServices,
+    keys: Collection[SeriesKey],
+    records: Sequence[RunRecord],
+    places: Mapping[str, tuple[str, bool]],
+) -> list[SeriesHistory]:
+    """Return those of some series that the last of these runs measured, through these runs."""
+    found = _histories(controller.local.samples(records, keys), records, places)
+    return [history for history in found if history.points[-1].run_id == records[-1].run_id]
+
+
+def _histories(
+    samples: Iterable[Sample], records: Sequence[RunRecord], places: Mapping[str, tuple[str, bool]]
+) -> list[SeriesHistory]:
     by_id = {record.run_id: record for record in records}
-    measured = judged(controller.local.measurements(records))
     return [
-        series_history(History(key, tuple((by_id[one.run_id], one) for one in same)), places)
-        for key, same in groupby(measured, key=lambda measurement: measurement.key)
+        SeriesHistory(key, tuple(_point(by_id[one.run_id], one, places[one.run_id]) for one in same))
+        for key, same in groupby(samples, key=lambda sample: sample.key)
     ]
 
 
-def judged(measurements: Iterable[Measurement]) -> list[Measurement]:
-    """Return the measurements that have a verdict: of a timing that has pairs, their ratios speak for it."""
-    found = list(measurements)
+def judged(samples: Iterable[Sample]) -> list[Sample]:
+    """Return the samples that have a verdict: of a timing that has pairs, their ratios speak for it."""
+    found = list(samples)
     paired = {
         (replace(one.key, metric=Metric.SECONDS), one.run_id)
         for one in found
@@ -168,30 +184,17 @@ def _canary_point(record: RunRecord, values: tuple[float, ...], place: tuple[str
     )
 
 
-def series_history(history: History, places: Mapping[str, tuple[str, bool]] | None = None) -> SeriesHistory:
-    """Return a store's history as the analysis wants it.
-
-    `places` are those of all runs around it (`comparable`); left out, its own runs have to do.
-    """
-    if places is None:
-        places = comparable([record for record, _ in history.points])
-    return SeriesHistory(
-        history.key,
-        tuple(_point(record, measurement, places[record.run_id]) for record, measurement in history.points),
-    )
-
-
-def _point(record: RunRecord, measurement: Measurement, place: tuple[str, bool]) -> RunPoint:
+def _point(record: RunRecord, sample: Sample, place: tuple[str, bool]) -> RunPoint:
     """Return one run of a series. Ratios are compared with those to the same reference alone."""
     environment, valid = place
-    paired = measurement.key.metric is Metric.RATIO
+    paired = sample.key.metric is Metric.RATIO
     return RunPoint(
         run_id=record.run_id,
         environment=f"{environment}, beside {record.reference}" if paired else environment,
         code=record.code.digest,
-        values=measurement.values,
-        attempts=measurement.attempts,
-        failures=measurement.failures,
+        values=sample.values,
+        attempts=sample.attempts,
+        failures=sample.failures,
         valid=valid and (paired or not record.validity.pairs_only),
     )
 

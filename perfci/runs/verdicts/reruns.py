@@ -9,11 +9,11 @@ from perfci.results.pairs import is_paired
 from perfci.results.validity import comparable
 from perfci.runs.state.archive import rerun_folders
 from perfci.runs.verdicts.confirmation_store import read_answers
-from perfci.runs.verdicts.judge import HISTORY_RUNS, series_history
+from perfci.runs.verdicts.judge import HISTORY_RUNS, histories_of
 from perfci.runs.verdicts.rerun_pairs import RerunsInPairs
 from perfci.runs.verdicts.rerun_round import is_rerun_of
 from perfci.runs.verdicts.rerun_turns import RerunsInTurns
-from perfci.runs.verdicts.suspects import Known, suspects
+from perfci.runs.verdicts.suspects import Known, looked_into, suspects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,13 +34,10 @@ def plan(
     """
     records = controller.local.records(record.lab, record.job, until=record.run_id, limit=HISTORY_RUNS)
     places = comparable(records)
-    judged = {one.key for one in judgements}
-    histories = controller.local.histories(record.run_id, HISTORY_RUNS)
     known = Known(
         record=record,
         judgements=tuple(judgements),
-        # What has no verdict of its own, as the seconds of what was paired, raises no question.
-        histories=tuple(series_history(one, places) for one in histories if one.key in judged),
+        histories=tuple(histories_of(controller, looked_into(judgements), records, places)),
         records=records,
         places=places,
         alerts=controller.alerts.load(),

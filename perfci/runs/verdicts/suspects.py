@@ -15,18 +15,19 @@ import numpy as np
 from perfci.alerts.lifecycle import process
 from perfci.alerts.model import AlertState, JudgedRun, NotificationKind
 from perfci.analysis.decision import Decision
-from perfci.analysis.level_track import rule_of
+from perfci.analysis.level_rule import rule_of
 from perfci.analysis.noise import Noise
 from perfci.analysis.rerun_verdict import Question, above_floor, ask, is_steady
-from perfci.analysis.robust import run_location
+from perfci.analysis.run_values import run_values
 from perfci.analysis.screen import LEAST, SHORT, Screen
 from perfci.analysis.sequential_test import Trial, TrialReading
 from perfci.analysis.types import Basis, Confirmation, Judgement, Outcome, SeriesHistory
 from perfci.results.model import FINISHED, Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from perfci.analysis.level_rule import LevelRule
     from perfci.analysis.sequential_test import ConfirmSettings
     from perfci.analysis.settings import AnalysisSettings
     from perfci.analysis.types import RunPoint
@@ -43,7 +44,8 @@ class Known:
     """All that the suspects of a run follow from.
 
     `records` are those of its job up to it, oldest first; `places` says of each what it can be compared
-    within, and whether it counts (`validity.comparable`).
+    within, and whether it counts (`validity.comparable`). `histories` are those of the series that can be
+    suspects (`looked_into`).
     """
 
     record: RunRecord
@@ -67,6 +69,18 @@ class Suspects:
     questions: tuple[Question, ...] = ()
     answered: tuple[tuple[SeriesKey, Confirmation], ...] = ()
     good: RunRecord | None = None
+
+
+def looked_into(judgements: Sequence[Judgement]) -> set[SeriesKey]:
+    """Return the series that can be suspects: they changed, or stand out, or are timings to be screened.
+
+    What has no verdict of its own, as the seconds of what was paired, raises no question.
+    """
+    return {
+        one.key
+        for one in judgements
+        if one.suspect or one.outcome in _CHANGED or one.key.metric is Metric.SECONDS
+    }
 
 
 def suspects(known: Known, *, runnable: Callable[[str], bool]) -> Suspects:
@@ -197,27 +211,23 @@ def _screened(
     keys = list(series)
     nights = sorted({point.run_id for points in series.values() for point in points})
     screen = Screen(len(keys))
-    values = [_locations(series[key]) for key in keys]
+    rule = rule_of(Metric.SECONDS, known.analysis)
+    values = [_locations(series[key], rule) for key in keys]
     for night in nights:
         found = [one.get(night, (np.nan, np.nan)) for one in values]
         screen.add(np.array([log for log, _ in found]), np.array([error for _, error in found]))
         for answer in known.answers:
             if answer.confirmation.asked == night and answer.key in series:
                 _remember(screen, keys.index(answer.key), answer, nights[: nights.index(night) + 1])
-    floor = rule_of(Metric.SECONDS, known.analysis).floor
     for suspicion in screen.suspect(known.confirming):
         key = keys[suspicion.series]
         if key not in left_out:
             since = nights[-min(suspicion.window, len(nights))]
-            yield Question(key, since, above_floor(suspicion.trial, floor), floor)
+            yield Question(key, since, above_floor(suspicion.trial, rule.floor), rule.floor)
 
 
-def _locations(points: Iterable[RunPoint]) -> dict[str, tuple[float, float]]:
-    return {
-        point.run_id: (found.log, found.error)
-        for point in points
-        if (found := run_location(point.values)) is not None
-    }
+def _locations(points: Sequence[RunPoint], rule: LevelRule) -> dict[str, tuple[float, float]]:
+    return {one.run_id: (one.log, one.error) for one in run_values(rule, points) if one is not None}
 
 
 def _remember(screen: Screen, number: int, answer: Answer, nights: Sequence[str]) -> None:
@@ -277,7 +287,7 @@ def _other_code(known: Known, record: RunRecord) -> bool:
 
 def _baseline(judgement: Judgement, history: SeriesHistory) -> list[tuple[float, ...]]:
     wanted = set(judgement.baseline)
-    return [point.values for point in history.points if point.run_id in wanted]
+    return [tuple(point.values) for point in history.points if point.run_id in wanted]
 
 
 def _points(known: Known, history: SeriesHistory) -> list[RunPoint]:

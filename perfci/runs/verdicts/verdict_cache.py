@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     Loader = Callable[[Sequence[RunRecord]], Sequence[SeriesHistory]]
 
 
+_NIGHTS_AT_ONCE = 10
+"""How many nights of all series are held at a time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What a verdict depends on beside the runs."""
@@ -73,7 +77,7 @@ class CacheRow:
 
     def replace(self, content: dict[str, Any]) -> None:
         """Keep something else; a full disk costs time next night, and nothing else."""
-        packed = zlib.compress(json.dumps(content, separators=(",", ":")).encode())
+        packed = zlib.compress(json.dumps(content, separators=(",", ":")).encode(), level=1)
         row = {"lab": self.lab, "job": self.job, "document": packed}
         with contextlib.suppress(DatabaseUnavailable), self.database.transaction() as connection:
             connection.execute(table.delete().where(*self._mine))
@@ -103,12 +107,13 @@ def judge_last(
     replay, known = kept or (Replay(rules.settings), ())
     replay.confirmations, replay.facts = rules.confirmations, rules.facts
     new = [record for record in records if record.run_id > (known[-1] if known else "")]
-    histories, lab = series(new), canaries(new)
-    feed(replay, histories, rules.accepted, lab, before=tonight)
+    for start in range(0, len(new) - 1, _NIGHTS_AT_ONCE):
+        nights = new[:-1][start : start + _NIGHTS_AT_ONCE]
+        until = nights[-1].run_id
+        feed(replay, series(nights), rules.accepted, canaries(nights), tonight=tonight, until=until)
     if kept is not None or not _is_newer(row, tonight):
         _write(row, records[:-1], rules, replay)
-    measured = [history for history in histories if history.points[-1].run_id == tonight]
-    judgements = follow(replay, measured, rules.accepted, lab)
+    judgements = follow(replay, series(records[-1:]), rules.accepted, canaries(records[-1:]))
     return judgements, tuple(replay.decided)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import zlib
+from dataclasses import asdict, replace
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +19,7 @@ from perfci.runs.verdicts.judgement_store import (
     JudgementDamaged,
     keep_judgements,
     read_judgements,
+    read_outcomes,
     unreadable,
 )
 
@@ -67,7 +70,53 @@ def test_a_night_of_many_series_takes_little_room(database):
     assert size < MOST_BYTES_A_SERIES * len(said)
 
 
-@pytest.mark.parametrize("document", [b"", b"garbage", zlib.compress(b"{"), zlib.compress(b'[{"key": 1}]')])
+def test_rows_of_older_versions_can_be_read(database):
+    said = (judgement(1), replace(judgement(2), outcome=Outcome.REGRESSION), judgement(3))
+    document = zlib.compress(json.dumps([asdict(one) for one in said]).encode())
+    keep_judgements(database, RUN, [])
+    with database.transaction() as connection:
+        connection.execute(schema.judgement.update().values(document=document))
+    assert read_judgements(database, RUN) == said
+    assert read_outcomes(database, [RUN]) == {RUN: {Outcome.NO_CHANGE: 2, Outcome.REGRESSION: 1}}
+
+
+def test_outcomes_are_counted_and_only_the_head_of_a_row_is_read_for_that(database):
+    keep_judgements(database, RUN, [judgement(n) for n in range(400)])
+    keep_judgements(database, "other", [replace(judgement(1), outcome=Outcome.KNOWN)])
+    with database.transaction() as connection:
+        row = schema.judgement.c.run_id == RUN
+        half = sa.func.substr(schema.judgement.c.document, 1, 4000)
+        connection.execute(schema.judgement.update().where(row).values(document=half))
+    assert read_outcomes(database, [RUN, "other", "never judged"]) == {
+        RUN: {Outcome.NO_CHANGE: 400},
+        "other": {Outcome.KNOWN: 1},
+    }
+
+
+@pytest.mark.parametrize("packed", [b'{"outcomes": {"bad": 1}}\n', b'{"outcomes": 3}\n', b"[]\n", b"{}"])
+def test_a_damaged_head_is_an_error(database, packed):
+    keep_judgements(database, RUN, [])
+    with database.transaction() as connection:
+        connection.execute(schema.judgement.update().values(document=zlib.compress(packed)))
+    with pytest.raises(JudgementDamaged, match=RUN):
+        read_outcomes(database, [RUN])
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"garbage",
+        zlib.compress(b"{"),
+        zlib.compress(b'[{"key": 1}]'),
+        zlib.compress(b'{"format": 2}'),
+        zlib.compress(b'{"format": 2}\n{"runs": [], "baselines": [[0]], "judgements": []}'),
+        zlib.compress(
+            b'{"format": 2}\n{"runs": ["a"], "baselines": [], "judgements": [{"key": [], "run_id": 0}]}'
+        ),
+        zlib.compress(b'{"format": 2}\n{"runs": ["a"], "baselines": [], "judgements": [1]}'),
+    ],
+)
 def test_damaged_judgements_are_an_error_and_are_found(database, document):
     keep_judgements(database, "whole", [judgement(1)])
     keep_judgements(database, RUN, [judgement(1)])
