@@ -152,7 +152,8 @@ def _target(folder: Path, found: dict[str, Any]) -> Target:
         ("bmc_username", variables.bmc_username, LONGEST_USERNAME),
         ("bmc_password", password, LONGEST_PASSWORD),
     ):
-        if len(text.encode()) > most and variables.bmc_protocol is not BmcProtocol.REDFISH:
+        too_long = len(text.encode(errors="surrogatepass")) > most
+        if too_long and variables.bmc_protocol is not BmcProtocol.REDFISH:
             reason = f"{name} is longer than {most} bytes, which no BMC takes over IPMI"
             raise BmcUnknown(node=node, reason=reason)
     return Target(
@@ -186,7 +187,7 @@ def _password(folder: Path, node: str, variables: _Variables) -> str:
     setting = f"bmc_password_file of {node}"
     try:
         secret = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # a name with a NUL byte is a ValueError, too
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise SecretUnreadable(setting=setting, file=file, reason=reason) from error
     if not secret:

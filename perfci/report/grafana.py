@@ -95,8 +95,9 @@ def _put(api: Any, dashboard: dict[str, Any], folder: str) -> bool:
             raise
     else:
         # Grafana adds its own id and counts versions.
-        content = {key: value for key, value in there["dashboard"].items() if key not in ("id", "version")}
-        if content == dashboard and there["meta"].get("folderUid") == folder:
+        found, meta = _objects(there, "dashboard", "meta")
+        content = {key: value for key, value in found.items() if key not in ("id", "version")}
+        if content == dashboard and meta.get("folderUid") == folder:
             return False
     api.dashboard.update_dashboard(
         {"dashboard": {**dashboard, "id": None}, "folderUid": folder, "overwrite": True, "message": "perfci"}
@@ -108,16 +109,34 @@ def _note(api: Any, note: AlertNote) -> bool:
     begin, end = _milliseconds(note.begin), _milliseconds(note.end or note.begin)
     tags = [ALERT_TAG, note.job, note.alert_id]
     there = api.annotations.find_annotations(tags=tags)
-    if not there:
+    if there == []:
         api.annotations.add_annotation(
             dashboard_uid=TRENDS_UID, time_from=begin, time_to=end, tags=tags, text=note.text
         )
         return True
+    if not isinstance(there, list) or not isinstance(there[0], dict) or "id" not in there[0]:
+        raise _not_understood(there)
     old = there[0]
     if (old.get("time"), old.get("timeEnd"), old.get("text")) == (begin, end, note.text):
         return False
     api.annotations.update_annotation(old["id"], time_from=begin, time_to=end, tags=tags, text=note.text)
     return True
+
+
+def _objects(answer: Any, *names: str) -> list[dict[str, Any]]:
+    """Return the objects of these names in an answer. Raises GrafanaRefused."""
+    known = answer if isinstance(answer, dict) else {}
+    found = [one for name in names if isinstance(one := known.get(name), dict)]
+    if len(found) < len(names):
+        raise _not_understood(answer)
+    return found
+
+
+def _not_understood(answer: object) -> GrafanaClientError:
+    """Return an error that `_connected` turns into GrafanaRefused."""
+    shown = repr(answer)[:_REASON_CHARACTERS]
+    reason = f"it answered as no Grafana does: {shown}"
+    return GrafanaClientError("unreadable answer", answer, reason)  # type: ignore[no-untyped-call]
 
 
 def _data_source(settings: GrafanaSettings) -> dict[str, Any]:

@@ -7,6 +7,7 @@ not there. InfluxDB 1.6.7 was used for real; 1.8 and later, 2.x and 3 are writte
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -65,6 +66,10 @@ class InfluxStore(Store):
 
     def record(self, run_id: str) -> RunRecord:
         """See Store."""
+        with self._understood():
+            return self._record(run_id)
+
+    def _record(self, run_id: str) -> RunRecord:
         rows = self._rows(_select(["record"], RUN, [f'"run_id" = {literal(encode_name(run_id))}']))
         found = [self._parsed(row["record"]) for row in rows]
         if not found:
@@ -75,6 +80,10 @@ class InfluxStore(Store):
         self, lab: str, job: str, *, limit: int | None = None, until: str | None = None
     ) -> tuple[RunRecord, ...]:
         """See Store."""
+        with self._understood():
+            return self._records(lab, job, limit, until)
+
+    def _records(self, lab: str, job: str, limit: int | None, until: str | None) -> tuple[RunRecord, ...]:
         where = _of_job(lab, job)
         times = {
             row["run_id"]: row["time"]
@@ -94,7 +103,8 @@ class InfluxStore(Store):
         """See Store."""
         tags = (*_KEY_TAGS, "metric")
         query = _select(["n"], RUN_VALUE, _of_job(lab, job), group_by=tags, newest=1)
-        return tuple(sorted(_key(lab, job, series.tags) for series in self.server.query(query)))
+        with self._understood():
+            return tuple(sorted(_key(lab, job, series.tags) for series in self.server.query(query)))
 
     def measurements(
         self, records: Sequence[RunRecord], key: SeriesKey | None = None
@@ -102,11 +112,24 @@ class InfluxStore(Store):
         """See Store."""
         if not records:
             return ()
+        with self._understood():
+            return self._measurements(records, key)
+
+    def _measurements(self, records: Sequence[RunRecord], key: SeriesKey | None) -> tuple[Measurement, ...]:
         times = [run_time(record) for record in records]
         values = self._points(RUN_VALUE, records, key, _between(min(times), max(times)))
         many = {metric: self._many(metric, values, records, key) for metric in MANY}
         found = (self._measurement(name, rows[-1], many) for name, rows in values.items())
         return tuple(sorted(found, key=lambda m: (m.key, m.run_id)))
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Turn what an answer lacks, or has of another type than was written, into InfluxRefused."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            reason = f"it sent points that perfci did not write: {error!r}"
+            raise InfluxRefused(url=self.server.url, status="unreadable answer", reason=reason) from error
 
     def _many(
         self, metric: Metric, values: _Points, records: Sequence[RunRecord], key: SeriesKey | None
@@ -162,8 +185,8 @@ class InfluxStore(Store):
             run_id=run_id,
             values=tuple(float(value) for value, _ in rows),
             timestamps=tuple(float(at) for _, at in rows),
-            attempts=value["attempts"],
-            failures=value["failures"],
+            attempts=int(value["attempts"]),
+            failures=int(value["failures"]),
         )
 
     def _rows(self, query: str) -> Iterator[dict[str, Any]]:
