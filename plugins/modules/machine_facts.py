@@ -30,6 +30,8 @@ machine: {description: The facts., returned: always, type: dict}
 
 def versions(packages: list[str]) -> dict[str, str]:
     """Return the versions of those packages that are installed."""
+    if not packages:
+        return {}  # asked for none, dpkg-query names all
     done = subprocess.run(
         ["dpkg-query", "-W", "-f", "${Package} ${Version} ${db:Status-Status}\n", *packages],
         capture_output=True,

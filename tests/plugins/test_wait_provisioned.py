@@ -201,13 +201,24 @@ def test_a_bmc_that_hangs_does_not_stop_a_machine_that_comes(lab):
     assert lab.wait("ramdisk", "node-1")["node-1"]["ok"]
 
 
-def test_news_count_anew(lab, module):
-    """Each report gives the machine its whole time again; only silence ends it."""
+def test_each_report_gives_a_machine_its_whole_time_again(lab, module, monkeypatch):
+    """With a report every 200 s it is waited for, however long that takes; 300 s of silence end it."""
     on(lab.rack, "node-1")
-    lab.report("node-1", report("ramdisk"))
-    found = lab.wait("deployed", "node-1", silence_seconds=0.3)["node-1"]
+    now, steps = [0.0], ["ramdisk", "image", "packages", "boot"]
+
+    async def sleep(_seconds):
+        now[0] += 200
+        if steps:
+            lab.report("node-1", report(steps.pop(0)))
+
+    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+    params = {"goal": "deployed", "reports": str(lab.folder), "dhcp_log": None, "dhcp_log_begin": 0}
+    watch = module.Watch(lab.node("node-1"), {**params, "silence_seconds": 300, "poll_seconds": 1e9})
+    found = asyncio.run(watch.run(lambda: now[0]))
     assert not found["ok"]
-    assert "'ramdisk'" in found["error"]
+    assert [one["step"] for one in found["reports"]] == ["ramdisk", "image", "packages", "boot"]
+    assert "'boot'" in found["error"]
+    assert now[0] == 1200, "800 s with reports, and 400 s until the silence was seen"
 
 
 def test_a_silent_machine_gets_a_hint_from_the_dhcp_log(lab, tmp_path):

@@ -177,10 +177,24 @@ def test_what_is_wrong_with_a_job_shows_before_anything_is_made(project, setting
     assert project.trace() == []
 
 
-def test_a_run_folder_never_holds_a_secret(project, settings):
-    outcome = a_night(settings).run()
+def test_no_secret_of_settings_or_inventory_stands_in_what_a_night_leaves(project, settings, tmp_path):
+    """Looked for are the secrets themselves, in every file; files with suspicious names are none, too."""
+    secrets = {name: f"s3cr3t-{name}-5d1f" for name in ("influx", "smtp", "bmc")}
+    for name, value in secrets.items():
+        (tmp_path / f"{name}.key").write_text(f"{value}\n")
+    hosts = project.root / "inventory" / "embedded" / "hosts.yml"
+    hosts.write_text(hosts.read_text() + f"  vars: {{bmc_password: {secrets['bmc']}}}\n")
+    influx = settings.influx.model_copy(update={"token_file": tmp_path / "influx.key"})
+    smtp = settings.mail.smtp.model_copy(update={"password_file": tmp_path / "smtp.key", "username": "me"})
+    mail = settings.mail.model_copy(update={"smtp": smtp})
+    outcome = a_night(settings.model_copy(update={"influx": influx, "mail": mail})).run()
+    assert influx.secret_token() == secrets["influx"], "the night could read it"
     assert not list(Path(outcome.folder).rglob("*secret*"))
     assert not list(Path(outcome.folder).rglob("extravars"))
+    contents = {file: file.read_bytes() for file in project.state.rglob("*") if file.is_file()}
+    assert any(outcome.record.run_id.encode() in content for content in contents.values()), "files were read"
+    for name, value in secrets.items():
+        assert [str(file) for file, content in contents.items() if value.encode() in content] == [], name
 
 
 def test_a_night_at_one_moment_deploys_its_commits_and_records_the_step(project, settings, tmp_path):
