@@ -10,7 +10,7 @@ from perfci.analysis.decision import Decision
 from perfci.results.model import TOTAL, Metric
 from perfci.runs.studies.change_sets import ChangeInvalid
 from perfci.runs.verdicts.rerun_jobs import exact
-from perfci.runs.verdicts.reruns import scenarios_of
+from perfci.runs.verdicts.rerun_round import scenarios_of
 from perfci.validation import nearest
 from perfci.wording import NBSP, action_name, change, interval
 
