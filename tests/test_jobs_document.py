@@ -15,6 +15,7 @@ from perfci.runs.jobs.clouds import Cloud
 from perfci.runs.jobs.load import jobs
 from perfci.runs.jobs.model import Analysis, Confirm, Job, JobMail, NodeChoice, Scenario, StageLimits
 from perfci.runs.jobs.procedures import DbMigration, KnownChange, Seeded
+from perfci.runs.jobs.schedule import Schedule
 from perfci.runs.jobs.sources import Filter, Source
 
 REPOSITORY = Path(__file__).parents[1]
@@ -34,6 +35,7 @@ MODELS = (
     Confirm,
     KnownChange,
     JobMail,
+    Schedule,
 )
 """In the order of the document."""
 SAID_IN_WORDS = ("empty", "none", "all", "see below", "`mail.to` of the settings")

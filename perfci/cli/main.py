@@ -37,6 +37,16 @@ COMMANDS = (
         "Find the change that made something slower, and prove it.",
     ),
     Entry("try", "perfci.cli.try_change:try_change", "Say whether a change makes a job's scenarios slower."),
+    Entry(
+        "schedule",
+        "perfci.cli.tick:schedule_app",
+        "Nights that start by themselves: which come next, and what starts them.",
+    ),
+    Entry(
+        "tick",
+        "perfci.cli.tick:tick",
+        "Do what is due: begin and end reservations, start nights, prepare nodes, send mails about them.",
+    ),
     Entry("virtual", "perfci.cli.virtual:app", "A virtual lab: simulated machines behind simulated BMCs."),
     Entry("services", "perfci.cli.services:app", "The embedded InfluxDB: keep it running between nights."),
     Entry("dashboards", "perfci.cli.dashboards:app", "Grafana dashboards."),

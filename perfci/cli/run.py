@@ -38,6 +38,12 @@ def start(
     ],
     lab: Lab = None,
     cloud: Cloud = None,
+    reservation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="Take the nodes that were planned for this night: `perfci tick` does."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a job once: reserve, deploy, hammer, archive, store, analyse, confirm, alert, publish.
@@ -59,11 +65,13 @@ def start(
         loaded = load_job(job, settings.jobs_dir)
         loaded = loaded.on(cloud) if cloud else loaded
         if as_json:
-            outcome = night(loaded, settings, holder=holder(), progress=Silent()).run()
+            outcome = night(loaded, settings, holder=holder(), progress=Silent(), planned=reservation).run()
             print_json(outcome_as_dict(outcome))
         else:
             with Terminal() as progress:
-                outcome = night(loaded, settings, holder=holder(), progress=progress).run()
+                outcome = night(
+                    loaded, settings, holder=holder(), progress=progress, planned=reservation
+                ).run()
             print_outcome(outcome, lab_services(lab))
     raise typer.Exit(outcome.exit_code)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import random
+import re
 import threading
+import time
 import zlib
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +30,7 @@ HEAD = "0005"
 BUSY_SECONDS = 30
 """How long one process waits for another's transaction; each takes some milliseconds."""
 CONNECT_SECONDS = 10
+_FULL = re.compile(r"too many (clients|connections)|remaining connection slots")
 _SETUP_LOCK = 0x70657266
 """Key of the PostgreSQL advisory lock that lets one process at a time change the tables."""
 _READ_ONLY = "perfci_read_only"
@@ -241,7 +245,22 @@ def _revision(connection: sa.Connection) -> str | None:
 
 
 def _server(url: sa.URL) -> sa.Engine:
-    return sa.create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": CONNECT_SECONDS})
+    engine = sa.create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": CONNECT_SECONDS})
+    sa.event.listen(engine, "do_connect", _connect_in_turn)
+    return engine
+
+
+def _connect_in_turn(dialect: sa.Dialect, _record: object, arguments: Any, options: Any) -> Any:
+    """Wait for a connection where the server has given out all that it has, as for a lock."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return dialect.connect(*arguments, **options)
+        except Exception as error:
+            # Such a refusal has no SQLSTATE in psycopg: the server's words are all that there is.
+            if not _FULL.search(str(error)) or time.monotonic() > end:
+                raise
+            time.sleep(random.uniform(0.01, 0.1))  # noqa: S311 - so that they do not come all at once again
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:

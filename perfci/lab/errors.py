@@ -36,7 +36,7 @@ class NodesQuarantined(LabError):
     """Nodes in quarantine stand in the way; `quarantined` are those."""
 
     template = "not enough usable nodes for {wanted}; in quarantine:\n{nodes}"
-    help = "Mend them, then `perfci lab restore NODE`; or ask for others."
+    help = "Mend them, then `perfci lab node restore NODE`; or ask for others."
 
     def __init__(self, *, wanted: str, quarantined: Iterable[Quarantine]) -> None:
         self.quarantined = tuple(quarantined)
@@ -158,7 +158,7 @@ class NoCanary(LabError):
     """A node in quarantine has not shown since that it is well."""
 
     template = "no canary has passed on {node} since it was put into quarantine, {since}"
-    help = "Run one: `perfci lab check {node}`; or say --force, which is recorded."
+    help = "Run one: `perfci lab node check {node}`; or say --force, which is recorded."
     exit_code = 5
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ from perfci.lab.model import Node
 from perfci.validation import faults, quote_it
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 GROUP = "nodes"
 """The inventory group whose hosts can be reserved; an inventory without it means all its hosts."""
@@ -39,6 +40,13 @@ TIMEOUT_SECONDS = 60
 LONGEST_USERNAME, LONGEST_PASSWORD = 16, 20
 """In bytes; no BMC takes more over IPMI (IPMI v2.0, 22.29 and 22.30)."""
 _MARK = "perfci-bmc:"
+_SSH = (
+    "ansible_host",
+    "ansible_port",
+    "ansible_user",
+    "ansible_ssh_private_key_file",
+    "ansible_ssh_common_args",
+)
 
 
 def nodes(folder: Path) -> tuple[Node, ...]:
@@ -75,7 +83,7 @@ def targets(folder: Path, names: Sequence[str]) -> tuple[Target, ...]:
 
     Raises InventoryInvalid, BmcUnknown, SecretUnreadable.
     """
-    return tuple(_target(folder, found) for found in _resolved(folder, names))
+    return tuple(_target(folder, found) for found in _resolved(folder, names, _Variables.model_fields))
 
 
 def _text(value: object) -> object:
@@ -107,11 +115,28 @@ class _Variables(BaseModel):
     pdu_command: _Text | None = None
 
 
-def _resolved(folder: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Let Ansible resolve the variables of the nodes, on this machine and without connecting anywhere."""
-    fields = ", ".join(
-        f"'{name}': hostvars[node]['{name}'] | default(none)" for name in _Variables.model_fields
-    )
+def ssh_arguments(folder: Path, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return for each node the arguments with which ssh reaches it as Ansible does.
+
+    Raises InventoryInvalid.
+    """
+    found = {}
+    for one in _resolved(folder, names, _SSH):
+        node = str(one["node"])
+        arguments = shlex.split(str(one["ansible_ssh_common_args"] or ""))
+        if one["ansible_ssh_private_key_file"]:
+            arguments += ["-i", str(one["ansible_ssh_private_key_file"])]
+        if one["ansible_port"]:
+            arguments += ["-p", str(one["ansible_port"])]
+        if one["ansible_user"]:
+            arguments += ["-l", str(one["ansible_user"])]
+        found[node] = (*arguments, str(one["ansible_host"] or node))
+    return found
+
+
+def _resolved(folder: Path, names: Sequence[str], variables: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Let Ansible resolve variables of the nodes, on this machine and without connecting anywhere."""
+    fields = ", ".join(f"'{name}': hostvars[node]['{name}'] | default(none)" for name in variables)
     line = f"{_MARK}{{{{ {{'node': node, {fields}}} | to_json }}}}\n"
     text = f"{{% for node in perfci_nodes %}}{line}{{% endfor %}}"
     said = _ansible(

@@ -23,6 +23,7 @@ from perfci.lab.errors import (
     NodesUnknown,
     ReservationInvalid,
     ReservationNotFound,
+    ReservationOver,
 )
 from perfci.lab.model import Quarantine, Reservation
 from perfci.lab.scheduling import Granted, Impossible, Wish, Withheld, conflicts, decide, over
@@ -68,6 +69,12 @@ class Book(Protocol):
 
     def mark_extended(self, reservation_id: str, until: datetime) -> None:
         """Write down that it ends later."""
+
+    def adopt(self, reservation_id: str, owner: Owner, purpose: str, now: datetime) -> None:
+        """Give what was planned for a night to the process that runs it: the first that comes.
+
+        Raises ReservationOver where another one came first, or the night was not started.
+        """
 
     def quarantined(self) -> list[Quarantine]:
         """Return the nodes in quarantine, in any order."""
@@ -148,9 +155,8 @@ class Ledger(ABC):
                 raise ReservationNotFound(id=reservation_id, lab=self.lab)
             if reservation.released_at is not None:
                 return reservation
-            if _in_use(reservation):
-                pid = reservation.owner.pid if reservation.owner else 0
-                raise LeaseInUse(id=reservation_id, pid=pid, purpose=reservation.purpose)
+            if reservation.owner is not None and owners.in_use(reservation.owner):
+                raise LeaseInUse(id=reservation_id, pid=reservation.owner.pid, purpose=reservation.purpose)
             now = self._clock()
             book.mark_released(reservation_id, now, reclaim=self._to_reclaim(reservation))
         return replace(reservation, released_at=now)
@@ -214,16 +220,31 @@ class Ledger(ABC):
                 book.mark_released(reservation.id, now, reclaim=self._to_reclaim(reservation))
         return tuple((replace(reservation, released_at=now), reason) for reservation, reason in found)
 
+    def adopt(self, reservation_id: str, purpose: str) -> Reservation:
+        """Take the nodes that were planned for a night of this process. Raises ReservationOver."""
+        with self._transaction() as book:
+            book.adopt(reservation_id, owners.me(), purpose, self._clock())
+            found = book.find(reservation_id)
+        if found is None:
+            raise ReservationNotFound(id=reservation_id, lab=self.lab)
+        return found
+
     @contextmanager
-    def lease(self, *, nodes: Nodes, holder: str, purpose: str, until: datetime) -> Iterator[Reservation]:
+    def lease(
+        self, *, nodes: Nodes, holder: str, purpose: str, until: datetime, planned: str | None = None
+    ) -> Iterator[Reservation]:
         """Hold nodes for this process; they are given back whatever happens inside.
 
-        Raises what `reserve` raises. An error inside is raised as it is; where giving back fails as well,
-        a note on it says so, and the next sweep does it.
+        With `planned` it is the reservation with this id, whose nodes and end were planned before.
+        Raises what `reserve` or `adopt` raises. An error inside is raised as it is; where giving back fails
+        as well, a note on it says so, and the next sweep does it.
         """
-        reservation = self.reserve(
-            nodes=nodes, holder=holder, purpose=purpose, until=until, owner=owners.me()
-        )
+        if planned is not None:
+            reservation = self.adopt(planned, purpose)
+        else:
+            reservation = self.reserve(
+                nodes=nodes, holder=holder, purpose=purpose, until=until, owner=owners.me()
+            )
         try:
             yield reservation
         except BaseException as first:
@@ -308,6 +329,9 @@ class _MemoryBook:
     def mark_extended(self, reservation_id: str, until: datetime) -> None:
         self.entries[reservation_id] = replace(self.entries[reservation_id], ends_at=until)
 
+    def adopt(self, reservation_id: str, owner: Owner, purpose: str, now: datetime) -> None:  # noqa: ARG002
+        raise ReservationOver(id=reservation_id, state="unknown", order="running its night")
+
     def quarantined(self) -> list[Quarantine]:
         return list(self.withheld.values())
 
@@ -330,14 +354,6 @@ def _known(reservations: Iterable[Reservation]) -> tuple[frozenset[Owner], froze
     here = {one.owner for one in reservations if one.owner is not None and one.owner.host == host}
     dead = owners.dead(here)
     return dead, frozenset(here) - dead
-
-
-def _in_use(reservation: Reservation) -> bool:
-    """Tell whether a lease belongs to another process of this host that runs."""
-    owner, myself = reservation.owner, owners.me()
-    if owner is None or owner == myself or owner.host != myself.host:
-        return False
-    return not owners.dead([owner])
 
 
 def _check_line(name: str, text: str) -> None:

@@ -39,6 +39,12 @@ def dead(owners: Iterable[Owner], proc: Path = PROC) -> frozenset[Owner]:
     return frozenset(owner for owner in owners if owner.host == host and not _runs(owner, boot, proc))
 
 
+def in_use(owner: Owner) -> bool:
+    """Tell whether this is another process of this host that runs."""
+    myself = me()
+    return owner != myself and owner.host == myself.host and not dead([owner])
+
+
 def _runs(owner: Owner, boot: str, proc: Path) -> bool:
     if owner.boot != boot:
         return False

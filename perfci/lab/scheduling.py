@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -122,13 +122,29 @@ def conflicts(
     )
 
 
+class _Held(Protocol):
+    """What a reservation is, for who asks whether it is over."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def ends_at(self) -> datetime: ...
+    @property
+    def released_at(self) -> datetime | None: ...
+    @property
+    def owner(self) -> Owner | None: ...
+
+
+Held = TypeVar("Held", bound=_Held)
+
+
 def over(
-    reservations: Iterable[Reservation],
+    reservations: Iterable[Held],
     *,
     dead: frozenset[Owner],
     now: datetime,
     living: Collection[Owner] = (),
-) -> tuple[tuple[Reservation, EndReason], ...]:
+) -> tuple[tuple[Held, EndReason], ...]:
     """Return the unreleased reservations that are over, each with the reason, sorted by id.
 
     `dead` are the owners that are known not to run any more, `living` those that are known to run: time does

@@ -12,6 +12,7 @@ from perfci.lab import inventory
 from perfci.lab.ledger import Book, Ledger
 from perfci.lab.model import Quarantine, Reservation
 from perfci.lab.reservations.model import Booking, Place, Priority, State, Wish
+from perfci.lab.reservations.nights import adopt
 from perfci.lab.reservations.store import Store
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from perfci.config import Settings
     from perfci.database.engine import Database
-    from perfci.lab.model import Node
+    from perfci.lab.model import Node, Owner
 
 
 class SqlLedger(Ledger):
@@ -96,11 +97,17 @@ class _SqlBook:
         state = State.ENDING if reclaim else State.OVER
         self._store.change(reservation_id, released_at=when, state=str(state))
         self._store.end_places(reservation_id, when)
-        self._store.note(reservation_id, when, "perfci", "released")
+        found = self._store.booking(reservation_id)
+        missed = found is not None and found.job is not None and found.ready_at is None
+        self._store.note(reservation_id, when, "perfci", "missed" if missed else "released")
 
     def mark_extended(self, reservation_id: str, until: datetime) -> None:
         self._store.change(reservation_id, ends_at=until)
         self._store.move_end(reservation_id, until)
+
+    def adopt(self, reservation_id: str, owner: Owner, purpose: str, now: datetime) -> None:
+        adopt(self._store, reservation_id, owner, now)
+        self._store.change(reservation_id, purpose=purpose)
 
     def quarantined(self) -> list[Quarantine]:
         return list(self._store.quarantined().values())

@@ -5,18 +5,24 @@ from __future__ import annotations
 import functools
 import getpass
 import json
+import os
+import signal
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import icalendar
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from perfci import config
-from perfci.cli import lab
+from perfci.cli import lab, lab_run
 from perfci.lab import inventory, owners
 from perfci.lab.health import OperationTally, open_health
+from perfci.lab.reservations.model import Actor, Request, Wish
+from perfci.lab.reservations.service import open_reservations
 from perfci.lab.sql import open_ledger
 
 if TYPE_CHECKING:
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
     from click.testing import Result
 
     from perfci.lab.ledger import Ledger
+    from perfci.lab.reservations.service import Reservations
 
 app = typer.Typer()
 app.add_typer(lab.app, name="lab")
@@ -58,6 +65,10 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["lab", *arguments])
 
 
+def service() -> Reservations:
+    return open_reservations(config.load())
+
+
 def book() -> Ledger:
     return open_ledger(config.load())
 
@@ -67,44 +78,138 @@ def test_from_free_to_held_to_free() -> None:
         ["node-0", "free"],
         ["node-1", "free"],
     ]
-    taken = run("reserve", "--for", "4h", "--purpose", "tuning neutron")
+    taken = run("reserve", "--for", "4h", "--reason", "tuning neutron")
     assert taken.exit_code == 0
     assert taken.stdout.startswith("node-0: yours until ")
     reservation = taken.stdout.split()[-1]
     row = run("nodes").stdout.splitlines()[1].split("\t")
-    assert row[:4] == ["node-0", "held", getpass.getuser(), "tuning neutron"]
-    assert row[6] == reservation
+    assert row[:4] == ["node-0", "held", "4h", getpass.getuser()]
+    assert (row[5], row[6]) == (reservation, "tuning neutron")
     given_back = run("release", reservation)
     assert given_back.stdout == "node-0: given back (tuning neutron)\n"
     assert book().held() == ()
 
 
 def test_json_of_each() -> None:
-    taken = json.loads(run("reserve", "--node", "node-1", "--for", "90m", "--purpose", "x", "--json").stdout)
+    taken = json.loads(run("reserve", "--node", "node-1", "--for", "90m", "--reason", "x", "--json").stdout)
     assert taken["nodes"] == ["node-1"]
     start, end = (datetime.fromisoformat(taken[key]) for key in ("starts_at", "ends_at"))
     assert timedelta(minutes=89) < end - start <= timedelta(minutes=90)
     shown = json.loads(run("nodes", "--json").stdout)
     assert shown["lab"] == "embedded"
     never_asked = {"operations": 0, "lock_ups": 0, "lock_ups_per_100": None}
-    assert shown["nodes"] == [
-        {"name": "node-0", "reservation": None, "quarantine": None, "bmc": never_asked},
-        {"name": "node-1", "reservation": taken, "quarantine": None, "bmc": never_asked},
+    assert [(one["name"], one["state"], one["reservation"], one["bmc"]) for one in shown["nodes"]] == [
+        ("node-0", "free", None, never_asked),
+        ("node-1", "held", taken, never_asked),
     ]
     released = json.loads(run("release", "--mine", "--json").stdout)["released"]
     assert [one["id"] for one in released] == [taken["id"]]
 
 
-def test_who_holds_is_said() -> None:
-    run("reserve", "--nodes", "2", "--for", "2d", "--purpose", "tuning neutron")
-    refused = run("reserve", "--for", "1h", "--purpose", "x")
+def test_what_is_not_free_is_refused_with_the_earliest_time() -> None:
+    run("reserve", "--nodes", "2", "--for", "2d", "--reason", "tuning neutron")
+    refused = run("reserve", "--for", "1h")
     assert refused.exit_code == 3
-    assert f"node-0, node-1: held by {getpass.getuser()} (tuning neutron) since " in refused.stderr
-    assert "perfci lab nodes" in refused.stderr
-    assert "docs/errors.md#nodesbusy" in refused.stderr
-    assert (
-        json.loads(run("reserve", "--for", "1h", "--purpose", "x", "--json").stdout)["error"] == "NodesBusy"
+    assert "1 node can't be had now. The earliest that works: " in refused.stderr
+    assert "--queue" in refused.stderr
+    assert "docs/errors.md#nosuchslot" in refused.stderr
+    told = json.loads(run("reserve", "--for", "1h", "--json").stdout)
+    assert (told["error"], told["slot"]["nodes"]) == ("NoSuchSlot", ["node-0"])
+    found = json.loads(run("find", "--for", "1h", "--json").stdout)
+    assert found["slots"][0] == told["slot"]
+
+
+def test_a_place_in_the_queue_and_a_time_to_come() -> None:
+    first = json.loads(run("reserve", "--nodes", "2", "--for", "2h", "--json").stdout)
+    queued = run("reserve", "--nodes", "2", "--for", "1h30", "--queue")
+    assert queued.exit_code == 0
+    assert "node-0, node-1: yours from " in queued.stdout
+    assert "(1h 30m)" in queued.stdout
+    name = queued.stdout.split()[-1]
+    why = run("why", name)
+    assert first["id"] in why.stdout
+    booked = json.loads(run("reserve", "--for", "2h", "--from", "tomorrow 09:00", "--json").stdout)
+    assert (booked["state"], booked["firm"]) == ("waiting", True)
+    assert datetime.fromisoformat(booked["starts_at"]).astimezone().strftime("%H:%M") == "09:00"
+    assert {one["id"] for one in json.loads(run("mine", "--json").stdout)["reservations"]} == {
+        first["id"],
+        name,
+        booked["id"],
+    }
+    shown = json.loads(run("show", name, "--json").stdout)
+    assert [one["action"] for one in shown["events"]] == ["asked", "waiting"]
+    run("release", first["id"])
+    assert json.loads(run("show", name, "--json").stdout)["state"] == "waiting"
+    run("nodes")
+    assert json.loads(run("show", name, "--json").stdout)["state"] == "ready"
+    assert "ready" in run("history", name).stdout
+
+
+def test_changing_what_was_taken() -> None:
+    taken = json.loads(run("reserve", "--node", "node-0", "--for", "1h", "--json").stdout)
+    name = taken["id"]
+    longer = json.loads(run("extend", name, "--for", "30m", "--json").stdout)
+    assert longer["length_seconds"] == 5400
+    assert json.loads(run("shorten", name, "--until", "+1h", "--json").stdout)["length_seconds"] < 3700
+    assert json.loads(run("swap", name, "node-0", "--to", "node-1", "--json").stdout)["nodes"] == ["node-1"]
+    assert json.loads(run("transfer", name, "--to", "bob", "--json").stdout)["holder"] == "bob"
+    assert run("extend", name, "--for", "1h").exit_code == 0, "this user owns the state folder: an admin"
+
+
+def test_somebody_elses_reservation(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = json.loads(run("reserve", "--for", "1h", "--json").stdout)["id"]
+    monkeypatch.setattr(getpass, "getuser", lambda: "eve")
+    monkeypatch.setattr(os, "getuid", lambda: 4242)
+    monkeypatch.setenv("PERFCI_RESERVATIONS__ADMINS", '["root-of-the-lab"]')
+    for order in (("release", name), ("extend", name, "--for", "1h"), ("ssh", name), ("env", name)):
+        assert run(*order).exit_code == 4, order
+    for order in (("node", "retire", "node-0"), ("node", "quarantine", "node-0")):
+        assert run(*order, "--reason", "x").exit_code == 4, order
+    monkeypatch.setattr(getpass, "getuser", lambda: "root-of-the-lab")
+    assert run("release", name).exit_code == 0
+
+
+def test_a_command_runs_on_nodes_that_are_given_back(tmp_path: Path) -> None:
+    program = "import os, sys; print(os.environ['PERFCI_NODES']); sys.exit(7)"
+    done = run("run", "--nodes", "2", "--for", "10m", "--", sys.executable, "-c", program)
+    assert done.exit_code == 7
+    assert book().held() == ()
+    assert run("run", "--for", "10m", "--", "/no/such/program").exit_code == 127
+    assert book().held() == ()
+    run("reserve", "--nodes", "2", "--for", "1d")
+    refused = run("run", "--for", "10m", "--wait", "1h", "--", "true")
+    assert refused.exit_code == 3
+
+
+def test_a_command_is_ended_with_its_reservation(tmp_path: Path) -> None:
+    booking = service().reserve(
+        Request(Wish(1, frozenset({"node-0"})), 3600, "x"), Actor("x"), owner=owners.me()
     )
+    over = replace(booking, ends_at=datetime.now(UTC))
+    assert lab_run._run(["sleep", "1000"], over) == 128 + signal.SIGTERM
+
+
+def test_the_calendar_in_every_form(tmp_path: Path) -> None:
+    run("reserve", "--for", "2d", "--reason", "<script>alert(1)</script>")
+    assert "<script>alert(1)</script>" in run("calendar").stdout
+    page, feed = tmp_path / "lab.html", tmp_path / "lab.ics"
+    assert run("calendar", "--html", str(page), "--ics", str(feed)).exit_code == 0
+    assert "<script>" not in page.read_text()
+    assert "&lt;script&gt;" in page.read_text()
+    calendar = icalendar.Calendar.from_ical(feed.read_text())
+    (event,) = calendar.walk("VEVENT")
+    assert event["SUMMARY"] == f"{getpass.getuser()}: node-0"
+    assert event["DTEND"].dt - event["DTSTART"].dt == timedelta(days=2)
+    assert len(json.loads(run("calendar", "--days", "1", "--json").stdout)["reservations"]) == 1
+
+
+def test_facts_can_be_filtered_by() -> None:
+    assert run("node", "add", "node-1", "--reason", "known now", "--fact", "cores=32").exit_code == 0
+    assert run("node", "add", "node-1", "--reason", "x", "--fact", "cores").exit_code == 2
+    taken = json.loads(run("reserve", "--where", "cores>=32", "--for", "1h", "--json").stdout)
+    assert taken["nodes"] == ["node-1"]
+    assert "cores=32" in run("nodes").stdout
+    assert run("node", "health", "node-1").exit_code == 0
 
 
 def test_mine_leaves_what_others_and_runs_hold() -> None:
@@ -113,6 +218,18 @@ def test_mine_leaves_what_others_and_runs_hold() -> None:
         other = book().reserve(nodes=1, holder="somebody else", purpose="x", until=until)
         assert run("release", "--mine").stdout == "you hold no nodes\n"
         assert {one.id for one in book().held()} == {lease.id, other.id}
+
+
+def test_a_run_that_is_going_on_is_released_by_force_alone() -> None:
+    until = datetime.now(UTC) + timedelta(hours=1)
+    parent = os.getppid()
+    with open(f"/proc/{parent}/stat") as stat:  # noqa: PTH123
+        ticks = int(stat.read().rpartition(")")[2].split()[19])
+    running = replace(owners.me(), pid=parent, started_ticks=ticks)
+    lease = book().reserve(nodes=1, holder=getpass.getuser(), purpose="nightly", until=until, owner=running)
+    assert json.loads(run("release", lease.id, "--json").stdout)["error"] == "LeaseInUse"
+    assert run("release", lease.id, "--force").exit_code == 0
+    assert "released by force" in run("history", lease.id).stdout
 
 
 def test_what_a_killed_run_held_is_free_and_that_is_said() -> None:
@@ -126,39 +243,51 @@ def test_what_a_killed_run_held_is_free_and_that_is_said() -> None:
 
 def test_lock_ups_are_shown_for_100_operations() -> None:
     open_health(config.load()).count({"node-1": OperationTally(150, 3)})
-    assert [line.split("\t")[7] for line in run("nodes").stdout.splitlines()[1:]] == ["", "2.0 (3 of 150)"]
+    assert [line.split("\t")[9] for line in run("nodes").stdout.splitlines()[1:]] == ["", "2.0 (3 of 150)"]
     shown = json.loads(run("nodes", "--json").stdout)["nodes"][1]["bmc"]
     assert shown == {"operations": 150, "lock_ups": 3, "lock_ups_per_100": 2.0}
 
 
 def test_into_quarantine_and_out_again() -> None:
-    put = run("quarantine", "node-0", "--reason", "its fan is dead")
+    put = run("node", "quarantine", "node-0", "--reason", "its fan is dead")
     assert put.exit_code == 0
     assert put.stdout.startswith("node-0: in quarantine since ")
     row = run("nodes").stdout.splitlines()[1].split("\t")
-    assert (row[1], row[3]) == ("quarantined", "its fan is dead")
-    assert run("reserve", "--for", "1h", "--purpose", "x").stdout.startswith("node-1: yours")
-    refused = run("reserve", "--for", "1h", "--purpose", "x", "--node", "node-0")
-    assert refused.exit_code == 3
+    assert row[1] == "quarantined"
+    assert row[6].startswith("its fan is dead (since ")
+    assert run("reserve", "--for", "1h", "--reason", "x").stdout.startswith("node-1: yours")
+    refused = run("reserve", "--for", "1h", "--reason", "x", "--node", "node-0")
+    assert refused.exit_code == 5
     assert "node-0: since" in refused.stderr
-    assert "docs/errors.md#nodesquarantined" in refused.stderr
+    assert "docs/errors.md#nodesunhealthy" in refused.stderr
     assert json.loads(run("nodes", "--json").stdout)["nodes"][0]["quarantine"]["reason"] == "its fan is dead"
-    assert run("restore", "node-0").stdout == "node-0: given out again\n"
-    assert json.loads(run("restore", "node-0", "--json").stdout) == {"node": "node-0", "restored": False}
+    assert run("node", "restore", "node-0").stdout == "node-0: given out again\n"
+    assert json.loads(run("node", "restore", "node-0", "--json").stdout) == {
+        "node": "node-0",
+        "restored": False,
+    }
     assert book().quarantined() == ()
 
 
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("quarantine", "none", "--reason", "x"), "NodesUnknown"),
-        (("quarantine", "node-0", "--reason", " "), "ReservationInvalid"),
-        (("restore", "none"), "NodesUnknown"),
-        (("reserve", "--for", "soon", "--purpose", "x"), "DurationInvalid"),
-        (("reserve", "--for", "1h", "--purpose", ""), "ReservationInvalid"),
-        (("reserve", "--for", "1h", "--purpose", "x", "--nodes", "3"), "NodesUnknown"),
-        (("reserve", "--for", "1h", "--purpose", "x", "--node", "none"), "NodesUnknown"),
-        (("reserve", "--for", "1h", "--purpose", "x", "--node", "node-0", "--nodes", "1"), "ChoiceUnclear"),
+        (("node", "quarantine", "none", "--reason", "x"), "NodesUnknown"),
+        (("node", "quarantine", "node-0", "--reason", " "), "ReservationInvalid"),
+        (("node", "restore", "none"), "NodesUnknown"),
+        (("reserve", "--for", "soon", "--reason", "x"), "DurationInvalid"),
+        (("reserve", "--for", "1h", "--reason", ""), "ReservationInvalid"),
+        (("reserve", "--for", "1h", "--reason", "x", "--nodes", "3"), "NodesUnknown"),
+        (("reserve", "--for", "9999d"), "ReservationInvalid"),
+        (("reserve", "--for", "1h", "--from", "soon"), "TimeInvalid"),
+        (("reserve", "--for", "1h", "--from", "+1h", "--queue"), "ChoiceUnclear"),
+        (("reserve", "--for", "1h", "--where", "cores >"), "ReservationInvalid"),
+        (("find", "--for", "1h", "--where", "cores >"), "ReservationInvalid"),
+        (("show", "nosuch"), "ReservationNotFound"),
+        (("calendar", "--node", "nosuch"), "NodesUnknown"),
+        (("history", "--node", "nosuch"), "NodesUnknown"),
+        (("reserve", "--for", "1h", "--reason", "x", "--node", "none"), "NodesUnknown"),
+        (("reserve", "--for", "1h", "--reason", "x", "--node", "node-0", "--nodes", "1"), "ChoiceUnclear"),
         (("release",), "ChoiceUnclear"),
         (("release", "1234", "--mine"), "ChoiceUnclear"),
         (("release", "1234"), "ReservationNotFound"),

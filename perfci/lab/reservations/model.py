@@ -94,8 +94,9 @@ class Request:
     """A reservation that is asked for.
 
     `length_seconds` is how long; `starts_at` (aware) is a firm start, None: as soon as possible.
-    `wait_seconds` refuses a slot that would begin later than that from now; None: any time will do. `os` and
-    `cloud` say what is to be installed, empty: the lab's own image alone. `contact` is a mail address.
+    `wait_seconds` refuses a slot that would begin later than that from now; None: any time will do. `contact`
+    is a mail address, empty: nobody hears of it. `os` and `cloud` must be empty: no system or cloud of one's
+    choice can be prepared yet, and none is promised.
     """
 
     wish: Wish
@@ -104,9 +105,9 @@ class Request:
     starts_at: datetime | None = None
     wait_seconds: float | None = 0
     priority: Priority = Priority.PEOPLE
+    contact: str = ""
     os: str = ""
     cloud: str = ""
-    contact: str = ""
 
 
 @dataclass(frozen=True, slots=True)

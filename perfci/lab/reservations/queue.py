@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from perfci.database.schema import reservation
 from perfci.lab.reservations.calendar import Item, Span, advance, busy_of, displaced, place
-from perfci.lab.reservations.model import Booking, Place, Priority, State
+from perfci.lab.reservations.model import Place, State
 from perfci.lab.reservations.store import moment, ticks
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from perfci.lab.reservations.checks import Policy
-    from perfci.lab.reservations.model import Wish
+    from perfci.lab.reservations.model import Booking, Priority, Wish
     from perfci.lab.reservations.store import Store
 
 _QUEUED = (str(State.WAITING), str(State.ASKED))
@@ -37,7 +37,7 @@ class Queue:
         waiting = store.bookings(reservation.c.state.in_(_QUEUED) & reservation.c.firm.is_(False))
         # One whose time has come is about to be prepared, and stays.
         self._waiting = {one.id: one for one in waiting if one.state is State.ASKED or one.starts_at > now}
-        self._nights: dict[str, Booking] = {}
+        self._over_nights = policy.book_over_nights
         self._to_place: list[Booking] = []
 
     def rank(self, priority: Priority, asked_at: datetime) -> tuple[int, ...]:
@@ -46,33 +46,26 @@ class Queue:
         return (-1 if patient else int(priority), ticks(asked_at))
 
     def after(self, priority: Priority, asked_at: datetime) -> frozenset[str]:
-        """Return the ids of those that rank after a request, and make room for it."""
+        """Return the ids of those that rank after a request, and make room for it.
+
+        A planned night does only where the lab allows that people book over nights.
+        """
         mine = self.rank(priority, asked_at)
         return frozenset(
-            one.id for one in self._waiting.values() if self.rank(one.priority, one.asked_at) > mine
+            one.id
+            for one in self._waiting.values()
+            if self.rank(one.priority, one.asked_at) > mine and (one.job is None or self._over_nights)
         )
-
-    def nights(self) -> frozenset[str]:
-        """Return the ids of planned nights that have not begun."""
-        planned = self._store.bookings(
-            (reservation.c.state == str(State.WAITING))
-            & reservation.c.firm.is_(True)
-            & reservation.c.job.is_not(None)
-            & (reservation.c.starts_at > self._now)
-        )
-        self._nights = {one.id: one for one in planned if one.priority is Priority.NIGHT}
-        return frozenset(self._nights)
 
     def make_room(self, span: Span, movable: Iterable[str]) -> None:
         """Take the nodes of a span from those of `movable` that have them then; `settle` plans them again."""
-        known = self._waiting | self._nights
-        candidates = [known[one] for one in movable]
+        candidates = [self._waiting[one] for one in movable]
         hit = displaced(
             Item("", (), frozenset(), 0, 0, 0),
             span,
             [(self._item(one), _span(one)) for one in candidates if one.nodes],
         )
-        self._to_place += [known[item.id] for item, _ in hit]
+        self._to_place += [self._waiting[item.id] for item, _ in hit]
         self._store.drop_places([item.id for item, _ in hit])
 
     def settle(self) -> None:
@@ -128,7 +121,8 @@ class Queue:
         self._store.change(one.id, state=str(State.WAITING), starts_at=starts_at, ends_at=ends_at, firm=False)
         self._store.add_places(one.id, [Place(node, starts_at, ends_at) for node in span.nodes])
         detail = f"to {starts_at.isoformat()} on {', '.join(span.nodes)}"
-        self._store.note(one.id, self._now, "perfci", "moved", detail)
+        action = "planned" if starts_at == one.starts_at else "moved"
+        self._store.note(one.id, self._now, "perfci", action, detail)
 
 
 def _span(one: Booking) -> Span:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from perfci.database import schema
 from perfci.database.engine import open_database
-from perfci.lab import inventory
+from perfci.lab import inventory, owners
 from perfci.lab.errors import (
+    LeaseInUse,
     NodeNotHeld,
     NoSuchSlot,
     ReservationInvalid,
@@ -33,6 +34,7 @@ from perfci.lab.reservations.calendar import (
 )
 from perfci.lab.reservations.checks import (
     Policy,
+    check_admin,
     check_length,
     check_line,
     check_may,
@@ -41,19 +43,18 @@ from perfci.lab.reservations.checks import (
 from perfci.lab.reservations.model import Actor, Booking, Place, Priority, State
 from perfci.lab.reservations.queue import Queue
 from perfci.lab.reservations.states import OPEN, may_follow
-from perfci.lab.reservations.store import Store, slot_of, ticks
-from perfci.lab.reservations.views import Need, Views
+from perfci.lab.reservations.store import Store, moment, slot_of, ticks
+from perfci.lab.reservations.views import LATE, Need, Views
+from perfci.lab.scheduling import over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from perfci.config import Settings
     from perfci.database.engine import Database
-    from perfci.lab.model import Node
+    from perfci.lab.model import Node, Owner
     from perfci.lab.reservations.model import Request
-
-_FOUND = 5
-"""How many slots `find` returns where nothing else is said."""
+    from perfci.lab.scheduling import EndReason
 
 
 class Reservations(Views):
@@ -76,8 +77,8 @@ class Reservations(Views):
     ) -> None:
         super().__init__(database, lab, nodes, policy=policy or Policy(), clock=clock)
 
-    def reserve(self, request: Request, actor: Actor) -> Booking:
-        """Take nodes for a time, or a place in the queue.
+    def reserve(self, request: Request, actor: Actor, *, owner: Owner | None = None) -> Booking:
+        """Take nodes for a time, or a place in the queue; with an `owner` no longer than that process lives.
 
         With `request.starts_at` exactly then. Without it, as early as possible, and not later than
         `request.wait_seconds` from now. The booking that is returned is WAITING (its planned time is known),
@@ -88,7 +89,7 @@ class Reservations(Views):
         """
         with self.order() as (store, now):
             check_request(request, now, self.policy)
-            return self._reserved(store, request, actor, now)
+            return self._reserved(store, request, actor, now, owner=owner)
 
     def extend(self, reservation_id: str, seconds: float, actor: Actor) -> Booking:
         """Let a reservation end later by so many seconds.
@@ -123,7 +124,7 @@ class Reservations(Views):
             store.move_end(found.id, until)
             queue.settle()
             store.note(found.id, now, actor.name, "extended", f"until {until.isoformat()}")
-            return self._again(store, found.id)
+            return self.again(store, found.id)
 
     def shorten(self, reservation_id: str, ends_at: datetime, actor: Actor) -> Booking:
         """Let a reservation end earlier, whether it has begun or not.
@@ -143,13 +144,16 @@ class Reservations(Views):
             store.end_places(found.id, ends_at)
             store.note(found.id, now, actor.name, "shortened", f"until {ends_at.isoformat()}")
             self._advance(store, now)
-            return self._again(store, found.id)
+            return self.again(store, found.id)
 
-    def release(self, reservation_id: str, actor: Actor, *, node: str | None = None) -> Booking:
+    def release(
+        self, reservation_id: str, actor: Actor, *, node: str | None = None, force: bool = False
+    ) -> Booking:
         """Give a reservation back, or one of its nodes; giving back the last node gives back all.
 
         One that is over stays as it is. What is left of its time is free at once, and the queue moves up.
-        Raises ReservationNotFound, NodeNotHeld, NotYours.
+        What another process works on is not released, unless an admin says `force`: the process goes on, and
+        must be ended. Raises ReservationNotFound, NodeNotHeld, NotYours, LeaseInUse, AdminsOnly.
         """
         with self.order() as (store, now):
             found = self._found(store, reservation_id)
@@ -158,13 +162,17 @@ class Reservations(Views):
                 raise NodeNotHeld(node=node, id=found.id, nodes=", ".join(found.nodes) or "it has none")
             if found.state not in OPEN:
                 return found
+            if force:
+                check_admin(actor, self.lab, "taking nodes from a run that is going on")
+            elif found.owner is not None and owners.in_use(found.owner):
+                raise LeaseInUse(id=found.id, pid=found.owner.pid, purpose=found.purpose)
             if node is not None and len(found.nodes) > 1:
                 store.end_places(found.id, now, node=node, left=True)
                 store.note(found.id, now, actor.name, "gave back", node)
             else:
-                self._end(store, found, now, actor.name, "released")
+                self.end(store, found, now, actor.name, "released by force" if force else "released")
             self._advance(store, now)
-            return self._again(store, found.id)
+            return self.again(store, found.id)
 
     def transfer(self, reservation_id: str, to: str, actor: Actor, *, contact: str = "") -> Booking:
         """Hand a reservation to somebody else. Raises ReservationLimit, ReservationNotFound, NotYours."""
@@ -174,7 +182,7 @@ class Reservations(Views):
             self._check_limits(store, Actor(to), replace(found, holder=to), now)
             store.change(found.id, holder=to, contact=contact)
             store.note(found.id, now, actor.name, "transferred", f"from {found.holder} to {to}")
-            return self._again(store, found.id)
+            return self.again(store, found.id)
 
     def swap(self, reservation_id: str, node: str, actor: Actor, *, to: str | None = None) -> Booking:
         """Give a node back and take another that fits the wish in its place, until the same end.
@@ -187,12 +195,83 @@ class Reservations(Views):
             found = self._mine(store, reservation_id, actor, "swapping a node")
             if node not in found.nodes:
                 raise NodeNotHeld(node=node, id=found.id, nodes=", ".join(found.nodes))
-            self._swap(store, found, node, now, actor.name, to=to)
+            self.swap_for(store, found, node, now, actor.name, to=to)
             self._advance(store, now)
-            return self._again(store, found.id)
+            return self.again(store, found.id)
 
-    def _swap(
-        self, store: Store, found: Booking, node: str, now: datetime, actor: str, *, to: str | None = None
+    def sweep(self) -> tuple[tuple[Booking, EndReason], ...]:
+        """End what is over, and return it with the reason: its process on this host is gone, or its time.
+
+        Time does not end what a process on this host works on: it keeps its nodes for another hour, but not
+        beyond the time at which somebody else gets them. Doing it again changes nothing.
+        """
+        with self.order() as (store, now):
+            table = schema.reservation.c
+            begun = store.bookings(
+                table.released_at.is_(None)
+                & (table.state != str(State.ASKED))
+                & ((table.ends_at <= now) | table.owner_pid.is_not(None))
+            )
+            here = owners.me().host
+            mine = {one.owner for one in begun if one.owner is not None and one.owner.host == here}
+            dead = owners.dead(mine)
+            found = over(begun, dead=dead, now=now, living=frozenset(mine) - dead)
+            for one, reason in found:
+                missed = one.job is not None and one.state is State.WAITING
+                self.end(store, one, now, "perfci", "missed" if missed else f"ended: {reason}")
+            for one in begun:
+                if one.ends_at <= now and one.owner in mine and one.owner not in dead:
+                    self._prolong(store, one, now)
+            if found:
+                self._advance(store, now)
+            return tuple((self.again(store, one.id), reason) for one, reason in found)
+
+    def _prolong(self, store: Store, one: Booking, now: datetime) -> None:
+        """Let a run that is late keep its nodes, as far as nobody else has them."""
+        until = now + LATE
+        starts = [
+            start for other, _, start, _ in store.intervals(one.ends_at, until, one.nodes) if other != one.id
+        ]
+        until = min(until, moment(min(starts))) if starts else until
+        if until > one.ends_at:
+            store.change(one.id, ends_at=until)
+            store.move_end(one.id, until)
+            store.note(one.id, now, "perfci", "extended", f"it runs late: until {until.isoformat()}")
+
+    def begin(self) -> tuple[Booking, ...]:
+        """Let reservations begin whose time has come, and return them. Nights are begun by the tick.
+
+        One whose nodes may not be given out, or are still worked on by a late run, waits. Doing it again
+        changes nothing.
+        """
+        with self.order() as (store, now):
+            table = schema.reservation.c
+            due = store.bookings(
+                (table.state == str(State.WAITING))
+                & (table.starts_at <= now)
+                & (table.ends_at > now)
+                & table.job.is_(None)
+            )
+            if not due:
+                return ()
+            usable = self.usable(store) - self.late_nodes(store)
+            begun = [one for one in due if one.nodes and usable.issuperset(one.nodes)]
+            for one in begun:
+                self.to(store, one, State.PREPARING, now)
+                if not self._to_prepare(one):
+                    preparing = replace(one, state=State.PREPARING)
+                    self.to(store, preparing, State.READY, now, ready_at=now)
+            return tuple(self.again(store, one.id) for one in begun)
+
+    def swap_for(
+        self,
+        store: Store,
+        found: Booking,
+        node: str,
+        now: datetime,
+        actor: str = "perfci",
+        *,
+        to: str | None = None,
     ) -> str:
         """Put another node in the place of one, and return it. Raises NoSuchSlot."""
         self.check_known([to] if to else [])
@@ -215,18 +294,18 @@ class Reservations(Views):
         store.add_places(found.id, [Place(free[0], start, found.ends_at)])
         store.note(found.id, now, actor, "swapped", f"{node} for {free[0]}")
         if found.state is State.READY and self.machines({free[0]}):
-            self._to(store, found, State.PREPARING, now, actor=actor, ready_at=None)
+            self.to(store, found, State.PREPARING, now, actor=actor, ready_at=None)
         return free[0]
 
-    def _reserved(self, store: Store, request: Request, actor: Actor, now: datetime) -> Booking:
+    def _reserved(
+        self, store: Store, request: Request, actor: Actor, now: datetime, *, owner: Owner | None
+    ) -> Booking:
         wish = request.wish
         eligible = self.eligible(store, wish)
         usable = self._healthy(store, wish, eligible)
         length = ticks(now + check_length(request.length_seconds, self.policy)) - ticks(now)
         queue = Queue(store, self.fits(store), now, self.policy)
         movable = queue.after(request.priority, now)
-        if self.policy.book_over_nights and request.priority is Priority.PEOPLE:
-            movable |= queue.nights()
         earliest = max(now, request.starts_at or now).astimezone(UTC)
         found = self._first(store, Need(usable, wish.size, length, earliest), without=movable)
         latest = None if request.wait_seconds is None else now + timedelta(seconds=request.wait_seconds)
@@ -254,9 +333,8 @@ class Reservations(Views):
             ends_at=slot.ends_at,
             wish=wish,
             places=tuple(Place(node, slot.starts_at, slot.ends_at) for node in slot.nodes),
-            os=request.os,
-            cloud=request.cloud,
             contact=request.contact,
+            owner=owner,
         )
         self._check_limits(store, actor, booking, now)
         queue.make_room(found, movable)
@@ -265,15 +343,15 @@ class Reservations(Views):
         store.note(booking.id, now, actor.name, "asked", f"{wish}: {booking.purpose}")
         store.note(booking.id, now, "perfci", str(booking.state), ", ".join(slot.nodes))
         if started and not self._to_prepare(booking):
-            self._to(store, booking, State.READY, now, ready_at=now)
-        return self._again(store, booking.id)
+            self.to(store, booking, State.READY, now, ready_at=now)
+        return self.again(store, booking.id)
 
-    def _end(self, store: Store, found: Booking, now: datetime, actor: str, action: str) -> None:
+    def end(self, store: Store, found: Booking, now: datetime, actor: str, action: str) -> None:
         """Take the nodes back from their holder; where they were touched, ENDING cleans them."""
         touched = found.state in {State.PREPARING, State.READY} and self.machines(found.nodes)
         state = State.ENDING if touched else State.OVER
         store.end_places(found.id, now)
-        self._to(
+        self.to(
             store,
             found,
             state,
@@ -285,7 +363,7 @@ class Reservations(Views):
             claimed_until=None,
         )
 
-    def _to(
+    def to(
         self,
         store: Store,
         found: Booking,
@@ -334,7 +412,8 @@ class Reservations(Views):
             raise ReservationOver(id=found.id, state=str(found.state), order=order)
         return found
 
-    def _again(self, store: Store, reservation_id: str) -> Booking:
+    def again(self, store: Store, reservation_id: str) -> Booking:
+        """Return a reservation as it is now. Raises ReservationNotFound."""
         found = store.booking(reservation_id)
         if found is None:
             raise ReservationNotFound(id=reservation_id, lab=self.lab)

@@ -217,6 +217,16 @@ class Store:
             values["left_at"] = when
         self.connection.execute(reservation_node.update().where(mine).values(values))
 
+    def cut(self, reservation_id: str, now: datetime) -> None:
+        """End everything of a reservation that reaches beyond now, also what left it before."""
+        table = reservation_node.c
+        later = sa.case((table.starts_at > now, table.starts_at), else_=now)
+        self.connection.execute(
+            reservation_node.update()
+            .where(table.reservation_id == reservation_id, table.ends_at > now)
+            .values(ends_at=later)
+        )
+
     def move_end(self, reservation_id: str, until: datetime) -> None:
         """Let all nodes that a reservation still has end at `until`."""
         table = reservation_node.c

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -23,7 +24,7 @@ from perfci.lab.reservations.states import OPEN
 from perfci.lab.reservations.store import Store, slot_of, ticks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from datetime import datetime
 
     from perfci.database.engine import Database
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _FIRST_LOOK = timedelta(days=14)
 """How far `find` looks at first; it doubles until it has found enough."""
-_LATE = timedelta(hours=1)
+LATE = timedelta(hours=1)
 """For how long a lease whose time is over counts as held while its process runs."""
 _HEALTH_DAYS = 90
 
@@ -85,6 +86,21 @@ class Views:
         self._database = database
         self._clock = clock
         self._nodes = {node.name: node for node in nodes}
+
+    @property
+    def database(self) -> Database:
+        """The database, for what is to be true together with an order."""
+        return self._database
+
+    def now(self) -> datetime:
+        """Return the time of this lab's clock."""
+        return self._clock()
+
+    @contextmanager
+    def reading(self) -> Iterator[Store]:
+        """Give the rows of this lab as they are at one moment."""
+        with self._database.reading() as connection:
+            yield Store(connection, self.lab)
 
     def actor(self, name: str) -> Actor:
         """Return somebody who gives orders; an admin where the lab's policy says so."""
@@ -251,6 +267,11 @@ class Views:
 
         return fitting
 
+    def fitting(self, wish: Wish) -> frozenset[str]:
+        """Return the nodes that a wish allows and that may be given out; none where it is impossible."""
+        with self.reading() as store:
+            return self.fits(store)(wish)
+
     def _healthy(self, store: Store, wish: Wish, eligible: frozenset[str]) -> frozenset[str]:
         """Return which of the nodes may be given out. Raises NodesUnhealthy where they are too few."""
         quarantined = store.quarantined()
@@ -290,6 +311,10 @@ class Views:
                 return found
             look *= 4
 
+    def late_nodes(self, store: Store) -> frozenset[str]:
+        """Return the nodes that a process still works on though its time is over."""
+        return frozenset(node for node, _, _ in self._late(store))
+
     def _late(self, store: Store) -> list[tuple[str, int, int]]:
         """Return the nodes of leases whose time is over though their process runs: they are not free yet."""
         now = self._clock()
@@ -303,7 +328,7 @@ class Views:
         host = owners.me().host
         dead = owners.dead(one.owner for one in overdue if one.owner is not None)
         return [
-            (node, ticks(now), ticks(now + _LATE))
+            (node, ticks(now), ticks(now + LATE))
             for one in overdue
             if one.owner is not None and one.owner.host == host and one.owner not in dead
             for node in one.nodes

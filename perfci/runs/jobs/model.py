@@ -25,6 +25,7 @@ from perfci.runs.jobs.clouds import SERVICES, Cloud, Kind
 from perfci.runs.jobs.fields import NAME_LENGTH, Count, Name, Part, Seconds, Text, Variable
 from perfci.runs.jobs.procedures import DbMigration, KnownChange  # noqa: TC001 - pydantic reads annotations
 from perfci.runs.jobs.procedures import Name as ProcedureName  # noqa: TC001
+from perfci.runs.jobs.schedule import Schedule  # noqa: TC001
 from perfci.runs.jobs.sources import Base, Reference, Source, Sources
 from perfci.runs.state.digests import digest
 from perfci.validation import Address, faults
@@ -218,6 +219,8 @@ class Job(Part):
     exceptions: tuple[KnownChange, ...] = ()
     """Changes that are known, each with its bug: they are not told again."""
     mail: JobMail | None = None
+    schedule: Schedule | None = None
+    """When `perfci tick` starts a night of it; left out: only when somebody does."""
 
     @field_validator("scenarios")
     @classmethod

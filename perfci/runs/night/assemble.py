@@ -23,10 +23,12 @@ def night(
     progress: Progress,
     label: str | None = None,
     gives_way: bool = False,
+    planned: str | None = None,
 ) -> Night:
     """Return a night of a job, ready to run; `label` files its results under another lab's name.
 
-    With `gives_way` it ends at once when somebody else wants its nodes.
+    With `gives_way` it ends at once when somebody else wants its nodes. `planned` is the reservation that was
+    made for it.
 
     Raises what `open_ledger` raises.
     """
@@ -41,4 +43,5 @@ def night(
         progress=progress,
         label=label or settings.lab,
         gives_way=gives_way,
+        planned=planned,
     )

@@ -128,12 +128,15 @@ class Night:
     """Whether it ends at once when somebody else wants the nodes."""
     alone: str = ""
     """Why it has no reference although its job wants one."""
+    planned: str | None = None
+    """The reservation that was planned for this night; None: it takes nodes that are free."""
 
     def run(self) -> NightOutcome:
         """Run the job once, to its archive and its mail.
 
         Raises LimitsBeyondLease before anything is done, NodesBusy where somebody holds the nodes,
-        RunNotArchived, and InternalError for what nobody expected; a run that failed is an outcome, no error.
+        ReservationOver where another process took what was planned for this night, RunNotArchived, and
+        InternalError for what nobody expected; a run that failed is an outcome, no error.
         """
         check_fits(self.job, self.settings.limits.run_hours)
         with controller_log(self.state.logs), _interruptible():
@@ -190,6 +193,13 @@ class Night:
             nodes = wanted.of(self.ledger.nodes, spares)
             return self.ledger.lease(nodes=nodes, holder=self.holder, purpose=purpose, until=until)
 
+        if self.planned is not None:
+            nodes = wanted.of(self.ledger.nodes)
+            with self.ledger.lease(
+                nodes=nodes, holder=self.holder, purpose=purpose, until=until, planned=self.planned
+            ) as lease:
+                yield lease
+            return
         with ExitStack() as held:
             for spares in range(wanted.spares, -1, -1):
                 try:

@@ -1,0 +1,171 @@
+"""`perfci lab node`: what admins do with nodes."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from perfci.cli.access import settings_for
+from perfci.cli.lab_calendar import actor, reservations
+from perfci.cli.output import Json, errors_reported, print_json, print_table
+from perfci.errors import UsageError
+from perfci.lab.errors import local_time
+
+if TYPE_CHECKING:
+    from perfci.lab.reservations.model import Actor
+    from perfci.lab.reservations.node_orders import NodeOrders
+
+node_app = typer.Typer(
+    no_args_is_help=True, help="Take nodes out of use, put them back, and say how they did."
+)
+Name = Annotated[str, typer.Argument(metavar="NODE", help="Which node.")]
+Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; others see it.")]
+
+
+class FactInvalid(UsageError):
+    """A fact is not of the form needed."""
+
+    template = "expected --fact NAME=VALUE such as cores=32, got {text!r}"
+    help = "A name has letters, digits and _; filters (`--where`) compare it."
+
+
+def _orders() -> tuple[NodeOrders, Actor]:
+    from perfci.lab.reservations.node_orders import NodeOrders
+
+    service = reservations()
+    return NodeOrders(service), actor(service, settings_for())
+
+
+@node_app.command()
+def add(
+    node: Name,
+    reason: Why,
+    facts: Annotated[
+        list[str] | None,
+        typer.Option("--fact", metavar="NAME=VALUE", help="A hardware fact for filters; may be repeated."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Put a node of the inventory into use, or back into use; write down facts of its hardware.
+
+    A node that stands in the inventory is in use unless it was retired. Admins only.
+
+    Exit code 4: you are no admin.
+    """
+    with errors_reported(as_json=as_json):
+        orders, who = _orders()
+        given = dict(map(_fact, facts or ()))
+        orders.add(node, reason, who, facts=given)
+        _said(node, "in use", as_json=as_json, facts=given)
+
+
+def _fact(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier() or not value:
+        raise FactInvalid(text=text[:60])
+    return name, value
+
+
+@node_app.command()
+def retire(node: Name, reason: Why, as_json: Json = False) -> None:
+    """Take a node out of use for good, and move the reservations to come. Admins only.
+
+    Exit code 4: you are no admin.
+    """
+    with errors_reported(as_json=as_json):
+        orders, who = _orders()
+        orders.retire(node, reason, who)
+        _said(node, "retired", as_json=as_json)
+
+
+@node_app.command()
+def quarantine(node: Name, reason: Why, as_json: Json = False) -> None:
+    """Give a node to nobody until somebody restores it; who has it now keeps it. Admins only.
+
+    Reservations to come get another node that fits; where there is none, their history says so.
+
+    Exit code 4: you are no admin.
+    """
+    with errors_reported(as_json=as_json):
+        orders, who = _orders()
+        entry = orders.quarantine(node, reason, who)
+        if as_json:
+            print_json(asdict(entry))
+        else:
+            sys.stdout.write(f"{node}: in quarantine since {local_time(entry.since)}: {entry.reason}\n")
+
+
+@node_app.command()
+def restore(
+    node: Name,
+    force: Annotated[bool, typer.Option("--force", help="Also without a canary; it is recorded.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Give a node out again that was in quarantine, after a canary has passed on it. Admins only.
+
+    Exit code 4: you are no admin.
+    Exit code 5: no canary has passed on it since.
+    """
+    with errors_reported(as_json=as_json):
+        orders, who = _orders()
+        was = orders.restore(node, who, force=force)
+        if as_json:
+            print_json({"node": node, "restored": was})
+        else:
+            sys.stdout.write(f"{node}: {'given out again' if was else 'was not in quarantine'}\n")
+
+
+@node_app.command()
+def check(node: Name, as_json: Json = False) -> None:
+    """Run the canaries on a node, and write down whether they passed. Admins only.
+
+    Exit code 4: you are no admin.
+    Exit code 5: they did not pass.
+    """
+    from threading import Event
+
+    from perfci.lab import inventory
+    from perfci.lab.reservations.checks import check_admin
+    from perfci.runs.tick.prepare import NodePlaybooks
+
+    with errors_reported(as_json=as_json):
+        settings = settings_for()
+        orders, who = _orders()
+        check_admin(who, settings.lab, f"checking {node[:60]}")
+        reservations().node(node)
+        plays = NodePlaybooks(settings, inventory.nodes(settings.inventory_dir), Event())
+        failed = plays.play("check", (node,), f"a check by {who.name}")
+        orders.note(node, "canary", ok=not failed, detail=failed.get(node, ""))
+        if as_json:
+            print_json({"node": node, "passed": not failed, "detail": failed.get(node, "")})
+        else:
+            sys.stdout.write(f"{node}: {failed.get(node) or 'its canaries passed'}\n")
+    raise typer.Exit(5 if failed else 0)
+
+
+@node_app.command()
+def health(node: Name, as_json: Json = False) -> None:
+    """Say how a node did in the last 90 days: failures in 100 operations, hours used, idle and broken."""
+    with errors_reported(as_json=as_json):
+        found = reservations().health(node)
+        per_100 = found.failures_per_100
+        if as_json:
+            print_json({"node": node, **asdict(found), "failures_per_100": per_100})
+            return
+        rate = "" if per_100 is None else f"{per_100:.1f}"
+        hours = (f"{one:.0f}" for one in (found.used_hours, found.idle_hours, found.broken_hours))
+        print_table(
+            ("node", "operations", "failed", "failures per 100", "hours used", "idle", "broken"),
+            [(node, str(found.operations), str(found.failures), rate, *hours)],
+            empty="",
+        )
+
+
+def _said(node: str, what: str, *, as_json: bool, facts: dict[str, str] | None = None) -> None:
+    if as_json:
+        print_json({"node": node, "state": what, **({"facts": facts} if facts else {})})
+    else:
+        sys.stdout.write(f"{node}: {what}\n")

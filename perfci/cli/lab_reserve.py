@@ -1,0 +1,260 @@
+"""Taking nodes, changing what was taken, and giving it back."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from perfci.cli.access import settings_for
+from perfci.cli.choices import ChoiceUnclear
+from perfci.cli.durations import parse_duration, shown_duration
+from perfci.cli.lab_calendar import ID, Count, From, Length, Names, Where, actor, reservations, wish_of
+from perfci.cli.output import Json, errors_reported, print_json
+from perfci.cli.times import parse_moment
+from perfci.lab.errors import NodesBusy, NoSuchSlot, local_time
+from perfci.lab.model import Reservation
+from perfci.lab.reservations.documents import booking_document
+from perfci.lab.reservations.model import Request, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from perfci.lab.reservations.model import Actor, Booking
+    from perfci.lab.reservations.service import Reservations
+
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="What for; others see it.")]
+NO_REASON = "no reason given"
+
+
+def reserve(  # noqa: PLR0917 - typer takes them by name
+    length: Length,
+    count: Count = None,
+    names: Names = None,
+    where: Where = "",
+    start: From = None,
+    reason: Reason = NO_REASON,
+    wait: Annotated[
+        str | None,
+        typer.Option("--wait", metavar="TIME", help="Wait so long until they are ready, then give up."),
+    ] = None,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Take the earliest time there is, and return.")
+    ] = False,
+    mail: Annotated[
+        str, typer.Option("--mail", metavar="ADDRESS", help="Where mails about it go; nowhere if left out.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Take nodes now, at a time to come (`--from`), or as soon as they are free (`--queue`, `--wait`).
+
+    You never get other nodes than you asked for. Machines are ready when they were provisioned and have
+    passed a canary: `perfci lab show ID` says how far they are.
+
+    Exit code 0: they are yours, or will be at the time that is said.
+    Exit code 3: they can't be had then; perfci says the earliest time that would work.
+    Exit code 5: it needs nodes that are in quarantine.
+    """
+    with errors_reported(as_json=as_json):
+        if start is not None and (queue or wait):
+            raise ChoiceUnclear(choices="--from, or --queue, or --wait; not several", command="reserve")
+        service, settings = reservations(), settings_for()
+        bound = parse_duration(wait).total_seconds() if wait else 0.0
+        request = Request(
+            wish=wish_of(count, names, where, "reserve"),
+            length_seconds=parse_duration(length).total_seconds(),
+            purpose=reason,
+            starts_at=parse_moment(start, datetime.now(UTC)) if start else None,
+            wait_seconds=None if queue else bound,
+            contact=mail,
+        )
+        who = actor(service, settings)
+        swept(service)
+        made = _taken(service, request, who)
+        begin_work([made])
+        if wait:
+            from perfci.cli.lab_run import wait_until_ready
+
+            made = wait_until_ready(service, made, who, bound)
+        if as_json:
+            print_json(booking_document(made))
+        else:
+            _say(made)
+
+
+def _taken(service: Reservations, request: Request, who: Actor) -> Booking:
+    """Reserve; who works in the nodes' free time is asked to give them back first, where that is enough."""
+    from perfci.lab import give_way
+    from perfci.lab.sql import open_ledger
+
+    made: list[Booking] = []
+
+    def take() -> Reservation:
+        try:
+            made.append(service.reserve(request, who))
+        except NoSuchSlot as refused:
+            fitting = service.fitting(request.wish)
+            held = [one for one in open_ledger(settings_for()).held() if not fitting.isdisjoint(one.nodes)]
+            giving = [one for one in held if one.purpose.endswith(give_way.GIVES_WAY)]
+            kept = {node for one in held if one not in giving for node in one.nodes}
+            if request.starts_at or not giving or len(fitting - kept) < request.wish.size:
+                raise
+            raise NodesBusy(wanted=str(request.wish), reservations=giving) from refused
+        one = made[0]
+        return Reservation(one.id, one.lab, one.nodes, one.holder, one.purpose, one.starts_at, one.ends_at)
+
+    give_way.taken(take)
+    return made[0]
+
+
+def _say(made: Booking) -> None:
+    nodes = ", ".join(made.nodes)
+    until = f"until {local_time(made.ends_at)} ({shown_duration(made.ends_at - made.starts_at)})"
+    if made.state is State.READY:
+        sys.stdout.write(f"{nodes}: yours {until}\n")
+    elif made.state is State.PREPARING:
+        sys.stdout.write(f"{nodes}: being prepared, yours {until}\nhow far: perfci lab show {made.id}\n")
+    else:
+        sys.stdout.write(f"{nodes}: yours from {local_time(made.starts_at)} {until}\n")
+        if not made.firm:
+            sys.stdout.write(f"sooner if others give back earlier: perfci lab why {made.id}\n")
+    sys.stdout.write(f"give back with: perfci lab release {made.id}\n")
+
+
+def extend(
+    reservation: ID,
+    length: Annotated[str, typer.Option("--for", metavar="TIME", help="By how much: 4h, 1d.")],
+    as_json: Json = False,
+) -> None:
+    """Let a reservation end later, if nobody has its nodes then.
+
+    Exit code 3: somebody has; perfci says until when you can have them.
+    Exit code 4: the reservation is not yours.
+    """
+    with errors_reported(as_json=as_json):
+        service = reservations()
+        who = actor(service, settings_for())
+        _changed(service.extend(reservation, parse_duration(length).total_seconds(), who), as_json=as_json)
+
+
+def shorten(
+    reservation: ID,
+    until: Annotated[str, typer.Option("--until", metavar="WHEN", help="The new end: '17:00', '+2h'.")],
+    as_json: Json = False,
+) -> None:
+    """Let a reservation end earlier; who waits moves up.
+
+    Exit code 4: the reservation is not yours.
+    """
+    with errors_reported(as_json=as_json):
+        service = reservations()
+        end = parse_moment(until, datetime.now(UTC))
+        _changed(service.shorten(reservation, end, actor(service, settings_for())), as_json=as_json)
+
+
+def _changed(one: Booking, *, as_json: bool) -> None:
+    if as_json:
+        print_json(booking_document(one))
+    else:
+        sys.stdout.write(
+            f"{one.id}: {', '.join(one.nodes)} from {local_time(one.starts_at)} "
+            f"until {local_time(one.ends_at)} ({shown_duration(one.ends_at - one.starts_at)}), "
+            f"{one.holder}'s, {one.state}\n"
+        )
+
+
+def release(
+    reservation: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Reservation, as `lab nodes` shows it.")
+    ] = None,
+    node: Annotated[str | None, typer.Argument(metavar="[NODE]", help="Only this node of it.")] = None,
+    mine: Annotated[bool, typer.Option("--mine", help="All that you reserved; not what runs hold.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also from a run that is going on, which it spoils; admins only.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Give nodes back: all of a reservation, or one node of it.
+
+    What a run holds while it is going on is not released: end the run.
+
+    Exit code 4: the reservation is not yours.
+    """
+    with errors_reported(as_json=as_json):
+        if (reservation is None) != mine:
+            raise ChoiceUnclear(choices="the ID of a reservation, or --mine", command="release")
+        service = reservations()
+        who = actor(service, settings_for())
+        swept(service)
+        if reservation is not None:
+            before = [service.show(reservation)]
+        else:
+            before = [one for one in service.of(getpass.getuser()) if one.owner is None]
+        released = [service.release(one.id, who, node=node, force=force) for one in before]
+        begin_work(released)
+        if as_json:
+            print_json({"released": [booking_document(one) for one in released]})
+            return
+        for was, one in zip(before, released, strict=True):
+            nodes = node or ", ".join(was.nodes)
+            after = "; it is being cleaned" if one.state is State.ENDING else ""
+            sys.stdout.write(f"{nodes}: given back ({one.purpose}){after}\n")
+        if not released:
+            sys.stdout.write("you hold no nodes\n")
+
+
+def swap(
+    reservation: ID,
+    node: Annotated[str, typer.Argument(metavar="NODE", help="The node that goes.")],
+    to: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The node that comes; any that fits if left out.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Put another node that fits the wish in the place of one, until the same end.
+
+    Exit code 3: none that fits is free for so long.
+    Exit code 4: the reservation is not yours.
+    """
+    with errors_reported(as_json=as_json):
+        service = reservations()
+        _changed(service.swap(reservation, node, actor(service, settings_for()), to=to), as_json=as_json)
+
+
+def transfer(
+    reservation: ID,
+    to: Annotated[str, typer.Option(metavar="USER", help="Whose it is from now on.")],
+    mail: Annotated[str, typer.Option("--mail", metavar="ADDRESS", help="Where mails about it go.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Hand a reservation to somebody else.
+
+    Exit code 4: the reservation is not yours.
+    """
+    with errors_reported(as_json=as_json):
+        service = reservations()
+        who = actor(service, settings_for())
+        _changed(service.transfer(reservation, to, who, contact=mail), as_json=as_json)
+
+
+def begin_work(bookings: Iterable[Booking]) -> None:
+    """Prepare or take back machines in the background, so that it happens also where no timer runs ticks."""
+    to_do = [one for one in bookings if one.state in {State.PREPARING, State.ENDING}]
+    if to_do:
+        from perfci.runs.tick.tick import in_background
+
+        spawn = in_background(settings_for())
+        for one in to_do:
+            spawn(["tick", "--work", one.id])
+
+
+def swept(service: Reservations) -> None:
+    """Release what is over, and say on stderr what that was."""
+    for one, reason in service.sweep():
+        sys.stderr.write(
+            f"released, {reason}: {', '.join(one.nodes)}: held by {one.holder} ({one.purpose}) "
+            f"since {local_time(one.starts_at)} until {local_time(one.ends_at)}\n"
+        )

@@ -1,0 +1,245 @@
+"""Working on a reservation: run a command while it lasts, log in, and what its nodes are called."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from perfci.cli.access import settings_for
+from perfci.cli.durations import parse_duration
+from perfci.cli.lab_calendar import ID, Count, Length, Names, Where, actor, reservations, wish_of
+from perfci.cli.lab_reserve import NO_REASON, Reason, begin_work, swept
+from perfci.cli.output import Json, errors_reported, print_json
+from perfci.errors import PerfciError
+from perfci.lab import inventory, owners
+from perfci.lab.errors import NodeNotHeld, NoSuchSlot, ReservationOver, local_time
+from perfci.lab.reservations.checks import check_may
+from perfci.lab.reservations.model import Request, State
+from perfci.lab.reservations.states import OPEN
+from perfci.lab.virtual.lab import entering
+from perfci.runs.ansible.lab_playbooks import VIRTUAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from perfci.config import Settings
+    from perfci.lab.reservations.model import Actor, Booking
+    from perfci.lab.reservations.service import Reservations
+
+LOOK_SECONDS = 2.0
+"""How often somebody who waits looks whether the nodes are ready."""
+_SIGNALLED = 128
+
+
+def wait_until_ready(
+    service: Reservations,
+    booking: Booking,
+    who: Actor,
+    seconds: float,
+    *,
+    look_seconds: float = LOOK_SECONDS,
+) -> Booking:
+    """Return the reservation when it is ready. It is given back, with NoSuchSlot, after so many seconds."""
+    bound = booking.asked_at + timedelta(seconds=seconds)
+    try:
+        while (now := service.show(booking.id)).state is not State.READY:
+            _check_still_coming(now, bound)
+            begin_work(service.begin())
+            time.sleep(look_seconds)
+    except BaseException:
+        service.release(booking.id, who)
+        raise
+    return now
+
+
+def _check_still_coming(now: Booking, bound: datetime) -> None:
+    if now.state not in OPEN:
+        raise ReservationOver(id=now.id, state=str(now.state), order="waiting for it")
+    if datetime.now(UTC) > bound:
+        why = f"it is {now.state}, planned for {local_time(now.starts_at)}; it was given back"
+        raise NoSuchSlot(wanted=str(now.wish), when=f"by {local_time(bound)}", why=why)
+
+
+def run(  # noqa: PLR0917 - typer takes them by name
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="What to run, after `--`.")],
+    length: Length,
+    count: Count = None,
+    names: Names = None,
+    where: Where = "",
+    reason: Reason = NO_REASON,
+    wait: Annotated[
+        str, typer.Option("--wait", metavar="TIME", help="How long to wait for the nodes at most.")
+    ] = "1h",
+    as_json: Json = False,
+) -> None:
+    """Take nodes, wait until they are ready, run a command, and give them back whatever happens.
+
+    The command finds their names in PERFCI_NODES, and the reservation in PERFCI_RESERVATION. It is ended
+    when the time is over. The exit code is the command's.
+
+    Exit code 3: the nodes can't be had in that time.
+    """
+    with errors_reported(as_json=as_json):
+        service = reservations()
+        who = actor(service, settings_for())
+        bound = parse_duration(wait).total_seconds()
+        request = Request(
+            wish=wish_of(count, names, where, "run"),
+            length_seconds=parse_duration(length).total_seconds(),
+            purpose=reason if reason != NO_REASON else shlex.join(command)[:200],
+            wait_seconds=bound,
+        )
+        with _ended_by_signals():
+            swept(service)
+            made = service.reserve(request, who, owner=owners.me())
+            begin_work([made])
+            ready = wait_until_ready(service, made, who, bound)
+            sys.stderr.write(f"{', '.join(ready.nodes)}: yours until {local_time(ready.ends_at)}\n")
+            try:
+                code = _run(command, ready)
+            finally:
+                begin_work([service.release(made.id, who)])
+        if as_json:
+            print_json({"reservation": made.id, "nodes": list(ready.nodes), "exit_code": code})
+    raise typer.Exit(code)
+
+
+def _run(command: list[str], booking: Booking) -> int:
+    environment = {
+        **os.environ,
+        "PERFCI_NODES": " ".join(booking.nodes),
+        "PERFCI_RESERVATION": booking.id,
+    }
+    left = (booking.ends_at - datetime.now(UTC)).total_seconds()
+    try:
+        with subprocess.Popen(command, env=environment, start_new_session=True) as process:
+            try:
+                code = process.wait(timeout=max(0.0, left))
+            except subprocess.TimeoutExpired:
+                sys.stderr.write("the time of the reservation is over: the command is ended\n")
+                code = _end(process)
+            except BaseException:
+                _end(process)
+                raise
+    except OSError as error:
+        raise CommandUnusable(command=command[0], reason=error.strerror) from error
+    return code if code >= 0 else _SIGNALLED - code
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """End a command with all that it started: politely first."""
+    for number, seconds in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
+        try:
+            os.killpg(process.pid, number)
+            return process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            continue
+        except ProcessLookupError:
+            break
+    return process.wait()
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end this as Ctrl-C does: the nodes are given back on the way out."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+class CommandUnusable(PerfciError):
+    """The command of `lab run` can't be started."""
+
+    template = "{command} can't be started: {reason}"
+    help = "The nodes were given back. Give the command as it stands in a shell, after `--`."
+    exit_code = 127
+
+
+def ssh(
+    reservation: ID,
+    node: Annotated[
+        str | None, typer.Argument(metavar="[NODE]", help="Which; the first if left out.")
+    ] = None,
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- COMMAND]", help="What to run there.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Log in on a node of your reservation, or run a command there.
+
+    Exit code 4: the reservation is not yours.
+    """
+    with errors_reported(as_json=as_json):
+        found, settings = _ready(reservation)
+        chosen = node or found.nodes[0]
+        if chosen not in found.nodes:
+            raise NodeNotHeld(node=chosen, id=found.id, nodes=", ".join(found.nodes))
+        within = entering(settings.state_dir) if settings.lab == VIRTUAL else []
+        arguments = inventory.ssh_arguments(settings.inventory_dir, [chosen])[chosen]
+        words = [*within, "ssh", *arguments, *(command or ())]
+        if as_json:
+            print_json({"node": chosen, "command": words})
+            return
+        sys.stdout.flush()
+        try:
+            os.execvp(words[0], words)  # noqa: S606 - the terminal is ssh's from here on
+        except OSError as error:
+            raise CommandUnusable(command=words[0], reason=error.strerror) from error
+
+
+def env(reservation: ID, as_json: Json = False) -> None:
+    """Print what a shell needs to work on a reservation: `eval "$(perfci lab env ID)"`.
+
+    Sets PERFCI_NODES, PERFCI_RESERVATION, and ANSIBLE_INVENTORY with ANSIBLE_LIMIT.
+
+    Exit code 4: the reservation is not yours.
+    """
+    with errors_reported(as_json=as_json):
+        found, settings = _ready(reservation)
+        variables = {
+            "PERFCI_RESERVATION": found.id,
+            "PERFCI_NODES": " ".join(found.nodes),
+            "ANSIBLE_INVENTORY": str(settings.inventory_dir),
+            "ANSIBLE_LIMIT": ",".join(found.nodes),
+        }
+        if as_json:
+            print_json(variables)
+        else:
+            for name, value in variables.items():
+                sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+
+
+def _ready(reservation: str) -> tuple[Booking, Settings]:
+    """Return a reservation of one's own that is ready. Raises NotReady, NotYours, ReservationNotFound."""
+    service = reservations()
+    settings = settings_for()
+    found = service.show(reservation)
+    check_may(actor(service, settings), found)
+    if found.state is not State.READY:
+        raise NotReady(id=found.id, state=found.state)
+    return found, settings
+
+
+class NotReady(PerfciError):
+    """The nodes of a reservation can't be used yet, or not any more."""
+
+    template = "reservation {id} is {state}, not ready"
+    help = "`perfci lab show {id}` says how far it is, `perfci lab why {id}` why it waits."
+    exit_code = 3

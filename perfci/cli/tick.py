@@ -1,0 +1,168 @@
+"""`perfci tick` and `perfci schedule`: what controllers do every minute, and how they come to do it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from perfci.cli.access import settings_for
+from perfci.cli.groups import DEFAULT, DefaultCommand, DefaultGroup
+from perfci.cli.output import Json, errors_reported, print_json, print_table
+from perfci.lab.errors import local_time
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from perfci.lab.reservations.model import Booking
+
+
+class _ShowsByDefault(DefaultGroup):
+    """`perfci schedule` alone shows what comes next."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default command where there is no word at all."""
+        return super().parse_args(ctx, args or [DEFAULT])
+
+
+schedule_app = typer.Typer(
+    cls=_ShowsByDefault, help="Nights that start by themselves: which come next, and what starts them."
+)
+
+
+def tick(
+    work: Annotated[
+        str | None,
+        typer.Option(
+            "--work", metavar="ID", help="Prepare or reclaim this reservation's nodes; ticks start that."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Do what is due: begin and end reservations, start nights, prepare nodes, send mails about them.
+
+    A timer runs it each minute (`perfci schedule install`). It may run as often as you like, on as many
+    controllers of one database as you like: everything happens once.
+
+    Exit code 1: something could not be done; the rest was.
+    """
+    from perfci.runs.tick.tick import tick as once
+    from perfci.runs.tick.tick import worker_name
+
+    with errors_reported(as_json=as_json):
+        settings = settings_for()
+        if work is not None:
+            from perfci.lab import inventory
+            from perfci.lab.reservations.documents import booking_document
+            from perfci.lab.reservations.service import open_reservations
+            from perfci.runs.tick.prepare import work_on
+
+            nodes = inventory.nodes(settings.inventory_dir)
+            done = work_on(settings, open_reservations(settings), nodes, work, worker_name())
+            if as_json:
+                print_json(None if done is None else booking_document(done))
+            else:
+                sys.stdout.write(f"{work}: {'nothing to do' if done is None else done.state}\n")
+            return
+        report = once(settings)
+        if as_json:
+            print_json(asdict(report))
+        else:
+            for what, ids in asdict(report).items():
+                if ids and what != "problems":
+                    sys.stdout.write(f"{what}: {ids if isinstance(ids, int) else ', '.join(ids)}\n")
+            for problem in report.problems:
+                sys.stderr.write(f"{problem}\n")
+    raise typer.Exit(1 if report.problems else 0)
+
+
+@schedule_app.command(DEFAULT, cls=DefaultCommand, hidden=True)
+def shown(as_json: Json = False) -> None:
+    """Show the nights to come, in the calendar and out of it; `perfci schedule install` starts them."""
+    from perfci.lab.reservations.nights import Nights
+    from perfci.lab.reservations.service import open_reservations
+    from perfci.runs.tick.tick import scheduled, windows
+
+    with errors_reported(as_json=as_json):
+        settings = settings_for()
+        problems: list[str] = []
+        service = open_reservations(settings)
+        nights = Nights(service, "schedule")
+        rows: list[_Night] = []
+        for job in scheduled(settings, problems):
+            known = {one.window_at: one for one in nights.coming(job.name)}
+            rows += [
+                _Night(job.name, window, known.get(window)) for window in windows(job, None, service.now())
+            ]
+        rows.sort(key=lambda row: (row.window, row.job))
+        if as_json:
+            print_json({"nights": [row.as_dict() for row in rows], "problems": problems})
+            return
+        for problem in problems:
+            sys.stderr.write(f"{problem}\n")
+        columns = ("job", "window", "starts", "nodes", "reservation")
+        print_table(columns, [row.cells() for row in rows], empty="no job has a `schedule`")
+
+
+class _Night(NamedTuple):
+    """A window of a job, with what is in the calendar for it."""
+
+    job: str
+    window: datetime
+    planned: Booking | None
+
+    def as_dict(self) -> dict[str, Any]:
+        one = self.planned
+        return {
+            "job": self.job,
+            "window": self.window,
+            "starts_at": one.starts_at if one else None,
+            "nodes": list(one.nodes) if one else [],
+            "reservation": one.id if one else None,
+        }
+
+    def cells(self) -> tuple[str, ...]:
+        one = self.planned
+        starts = local_time(one.starts_at) if one else "not planned: does `perfci tick` run?"
+        nodes, name = (", ".join(one.nodes), one.id) if one else ("", "")
+        return (self.job, local_time(self.window), starts, nodes, name)
+
+
+@schedule_app.command()
+def install(
+    cron: Annotated[
+        bool, typer.Option("--cron", help="A line for crontab, in place of a systemd timer.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Print what runs `perfci tick` each minute: `perfci schedule install | sh` installs a systemd timer.
+
+    With --cron it is a line for `crontab -e`. Nothing is changed by the command itself.
+    """
+    with errors_reported(as_json=as_json):
+        settings = settings_for()
+        words = [sys.executable, "-m", "perfci", "tick"]
+        variables = {
+            "PERFCI_ROOT_DIR": str(settings.root_dir),
+            "PERFCI_STATE_DIR": str(settings.state_dir),
+            "PERFCI_LAB": settings.lab,
+        }
+        if cron:
+            given = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
+            text = f"* * * * * cd {shlex.quote(str(settings.root_dir))} && {given} {shlex.join(words)}\n"
+        else:
+            properties = " ".join(
+                shlex.quote(f"--setenv={name}={value}") for name, value in variables.items()
+            )
+            text = (
+                f"systemd-run --unit=perfci-tick-{settings.lab} --on-calendar='*:*:00' "
+                f"--timer-property=Persistent=true {properties} "
+                f"--working-directory={shlex.quote(str(settings.root_dir))} {shlex.join(words)}\n"
+            )
+        if as_json:
+            print_json({"kind": "cron" if cron else "systemd", "command": text.rstrip()})
+        else:
+            sys.stdout.write(text)

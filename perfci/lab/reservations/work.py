@@ -1,0 +1,211 @@
+"""What controllers do for reservations: prepare nodes, take them back. Any of them may die at any moment.
+
+A controller claims a reservation for a while and keeps the claim alive; when it dies the claim runs out, and
+another one begins again. What it did on the nodes is written down step by step, and only those steps make a
+reservation ready.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from perfci.database.schema import node_event, reservation
+from perfci.lab.errors import NoSuchSlot, StateOrder
+from perfci.lab.reservations.model import Place, State
+from perfci.lab.reservations.queue import Queue
+from perfci.lab.reservations.states import is_ready, steps_before_ready
+from perfci.lab.reservations.store import moment
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from perfci.lab.reservations.model import Booking
+    from perfci.lab.reservations.service import Reservations
+    from perfci.lab.reservations.store import Store
+
+CLAIM_SECONDS = 120.0
+"""How long a claim lasts unless it is kept alive; a dead controller's work waits that long."""
+RECLAIM = timedelta(minutes=20)
+"""For how long nodes are kept from others while they are reclaimed."""
+_TO_DO = (State.PREPARING, State.ENDING, State.RECLAIMING)
+
+
+class Work:
+    """The work on one lab's reservations, as one controller does it; `worker` names it, unlike any other."""
+
+    def __init__(self, reservations: Reservations, worker: str) -> None:
+        self._service = reservations
+        self._worker = worker
+
+    def due(self, limit: int = 100) -> tuple[str, ...]:
+        """Return the ids of reservations that nobody works on though there is something to do."""
+        now = self._service.now()
+        with self._service.reading() as store:
+            wanted = (
+                sa.select(reservation.c.id)
+                .where(reservation.c.lab == store.lab, *_open_work(now))
+                .order_by(reservation.c.priority, reservation.c.starts_at, reservation.c.id)
+                .limit(limit)
+            )
+            return tuple(store.connection.scalars(wanted))
+
+    def claim(self, reservation_id: str, seconds: float = CLAIM_SECONDS) -> Booking | None:
+        """Take the work on a reservation; None where there is none, or another controller has it.
+
+        One that ends is RECLAIMING then, and its nodes are kept from others for RECLAIM; those that somebody
+        has got already are left to what that one's preparation does with them.
+        """
+        with self._service.order() as (store, now):
+            wanted = (
+                sa.select(reservation.c.id)
+                .where(reservation.c.id == reservation_id, reservation.c.lab == store.lab, *_open_work(now))
+                .with_for_update(skip_locked=True)
+            )
+            if store.connection.scalar(wanted) is None:
+                return None
+            found = self._service.again(store, reservation_id)
+            store.change(
+                found.id,
+                claimed_by=self._worker,
+                claimed_until=now + timedelta(seconds=seconds),
+                attempts=found.attempts + 1,
+            )
+            if found.state is not State.PREPARING:
+                self._keep_nodes(store, found, now)
+                if found.state is State.ENDING:
+                    self._service.to(store, found, State.RECLAIMING, now, actor=self._worker)
+            return self._service.again(store, found.id)
+
+    def keep(self, reservation_id: str, seconds: float = CLAIM_SECONDS) -> bool:
+        """Keep a claim alive; False where it was lost: the work must stop."""
+        with self._service.order() as (store, now):
+            found = store.booking(reservation_id)
+            if found is None or found.claimed_by != self._worker or found.state not in _TO_DO:
+                return False
+            store.change(found.id, claimed_until=now + timedelta(seconds=seconds))
+            return True
+
+    def machines_to_reclaim(self, booking: Booking) -> tuple[str, ...]:
+        """Return the machines of a reservation that is being reclaimed that nobody else has yet."""
+        now = self._service.now()
+        kept = {place.node for place in booking.places if place.left_at is not None and place.ends_at > now}
+        return self._service.machines(sorted(kept))
+
+    def ready(self, reservation_id: str) -> Booking | None:
+        """Say that a reservation is ready; None where the claim was lost.
+
+        Raises StateOrder where not every node has passed every step since its preparation began: nobody is
+        told earlier.
+        """
+        with self._service.order() as (store, now):
+            found = self._claimed(store, reservation_id)
+            if found is None or found.state is not State.PREPARING:
+                return None
+            if self._unprepared(store, found):
+                raise StateOrder(
+                    id=found.id, before=found.state, after=State.READY, why=": a step is missing"
+                )
+            columns: dict[str, Any] = {
+                "ready_at": now,
+                "claimed_by": None,
+                "claimed_until": None,
+                "attempts": 0,
+            }
+            self._service.to(store, found, State.READY, now, **columns)
+            return self._service.again(store, found.id)
+
+    def without(self, reservation_id: str, node: str, reason: str) -> Booking | None:
+        """Go on without a node that failed: with another that fits, else back into the queue.
+
+        A reservation of certain nodes keeps them and is prepared again later. Returns None where the claim
+        was lost.
+        """
+        with self._service.order() as (store, now):
+            found = self._claimed(store, reservation_id)
+            if found is None or found.state is not State.PREPARING or node not in found.nodes:
+                return found
+            store.note(found.id, now, "perfci", "node failed", f"{node}: {reason}"[:500])
+            try:
+                self._service.swap_for(store, found, node, now)
+            except NoSuchSlot:
+                self._back(store, found, now)
+            return self._service.again(store, found.id)
+
+    def reclaimed(self, reservation_id: str) -> None:
+        """Say that all is done that can be done with the nodes of a reservation that is over."""
+        with self._service.order() as (store, now):
+            found = self._claimed(store, reservation_id)
+            if found is not None and found.state is State.RECLAIMING:
+                store.cut(found.id, now)
+                columns: dict[str, Any] = {"claimed_by": None, "claimed_until": None}
+                self._service.to(store, found, State.OVER, now, action="over", **columns)
+                Queue(store, self._service.fits(store), now, self._service.policy).move_up()
+
+    def give_up(self, reservation_id: str) -> None:
+        """Leave the work to another attempt: what was claimed is free for it after a while."""
+        with self._service.order() as (store, _):
+            found = self._claimed(store, reservation_id)
+            if found is not None:
+                store.change(found.id, claimed_by=None)
+
+    def _claimed(self, store: Store, reservation_id: str) -> Booking | None:
+        found = store.booking(reservation_id)
+        return found if found is not None and found.claimed_by == self._worker else None
+
+    def _back(self, store: Store, found: Booking, now: datetime) -> None:
+        """Put a reservation back that can't be prepared now; its time is worth more than its place."""
+        if found.wish.names:
+            store.change(found.id, claimed_by=None)
+            return
+        store.drop_places([found.id])
+        columns: dict[str, Any] = {"claimed_by": None, "claimed_until": None, "firm": False}
+        self._service.to(store, found, State.WAITING, now, action="back in the queue", **columns)
+        Queue(store, self._service.fits(store), now, self._service.policy).replan(
+            self._service.again(store, found.id)
+        )
+
+    def unprepared(self, booking: Booking) -> tuple[str, ...]:
+        """Return the nodes of a reservation that have not passed all their steps since they belong to it.
+
+        Those that its holder works on already, while another one was swapped in, are none of them.
+        """
+        with self._service.reading() as store:
+            return self._unprepared(store, booking)
+
+    def _unprepared(self, store: Store, found: Booking) -> tuple[str, ...]:
+        events = store.node_events(node_event.c.reservation_id == found.id)
+        left = []
+        for place in found.places:
+            machine = bool(self._service.machines([place.node]))
+            steps = steps_before_ready(has_bmc=machine, cloud=found.cloud)
+            done = [
+                (one.subject, one.action, one.ok)
+                for one in events
+                if one.subject == place.node and one.at >= place.starts_at
+            ]
+            if place.left_at is None and not is_ready({place.node: steps}, done):
+                left.append(place.node)
+        return tuple(sorted(left))
+
+    def _keep_nodes(self, store: Store, found: Booking, now: datetime) -> None:
+        store.cut(found.id, now)
+        wanted = self._service.machines(found.nodes)
+        until = now + RECLAIM
+        taken: dict[str, int] = {}
+        for _, node, start, _ in store.intervals(now, until, frozenset(wanted)):
+            taken[node] = min(start, taken.get(node, start))
+        for node in wanted:
+            end = min(until, moment(taken[node])) if node in taken else until
+            if end > now:
+                store.add_places(found.id, [Place(node, now, end, left_at=now)])
+
+
+def _open_work(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        reservation.c.state.in_([str(state) for state in _TO_DO]),
+        reservation.c.job.is_(None),
+        sa.or_(reservation.c.claimed_until.is_(None), reservation.c.claimed_until <= now),
+    )

@@ -1,0 +1,1 @@
+"""What a controller does every minute: reservations begin and end, nodes are prepared, nights start."""

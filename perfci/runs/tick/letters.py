@@ -1,0 +1,96 @@
+"""Which mails about a reservation are due, and what they say: pure on the reservation and its events."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from perfci.lab.errors import local_time
+from perfci.lab.reservations.model import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from perfci.lab.reservations.model import Booking, Event
+
+STARTS_SOON = timedelta(hours=1)
+ENDS_SOON = (timedelta(days=1), timedelta(hours=1), timedelta(minutes=15))
+"""Before the end: one mail for each that is shorter than a third of the whole time."""
+TOLD_FOR = timedelta(days=2)
+"""What happened longer ago is no news any more: a controller that was down does not send it."""
+_BY_EVENT = {
+    "moved": ("moved", "has another time"),
+    "swapped": ("swapped", "has another node"),
+    "stranded": ("stranded", "needs a node that is in quarantine"),
+    "back in the queue": ("requeued", "waits again: its nodes could not be prepared"),
+    "transferred": ("transferred", "has another holder"),
+    "missed": ("missed", "was missed: no controller started it in time"),
+}
+
+
+class ReservationLetter(NamedTuple):
+    """A mail about a reservation. `kind` and `about` name it: it is sent once."""
+
+    kind: str
+    about: str
+    subject: str
+    body: str
+
+
+def letters_due(booking: Booking, events: Iterable[Event], now: datetime) -> list[ReservationLetter]:
+    """Return every mail that should have gone out by now; the caller knows which did."""
+    found = []
+    what = f"{', '.join(booking.nodes) or booking.wish} ({booking.id})"
+    if booking.state in {State.WAITING, State.ASKED} and booking.job is None:
+        found.append(_letter(booking, "granted", "", f"Reserved: {what}", _granted(booking)))
+        if booking.asked_at + STARTS_SOON < booking.starts_at - STARTS_SOON <= now < booking.starts_at:
+            about = booking.starts_at.isoformat()
+            found.append(_letter(booking, "starts soon", about, f"Starts soon: {what}", _granted(booking)))
+    if booking.state is State.READY and booking.owner is None and booking.ready_at is not None:
+        until = local_time(booking.ends_at)
+        body = f"They are ready, and yours until {until}.\n\n  perfci lab ssh {booking.id}\n"
+        found.append(_letter(booking, "ready", booking.ready_at.isoformat(), f"Ready: {what}", body))
+        found += _ends_soon(booking, what, now)
+    for one in events:
+        if one.action in _BY_EVENT and now - one.at < TOLD_FOR:
+            kind, words = _BY_EVENT[one.action]
+            subject = f"Reservation {booking.id} {words}"
+            body = f"{one.detail}\n\n{_granted(booking)}"
+            found.append(_letter(booking, kind, one.at.isoformat(), subject, body))
+    ended = booking.released_at
+    was_used = booking.ready_at is not None and booking.owner is None
+    if ended is not None and was_used and now - ended < TOLD_FOR:
+        body = f"It ended at {local_time(ended)}. Its nodes are taken back; what was on them is lost.\n"
+        found.append(_letter(booking, "ended", "", f"Ended: {what}", body))
+    return found
+
+
+def _ends_soon(booking: Booking, what: str, now: datetime) -> list[ReservationLetter]:
+    """Return the last warning that is due: a late controller sends one, not three."""
+    whole = booking.ends_at - booking.starts_at
+    due = [one for one in ENDS_SOON if 3 * one < whole and booking.ends_at - one <= now < booking.ends_at]
+    if not due:
+        return []
+    body = (
+        f"It ends at {local_time(booking.ends_at)}. What is on the nodes is lost then.\n"
+        "If you need them longer:\n\n"
+        f"  perfci lab extend {booking.id} --for 4h\n"
+    )
+    about = f"{booking.ends_at.isoformat()} {min(due)}"
+    return [_letter(booking, "ends soon", about, f"Ends soon: {what}", body)]
+
+
+def _granted(booking: Booking) -> str:
+    if booking.state is State.ASKED:
+        return f"No time can be planned for it now.\n\n  perfci lab why {booking.id}\n"
+    return (
+        f"From {local_time(booking.starts_at)} until {local_time(booking.ends_at)} on "
+        f"{', '.join(booking.nodes)}.\n\n  perfci lab show {booking.id}\n"
+    )
+
+
+def _letter(booking: Booking, kind: str, about: str, subject: str, body: str) -> ReservationLetter:
+    return ReservationLetter(
+        kind, about, f"[{booking.lab}] {subject}", f"{body}\nReason: {booking.purpose}\n"
+    )

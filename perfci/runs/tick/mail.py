@@ -1,0 +1,74 @@
+"""Mails about reservations: each goes into the outbox once, with the note that it did."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from email.headerregistry import Address
+from email.message import EmailMessage
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from perfci.alerts.outbox import Outbox
+from perfci.database.schema import reservation, reservation_event, reservation_notice
+from perfci.lab.reservations.ics import calendar_file
+from perfci.runs.tick.letters import TOLD_FOR, letters_due
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from perfci.config import Settings
+    from perfci.lab.reservations.model import Booking
+    from perfci.lab.reservations.service import Reservations
+    from perfci.runs.tick.letters import ReservationLetter
+
+_LONGEST_SUBJECT = 150
+
+
+def post_due(settings: Settings, reservations: Reservations) -> int:
+    """Put the mails that are due into the outbox, and return how many; doing it again puts none."""
+    count = 0
+    # The same database object: the mail and the note of it are one transaction.
+    outbox = Outbox(reservations.database)
+    with reservations.order() as (store, now):
+        table = reservation.c
+        told = store.bookings(
+            (table.contact != "")
+            & (table.released_at.is_(None) | (table.released_at > now - TOLD_FOR))
+            & (table.starts_at < now + timedelta(days=3660))
+        )
+        for booking in told:
+            known = {
+                (row.kind, row.about)
+                for row in store.connection.execute(
+                    sa.select(reservation_notice).where(reservation_notice.c.reservation_id == booking.id)
+                )
+            }
+            events = store.events(reservation_event.c.reservation_id == booking.id)
+            for letter in letters_due(booking, events, now):
+                if (letter.kind, letter.about) in known:
+                    continue
+                row = {"reservation_id": booking.id, "kind": letter.kind, "about": letter.about, "at": now}
+                store.connection.execute(reservation_notice.insert().values(row))
+                outbox.put(
+                    f"reservation-{booking.id}-{letter.kind}-{letter.about}",
+                    _message(letter, booking, settings, now),
+                    sender=settings.mail.from_address,
+                    recipients=(booking.contact,),
+                    now=now,
+                )
+                count += 1
+    return count
+
+
+def _message(letter: ReservationLetter, booking: Booking, settings: Settings, now: datetime) -> EmailMessage:
+    message = EmailMessage()
+    message["From"] = Address("perfci", addr_spec=settings.mail.from_address)
+    message["To"] = booking.contact
+    message["Subject"] = letter.subject[:_LONGEST_SUBJECT]
+    message["Date"] = now
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(letter.body)
+    attached = calendar_file(f"reservation {booking.id}", [booking], now)
+    message.add_attachment(attached, maintype="text", subtype="calendar", filename=f"{booking.id}.ics")
+    return message

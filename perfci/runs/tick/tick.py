@@ -1,0 +1,184 @@
+"""One tick: everything that is due now, told once, started once, whichever controller comes first.
+
+The tick itself is short: what takes long is done by processes of their own, which it starts. Each step is
+done again by the next tick where this one is killed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from perfci.errors import PerfciError
+from perfci.lab.reservations.model import Wish
+from perfci.lab.reservations.nights import Nights, Plan
+from perfci.lab.reservations.node_orders import NodeOrders
+from perfci.lab.reservations.service import open_reservations
+from perfci.lab.reservations.work import Work
+from perfci.runs.jobs.load import jobs, load_job
+from perfci.runs.night.lease_time import needed
+from perfci.runs.publish.notify import deliver
+from perfci.runs.tick.mail import post_due
+from perfci.runs.verdicts.lab_services import LabServices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from perfci.config import Settings
+    from perfci.lab.reservations.service import Reservations
+    from perfci.runs.jobs.model import Job
+
+AHEAD = timedelta(days=14)
+"""How far ahead nights stand in the calendar."""
+MOST_STARTED = 32
+"""How many processes one tick starts at most; the next one starts more."""
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class TickReport:
+    """What one tick did: ids of reservations and nights, number of mails, problems in words."""
+
+    ended: list[str] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
+    planned: list[str] = field(default_factory=list)
+    nights: list[str] = field(default_factory=list)
+    work: list[str] = field(default_factory=list)
+    mails: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def worker_name() -> str:
+    """Return the name of this controller's process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def tick(
+    settings: Settings,
+    *,
+    reservations: Reservations | None = None,
+    spawn: Callable[[list[str]], None] | None = None,
+) -> TickReport:
+    """Do what is due. A step that fails is a problem of the report and keeps no other from being done.
+
+    `spawn` starts `perfci` with these words in the background. Raises what opening the database raises.
+    """
+    service = reservations or open_reservations(settings)
+    start = spawn or in_background(settings)
+    report = TickReport()
+    steps: tuple[Callable[[], object], ...] = (
+        lambda: report.ended.extend(one.id for one, _ in service.sweep()),
+        NodeOrders(service).mend,
+        lambda: _plan_nights(settings, service, report),
+        lambda: _start_nights(settings, service, report, start),
+        lambda: report.begun.extend(one.id for one in service.begin()),
+        lambda: _start_work(service, report, start),
+        lambda: _mails(settings, service, report),
+    )
+    for step in steps:
+        try:
+            step()
+        except (PerfciError, OSError) as error:
+            _logger.warning("tick: %s", error)
+            report.problems.append(str(error))
+    return report
+
+
+def scheduled(settings: Settings, problems: list[str]) -> list[Job]:
+    """Return the jobs with a schedule; one that can't be read is a problem and keeps no other out."""
+    found = []
+    for name in jobs(settings.jobs_dir):
+        try:
+            job = load_job(name, settings.jobs_dir)
+        except PerfciError as error:
+            problems.append(str(error))
+            continue
+        if job.schedule is not None:
+            found.append(job)
+    return found
+
+
+def windows(job: Job, last: datetime | None, now: datetime) -> tuple[datetime, ...]:
+    """Return the windows of a job from the last one that is known on, to AHEAD."""
+    if job.schedule is None:
+        return ()
+    return tuple(job.schedule.windows(min(last or now, now), now + AHEAD))
+
+
+def _plan_nights(settings: Settings, service: Reservations, report: TickReport) -> None:
+    nights = Nights(service, worker_name())
+    for job in scheduled(settings, report.problems):
+        names = frozenset(job.nodes.names)
+        if names and job.nodes.count < len(names):
+            wish = Wish(job.nodes.count, where=f"name in {sorted(names)}")
+        else:
+            wish = Wish(job.nodes.count, names, job.nodes.where)
+        mail = settings.mail
+        addresses = (job.mail.to if job.mail else ()) or mail.to or mail.admins
+        plan = Plan(
+            job=job.name,
+            holder="perfci",
+            wish=wish,
+            length=timedelta(hours=settings.limits.run_hours),
+            needed=needed(job),
+            windows=windows(job, nights.last_window(job.name), service.now()),
+            contact=addresses[0] if addresses else "",
+        )
+        report.planned.extend(one.id for one in nights.plan(plan))
+
+
+def _start_nights(
+    settings: Settings, service: Reservations, report: TickReport, spawn: Callable[[list[str]], None]
+) -> None:
+    nights = Nights(service, worker_name())
+    for job in scheduled(settings, []):
+        for one in nights.due(job.name, needed(job)):
+            if nights.start(one):
+                spawn(["run", job.name, "--reservation", one])
+                report.nights.append(one)
+
+
+def _start_work(service: Reservations, report: TickReport, spawn: Callable[[list[str]], None]) -> None:
+    for one in Work(service, worker_name()).due(MOST_STARTED):
+        spawn(["tick", "--work", one])
+        report.work.append(one)
+
+
+def _mails(settings: Settings, service: Reservations, report: TickReport) -> None:
+    report.mails = post_due(settings, service)
+    services = LabServices(settings)
+    if services.outbox.status().waiting:
+        report.problems.extend(deliver(services).problems)
+
+
+def in_background(settings: Settings) -> Callable[[list[str]], None]:
+    """Return what starts perfci for the same lab and state in the background, its output in a log."""
+
+    def spawn(words: list[str]) -> None:
+        logs = settings.state_dir / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        environment = {
+            **os.environ,
+            "PERFCI_LAB": settings.lab,
+            "PERFCI_STATE_DIR": str(settings.state_dir),
+            "PERFCI_ROOT_DIR": str(settings.root_dir),
+        }
+        with (logs / "tick.log").open("ab") as log:
+            subprocess.Popen(  # it outlives this process, which lets it go
+                [sys.executable, "-m", "perfci", *words],
+                env=environment,
+                cwd=settings.root_dir,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    return spawn

@@ -1,0 +1,159 @@
+"""What controllers do for reservations, and what happens when one dies."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from perfci.lab.errors import StateOrder
+from perfci.lab.reservations.model import State
+from perfci.lab.reservations.node_orders import NodeOrders
+from perfci.lab.reservations.work import CLAIM_SECONDS, RECLAIM, Work
+
+from .test_service import ANN, BOB, MACHINES, ROOT, START, Clock, at, clock, opened, wants
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perfci.lab.reservations.service import Reservations
+
+__all__ = ["clock", "opened"]
+STEPS = ("power", "provision", "canary")
+
+
+@pytest.fixture
+def lab(opened: Callable[..., Reservations]) -> Reservations:
+    return opened(MACHINES)
+
+
+def did(lab: Reservations, booking_id: str, node: str, *steps: str, ok: bool = True) -> None:
+    for step in steps:
+        NodeOrders(lab).note(node, step, ok=ok, reservation_id=booking_id)
+
+
+def test_ready_is_told_after_every_step_on_every_node_and_not_before(lab: Reservations) -> None:
+    made = lab.reserve(wants(2), ANN)
+    work = Work(lab, "one")
+    assert work.due() == (made.id,)
+    assert work.claim(made.id) is not None
+    assert work.due() == ()
+    for node, step in ((node, step) for node in "ab" for step in STEPS):
+        with pytest.raises(StateOrder):
+            work.ready(made.id)
+        did(lab, made.id, node, step)
+    done = work.ready(made.id)
+    assert done is not None
+    assert (done.state, done.ready_at, done.claimed_by) == (State.READY, START, None)
+    assert work.ready(made.id) is None
+
+
+def test_steps_of_another_reservation_do_not_count(lab: Reservations) -> None:
+    did(lab, "another", "a", *STEPS)
+    made = lab.reserve(wants(), ANN)
+    work = Work(lab, "one")
+    work.claim(made.id)
+    with pytest.raises(StateOrder):
+        work.ready(made.id)
+
+
+def test_a_dead_controllers_work_moves_to_another(lab: Reservations, clock: Clock) -> None:
+    made = lab.reserve(wants(), ANN)
+    first, second = Work(lab, "one"), Work(lab, "two")
+    assert first.claim(made.id) is not None
+    assert second.claim(made.id) is None
+    clock.now += timedelta(seconds=CLAIM_SECONDS - 1)
+    assert first.keep(made.id)
+    clock.now += timedelta(seconds=CLAIM_SECONDS - 1)
+    assert second.claim(made.id) is None, "it is kept alive"
+    clock.now += timedelta(seconds=2)
+    assert second.claim(made.id) is not None
+    assert not first.keep(made.id), "it must stop"
+    did(lab, made.id, "a", *STEPS)
+    assert first.ready(made.id) is None
+    assert second.ready(made.id) is not None
+
+
+def test_another_node_takes_over_and_is_prepared_itself(lab: Reservations) -> None:
+    made = lab.reserve(wants(where="cores >= 32"), ANN)
+    work = Work(lab, "one")
+    work.claim(made.id)
+    did(lab, made.id, "a", "power")
+    did(lab, made.id, "a", "provision", ok=False)
+    other = work.without(made.id, "a", "no DHCP")
+    assert other is not None
+    assert other.nodes == ("c",)
+    with pytest.raises(StateOrder):
+        work.ready(made.id)
+    did(lab, made.id, "c", *STEPS)
+    assert work.ready(made.id) is not None
+
+
+def test_without_any_other_node_it_goes_back_into_the_queue(lab: Reservations) -> None:
+    lab.reserve(wants(names="c"), BOB)
+    made = lab.reserve(wants(where="cores >= 32"), ANN)
+    work = Work(lab, "one")
+    work.claim(made.id)
+    back = work.without(made.id, "a", "no DHCP")
+    assert back is not None
+    assert (back.state, back.claimed_by) == (State.WAITING, None)
+    NodeOrders(lab).quarantine("a", "broken", ROOT)
+    assert lab.show(made.id).starts_at == at(2)
+    assert lab.show(made.id).nodes == ("c",)
+
+
+def test_certain_nodes_are_kept_and_tried_again(lab: Reservations, clock: Clock) -> None:
+    made = lab.reserve(wants(names="a"), ANN)
+    work = Work(lab, "one")
+    work.claim(made.id)
+    kept = work.without(made.id, "a", "no DHCP")
+    assert kept is not None
+    assert (kept.nodes, kept.state) == (("a",), State.PREPARING)
+    clock.now += timedelta(seconds=CLAIM_SECONDS)
+    assert work.due() == (made.id,)
+
+
+def test_nodes_are_taken_back_before_others_get_them(lab: Reservations, clock: Clock) -> None:
+    made = lab.reserve(wants(2), ANN)
+    lab.release(made.id, ANN)
+    work = Work(lab, "one")
+    claimed = work.claim(made.id)
+    assert claimed is not None
+    assert claimed.state is State.RECLAIMING
+    assert work.machines_to_reclaim(claimed) == ("a", "b")
+    assert lab.reserve(wants(), BOB).nodes == ("c",)
+    assert lab.find(wants().wish, 3600)[0].starts_at == START + RECLAIM
+    work.reclaimed(made.id)
+    assert lab.show(made.id).state is State.OVER
+    assert lab.reserve(wants(2), BOB).nodes == ("a", "b")
+
+
+def test_what_somebody_got_meanwhile_is_not_taken_back(lab: Reservations, clock: Clock) -> None:
+    made = lab.reserve(wants(2), ANN)
+    lab.release(made.id, ANN)
+    lab.reserve(wants(names="a"), BOB)
+    work = Work(lab, "one")
+    claimed = work.claim(made.id)
+    assert claimed is not None
+    assert work.machines_to_reclaim(claimed) == ("b",)
+    clock.now += timedelta(seconds=CLAIM_SECONDS)
+    again = Work(lab, "two").claim(made.id)
+    assert again is not None
+    assert Work(lab, "two").machines_to_reclaim(again) == ("b",)
+
+
+def test_what_ended_while_nobody_looked(lab: Reservations, clock: Clock) -> None:
+    """A controller was down for a week: what began and ended meanwhile is over, and what is due begins."""
+    gone = lab.reserve(wants(2), ANN)
+    planned = lab.reserve(wants(starts_at=at(5)), ANN)
+    due = lab.reserve(wants(hours=24 * 9, names="c", starts_at=at(3)), BOB)
+    clock.now = at(24 * 7)
+    ended = {one.id: str(reason) for one, reason in lab.sweep()}
+    assert ended == {gone.id: "its time is over", planned.id: "its time is over"}
+    assert lab.sweep() == ()
+    assert lab.show(gone.id).state is State.ENDING
+    assert lab.show(planned.id).state is State.OVER
+    (begun,) = lab.begin()
+    assert (begun.id, begun.state) == (due.id, State.PREPARING)
+    assert lab.begin() == ()

@@ -1,0 +1,220 @@
+"""A tick from the job files and the calendar to what it starts and sends; several controllers, killed or late."""
+
+from __future__ import annotations
+
+import email
+import multiprocessing
+import os
+import sys
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from email import policy
+
+import pytest
+
+from perfci import config
+from perfci.alerts.outbox import Outbox
+from perfci.database.engine import Database
+from perfci.lab.model import Node
+from perfci.lab.reservations.checks import Policy
+from perfci.lab.reservations.model import Actor, Request, State, Wish
+from perfci.lab.reservations.service import Reservations
+from perfci.runs.tick.prepare import failed_nodes, work_on
+from perfci.runs.tick.tick import tick
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+JOB = """name: {name}
+schedule: {{at: "14:15", every: day, time_zone: UTC}}
+nodes: 1
+limits: {{deploy: 600, hammer: 600}}
+scenarios:
+  - {{task: ports, times: 4, warmup: 2}}
+"""
+NODES = tuple(Node(name, has_bmc=True) for name in "abc")
+ANN = Actor("ann")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def settings(project, database_url):
+    (project.root / "jobs" / "nightly.yml").write_text(JOB.format(name="nightly"))
+    (project.root / "jobs" / "tasks" / "ports.yml.j2").write_text("{}\n")
+    environ = {
+        "PERFCI_ROOT_DIR": str(project.root),
+        "PERFCI_STATE_DIR": str(project.state),
+        "PERFCI_DATABASE__URL": database_url,
+        "PERFCI_MAIL__ADMINS": '["admin@example.org"]',
+    }
+    return config.load(environ=environ)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def lab(settings, clock):
+    database = Database(settings.database_url)
+    return Reservations(database, "embedded", NODES, policy=Policy(), clock=clock)
+
+
+def ticked(settings, lab):
+    started = []
+    report = tick(settings, reservations=lab, spawn=started.append)
+    assert report.problems == []
+    return report, started
+
+
+def mails(settings):
+    with Database(settings.database_url).reading() as connection:
+        rows = connection.exec_driver_sql("SELECT message FROM letter ORDER BY queued_at, id").all()
+    return [email.message_from_string(row[0], policy=policy.default) for row in rows]
+
+
+def test_a_day_of_a_lab(settings, lab, clock):
+    report, started = ticked(settings, lab)
+    assert len(report.planned) == 14
+    assert started == []
+    made = lab.reserve(
+        Request(Wish(1), 8 * 3600, "tuning", wait_seconds=None, contact="ann@example.org"), ANN
+    )
+    report, started = ticked(settings, lab)
+    assert started == [["tick", "--work", made.id]]
+    asked = []
+
+    def play(playbook, names, reason):
+        asked.append((playbook, names))
+        assert "ann" in reason
+        return {"b": "b: deploy: no DHCP"} if playbook == "provision" and names == ("b",) else {}
+
+    done = work_on(settings, lab, NODES, made.id, "one", play=play)
+    assert done.state is State.READY
+    assert asked == [("provision", ("b",)), ("provision", ("c",)), ("check", ("c",))]
+    assert done.nodes == ("c",), "a is kept for the night"
+    clock.now = START + 2.25 * HOUR
+    report, started = ticked(settings, lab)
+    assert started == [["run", "nightly", "--reservation", report.nights[0]]]
+    assert ticked(settings, lab)[1] == []
+    clock.now = START + 8 * HOUR
+    report, started = ticked(settings, lab)
+    assert report.ended == [made.id]
+    assert ["tick", "--work", made.id] in started
+    work_on(settings, lab, NODES, made.id, "one", play=play)
+    assert lab.show(made.id).state is State.OVER
+    assert asked[-1] == ("reclaim", ("c",))
+    subjects = [one["Subject"].split(": ")[0].removeprefix("[embedded] ") for one in mails(settings)]
+    assert Counter(subjects)["Ready"] == 1
+    assert Counter(subjects)["Ended"] == 1
+    before = len(mails(settings))
+    ticked(settings, lab)
+    assert len(mails(settings)) == before
+    ready = next(one for one in mails(settings) if "Ready" in one["Subject"])
+    assert any(part.get_content_type() == "text/calendar" for part in ready.walk())
+
+
+def test_what_its_holder_works_on_is_left_alone_while_another_node_is_prepared(settings, lab):
+    made = lab.reserve(Request(Wish(2), 3600, "x"), ANN)
+    work_on(settings, lab, NODES, made.id, "one", play=lambda *_: {})
+    assert lab.swap(made.id, "a", ANN).state is State.PREPARING
+    touched = []
+    done = work_on(
+        settings, lab, NODES, made.id, "one", play=lambda _, names, __: touched.extend(names) or {}
+    )
+    assert done.state is State.READY
+    assert done.nodes == ("b", "c")
+    assert set(touched) == {"c"}
+
+
+def test_a_reclaim_that_fails_twice_puts_the_node_into_quarantine(settings, lab):
+    made = lab.reserve(Request(Wish(1), 3600, "x"), ANN)
+    work_on(settings, lab, NODES, made.id, "one", play=lambda *_: {})
+    lab.release(made.id, ANN)
+    work_on(
+        settings, lab, NODES, made.id, "one", play=lambda _, names, __: dict.fromkeys(names, "BMC silent")
+    )
+    assert lab.show(made.id).state is State.OVER
+    assert "reclaim failed 2 times in a row: BMC silent" in lab.node("a").quarantine.reason
+
+
+def test_a_job_file_that_is_broken_keeps_no_other_night_out(settings, lab, project):
+    (project.root / "jobs" / "broken.yml").write_text("name: broken\nschedule: tomorrow\n")
+    report = tick(settings, reservations=lab, spawn=lambda _: None)
+    assert len(report.planned) == 14
+    assert "broken.yml" in report.problems[0]
+
+
+def test_a_missed_night_is_told(settings, lab, clock):
+    ticked(settings, lab)
+    clock.now = START + 24 * HOUR
+    ticked(settings, lab)
+    assert "missed" in " ".join(one["Subject"] for one in mails(settings))
+
+
+def test_which_nodes_failed():
+    said = "playbooks/provision.yml: Refuse too few on controller: 1 of 2 came up:\nnode-1: deploy: no DHCP\n"
+    assert failed_nodes(("node-1", "node-2"), said) == {"node-1": "node-1: deploy: no DHCP"}
+    assert failed_nodes(("node-1", "node-10"), "x: Run on node-10: failed") == {
+        "node-10": "x: Run on node-10: failed"
+    }
+    assert failed_nodes(("a", "b"), "no words\nmore") == {"a": "no words", "b": "no words"}
+
+
+def controller(settings, file, until, kill_at):
+    """Tick again and again as one controller, and be killed at a step."""
+    clock = Clock()
+    lab = Reservations(
+        Database(settings.database_url), "embedded", NODES, policy=Policy(), clock=lambda: clock.now
+    )
+    steps = 0
+
+    def spawn(words):
+        with open(file, "a") as lines:  # noqa: PTH123
+            lines.write(" ".join(words) + "\n")
+
+    def killed(*_):
+        nonlocal steps
+        steps += 1
+        if steps == kill_at:
+            os._exit(9)
+
+    sys.setprofile(
+        lambda frame, event, _: (
+            killed() if event == "call" and "reservations" in frame.f_code.co_filename else None
+        )
+    )
+    while clock.now < until:
+        tick(settings, reservations=lab, spawn=spawn)
+        clock.now += timedelta(minutes=15)
+
+
+@pytest.mark.slow
+def test_three_controllers_start_each_night_once_though_two_are_killed(settings, tmp_path):
+    started = tmp_path / "started"
+    until = START + 3 * HOUR
+    context = multiprocessing.get_context("fork")
+    for kill_at in (3000, 9000):
+        doomed = context.Process(target=controller, args=(settings, started, until, kill_at))
+        doomed.start()
+        doomed.join(120)
+        assert doomed.exitcode == 9
+    living = [context.Process(target=controller, args=(settings, started, until, -1)) for _ in range(3)]
+    for one in living:
+        one.start()
+    for one in living:
+        one.join(300)
+        assert one.exitcode == 0
+    nights = [line for line in started.read_text().splitlines() if line.startswith("run ")]
+    assert len(set(nights)) == 1
+    # Nobody came for the nodes here: each two minutes after a start it may be started again, never before.
+    assert len(nights) <= 4
+    assert len({one["Message-ID"] for one in mails(settings)}) <= len(mails(settings))
+    assert Outbox(Database(settings.database_url)).status().failed == 0
