@@ -243,6 +243,17 @@ class ReservationSettings(_Section):
     """Whether people may take the time of a planned night, which then moves."""
 
 
+class Web(_Section):
+    """The lab's calendar as a web page: `perfci lab serve`."""
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Address to listen on. There is no encryption: put a reverse proxy before anything but loopback."""
+    port: Port = 8780
+    """TCP port to listen on."""
+    public_url: Url | None = None
+    """Where people reach it, such as https://lab.example.org/perfci; left out: at host and port."""
+
+
 class Settings(BaseSettings):
     """All settings. Relative paths in the file start at the file's folder."""
 
@@ -273,6 +284,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     limits: LimitSettings = LimitSettings()
     reservations: ReservationSettings = ReservationSettings()
+    web: Web = Web()
 
     PATHS: ClassVar[tuple[tuple[str, ...], ...]] = (
         ("root_dir",),

@@ -86,9 +86,13 @@ COMMANDS = (
     Entry("sensors", "perfci.cli.bmc:sensors", "Read the sensors of nodes."),
     Entry("events", "perfci.cli.bmc:events", "Read the event logs of nodes' BMCs, oldest first."),
 )
+WEB_COMMANDS = (
+    Entry("serve", "perfci.cli.lab_serve:serve", "Serve the lab's calendar as a web page with a JSON API."),
+    Entry("token", "perfci.cli.lab_token:app", "Tokens for the web page and its API."),
+)
 
 app = typer.Typer(
-    cls=lazy(COMMANDS),
+    cls=lazy((*COMMANDS, *WEB_COMMANDS)),
     no_args_is_help=True,
     help="The lab's machines: who holds them, take some, give them back, switch them.",
 )

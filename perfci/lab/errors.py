@@ -150,7 +150,7 @@ class TokenUnknown(UsageError):
     """A token that does not exist, was revoked, or has expired."""
 
     template = "no such token{which}"
-    help = "`perfci lab token list` shows yours; `perfci lab token create` makes one."
+    help = "`perfci lab token list` shows yours; `perfci lab token add` makes one."
     exit_code = 4
 
 

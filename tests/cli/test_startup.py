@@ -8,13 +8,14 @@ import sys
 import pytest
 
 from perfci.cli.groups import Entry, LazyGroup
-from perfci.cli.lab import BMC_COMMANDS
+from perfci.cli.lab import BMC_COMMANDS, WEB_COMMANDS
 from perfci.cli.main import COMMANDS
 
 STATISTICS = ("numpy", "scipy", "matplotlib")
 CLIENTS = ("ansible_runner", "influxdb_client", "grafana_client", "requests", "pyghmi")
 DATABASE = ("sqlalchemy",)
 SETTINGS = ("pydantic_settings", "perfci.config", "yaml")
+WEB = ("fastapi", "starlette", "uvicorn", "jinja2", "perfci.lab.web")
 ROOMS = (
     "perfci.runs.night",
     "perfci.runs.publish",
@@ -30,9 +31,11 @@ NOT_IMPORTED = {
     "run nightly --help": (*STATISTICS, *CLIENTS, *DATABASE, *SETTINGS, *ROOMS),
     "analyse --help": (*STATISTICS, *CLIENTS, *DATABASE, *SETTINGS, *ROOMS),
     "lab power --help": (*STATISTICS, *CLIENTS, *DATABASE, *SETTINGS, *ROOMS),
-    "lab --help": (*STATISTICS, *CLIENTS, *DATABASE, *SETTINGS, *ROOMS),
+    "lab --help": (*STATISTICS, *CLIENTS, *DATABASE, *SETTINGS, *ROOMS, *WEB),
+    "lab serve --help": (*STATISTICS, *CLIENTS, *DATABASE, *SETTINGS, *ROOMS, *WEB),
+    "lab token list": (*STATISTICS, *CLIENTS, *ROOMS, *WEB),
     "run list": (*STATISTICS, *CLIENTS, "perfci.runs.night", "perfci.runs.studies", "perfci.lab.virtual"),
-    "lab nodes": (*STATISTICS, *CLIENTS, *ROOMS),
+    "lab nodes": (*STATISTICS, *CLIENTS, *ROOMS, *WEB),
     "alerts list": (*STATISTICS, *CLIENTS, "perfci.runs.night", "perfci.runs.studies", "perfci.lab.virtual"),
     "status": (*STATISTICS, *CLIENTS, "perfci.runs.night", "perfci.runs.studies"),
     "config show": (*STATISTICS, *CLIENTS, *DATABASE, *ROOMS),
@@ -56,7 +59,7 @@ def test_a_command_imports_only_what_it_needs(words, tmp_path, monkeypatch):
     assert sorted(imported & set(NOT_IMPORTED[words])) == []
 
 
-@pytest.mark.parametrize("entry", [*COMMANDS, *BMC_COMMANDS], ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", [*COMMANDS, *BMC_COMMANDS, *WEB_COMMANDS], ids=lambda entry: entry.name)
 def test_the_list_of_commands_says_what_the_command_itself_says(entry):
     first, *_ = (entry.load().help or "").split("\n\n")
     assert entry.help == first

@@ -1,0 +1,220 @@
+"""The pages over HTTP: what they show, what their forms do, and what they refuse."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.testclient import TestClient
+from web_site import HOUR, START, WebSite, proof_in
+
+from perfci.lab.model import Node
+from perfci.lab.reservations.model import Actor
+from perfci.lab.reservations.node_orders import NodeOrders
+
+FORM = {"by": "names", "nodes": "node-1", "when": "soon", "length": "2", "unit": "hours", "reason": "tuning"}
+
+
+@pytest.fixture
+def site(tmp_path):
+    return WebSite(tmp_path)
+
+
+@pytest.fixture
+def client(site):
+    return TestClient(site.app, follow_redirects=False)
+
+
+def sign_in(site, client, name):
+    """Sign in, and return what forms must send along."""
+    answer = client.post("/sign-in", data={"token": site.token(name), "next": "/now"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/now")
+    return proof_in(client.get("/reserve").text)
+
+
+def test_everybody_can_look(site, client):
+    made = site.reserve("ann", "node-1", reason="bisecting the port list")
+    for path in (
+        "/",
+        "/now",
+        "/nodes/node-1",
+        f"/reservations/{made.id}",
+        "/reserve",
+        "/sign-in",
+        "/static/style.css",
+    ):
+        answer = client.get(path)
+        assert answer.status_code == 200
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "unsafe-inline" not in answer.headers["content-security-policy"].partition("style-src-attr")[0]
+        assert "<script>" not in answer.text
+    page = client.get("/").text
+    assert "bisecting the port list" in page
+    assert "13:00 CET" in page
+    assert "CET" not in client.get("/?zone=UTC").text.partition("<footer>")[0]
+
+
+def test_a_page_is_written_in_the_chosen_zone_from_then_on(client):
+    client.get("/?zone=Asia/Tokyo")
+    assert "21:00" in client.get("/").text
+    client.get("/?zone=../../etc/passwd")
+    assert "21:00" in client.get("/").text
+
+
+def test_reserve_extend_and_give_back(site, client):
+    proof = sign_in(site, client, "ann")
+    made = client.post("/reserve", data={**FORM, "proof": proof})
+    assert made.status_code == 303
+    path = made.headers["location"].partition("?")[0]
+    (one,) = site.lab.of("ann")
+    assert path == f"/reservations/{one.id}"
+    assert "Extend" in client.get(path).text
+    assert 'role="status"' in client.get(made.headers["location"]).text
+    client.post(f"{path}/extend", data={"length": "1", "unit": "hours", "proof": proof})
+    assert site.lab.show(one.id).ends_at == START + 3 * HOUR
+    client.post(f"{path}/shorten", data={"ends": "2026-03-02T14:00", "zone": "Europe/Prague", "proof": proof})
+    assert site.lab.show(one.id).ends_at == START + HOUR
+    client.post(f"{path}/release", data={"proof": proof})
+    assert site.lab.of("ann") == ()
+    assert "Extend" not in client.get(path).text
+
+
+def test_a_conflict_shows_the_form_again_with_the_earliest_time(site, client):
+    site.reserve("bob", "node-1", hours=4)
+    proof = sign_in(site, client, "ann")
+    refused = client.post(
+        "/reserve", data={**FORM, "when": "at", "start": "2026-03-02T14:00", "proof": proof}
+    )
+    assert refused.status_code == 409
+    assert 'value="tuning"' in refused.text
+    assert "Take" in refused.text
+    assert "start=2026-03-02T17%3A00" in refused.text
+    assert site.lab.of("ann") == ()
+
+
+def test_without_a_token_nothing_is_done(site, client):
+    made = site.reserve("ann", "node-1")
+    for path, data in (("/reserve", FORM), (f"/reservations/{made.id}/release", {})):
+        answer = client.post(path, data={**data, "proof": "x"})
+        assert (answer.status_code, "Sign in first" in answer.text) == (401, True)
+    assert site.lab.of("ann") == (made,)
+    assert "<dialog" not in client.get("/").text
+
+
+def test_somebody_elses_reservation_stays_as_it_is(site, client):
+    made = site.reserve("ann", "node-1")
+    proof = sign_in(site, client, "bob")
+    assert "Extend" not in client.get(f"/reservations/{made.id}").text
+    for order, data in (
+        ("extend", {"length": "1", "unit": "hours"}),
+        ("release", {}),
+        ("transfer", {"to": "bob"}),
+    ):
+        answer = client.post(f"/reservations/{made.id}/{order}", data={**data, "proof": proof})
+        assert answer.status_code == 403
+        assert "ann&#39;s" in answer.text
+    assert site.lab.show(made.id) == made
+
+
+@pytest.mark.parametrize(
+    ("proof", "headers"),
+    [
+        ("", {}),
+        ("0" * 64, {}),
+        ("good", {"Origin": "https://evil.example"}),
+        ("good", {"Origin": "null"}),
+        ("good", {"Sec-Fetch-Site": "cross-site"}),
+        ("good", {"Sec-Fetch-Site": "same-site"}),
+    ],
+)
+def test_a_form_of_another_site_does_nothing(site, client, proof, headers):
+    good = sign_in(site, client, "ann")
+    answer = client.post(
+        "/reserve", data={**FORM, "proof": good if proof == "good" else proof}, headers=headers
+    )
+    assert answer.status_code == 403
+    assert site.lab.of("ann") == ()
+
+
+def test_the_proof_of_one_token_is_none_for_another(site, client):
+    proof = sign_in(site, client, "ann")
+    sign_in(site, client, "ann")
+    assert client.post("/reserve", data={**FORM, "proof": proof}).status_code == 403
+
+
+def test_the_cookie_is_out_of_reach(tmp_path):
+    site = WebSite(tmp_path, root="/perfci")
+    client = TestClient(site.app, base_url="https://lab.example.org", follow_redirects=False)
+    answer = client.post("/sign-in", data={"token": site.token("ann"), "next": "/now"})
+    assert answer.headers["location"] == "/perfci/now"
+    cookie = answer.headers["set-cookie"].lower()
+    assert all(word in cookie for word in ("httponly", "samesite=lax", "secure", "path=/perfci"))
+    assert 'href="/perfci/static/style.css"' in client.get("/").text
+
+
+def test_a_revoked_token_is_signed_out(site, client):
+    proof = sign_in(site, client, "ann")
+    ann = site.lab.actor("ann")
+    site.tokens.revoke(site.tokens.list(ann)[0].id, ann)
+    assert "Sign out" not in client.get("/").text
+    assert client.post("/reserve", data={**FORM, "proof": proof}).status_code == 401
+
+
+def test_signing_out_forgets_the_token(site, client):
+    sign_in(site, client, "ann")
+    client.post("/sign-out")
+    assert "Sign out" not in client.get("/").text
+
+
+@pytest.mark.parametrize(
+    "after",
+    ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/a\r\nb", ""],
+)
+def test_a_sign_in_leads_to_no_other_site(site, client, after):
+    answer = client.post("/sign-in", data={"token": site.token("ann"), "next": after})
+    assert answer.headers["location"] == "/"
+
+
+def test_a_wrong_token_is_refused(client):
+    answer = client.post("/sign-in", data={"token": "perfci_wrong", "next": "/"})
+    assert answer.status_code == 401
+    assert "set-cookie" not in answer.headers
+    assert "perfci_wrong" not in answer.text
+
+
+def test_hostile_names_and_reasons_are_text(tmp_path):
+    hostile = '<img src=x onerror="alert(1)">'
+    site = WebSite(tmp_path, nodes=(Node(hostile, labels={"<b>": "'\">"}), Node("node-2")))
+    made = site.reserve(f"ann{hostile}", hostile, reason=f"</script>{hostile}")
+    NodeOrders(site.lab).quarantine("node-2", hostile, Actor("root", admin=True))
+    client = TestClient(site.app)
+    name = "%3Cimg%20src%3Dx%20onerror%3D%22alert(1)%22%3E"
+    for path in ("/", f"/nodes/{name}", "/nodes/node-2", f"/reservations/{made.id}", "/now", f"/?where={name}", f"/?node={name}",
+                 f"/reserve?node={name}&reason={name}&zone={name}", f"/sign-in?next={name}", f"/nodes/{name}x", f"/{name}"):  # fmt: skip
+        page = client.get(path).text
+        assert "<img" not in page
+        assert "</script>&lt;" not in page
+
+
+def test_names_that_are_not_the_pages_are_refused(tmp_path):
+    app = WebSite(tmp_path, names={"localhost"}).app
+    assert TestClient(app, base_url="http://localhost:8780").get("/").status_code == 200
+    for host in ("evil.example", "localhost.evil.example", "", "[", "localhost@evil"):
+        answer = TestClient(app).get("/", headers={"host": host})
+        assert answer.status_code == 400
+
+
+def test_a_thousand_nodes_come_in_pages(tmp_path):
+    site = WebSite(tmp_path, nodes=[Node(f"n{number}") for number in range(120)])
+    client = TestClient(site.app)
+    assert client.get("/").text.count('scope="row"') == 50
+    last = client.get("/?page=99").text
+    assert last.count('scope="row"') == 20
+    assert ">n119<" in last
+
+
+def test_free_times_are_found_for_a_form(site, client):
+    site.reserve("ann", "node-1", "node-2", "node-10", hours=4)
+    page = client.get("/reserve?count=2&length=1&unit=hours&find=1").text
+    assert "First times that work" in page
+    assert "17:00 CET" in page
+    assert 'role="alert"' in client.get("/reserve?where=(&find=1").text
