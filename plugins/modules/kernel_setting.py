@@ -25,6 +25,11 @@ options:
   same_as: {description: Values that are as good., type: list, elements: str, default: []}
   some: {description: "Whether files that refuse the value are passed over, as long as one takes it", type: bool, default: false}
   missing: {description: Why the files may be missing., type: str, required: true}
+attributes:
+  check_mode:
+    support: full
+    details: Whether the kernel takes a value shows only when it is written; here it counts as taken.
+  diff_mode: {support: full}
 author: [perfci]
 """
 EXAMPLES = r"""
@@ -99,14 +104,26 @@ def apply(wish: Wish) -> dict[str, str]:
     return {"state": IN_EFFECT, "value": values(taken)}
 
 
-def outcome(params: dict[str, Any]) -> tuple[dict[str, str], bool]:
-    """Return the outcome, and whether anything was changed."""
+def outcome(params: dict[str, Any], *, check: bool = False) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the outcome, and the files with their values before and after; with `check` what would come of it."""
     files = matching(params["files"])
     if not files:
-        return {"state": NOT_AVAILABLE, "why": f"no {params['files'][0]}: {params['missing']}"}, False
-    before = [read(path) for path in files]
-    found = apply(Wish(files, params["value"], tuple(params["same_as"]), params["some"]))
-    return found, before != [read(path) for path in files]
+        why = f"no {params['files'][0]}: {params['missing']}"
+        return {"state": NOT_AVAILABLE, "why": why}, {"before": "", "after": ""}
+    wish = Wish(files, params["value"], tuple(params["same_as"]), params["some"])
+    before = {path: read(path) for path in files}
+    if check and wish.value:
+        after = {path: found if wish.fits(found) else wish.value for path, found in before.items()}
+        setting = {"state": IN_EFFECT, "value": ", ".join(sorted(set(after.values())))}
+    else:
+        setting = apply(wish)
+        after = {path: read(path) for path in files}
+    return setting, {"before": lines(before), "after": lines(after)}
+
+
+def lines(found: dict[Path, str]) -> str:
+    """Return a line for each file."""
+    return "".join(f"{path}: {value}\n" for path, value in found.items())
 
 
 def main() -> None:
@@ -117,13 +134,15 @@ def main() -> None:
             "same_as": {"type": "list", "elements": "str", "default": []},
             "some": {"type": "bool", "default": False},
             "missing": {"type": "str", "required": True},
-        }
+        },
+        supports_check_mode=True,
     )
     try:
-        setting, changed = outcome(module.params)
+        setting, diff = outcome(module.params, check=module.check_mode)
     except OSError as error:  # there, but not to be read: as good as missing
-        setting, changed = {"state": NOT_AVAILABLE, "why": f"{error.filename}: {error.strerror}"}, False
-    module.exit_json(changed=changed, setting=setting)
+        why = f"{error.filename}: {error.strerror}"
+        setting, diff = {"state": NOT_AVAILABLE, "why": why}, {"before": "", "after": ""}
+    module.exit_json(changed=diff["before"] != diff["after"], setting=setting, diff=diff)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,11 @@ options:
       path: {description: Where., type: path, required: true}
       content: {description: What., type: str, required: true}
       mode: {description: Mode of the file., type: str, default: '0600'}
+attributes:
+  check_mode: {support: full}
+  diff_mode:
+    support: partial
+    details: Says which paths are made, changed and removed. What is in files is not shown, as it may be secret.
 author: [perfci]
 """
 EXAMPLES = r"""
@@ -41,11 +46,13 @@ paths: {description: What was changed., returned: always, type: list}
 """
 
 
-def write(path: Path, content: str, mode: int) -> bool:
-    """Write a file atomically; say whether it was different before."""
+def write(path: Path, content: str, mode: int, *, check: bool = False) -> bool:
+    """Write a file atomically; say whether it was different before. With `check` only say so."""
     data = content.encode()
     if path.is_file() and path.read_bytes() == data and path.stat().st_mode & 0o777 == mode:
         return False
+    if check:
+        return True
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(handle, "wb") as target:
@@ -55,8 +62,10 @@ def write(path: Path, content: str, mode: int) -> bool:
     return True
 
 
-def remove(path: Path) -> bool:
-    """Remove a file or a folder; say whether it was there."""
+def remove(path: Path, *, check: bool = False) -> bool:
+    """Remove a file or a folder; say whether it was there. With `check` only say so."""
+    if check:
+        return path.is_symlink() or path.exists()
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
         return True
@@ -65,11 +74,23 @@ def remove(path: Path) -> bool:
     return existed
 
 
-def make(path: Path, mode: int) -> bool:
-    """Make a folder; say whether it was missing."""
+def make(path: Path, mode: int, *, check: bool = False) -> bool:
+    """Make a folder; say whether it was missing. With `check` only say so."""
     existed = path.is_dir()
-    path.mkdir(mode=mode, parents=True, exist_ok=True)
+    if not check:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
     return not existed
+
+
+def diff(removed: list[str], made: list[str], written: list[str], new: set[str]) -> dict[str, str]:
+    """Return a line for each path, before and after."""
+    before = [f"{path}: there" for path in removed]
+    before += [f"{path}: {'missing' if path in new else 'different'}" for path in (*made, *written)]
+    after = [f"{path}: missing" for path in removed] + [f"{path}: as wanted" for path in (*made, *written)]
+    return {
+        "before": "".join(f"{line}\n" for line in before),
+        "after": "".join(f"{line}\n" for line in after),
+    }
 
 
 def main() -> None:
@@ -88,19 +109,25 @@ def main() -> None:
                     "mode": {"type": "str", "default": "0600"},
                 },
             },
-        }
+        },
+        supports_check_mode=True,
     )
-    wanted = module.params
+    wanted, check = module.params, module.check_mode
     try:
-        paths = [str(p) for p in map(Path, wanted["absent"]) if remove(p)]
+        all_ = [*wanted["directories"], *(file["path"] for file in wanted["files"])]
+        new = {path for path in all_ if not Path(path).exists()}
+        removed = [str(p) for p in map(Path, wanted["absent"]) if remove(p, check=check)]
         mode = int(wanted["directory_mode"], 8)
-        paths += [str(p) for p in map(Path, wanted["directories"]) if make(p, mode)]
-        paths += [
-            f["path"] for f in wanted["files"] if write(Path(f["path"]), f["content"], int(f["mode"], 8))
+        made = [str(p) for p in map(Path, wanted["directories"]) if make(p, mode, check=check)]
+        written = [
+            file["path"]
+            for file in wanted["files"]
+            if write(Path(file["path"]), file["content"], int(file["mode"], 8), check=check)
         ]
     except OSError as error:
         module.fail_json(msg=f"{error.filename}: {error.strerror}")
-    module.exit_json(changed=bool(paths), paths=paths)
+    paths = [*removed, *made, *written]
+    module.exit_json(changed=bool(paths), paths=paths, diff=diff(removed, made, written, new))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ def kernel_setting(plugin):
 
 @pytest.fixture
 def outcome(kernel_setting):
-    def call(files, value, **more):
+    def call(files, value, *, check=False, **more):
         params = {
             "files": [str(f) for f in files],
             "value": value,
@@ -20,7 +20,8 @@ def outcome(kernel_setting):
             "some": False,
             "missing": "it is a VM",
         }
-        return kernel_setting.outcome({**params, **more})
+        setting, diff = kernel_setting.outcome({**params, **more}, check=check)
+        return setting, diff["before"] != diff["after"]
 
     return call
 
@@ -93,3 +94,22 @@ def test_some_may_refuse(outcome, policies):
 
 def test_if_all_refuse_it_is_not_available(outcome):
     assert outcome(["/dev/null"], "1", some=True)[0]["state"] == "not available"
+
+
+def test_in_check_mode_nothing_is_written(outcome, policies, tmp_path):
+    (tmp_path / "policy1" / "scaling_governor").write_text("performance\n")
+    assert outcome([policies], "performance", check=True) == (
+        {"state": "in effect", "value": "performance"},
+        True,
+    )
+    assert (tmp_path / "policy0" / "scaling_governor").read_text() == "powersave\n"
+    outcome([policies], "performance")
+    assert outcome([policies], "performance", check=True)[1] is False
+    assert outcome([tmp_path / "none"], "1", check=True)[0]["state"] == "not available"
+
+
+def test_the_difference_names_each_file(kernel_setting, policies, tmp_path):
+    given = {"files": [str(policies)], "value": "performance", "same_as": [], "some": False, "missing": ""}
+    _, diff = kernel_setting.outcome(given, check=True)
+    assert diff["before"].splitlines()[0] == f"{tmp_path}/policy0/scaling_governor: powersave"
+    assert diff["after"].splitlines()[1] == f"{tmp_path}/policy1/scaling_governor: performance"

@@ -1,4 +1,7 @@
+import json
+
 import pytest
+from ansible.module_utils.testing import patch_module_args
 
 
 @pytest.fixture
@@ -24,3 +27,43 @@ def test_removes_a_link_but_not_what_it_points_to(write_files, tmp_path):
     assert (tmp_path / "kept").is_dir()
     assert not write_files.remove(tmp_path / "link")
     assert write_files.remove(tmp_path / "kept")
+
+
+@pytest.fixture
+def call(write_files, capsys, tmp_path):
+    def called(*, check=False):
+        given = {
+            "absent": [str(tmp_path / "old")],
+            "directories": [str(tmp_path / "etc")],
+            "files": [{"path": str(tmp_path / "etc" / "nova.conf"), "content": "password = s3cret\n"}],
+            "_ansible_check_mode": check,
+        }
+        with patch_module_args(given), pytest.raises(SystemExit):
+            write_files.main()
+        return json.loads(capsys.readouterr().out)
+
+    return called
+
+
+def test_check_mode_says_what_would_be_done_and_does_not_do_it(call, tmp_path):
+    (tmp_path / "old").mkdir()
+    check = call(check=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    done = call()
+    assert check == done | {"invocation": check["invocation"]}
+    assert [path.name for path in tmp_path.iterdir()] == ["etc"]
+    assert done["diff"]["before"].splitlines() == [
+        f"{tmp_path}/old: there",
+        f"{tmp_path}/etc: missing",
+        f"{tmp_path}/etc/nova.conf: missing",
+    ]
+    again = call(check=True)
+    assert (again["changed"], again["diff"]) == (False, {"before": "", "after": ""})
+
+
+def test_what_is_in_files_is_not_shown(call, tmp_path):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "nova.conf").write_text("password = old-s3cret\n")
+    said = call()
+    assert said["diff"]["before"] == f"{tmp_path}/etc/nova.conf: different\n"
+    assert "s3cret" not in json.dumps(said)
