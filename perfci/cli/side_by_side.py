@@ -68,14 +68,14 @@ def side_by_side(  # noqa: PLR0917 - typer takes them by name
         controller, budget = lab_services(lab), Budget(draws, minutes)
         if runs:
             found = _judged(controller, runs, within)
-            print_json(found.as_dict()) if as_json else _print(found)
+            print_json(found.as_dict()) if as_json else print_sides(found)
         elif as_json:
             found = _measured(controller, job, (old or (), new or ()), within, budget, Silent())
             print_json(found.as_dict())
         else:
             with Terminal() as progress:
                 found = _measured(controller, job, (old or (), new or ()), within, budget, progress)
-            _print(found)
+            print_sides(found)
     raise typer.Exit(int(found.slower))
 
 
@@ -114,7 +114,8 @@ def _judged(controller: LabServices, runs: Sequence[str], within: float) -> Side
     return from_archive(folders, PairSettings(within=within / 100))
 
 
-def _print(found: SideBySide) -> None:
+def print_sides(found: SideBySide) -> None:
+    """Print what a comparison of two sides has shown."""
     from perfci.cli.tables import paired_counters_table, paired_timings_table
 
     print_table(*paired_timings_table(found), empty="Nothing was paired.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,19 @@ from perfci.cli.options import Lab, complete_job
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 from perfci.errors import UsageError
 
+if TYPE_CHECKING:
+    from perfci.runs.jobs.model import Job
+    from perfci.runs.studies.change_sets import Sides
+    from perfci.runs.verdicts.lab_services import LabServices
+
 UNDECIDED = 3
+
+
+class PairsUnclear(UsageError):
+    """An option that belongs to a try in turns was given with --side-by-side."""
+
+    template = "{option} does not go with --side-by-side"
+    help = "Leave one of the two out."
 
 
 class TryUnclear(UsageError):
@@ -63,6 +75,13 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
     runs: Annotated[
         int | None, typer.Option(min=1, max=200, help="At most so many runs; left out: the job's.")
     ] = None,
+    side_by_side: Annotated[
+        bool,
+        typer.Option(
+            "--side-by-side",
+            help="Two clouds at a time, measured in pairs: shows small changes, of code alone.",
+        ),
+    ] = False,
     comment: Annotated[bool, typer.Option("--comment", help="Print the table as text for a review.")] = False,
     lab: Lab = None,
     as_json: Json = False,
@@ -73,6 +92,8 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
     `different`, or the budget is spent. The runs are archived under the job JOB-compare and in nobody's
     baseline; a try that was cut short goes on with them. A revision is compared with what it was made on.
     Before it starts it says what it costs, and what it could show as far as earlier runs tell.
+    With --side-by-side both are deployed at the same time and their iterations are measured in pairs, until
+    each scenario is slower, faster or the same within the job's `minimum_effect`.
 
     Exit code 0: nothing is slower.
     Exit code 1: something is slower.
@@ -92,8 +113,7 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
     with errors_reported(as_json=as_json):
         controller = lab_services(lab)
         minutes = None if budget is None else parse_duration(budget)
-        if (job is None) == (alert is None):
-            raise TryUnclear
+        _check(job, alert, pairs=side_by_side, comment=comment)
         cured = job_of_alert(controller, alert) if alert is not None else None
         base = cured[0] if cured else load_job(job or "", controller.settings.jobs_dir)
         loaded = limited(base, scenarios=scenario or (), budget=minutes, runs=runs)
@@ -105,7 +125,10 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
             for note in sides.notes:
                 typer.echo(f"note    {note}", err=True)
             typer.echo(f"budget  {limits.most_runs} runs, {limits.most_minutes} min", err=True)
-            typer.echo(f"ahead   {ahead.text if ahead else 'the job has never run here'}", err=True)
+            if not side_by_side:
+                typer.echo(f"ahead   {ahead.text if ahead else 'the job has never run here'}", err=True)
+        if side_by_side:
+            _in_pairs(controller, sides, loaded, as_json=as_json)
         if as_json:
             found = compare_jobs(
                 controller, loaded, old=sides.old, new=sides.new, holder=holder(), progress=Silent()
@@ -126,4 +149,30 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
                     typer.echo(f"ended   {found.ended}")
             if cured:
                 typer.echo(cure_text(cured[1], found))
+    raise typer.Exit(1 if found.slower else UNDECIDED if found.undecided else 0)
+
+
+def _check(job: str | None, alert: str | None, *, pairs: bool, comment: bool) -> None:
+    """Raise TryUnclear or PairsUnclear for options that do not go together."""
+    if (job is None) == (alert is None):
+        raise TryUnclear
+    for name, given in (("--alert", alert is not None), ("--comment", comment)):
+        if pairs and given:
+            raise PairsUnclear(option=name)
+
+
+def _in_pairs(controller: LabServices, sides: Sides, job: Job, *, as_json: bool) -> None:
+    """Measure side by side, print what was found, and end with the exit code."""
+    from perfci.cli.progress import Terminal
+    from perfci.cli.side_by_side import print_sides
+    from perfci.runs.state.progress import Silent
+    from perfci.runs.studies.try_change import in_pairs
+
+    if as_json:
+        found = in_pairs(controller, sides, job, holder=holder(), progress=Silent())
+        print_json({**found.as_dict(), "notes": [*sides.notes, *found.notes]})
+    else:
+        with Terminal() as progress:
+            found = in_pairs(controller, sides, job, holder=holder(), progress=progress)
+        print_sides(found)
     raise typer.Exit(1 if found.slower else UNDECIDED if found.undecided else 0)

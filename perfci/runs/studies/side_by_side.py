@@ -139,6 +139,12 @@ class SideBySide:
         """Whether a timing is proven to be slower."""
         return any(one.word == "slower" for one in self.findings)
 
+    @property
+    def undecided(self) -> bool:
+        """Whether a scenario could not be decided."""
+        whole = [one for one in self.findings if _is_whole(one.key)]
+        return not whole or any(one.word == "unknown" for one in whole)
+
     def as_dict(self) -> dict[str, Any]:
         """Return it for `--json`."""
         return {

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 
 from perfci.alerts.lifecycle import find
 from perfci.analysis.decision import Decision
+from perfci.analysis.pair_decision import PairSettings
 from perfci.results.model import TOTAL, Metric
+from perfci.runs.jobs.clouds import SERVICES
 from perfci.runs.studies.change_sets import ChangeInvalid
+from perfci.runs.studies.side_by_side import Budget, side_by_side
 from perfci.runs.verdicts.rerun_jobs import exact
+from perfci.runs.verdicts.rerun_pairs import DEPLOYMENTS
 from perfci.runs.verdicts.rerun_round import scenarios_of
 from perfci.validation import nearest
 from perfci.wording import NBSP, action_name, change, interval
@@ -22,7 +26,10 @@ if TYPE_CHECKING:
     from perfci.analysis.ab_test import Finding
     from perfci.results.model import SeriesKey
     from perfci.runs.jobs.model import Job
+    from perfci.runs.state.progress import Progress
+    from perfci.runs.studies.change_sets import Sides
     from perfci.runs.studies.compare import Compared
+    from perfci.runs.studies.side_by_side import SideBySide
     from perfci.runs.verdicts.lab_services import LabServices
 
 _MOST_MINUTES = 1440
@@ -84,6 +91,33 @@ def cure_text(alert: Alert, found: Compared) -> str:
 
 def _is_total(key: SeriesKey) -> bool:
     return key.action == TOTAL and key.metric is Metric.SECONDS
+
+
+def in_pairs(
+    controller: LabServices, sides: Sides, job: Job, *, holder: str, progress: Progress
+) -> SideBySide:
+    """Measure both sides of a try on two clouds side by side, as much as the job allows.
+
+    Raises ChangeInvalid where more than code differs, and what `side_by_side` raises.
+    """
+    if sides.old.cloud != sides.new.cloud:
+        reason = "pins and options belong to a whole cloud: leave --side-by-side out"
+        raise ChangeInvalid(change="--side-by-side", reason=reason)
+    old, new = (
+        {name: source for name in SERVICES if (source := getattr(one.sources, name)) is not None}
+        for one in (sides.old, sides.new)
+    )
+    limits = job.analysis.confirm
+    return side_by_side(
+        controller,
+        job.model_copy(update={"sources": job.sources.model_copy(update={"all": None})}),
+        old=old,
+        new=new,
+        settings=PairSettings(within=job.analysis.minimum_effect or PairSettings().within),
+        budget=Budget(max(1, limits.most_runs // DEPLOYMENTS), limits.most_minutes),
+        holder=holder,
+        progress=progress,
+    )
 
 
 def review_text(found: Compared, notes: Sequence[str]) -> str:

@@ -17,16 +17,19 @@ from perfci import config
 from perfci.analysis.pair_decision import PairSettings
 from perfci.cli.run_text import described
 from perfci.cli.tables import paired_timings_table
-from perfci.results.model import TOTAL, Purpose
+from perfci.results.model import TOTAL, Metric, Purpose
 from perfci.results.record import read_record
 from perfci.runs.ansible.playbook import PlaybookFailed, Playbooks
 from perfci.runs.jobs.load import load_job
-from perfci.runs.jobs.sources import Source
+from perfci.runs.jobs.sources import Reference, Source, Sources
 from perfci.runs.night import reference
+from perfci.runs.night.assemble import night
 from perfci.runs.night.reference import TooLittleMemory, check_memory, needed_gib
 from perfci.runs.state.archive import run_folders
 from perfci.runs.state.progress import Silent
+from perfci.runs.studies.change_sets import ChangeInvalid, Sides
 from perfci.runs.studies.side_by_side import Budget, NothingPaired, NotThesePairs, from_archive, side_by_side
+from perfci.runs.studies.try_change import in_pairs
 from perfci.runs.verdicts.lab_services import LabServices
 
 TESTS = Path(__file__).parents[2]
@@ -189,3 +192,50 @@ def test_archived_runs_are_judged_again_with_the_same_answer(controller):
     (folders[0] / "pairs.json").unlink()
     with pytest.raises(NotThesePairs, match="no pairs"):
         from_archive(folders, PairSettings())
+
+
+def tried(controller, **new):
+    job = load_job("tiny", controller.settings.jobs_dir)
+    return in_pairs(
+        controller, Sides(job, job.model_copy(update=new)), job, holder="tester", progress=Silent()
+    )
+
+
+def test_a_try_in_pairs_says_that_the_change_is_slower(controller):
+    found = tried(controller, sources=Sources(neutron=Source(version="2.0")))
+    assert whole(found).word == "slower"
+    assert found.slower
+    assert not found.undecided
+    assert whole(found).reading.log == pytest.approx(math.log(FACTOR), abs=0.01)
+
+
+def test_a_try_in_pairs_is_of_code_alone(controller, played):
+    cloud = load_job("tiny", controller.settings.jobs_dir).cloud.model_copy(update={"computes": 3})
+    with pytest.raises(ChangeInvalid, match="leave --side-by-side out"):
+        tried(controller, cloud=cloud)
+    assert played.names == []
+
+
+def test_nights_are_held_against_the_code_of_the_first_one(controller):
+    job = load_job("tiny", controller.settings.jobs_dir).model_copy(
+        update={"reference": Reference(accepted=True)}
+    )
+
+    def run(version):
+        sources = Sources(neutron=Source(version=version))
+        tonight = night(
+            job.model_copy(update={"sources": sources}),
+            controller.settings,
+            holder="tester",
+            progress=Silent(),
+        ).run()
+        reference = tonight.run.document["reference"]["services"]
+        ratio = next(
+            one for one in tonight.judgements if (one.key.action, one.key.metric) == (TOTAL, Metric.RATIO)
+        )
+        return [one["version"] for one in reference], ratio
+
+    first, ratio = run("1.0")
+    assert (first, ratio.location) == (["1.0"], pytest.approx(1.0, abs=0.01))
+    second, ratio = run("2.0")
+    assert (second, ratio.location) == (["1.0"], pytest.approx(FACTOR, abs=0.01))

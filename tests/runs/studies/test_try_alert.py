@@ -96,6 +96,12 @@ def test_a_job_or_an_alert_must_be_named(services, words):
     assert (done.exit_code, json.loads(done.stdout)["error"]) == (2, "TryUnclear")
 
 
+@pytest.mark.parametrize("words", [["--alert", "3f2a"], ["nightly", "--comment"]])
+def test_what_belongs_to_turns_is_refused_side_by_side(words):
+    done = CliRunner().invoke(app, ["try", *words, "--side-by-side", "--json"])
+    assert (done.exit_code, json.loads(done.stdout)["error"]) == (2, "PairsUnclear")
+
+
 def test_the_forecast_follows_from_the_nights(land, services):
     assert forecast(services, JOB) is None
     nights(services, JOB, land)
