@@ -39,7 +39,7 @@ COLUMNS = (
     "MDE, one draw",
     "MDE, sequential",
     "pairs",
-    "draws",
+    "effect of each draw",
 )
 
 
