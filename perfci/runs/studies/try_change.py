@@ -104,7 +104,7 @@ def in_pairs(
         reason = "pins and options belong to a whole cloud: leave --side-by-side out"
         raise ChangeInvalid(change="--side-by-side", reason=reason)
     old, new = (
-        {name: source for name in SERVICES if (source := getattr(one.sources, name)) is not None}
+        {str(name): source for name in SERVICES if (source := getattr(one.sources, name)) is not None}
         for one in (sides.old, sides.new)
     )
     limits = job.analysis.confirm
