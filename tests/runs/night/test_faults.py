@@ -24,7 +24,6 @@ from perfci.runs.ansible.lab_playbooks import playbooks
 from perfci.runs.jobs.load import load_job
 from perfci.runs.jobs.procedures import PROCEDURES
 from perfci.runs.night import night as night_module
-from perfci.runs.night import nodes_used
 from perfci.runs.night.assemble import night
 from perfci.runs.night.lease_time import LimitsBeyondLease
 from perfci.runs.night.measure import StageTimeouts, measure, service_logs
@@ -211,7 +210,7 @@ def test_a_bug_in_what_judges_the_lab_makes_the_night_invalid(settings, played, 
 
 
 def test_what_fails_before_the_first_stage_is_archived_as_ours(settings, played, monkeypatch):
-    monkeypatch.setattr(nodes_used, "spread", lambda *_: 1 / 0)
+    monkeypatch.setattr(night_module, "playbooks_on_used", lambda *_: 1 / 0)
     document = ArchivedRun(a_night(settings).run().folder).document
     assert document["failure"]["stage"] == "prepare"
     assert played.played == []
