@@ -15,9 +15,14 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 READY := .venv/.ready
 # Two processes, each with whole files: many tests wait more than they compute, and a file's tests share what they start. Files
 # begin in the order of tests/conftest.py: the longest first.
+CONTAINER ?= $(shell command -v podman || command -v docker)
+DEBIAN ?= docker.io/library/debian:12
+IN_CONTAINER := apt-get update -q; apt-get install -y -q --no-install-recommends ca-certificates git make python3; \
+	mkdir /perfci; tar -C /src --exclude=./.venv --exclude=./state -c . | tar -C /perfci -x; cd /perfci; \
+	export PERFCI_STATE_DIR=/perfci/state; make test
 SHARED_OUT := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup nightly demo test-setup test test-virtual test-fast lint doctor status clean
+.PHONY: help setup nightly demo test-setup test test-virtual test-container test-fast lint doctor status clean
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -48,6 +53,11 @@ test: test-setup  ## Set up, then lint and run all tests that this kind of machi
 
 test-virtual: test-setup  ## Whole nights on simulated machines; as root
 	@PERFCI_TESTS_COMPLETE=1 python -m pytest -m virtual
+
+# The container works on a copy: what it makes belongs to root, and may be made for another distribution.
+test-container:  ## All tests as root in a fresh Debian, by podman or docker
+	@[ -n "$(CONTAINER)" ] || { echo "podman or docker is missing: apt-get install podman, or say CONTAINER=/path/to/one"; exit 2; }
+	@$(CONTAINER) run --rm --privileged --volume "$(CURDIR):/src:ro" $(DEBIAN) sh -ec '$(IN_CONTAINER)'
 
 test-fast: setup  ## The tests that start no services
 	@python -m pytest -m "not slow and not virtual" -q $(SHARED_OUT)

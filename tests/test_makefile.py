@@ -1,0 +1,66 @@
+"""What `make test-container` asks of podman or docker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from programs import needs
+
+ROOT = Path(__file__).parents[1]
+pytestmark = needs("make")
+
+
+def make(*words: str, path: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["/usr/bin/env", f"PATH={path}", "make", "-s", "-C", str(ROOT), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def engine(tmp_path):
+    """Return a program that takes the part of docker: it prints what it is asked, one word a line."""
+    program = tmp_path / "docker"
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
+def test_all_tests_run_on_a_copy_in_a_privileged_container(engine):
+    done = make("test-container", f"CONTAINER={engine}", path=os.environ["PATH"])
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.splitlines()
+    assert words[:5] == ["run", "--rm", "--privileged", "--volume", f"{ROOT}:/src:ro"]
+    assert words[5:8] == ["docker.io/library/debian:12", "sh", "-ec"]
+    script = done.stdout.partition("-ec\n")[2]
+    assert subprocess.run(["sh", "-n"], input=script, text=True, check=False).returncode == 0
+    assert "make test" in script
+    assert "--exclude=./.venv" in script
+
+
+def test_what_is_copied_is_all_but_what_this_machine_made(engine, tmp_path):
+    """The copy is made by the very commands of the script, of a small tree."""
+    source, target = tmp_path / "src", tmp_path / "perfci"
+    for name in (".venv/bin/python", "state/lab.db", "perfci/state/x.py", "Makefile", ".git/HEAD"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(name)
+    script = make("test-container", f"CONTAINER={engine}", path=os.environ["PATH"]).stdout.partition("-ec\n")[
+        2
+    ]
+    copying = next(part for part in script.split(";") if "tar " in part)
+    target.mkdir()
+    copying = copying.replace("/src", str(source)).replace("/perfci", str(target))
+    subprocess.run(["sh", "-ec", copying], check=True)
+    copied = sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())
+    assert copied == [".git/HEAD", "Makefile", "perfci/state/x.py"]
+
+
+def test_without_podman_and_docker_it_says_what_to_install():
+    done = make("test-container", "CONTAINER=", path=os.environ["PATH"])
+    assert done.returncode != 0
+    assert "apt-get install podman" in done.stdout
