@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
-QUERIES = 200
+QUERIES = 25
 _SLOWED = re.compile(r"^/v2\.0/(networks|ports)\b")
 _LOOK_UP = text("SELECT id, name FROM networks WHERE id = :id")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import archives
 import pytest
 import reruns
+from paired_runs import paired_night
 
 from perfci import config
 from perfci.analysis.sequential_test import Side
@@ -17,15 +17,15 @@ from perfci.runs.publish.after_run import Aftermath
 from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.stages import Stages
-from perfci.runs.studies.demo import BASELINE, RUNS, SLOW, SLOW_DOWN, Shown, checks, noise, with_filters
+from perfci.runs.studies.demo import BASELINE, ENDS, RUNS, SLOW, SLOW_DOWN, Shown, checks, noise, with_filters
 from perfci.runs.verdicts.lab_services import LabServices
 
-SLOWED = {"factor": 1.35, "code": "bbbbbbbbbbbb", "changes": ("slow-lists@1f2e3d4c",)}
+SLOWED = {"factor": 1.08, "code": "bbbbbbbbbbbb", "changes": ("slow-lists@1f2e3d4c",)}
 
 
 @pytest.fixture
 def play(tmp_path):
-    """Analyse a number of nights in each phase; `slowed` is what is different in the second."""
+    """Analyse the nights of each phase; `slowed` is what is different in the second."""
     controller = LabServices(
         config.load(environ={"PERFCI_STATE_DIR": str(tmp_path), "PERFCI_INFLUX__URL": "http://127.0.0.1:9"})
     )
@@ -36,11 +36,15 @@ def play(tmp_path):
             outcomes[phase] = []
             for _ in range(runs):
                 number += 1
-                how = slowed if phase == SLOW else (baseline or {}) if phase == BASELINE else {}
-                folder = archives.night(controller.state.archive, number, **how)
+                how = dict(slowed if phase == SLOW else (baseline or {}) if phase == BASELINE else {})
+                factor = how.pop("factor", 1.0)
+                folder = paired_night(controller.state.archive, number, factor=factor, **how)
                 factors = {Side.OLD: 1.0, Side.NEW: again or slowed["factor"]}
-                nodes = reruns.FakeLab(controller.state.archive, folder, factors).nodes()
-                outcomes[phase].append(Aftermath(controller).of(ArchivedRun(folder), Stages(Silent()), nodes))
+                nodes = reruns.FakePairLab(controller.state.archive, folder, factors).nodes()
+                done = Aftermath(controller).of(ArchivedRun(folder), Stages(Silent()), nodes)
+                outcomes[phase].append(done)
+                if any(one.kind is ENDS.get(phase) for one in done.told):
+                    break
         return outcomes
 
     return go
