@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lockstep import GATHER_SECONDS, Lockstep
+from lockstep import GATHER_SECONDS, LEAST_PAIRS, Lockstep, Until, error_of
+
+from perfci.analysis.pairs import draw_effect
 
 OLD, NEW = "old", "new"
 PATIENCE = 100.0
@@ -24,11 +29,12 @@ class Played:
         self.waiting: set[tuple] = set()
         self.running: set[tuple] = set()
         self.hung: set[str] = set()
+        self.seconds = lambda _side, _number: 1.0
 
-    def begin(self, *sides: str, slug: str = "01-task") -> Played:
+    def begin(self, *sides: str, slug: str = "01-task", until: Until | None = None) -> Played:
         for side in sides or (OLD, NEW):
             self.steps.join(side, self.at)
-            self.steps.begin(side, (side, "begin"), slug, PATIENCE, self.at)
+            self.steps.begin(side, (side, "begin"), slug, PATIENCE, self.at, until)
         self.pump()
         return self
 
@@ -53,6 +59,8 @@ class Played:
             if token in self.waiting:
                 self.waiting.remove(token)
                 self.running.add(token)
+                if token in self.steps.last:  # Rally begins no further one
+                    self.wanted[token[0]] = self.next[token[0]] - 1
             self.log.append(token)
         return found
 
@@ -69,7 +77,8 @@ class Played:
             for token in sorted(self.running):
                 if token[0] not in self.hung:
                     self.running.remove(token)
-                    self.steps.done(token, self.at, failed=False, now=self.at)
+                    seconds = self.seconds(*token)
+                    self.steps.done(token, self.at, failed=False, now=self.at, seconds=seconds)
             for side in (OLD, NEW):
                 busy = any(token[0] == side for token in (*self.waiting, *self.running))
                 if self.next[side] > self.wanted[side] and not busy and (side, "finish") not in self.log:
@@ -250,3 +259,51 @@ def test_an_iteration_whose_process_is_killed_gives_its_turn_back() -> None:
     (pair,) = played.task["pairs"]
     assert pair[first[0]] == [[1, None, True]]
     assert pair[second[0]] == [[1, 5.0, False]]
+
+
+def noisy(scatter: float, *, slower: float = 1.0, seed: int = 3):
+    """Return how long iterations take: one side by a factor slower, each with its own noise."""
+    chance = random.Random(seed)  # noqa: S311
+    return lambda side, _number: (slower if side == NEW else 1.0) * math.exp(chance.gauss(0, scatter))
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_task_ends_on_both_sides_once_its_pairs_are_precise(concurrency: int) -> None:
+    played = Played(old=900, new=900, concurrency=concurrency)
+    played.seconds = noisy(0.1)
+    task = played.begin(until=Until(precision=0.02, warmup=10, least=40)).play().task
+    counts = {side: sum(len(pair[side]) for pair in task["pairs"]) for side in (OLD, NEW)}
+    assert counts[OLD] == counts[NEW]
+    assert 50 < counts[OLD] < 300
+    assert task["alone"] == {}
+    assert task["notes"] == []
+    assert [log for log in played.log if log[1] == "finish"], "both were let go"
+
+
+def test_precise_pairs_end_a_task_no_earlier_than_its_least_and_imprecise_ones_at_its_most() -> None:
+    early = Played(old=100, new=100)
+    early.seconds = noisy(0.0001)
+    assert len(early.begin(until=Until(0.02, warmup=5, least=60)).play().task["pairs"]) == 61
+    late = Played(old=70, new=70)
+    late.seconds = noisy(3.0)
+    assert len(late.begin(until=Until(0.02, warmup=5, least=30)).play().task["pairs"]) == 70
+    few = Played(old=100, new=100)
+    few.seconds = noisy(0.0001)
+    assert len(few.begin(until=Until(0.02, warmup=5, least=6)).play().task["pairs"]) == 5 + LEAST_PAIRS + 1
+
+
+@pytest.mark.parametrize("slower", [0.5, 1.0, 3.0])
+def test_when_a_task_ends_does_not_depend_on_the_difference(slower: float) -> None:
+    lengths = set()
+    for factor in (1.0, slower):
+        played = Played(old=500, new=500)
+        played.seconds = noisy(0.1, slower=factor)
+        lengths.add(len(played.begin(until=Until(0.02, warmup=0, least=20)).play().task["pairs"]))
+    assert len(lengths) == 1
+
+
+def test_the_error_is_that_of_the_analysis() -> None:
+    chance = random.Random(5)  # noqa: S311
+    values = [chance.gauss(0, 0.1) for _ in range(200)]
+    assert error_of(values) == pytest.approx(draw_effect(values).error, rel=0.25)
+    assert error_of([0.0] * 30) == 0

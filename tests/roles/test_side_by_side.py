@@ -149,6 +149,24 @@ def test_iterations_are_paired_within_the_second_and_never_overlap(
     assert order == [(at, side) for at, pair in enumerate(found["pairs"]) for side in pair["order"]]
 
 
+@pytest.mark.parametrize(("concurrency", "runner"), [(1, "constant"), (2, "constant"), (1, "serial")])
+def test_rally_ends_both_sides_once_the_pairs_are_precise(
+    rally_python: Path, tmp_path: Path, concurrency: int, runner: str
+) -> None:
+    one = task(times=200, concurrency=concurrency, sleep=0.01, runner=runner)
+    tasks = [{**one, "until": {"precision": 0.2, "warmup": 2, "least": 30}}, task(times=3)]
+    done = run(prepare(tmp_path, rally_python, new=tasks, old=tasks))
+    assert done.returncode == 0, done.stderr + (tmp_path / "new" / "said").read_text()
+    found = record(tmp_path)["tasks"]
+    assert found["01-dummy"]["notes"] == []
+    ran = {side: len(report(tmp_path, side)) for side in ("new", "old")}
+    assert ran["new"] == ran["old"]
+    assert 30 < ran["new"] < 100
+    assert sum(len(pair["new"]) for pair in found["01-dummy"]["pairs"]) == ran["new"]
+    assert len(report(tmp_path, "new", "02-dummy")) == 3, "the next task is run as a whole"
+    assert "crashed" not in (tmp_path / "new" / "said").read_text()
+
+
 def test_failures_crashes_and_hangs_of_one_side_leave_the_other_one_whole(
     rally_python: Path, tmp_path: Path
 ) -> None:

@@ -119,13 +119,24 @@ class StageLimits(Part):
     collect: Seconds = 300
 
 
+class Until(Part):
+    """When a task of a paired run has enough iterations."""
+
+    precision: Annotated[float, Field(strict=True, gt=0, le=1)]
+    """Largest standard error of the ratio of both sides' whole iterations: 0.015 is 1.5 %."""
+    most: Count
+    """How many iterations are measured at most."""
+
+
 class Scenario(Part):
     """One Rally task."""
 
     task: Name
     """Name of the template in jobs/tasks."""
     times: Count
-    """How many iterations are measured."""
+    """How many iterations are measured; in a paired run with `until` at least so many."""
+    until: Until | None = None
+    """In a paired run: go on until the pairs are precise enough. Other runs measure `times`."""
     concurrency: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
     """How many iterations run at a time."""
     warmup: Annotated[int, Field(strict=True, ge=0, le=100_000)] = 0
@@ -140,7 +151,15 @@ class Scenario(Part):
     @property
     def shape(self) -> dict[str, Any]:
         """What makes two measurements of this task comparable."""
-        return self.model_dump(mode="json", exclude={"timeout_seconds", "clean"})
+        without = {"timeout_seconds", "clean"} | ({"until"} if self.until is None else set())
+        return self.model_dump(mode="json", exclude=without)
+
+    @model_validator(mode="after")
+    def _until_is_more(self) -> Self:
+        if self.until is not None and self.until.most < self.times:
+            msg = f"until.most: {self.until.most} is less than times, {self.times}"
+            raise ValueError(msg)
+        return self
 
 
 class Confirm(Part):

@@ -63,15 +63,20 @@ class CloudAccess:
 
 
 def make_plan(
-    scenarios: Iterable[Mapping[str, Any]], *, templates: Path, output: Path, cloud: CloudAccess
+    scenarios: Iterable[Mapping[str, Any]],
+    *,
+    templates: Path,
+    output: Path,
+    cloud: CloudAccess,
+    paired: bool = False,
 ) -> dict[str, Any]:
     """Return the plan, ready for JSON, with the tasks in the order given.
 
     It holds the templates' text, so that the archive has it and a node needs no more than the plan; its
-    paths are the controller's. `scenarios` are the entries of a checked job: task, times, and where
-    they differ from their defaults concurrency, warmup, timeout_seconds, clean and args. `templates` is the
-    folder of the task templates, `output` the run's working folder. Raises UnknownTaskArgument,
-    MissingTaskArgument and BadTaskTemplate.
+    paths are the controller's. `scenarios` are the entries of a checked job: task, times, and where they
+    differ from their defaults concurrency, warmup, timeout_seconds, clean, args, and until, which counts only
+    where the run is `paired`. `templates` is the folder of the task templates, `output` the run's working
+    folder. Raises UnknownTaskArgument, MissingTaskArgument and BadTaskTemplate.
     """
     return {
         "output": str(output),
@@ -80,24 +85,31 @@ def make_plan(
             "name": cloud.name,
             "services": list(cloud.services),
         },
-        "tasks": [_task(index, scenario, templates, cloud) for index, scenario in enumerate(scenarios)],
+        "tasks": [
+            _task(index, scenario, templates, cloud, paired=paired)
+            for index, scenario in enumerate(scenarios)
+        ],
     }
 
 
-def _task(index: int, scenario: Mapping[str, Any], templates: Path, cloud: CloudAccess) -> dict[str, Any]:
+def _task(
+    index: int, scenario: Mapping[str, Any], templates: Path, cloud: CloudAccess, *, paired: bool
+) -> dict[str, Any]:
     name = scenario["task"]
     path = templates / f"{name}{TASK_SUFFIX}"
     source = _read(path)
     arguments = dict(scenario.get("args", {}))
     _check_arguments(index, name, arguments, known=_variables_of(source, path) - _GIVEN)
     times, warmup = scenario["times"], scenario.get("warmup", 0)
+    until = scenario.get("until") if paired else None
+    most = until["most"] if until else times
     # Rally refuses a concurrency above the number of iterations.
     concurrency = min(scenario.get("concurrency", 1), warmup + times)
     variables = {
         **_ISOLATION,
         **arguments,
         # Rally knows no warm-up: it runs all of them, and the reader of its report drops the first ones.
-        "times": warmup + times,
+        "times": warmup + most,
         "warmup": warmup,
         "concurrency": concurrency,
         "flavor": cloud.flavor,
@@ -116,6 +128,11 @@ def _task(index: int, scenario: Mapping[str, Any], templates: Path, cloud: Cloud
         "timeout_seconds": scenario.get("timeout_seconds", 600),
         "clean": scenario.get("clean", True),
         "variables": variables,
+        **(
+            {"until": {"precision": until["precision"], "warmup": warmup, "least": warmup + times}}
+            if until
+            else {}
+        ),
     }
 
 

@@ -321,6 +321,7 @@ class Night:
             self.job.resolved()["scenarios"],  # none for a procedure that is not Rally's
             templates=self.settings.jobs_dir / TASKS,
             output=output,
+            paired=self.job.reference is not None,
             cloud=CloudAccess(
                 clouds_file=cloud / "clouds.yaml",
                 image_file=self.state.root / "rally" / "image.raw",

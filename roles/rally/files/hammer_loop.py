@@ -129,7 +129,7 @@ class Hammer:
     def _run_one(self, position: int, task: dict[str, Any]) -> Record:
         record = self._new_record(task)
         if self.turns is not None:
-            self.turns.begin(task["slug"], task["timeout_seconds"])
+            self.turns.begin(task["slug"], task["timeout_seconds"], task.get("until"))
         self.sleep(self.idle_seconds)
         total = len(self.plan["tasks"])
         record.started_at = self.clock()

@@ -84,7 +84,9 @@ class RallyEngine:
         rally_database.engine_reset()  # SQLite connections must not be carried through a fork
         context = multiprocessing.get_context("fork")
         receiver, sender = context.Pipe(duplex=False)
-        worker = context.Process(target=self._work, args=(config, uuid, sender))
+        # A task that ends when it is precise enough says how many iterations it has at least.
+        least = (task.get("until") or {}).get("least")
+        worker = context.Process(target=self._work, args=(config, uuid, sender, least))
         worker.start()
         sender.close()
         try:
@@ -121,12 +123,12 @@ class RallyEngine:
             # It ended in this very moment, or has not begun: then the kill that follows is enough.
             print(f"abort: {error} ", end="", flush=True)
 
-    def _work(self, config: task_cfg.TaskConfig, uuid: str, sender: Connection) -> None:
+    def _work(self, config: task_cfg.TaskConfig, uuid: str, sender: Connection, least: int | None) -> None:
         os.setpgid(0, 0)
         try:
             environment = env_mgr.EnvManager.get(ENVIRONMENT)
             rally_engine.TaskEngine(config, objects.Task.get(uuid), environment).run()
-            sender.send(self._outcome(uuid))
+            sender.send(self._outcome(uuid, least))
         except TaskCrashed as error:
             sender.send(str(error))
         except Exception as error:  # noqa: BLE001  whatever it is, the other tasks go on
@@ -134,10 +136,10 @@ class RallyEngine:
         finally:
             sender.close()
 
-    def _outcome(self, uuid: str) -> Outcome:
+    def _outcome(self, uuid: str, least: int | None) -> Outcome:
         workload = self._api.task.get(task_id=uuid, detailed=True)["subtasks"][0]["workloads"][0]
         # A runner that loads for a time, such as constant_for_duration, has no number to come to.
-        done, wanted = workload["total_iteration_count"], workload["runner"].get("times", 1)
+        done, wanted = workload["total_iteration_count"], least or workload["runner"].get("times", 1)
         if done < wanted:
             # Rally calls a task finished although its contexts could not be set up.
             raise TaskCrashed(f"only {done} of {wanted} iterations were run: {_why(workload)}")

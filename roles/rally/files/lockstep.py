@@ -6,6 +6,9 @@ every other pair and turned round for the one after it, so that a drift favours 
 side while the other one is measured: a task begins when both sides are there, and ends (users and networks
 are removed) when both are through.
 
+A task may go on until its pairs are precise enough (`Until`): the pair that begins then is the last one. Only
+the error decides, never the difference itself, so that what is measured is not chosen by what comes out.
+
 No side can hold up the other one for ever. Where one has left the task, crashed, or has not moved for the
 task's `patience`, the other one goes on alone, and the record says from where on and why. Times are seconds
 of any clock that never steps.
@@ -13,6 +16,7 @@ of any clock that never steps.
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,6 +29,18 @@ GATHER_SECONDS = 30.0
 do."""
 
 
+@dataclass(frozen=True, slots=True)
+class Until:
+    """When a task has enough pairs: the error of its mean log ratio is `precision` at most.
+
+    Iterations up to the number `warmup` are for warm-up, those up to `least` are run in any case.
+    """
+
+    precision: float
+    warmup: int
+    least: int
+
+
 @dataclass(slots=True)
 class Iteration:
     """One iteration that was given its turn. `timestamp` is Rally's, None where it gave no result."""
@@ -32,6 +48,7 @@ class Iteration:
     number: int
     timestamp: float | None = None
     failed: bool = True
+    seconds: float | None = None
 
 
 @dataclass(slots=True)
@@ -46,6 +63,7 @@ class Side:
     """How many tasks it has begun."""
     slug: str = ""
     patience: float = 0.0
+    until: Until | None = None
     block: int = 1
     """How many iterations belong to the block that it has begun to ask for."""
     active: bool = False
@@ -97,6 +115,8 @@ class Lockstep:
         self._pair: dict[str, list[Iteration]] | None = None
         self._order: list[str] = []
         self._stage = 0
+        self.last: set[Hashable] = set()
+        """Whose iterations are the last ones of their task."""
 
     # --- events ---
 
@@ -113,11 +133,19 @@ class Lockstep:
             self._give_up(side, reason)
             side.beginning = None
 
-    def begin(self, name: str, token: Hashable, slug: str, patience: float, now: float) -> None:
+    def begin(  # noqa: PLR0917 - one message
+        self,
+        name: str,
+        token: Hashable,
+        slug: str,
+        patience: float,
+        now: float,
+        until: Until | None = None,
+    ) -> None:
         """Let a side wait for the beginning of a task."""
         side = self.sides[name]
         side.moved_at, side.beginning = now, token
-        side.slug, side.patience = slug, patience
+        side.slug, side.patience, side.until = slug, patience, until
 
     def ask(self, name: str, token: Hashable, number: int, block: int, now: float) -> None:
         """Let an iteration wait for its turn; `block` is how many belong together with it."""
@@ -125,13 +153,22 @@ class Lockstep:
         side.moved_at, side.block = now, block
         side.waiting[token] = number
 
-    def done(self, token: Hashable, timestamp: float | None, *, failed: bool, now: float) -> None:
+    def done(
+        self,
+        token: Hashable,
+        timestamp: float | None,
+        *,
+        failed: bool,
+        now: float,
+        seconds: float | None = None,
+    ) -> None:
         """Take in the end of an iteration, or of the process that ran it; once is enough."""
+        self.last.discard(token)
         for side in self.sides.values():
             if side.waiting.pop(token, None) is not None:
                 side.moved_at = now
             if (one := side.running.pop(token, None)) is not None:
-                one.timestamp, one.failed = timestamp, failed
+                one.timestamp, one.failed, one.seconds = timestamp, failed, seconds
                 side.moved_at = now
 
     def finish(self, name: str, token: Hashable, now: float) -> None:
@@ -209,7 +246,10 @@ class Lockstep:
             pairs = self._task(active[0].slug).pairs
             self._order = self._drawn(pairs)
             self._pair, self._stage = {name: [] for name in self.names}, 0
+            enough = _are_enough(pairs, active[0].until)
             pairs.append((self._order, self._pair))
+            if enough:
+                self.last.update(token for side in active for token in side.waiting)
             first = self._order[0]
             return self._grant(self.sides[first], self._pair[first])
         for side in self.sides.values():
@@ -283,6 +323,43 @@ class Lockstep:
 
     def _task(self, slug: str) -> _Task:
         return self._tasks.setdefault(slug, _Task())
+
+
+LEAST_PAIRS = 20
+"""Of fewer pairs the error is not known well enough to stop."""
+
+
+def _are_enough(pairs: list[_Pair], until: Until | None) -> bool:
+    if until is None:
+        return False
+    ran = [one for _, sides in pairs for one in sides.values()]
+    if max((one.number for block in ran for one in block), default=0) < until.least:
+        return False
+    measured = [
+        {name: _level(block) for name, block in sides.items()}
+        for _, sides in pairs
+        if all(one.number > until.warmup for block in sides.values() for one in block)
+    ]
+    sides = [tuple(levels.values()) for levels in measured]
+    logs = [one - other for one, other in sides if one is not None and other is not None]
+    return len(logs) >= LEAST_PAIRS and error_of(logs) <= until.precision
+
+
+def _level(block: list[Iteration]) -> float | None:
+    """Return the mean logarithm of a block's seconds; None where one of them failed."""
+    found = [math.log(one.seconds) for one in block if not one.failed and one.seconds]
+    return math.fsum(found) / len(found) if found and len(found) == len(block) else None
+
+
+def error_of(values: list[float]) -> float:
+    """Return the standard error of the mean of the middle half, as for white noise (`analysis.pairs`)."""
+    ordered, n = sorted(values), len(values)
+    cut = n // 4
+    low, high = ordered[cut], ordered[n - cut - 1]
+    kept = [min(max(value, low), high) for value in values]
+    mean = math.fsum(kept) / n
+    variance = math.fsum((value - mean) ** 2 for value in kept) / (n - 1)
+    return math.sqrt(variance / n) / (1 - 2 * cut / n)
 
 
 _MOVED = object()

@@ -22,21 +22,25 @@ do."""
 def take_turns(turns: Turns) -> None:
     """Let all that Rally runs in this process and its forks from now on take turns."""
     once, run = runner._run_scenario_once, runner.ScenarioRunner.run  # noqa: SLF001 - before the timer
-    shape = {"times": 0, "concurrency": 0}
+    shape: dict[str, Any] = {"times": 0, "concurrency": 0}
+    aborted: list[Any] = []
 
     def in_turn(cls: Any, method: Any, context: dict[str, Any], arguments: Any, events: Any) -> Any:
         if not shape["times"]:
             return once(cls, method, context, arguments, events)
         number = context["iteration"]
         with turns.turn(number, block_of(number, **shape)) as turn:
+            if turn.is_last:
+                aborted[0].set()  # Rally begins no further one
             result = once(cls, method, context, arguments, events)
-            turn.came_out(result["timestamp"], failed=bool(result["error"]))
+            turn.came_out(result["timestamp"], result["duration"], failed=bool(result["error"]))
         return result
 
     def run_in_turns(self: runner.ScenarioRunner, name: str, context: dict[str, Any], arguments: Any) -> None:
         if self.get_name() in _BY_ITERATION:
             # Forks that are made from now on see it.
             shape.update(times=self.config.get("times", 1), concurrency=self.config.get("concurrency", 1))
+            aborted[:] = [self.aborted]
             run(self, name, context, arguments)
         else:
             shape.update(times=0)

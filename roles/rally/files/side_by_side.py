@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hammer_loop import write
-from lockstep import Lockstep
-from turns import GO
+from lockstep import Lockstep, Until
+from turns import GO, LAST
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -104,7 +104,8 @@ class Arbiter:
             self._hammers.add(connection)
             steps.join(side, now)
         elif "begin" in message:
-            steps.begin(side, connection, message["begin"], message["patience"], now)
+            until = Until(**message["until"]) if message.get("until") else None
+            steps.begin(side, connection, message["begin"], message["patience"], now, until)
         elif "end" in message:
             steps.end(side)
             self.tasks_ended += 1
@@ -113,7 +114,13 @@ class Arbiter:
         elif "finish" in message:
             steps.finish(side, connection, now)
         else:
-            steps.done(connection, message["timestamp"], failed=message["failed"], now=now)
+            steps.done(
+                connection,
+                message["timestamp"],
+                failed=message["failed"],
+                now=now,
+                seconds=message.get("seconds"),
+            )
 
     def _forget(self, connection: socket.socket) -> None:
         if connection in self._hammers:
@@ -126,7 +133,7 @@ class Arbiter:
 
     def _go(self, token: Any) -> None:
         try:
-            token.sendall(GO)
+            token.sendall(LAST if token in self.lockstep.last else GO)
         except OSError:
             self._forget(token)
 

@@ -1,8 +1,8 @@
 """A side's end of the lock-step: asks the arbiter (side_by_side.py) for a turn, and waits for it.
 
-One JSON object a line over a Unix socket; the arbiter's only word is `go`. The hammer keeps one connection
-for the tasks; each iteration has one of its own, whose end is the end of its turn, so that a load generator
-that is killed gives it back.
+One JSON object a line over a Unix socket; the arbiter's words are `go` and `last`. The hammer keeps one
+connection for the tasks; each iteration has one of its own, whose end is the end of its turn, so that a load
+generator that is killed gives it back.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-GO = b"go\n"
+GO, LAST = b"go\n", b"last\n"
+"""The arbiter's words: it is your turn; it is your turn for the last time in this task."""
 
 
 class ArbiterGone(ConnectionError):
@@ -26,13 +27,16 @@ class ArbiterGone(ConnectionError):
 class Turn:
     """One iteration's turn; what came of it is told at its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_last: bool) -> None:
+        self.is_last = is_last
+        """Whether the task has enough after this one."""
         self.timestamp: float | None = None
+        self.seconds: float | None = None
         self.failed = True
 
-    def came_out(self, timestamp: float, *, failed: bool) -> None:
-        """Take in Rally's time stamp of the iteration, and whether it failed."""
-        self.timestamp, self.failed = timestamp, failed
+    def came_out(self, timestamp: float, seconds: float | None = None, *, failed: bool) -> None:
+        """Take in Rally's time stamp of the iteration, how long it took, and whether it failed."""
+        self.timestamp, self.seconds, self.failed = timestamp, seconds, failed
 
 
 class Turns:
@@ -44,9 +48,12 @@ class Turns:
         self._side = side
         self._hammer = self._connect({"join": True})
 
-    def begin(self, slug: str, patience_seconds: float) -> None:
-        """Wait until both sides begin this task, or the other one has left. Raises ArbiterGone."""
-        _send(self._hammer, {"begin": slug, "patience": patience_seconds})
+    def begin(self, slug: str, patience_seconds: float, until: dict[str, Any] | None = None) -> None:
+        """Wait until both sides begin this task, or the other one has left. Raises ArbiterGone.
+
+        `until` says when it has enough pairs (`lockstep.Until`).
+        """
+        _send(self._hammer, {"begin": slug, "patience": patience_seconds, "until": until})
         _wait(self._hammer)
 
     def end(self, slug: str) -> None:
@@ -62,12 +69,12 @@ class Turns:
     def turn(self, number: int, block: int) -> Iterator[Turn]:
         """Wait for the turn of an iteration that `block` iterations have together. Raises ArbiterGone."""
         with self._connect({"ask": number, "block": block}) as connection:
-            _wait(connection)
-            turn = Turn()
+            turn = Turn(is_last=_wait(connection) == LAST)
             try:
                 yield turn
             finally:
-                _send(connection, {"timestamp": turn.timestamp, "failed": turn.failed})
+                came_out = {"timestamp": turn.timestamp, "seconds": turn.seconds, "failed": turn.failed}
+                _send(connection, came_out)
 
     def finish(self) -> None:
         """Wait until the other side has run all its iterations of this task, too. Raises ArbiterGone."""
@@ -88,9 +95,9 @@ def _send(connection: socket.socket, message: dict[str, Any]) -> None:
         raise ArbiterGone(f"the arbiter is gone: {error}") from error
 
 
-def _wait(connection: socket.socket) -> None:
+def _wait(connection: socket.socket) -> bytes:
     got = b""
-    while not got.endswith(GO):
+    while not got.endswith(b"\n"):
         try:
             part = connection.recv(16)
         except OSError as error:
@@ -98,3 +105,4 @@ def _wait(connection: socket.socket) -> None:
         if not part:
             raise ArbiterGone("the arbiter is gone: it closed the connection")
         got += part
+    return got
