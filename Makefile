@@ -13,16 +13,16 @@ PYTHON ?= python3
 UV := $(shell sed -n 's/^uv==/uv==/p' constraints.txt)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 READY := .venv/.ready
-# Two processes, each with whole files: many tests wait more than they compute, and a file's tests share what they start. Files
-# begin in the order of tests/conftest.py: the longest first.
 CONTAINER ?= $(shell command -v podman || command -v docker)
 DEBIAN ?= docker.io/library/debian:12
 IN_CONTAINER := apt-get update -q; apt-get install -y -q --no-install-recommends ca-certificates git make python3; \
 	mkdir /perfci; tar -C /src --exclude=./.venv --exclude=./state -c . | tar -C /perfci -x; cd /perfci; \
 	export PERFCI_STATE_DIR=/perfci/state; make test
+# Two processes, each with whole files: many tests wait more than they compute, and a file's tests share what they start. Files
+# begin in the order of tests/conftest.py: the longest first.
 SHARED_OUT := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup nightly demo test-setup test test-virtual test-container test-fast lint doctor status clean
+.PHONY: help setup nightly demo demo-bisect test-setup test test-virtual test-container test-fast lint doctor status clean
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -43,6 +43,9 @@ nightly: setup  ## Set up this machine and run one night of jobs/nightly.yml on 
 
 demo: setup  ## Put a slow-down into neutron, and see it found and closed
 	@perfci demo
+
+demo-bisect: setup  ## Plant a slow change among ten of two repositories, and see it named and proven
+	@perfci demo --bisect
 
 test-setup: setup  ## Set up what the tests need, too
 	@perfci setup --tests

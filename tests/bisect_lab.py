@@ -121,7 +121,19 @@ class BisectLab:
         return bool(pinned) and commit in git(repo.folder, "rev-list", pinned[0]).split()
 
 
-def archived(services, job, at, factor, *, status="finished", fit=True, facts=None, step=None):
+def archived(
+    services,
+    job,
+    at,
+    factor,
+    *,
+    status="finished",
+    fit=True,
+    facts=None,
+    step=None,
+    lab="embedded",
+    confirms=None,
+):
     """Archive a run of a job; return its folder."""
     code = [
         ServiceRevision(
@@ -131,11 +143,13 @@ def archived(services, job, at, factor, *, status="finished", fit=True, facts=No
         if (one := getattr(job.sources, name)) is not None and one.git is not None
     ]
     folder = archives.night(
-        services.state.archive,
+        services.state.archive_for(confirms),
         int(at.timestamp()) % 1000,
         factor=factor,
         run_id=new_run_id(job.name, at),
         job=job.name,
+        lab=lab,
+        confirms=confirms,
         started_at=at,
         finished_at=at + timedelta(seconds=50),
         status=status,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from perfci.alerts.model import Alert
+    from perfci.config import Settings
     from perfci.runs.verdicts.lab_services import LabServices
 
 _MIB = 2**20
@@ -132,10 +133,17 @@ def setup(
                 prepare(settings, progress, tests=tests)
 
 
-def demo(as_json: Json = False) -> None:
+def demo(
+    bisect: Annotated[
+        bool, typer.Option("--bisect", help="Plant a slow change among others, and see it named by a bisect.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Put a slow-down into neutron, see it found, take it out, see the alert closed.
 
-    Runs the job `demo` in three phases and checks what perfci reported.
+    Runs the job `demo` in three phases and checks what perfci reported. With --bisect, it makes repositories
+    of keystone and neutron, merges ten changes of which one is slow, and checks that the bisect of the alert
+    names it and proves it by its revert.
 
     Exit code 0: it reported what it should.
     Exit code 1: it reported something else.
@@ -147,6 +155,8 @@ def demo(as_json: Json = False) -> None:
 
     with errors_reported(as_json=as_json):
         settings = settings_for()
+        if bisect:
+            raise typer.Exit(_demo_bisect(settings, as_json=as_json))
         if as_json:
             shown = Demo(settings, holder(), Silent()).run()
             print_json(shown.as_dict())
@@ -156,6 +166,25 @@ def demo(as_json: Json = False) -> None:
             for line in demo_lines(shown):
                 typer.echo(line)
     raise typer.Exit(shown.exit_code)
+
+
+def _demo_bisect(settings: Settings, *, as_json: bool) -> int:
+    from perfci.cli.progress import Terminal
+    from perfci.runs.state.progress import Silent
+    from perfci.runs.studies.demo_bisect import BisectDemo
+
+    if as_json:
+        found = BisectDemo(settings, holder(), Silent()).run()
+        print_json(found.as_dict())
+        return found.exit_code
+    with Terminal() as progress:
+        found = BisectDemo(settings, holder(), progress).run()
+    typer.echo("")
+    for check in found.checks:
+        typer.echo(f"{'ok     ' if check.ok else 'FAILED '} {check.expected}: {check.found}")
+    if found.picture is not None:
+        typer.echo(f"picture {found.picture}")
+    return found.exit_code
 
 
 class CleanUnconfirmed(UsageError):
