@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from perfci.results.model import SeriesKey
 
 INDEX = "index.html"
+COMPARE = "compare.html"
+"""The page that lays any two runs beside each other; the fragment names them: `compare.html#A..B`."""
 
 
 def run_page(run_id: str) -> str:
@@ -23,6 +25,36 @@ def run_page(run_id: str) -> str:
 def scenario_page(key: SeriesKey) -> str:
     """Return the page of the scenario that a series belongs to."""
     return f"scenarios/{_safe(f'{joined(key.lab, key.job)}--{key.scenario}--{key.arguments}')}.html"
+
+
+def alert_page(alert_id: str) -> str:
+    """Return the page of one alert."""
+    return f"alerts/{_safe(alert_id)}.html"
+
+
+def job_page(lab: str, job: str) -> str:
+    """Return the page with all runs and all scenarios of a job."""
+    return f"jobs/{_safe(joined(lab, job))}.html"
+
+
+def comparison(before: str, after: str) -> str:
+    """Return the page that compares two runs, with its fragment."""
+    return f"{COMPARE}#{_safe(before)}..{_safe(after)}"
+
+
+def run_data(run_id: str) -> str:
+    """Return the data file of one run, which scripts load."""
+    return f"runs/{_safe(run_id)}.js"
+
+
+def scenario_data(key: SeriesKey) -> str:
+    """Return the data file beside the page of a scenario."""
+    return scenario_page(key).removesuffix(".html") + ".js"
+
+
+def job_data(lab: str, job: str) -> str:
+    """Return the data file with the runs that a job's pictures show."""
+    return f"data/{_safe(joined(lab, job))}.js"
 
 
 def anchor(key: SeriesKey) -> str:

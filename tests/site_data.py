@@ -15,8 +15,11 @@ from perfci.report.model import (
     ReportedFailure,
     ReportedStage,
     RunReport,
+    ServiceChange,
     SiteData,
 )
+from perfci.report.points import TrendRun, trend_of
+from perfci.results.model import Measurement
 
 __all__ = ["JOB", "LAB", "alert", "site_data"]
 
@@ -71,8 +74,35 @@ def site_data() -> SiteData:
         ),
     )
     judgements = {one.key: one for one in history.judgements()}
-    statements = _statements(history)
-    return SiteData(tuple(reports), (*history.histories(), statements), judgements, tuple(marks))
+    histories = (*history.histories(), _statements(history))
+    shown = [
+        TrendRun(one.run_id, one.environment, one.code.digest, one.validity.valid)
+        for one in history.records.values()
+    ]
+    return SiteData(
+        tuple(_whole(reports, history)),
+        tuple(trend_of(one, shown) for one in histories),
+        judgements,
+        tuple(marks),
+        alerts=(alert(closed=run_id(24), ending="fixed"),),
+        codes={one.code.digest: one.code for one in history.records.values()},
+    )
+
+
+def _whole(reports: list[RunReport], history: History):
+    """Yield the reports with what each run measured, and which came before it."""
+    for number, one in enumerate(reports):
+        measurements = tuple(
+            Measurement(key, one.record.run_id, points[number].values, tuple(map(float, range(len(points[number].values)))), 20, 0)
+            for key, points in history.points.items()
+        )  # fmt: skip
+        before = reports[number - 1].record if number else None
+        yield replace(
+            one,
+            measurements=() if one.failure else measurements,
+            before=before,
+            versions={"oslo.db": f"17.{number // 10}.0"},
+        )
 
 
 def _report(run, judgements: tuple[Judgement, ...]) -> RunReport:
@@ -82,7 +112,8 @@ def _report(run, judgements: tuple[Judgement, ...]) -> RunReport:
         for name, usual in (("cpu", 0.41), ("memory", 0.22), ("disk", 0.012), ("mariadb", 0.0009))
     )
     moved = any(one.outcome is Outcome.REGRESSION for one in judgements)
-    return RunReport(run, stages, judgements, canaries, alerts=("65af3750f0",) if moved else ())
+    opened = moved and run.run_id == run_id(20)
+    return RunReport(run, stages, judgements, canaries, alerts=("65af3750f0",) if opened else ())
 
 
 def _statements(history: History) -> SeriesHistory:
@@ -99,7 +130,8 @@ def alert(**fields) -> AlertSummary:
     """Return an alert that is open."""
     given = {
         "id": "65af3750f0", "since": run_id(20), "opened": run_id(20), "key": seconds_key("neutron.create_port", PORTS),
-        "effect": 0.31, "before": 0.938, "after": 1.23, "series": 3, "changes": (f"neutron: 27.0.1 → 27.0.1 with {PATCH}",),
+        "effect": 0.31, "before": 0.938, "after": 1.23, "series": 3, "last_good": run_id(19),
+        "changes": (ServiceChange("neutron", "27.0.1 (wheel)", f"27.0.1 (wheel) with {PATCH}"),),
     }  # fmt: skip
     return AlertSummary(**{**given, **fields})
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from perfci.alerts.model import RevisionChange, certain
+from perfci.projects import project
 from perfci.results.model import COUNTERS, FINISHED, TOTAL
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from perfci.analysis.types import Judgement
     from perfci.results.model import RunRecord, SeriesKey
 
-PROJECTS = ("keystone", "placement", "glance", "nova", "neutron", "cinder", "swift", "heat", "octavia")
 _DATA_PLANE = "DataPlane."
 """How the names of scenarios begin that measure what packets feel."""
 _MERGED_RUNS = 3
@@ -30,12 +30,6 @@ def revision_changes(before: RunRecord, after: RunRecord) -> tuple[RevisionChang
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     )
-
-
-def project(service: str) -> str:
-    """Return the project that a name speaks of: `neutron` for `neutron-api` and `NeutronNetworks`."""
-    lowered = service.lower()
-    return next((name for name in PROJECTS if name in lowered), lowered.partition("-")[0].partition(".")[0])
 
 
 def last_good(moved: Iterable[Judgement], since: str, records: Mapping[str, RunRecord]) -> str | None:

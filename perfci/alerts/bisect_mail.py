@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perfci.alerts.attribution import PROJECTS
 from perfci.alerts.bisect_chart import describe, draw
 from perfci.alerts.document import MailDocument, MailTone, Paragraph, Picture, Row, Section, Steps, Table
+from perfci.projects import PROJECTS
 from perfci.wording import MISSING, counted, quantity
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from perfci.alerts.attribution import blame, last_good, project, revision_changes, same_change
+from perfci.alerts.attribution import blame, last_good, revision_changes, same_change
 from perfci.alerts.errors import AlertClosed, UnknownAlert
 from perfci.alerts.model import (
     Alert,
@@ -28,6 +28,7 @@ from perfci.alerts.model import (
 )
 from perfci.analysis.types import Judgement, Outcome
 from perfci.errors import FailureClass
+from perfci.projects import project
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from perfci import pages
-from perfci.alerts.attribution import project
 from perfci.alerts.chart import Trend, describe, draw
 from perfci.alerts.document import FactList, Paragraph, Picture, Row, Steps, Table
 from perfci.alerts.model import Alert, Audience, Closing, felt_first, interest
 from perfci.analysis.decision import Decision
 from perfci.analysis.types import Basis
+from perfci.projects import project
 from perfci.results.model import TOTAL
 from perfci.wording import (
     MISSING,
@@ -69,6 +69,14 @@ def page_steps(run_id: str, settings: MailSettings) -> tuple[tuple[str, str], ..
     if settings.base_url is None:
         return ()
     return (("Its page:", link(pages.run_page(run_id), settings.base_url)),)
+
+
+def alert_steps(alert: Alert, settings: MailSettings) -> tuple[tuple[str, str], ...]:
+    """Return the step to an alert's page: its address, else the command that shows the alert."""
+    if settings.base_url is None:
+        return (("See this alert as it is now:", f"perfci alerts show {alert.id}"),)
+    page = link(pages.alert_page(alert.id), settings.base_url)
+    return (("See what changed, before and after, and what to do:", page),)
 
 
 def trend_step(key: SeriesKey, settings: MailSettings) -> tuple[str, str]:
@@ -288,8 +296,11 @@ def _odds(log_proof: float | None) -> str:
 
 
 def regression_steps(alert: Alert, settings: MailSettings) -> Steps:
-    """Say what the reader can do, with the commands."""
+    """Say what the reader can do, with the page that has it all, and the commands."""
+    fix = f"{alert.changes[0].service if alert.changes else alert.service}=fix.patch"
     items = [
+        *alert_steps(alert, settings),
+        ("Try a fix before it is merged:", f"perfci try {alert.job} --change {fix}"),
         ("Reproduce it: the same code, environment and job again.", f"perfci run reproduce {alert.since}"),
         ("See every verdict of the run:", f"perfci analyse {alert.opened} --full"),
         ("See everything that was measured:", f"perfci results show {alert.opened}"),
@@ -298,13 +309,8 @@ def regression_steps(alert: Alert, settings: MailSettings) -> Steps:
         ("If it is meant to be so, make it the new normal:", f"perfci alerts accept {alert.id}"),
     ]
     if alert.last_good:
-        items.insert(
-            1,
-            (
-                "See what differs from the last good run:",
-                f"perfci run show {alert.since} \\\n  --against {alert.last_good}",
-            ),
-        )
+        compare = f"perfci run compare {alert.last_good} \\\n  {alert.since}"
+        items.insert(3, ("Compare the last good run with the first slow one:", compare))
     return Steps(tuple(items))
 
 

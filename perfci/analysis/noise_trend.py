@@ -26,7 +26,7 @@ from perfci.analysis.run_values import run_values
 from perfci.results.model import Metric, SeriesKey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from perfci.analysis.noise import Array
     from perfci.analysis.settings import AnalysisSettings
@@ -59,13 +59,27 @@ class Growth:
     since: str
 
 
+@dataclass(frozen=True, eq=False)
+class NoiseTrack:
+    """One series in its last valid run's environment: `logs` of the locations of `run_ids`, oldest first."""
+
+    key: SeriesKey
+    run_ids: tuple[str, ...]
+    logs: Array
+
+
 def growing(histories: Sequence[SeriesHistory], settings: AnalysisSettings) -> tuple[Growth, ...]:
     """Return the series whose noise has credibly grown against their own past, the worst first.
 
     Valid runs in the environment of the last one count. Credibly: the 95 % interval of the ratio lies above
     1.25, and the false discovery rate over all series is at most that of the settings.
     """
-    compared = [found for history in histories if (found := _compared(history, settings)) is not None]
+    return noise_growth((_track_of(history, settings) for history in histories), settings)
+
+
+def noise_growth(tracks: Iterable[NoiseTrack], settings: AnalysisSettings) -> tuple[Growth, ...]:
+    """Return what `growing` does, of series whose locations are known."""
+    compared = [found for track in tracks if (found := _compared(track, settings)) is not None]
     if not compared:
         return ()
     adjusted = q_values(np.array([p for _, p in compared]))
@@ -78,17 +92,22 @@ def growing(histories: Sequence[SeriesHistory], settings: AnalysisSettings) -> t
     return tuple(sorted(credible, key=lambda one: (-one.ratio, one.key)))
 
 
-def _compared(history: SeriesHistory, settings: AnalysisSettings) -> tuple[Growth, float] | None:
-    """Return a series' noise then and now with its p-value; None where it has too few runs."""
+def _track_of(history: SeriesHistory, settings: AnalysisSettings) -> NoiseTrack:
     if history.key.metric is Metric.FAILURE_RATE:
-        return None
+        return NoiseTrack(history.key, (), np.empty(0))
     rule = rule_of(history.key.metric, settings)
     valid = [point for point in history.points if point.valid]
     same = [point for point in valid if point.environment == valid[-1].environment]
-    runs = [value for value in run_values(rule, same) if value is not None][-(RECENT + PAST) :]
-    if len(runs) < RECENT + LEAST_PAST:
+    runs = [value for value in run_values(rule, same) if value is not None]
+    return NoiseTrack(history.key, tuple(run.run_id for run in runs), np.array([run.log for run in runs]))
+
+
+def _compared(track: NoiseTrack, settings: AnalysisSettings) -> tuple[Growth, float] | None:
+    """Return a series' noise then and now with its p-value; None where it has too few runs."""
+    logs = track.logs[-(RECENT + PAST) :]
+    if track.key.metric is Metric.FAILURE_RATE or len(logs) < RECENT + LEAST_PAST:
         return None
-    away = np.maximum(np.abs(np.diff([run.log for run in runs])), rule.scale_floor)
+    away = np.maximum(np.abs(np.diff(logs)), rule_of(track.key.metric, settings).scale_floor)
     past, recent = away[:-RECENT], away[-RECENT:]
     ratio = float(recent.mean() / past.mean())
     error = math.sqrt(SHARED * (_relative_variance(past) + _relative_variance(recent)))
@@ -98,14 +117,14 @@ def _compared(history: SeriesHistory, settings: AnalysisSettings) -> tuple[Growt
     half = float(special.stdtrit(df, 0.5 + settings.confidence / 2)) * error
     p_value = float(special.stdtr(df, -math.log(ratio) / error))
     found = Growth(
-        key=history.key,
+        key=track.key,
         past=float(past.mean()) / NORMAL_MEAN,
         recent=float(recent.mean()) / NORMAL_MEAN,
         ratio=ratio,
         low=ratio * math.exp(-half),
         high=ratio * math.exp(half),
         q_value=1.0,
-        since=runs[-RECENT].run_id,
+        since=track.run_ids[-RECENT],
     )
     return found, p_value
 

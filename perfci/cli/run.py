@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from itertools import islice
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from perfci.cli.access import holder, lab_services, settings_for, state_folder
 from perfci.cli.groups import DEFAULT, DefaultCommand, DefaultGroup
 from perfci.cli.options import Lab, RunId, complete_job, complete_run
-from perfci.cli.output import Json, errors_reported, on_terminal, print_json, print_table
+from perfci.cli.output import Json, errors_reported, on_terminal, print_json, print_sections, print_table
 from perfci.runs.jobs.clouds import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 app = typer.Typer(
     cls=DefaultGroup,
@@ -158,6 +161,77 @@ def show(
                 typer.echo(line)
             if against and not differences:
                 typer.echo(f"differs      in nothing from {other['run_id']}")
+
+
+@app.command()
+def compare(
+    before: Annotated[
+        str,
+        typer.Argument(
+            metavar="BEFORE", help="The older run: any part of its id.", autocompletion=complete_run
+        ),
+    ],
+    after: Annotated[
+        str,
+        typer.Argument(
+            metavar="AFTER", help="The newer run, likewise; or last, yesterday.", autocompletion=complete_run
+        ),
+    ] = "last",
+    series: Annotated[
+        str,
+        typer.Option(
+            "--series", metavar="NAME", help="Only series with this in their name, with all deciles."
+        ),
+    ] = "",
+    full: Annotated[bool, typer.Option("--full", help="Also series that have not certainly moved.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare any two runs: code and packages, how far each timing has moved, counters.
+
+    The intervals are those of the two runs' iterations alone. They leave out the luck of a deployment, which
+    verdicts count: unchanged code can differ by more.
+    """
+    from perfci.cli.tables import counters_table, deciles_table, moved_table, shifts_table
+    from perfci.pages import comparison
+    from perfci.runs.state.archive import find_run
+    from perfci.runs.state.archived_run import ArchivedRun
+    from perfci.runs.studies.compare_runs import compare_runs
+
+    with errors_reported(as_json=as_json):
+        state = state_folder()
+        old, new = (ArchivedRun(find_run(state.archive, one)) for one in (before, after))
+        found = compare_runs(old, new, series)
+        if as_json:
+            print_json(found.as_dict())
+            return
+        for name, run, valid in zip(("before", "after"), (old, new), found.valid, strict=True):
+            typer.echo(f"{name:<8}{run.run_id}{'' if valid else ' (the lab was not fit to measure)'}")
+        if (state.site / comparison(old.run_id, new.run_id).partition("#")[0]).is_file():
+            typer.echo(f"page    {state.site / comparison(old.run_id, new.run_id)}")
+        typer.echo("")
+        print_table(*moved_table(found.moved), empty="Nothing differs in code, packages and environment.")
+        shown = [one for one in found.timings if full or series or one.middle.is_certain]
+        typer.echo("")
+        _by_scenario(*shifts_table(shown), empty="No median of a timing has certainly moved.")
+        if len(shown) < len(found.timings):
+            typer.echo(
+                f"{len(found.timings) - len(shown)} more timings have not certainly moved: --full shows them."
+            )
+        for one in shown if series else ():
+            typer.echo("")
+            print_table(*deciles_table(one), empty="")
+        typer.echo("")
+        counters = counters_table(found.counters, full=full or bool(series))
+        _by_scenario(*counters, empty="No counter differs by 1 % or more.")
+
+
+def _by_scenario(columns: Sequence[str], rows: Sequence[tuple[str, ...]], *, empty: str) -> None:
+    """Print rows that begin with their scenario: on a terminal below it, so that they keep to a line."""
+    if on_terminal() and rows:
+        sections = [(row[0], row[1:]) for row in rows]
+        print_sections(columns[1:], sections, needed=2, numbers=("shift", "95 % interval", "change"))
+    else:
+        print_table(columns, rows, empty=empty)
 
 
 @app.command()

@@ -10,10 +10,12 @@ from perfci.wording import MISSING, NBSP, action_name, change, counted, interval
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from perfci.report.distribution import QuantileShift
     from perfci.results.model import Metric
     from perfci.runs.publish.calibration_store import Calibration
     from perfci.runs.studies.change_points import LevelChange
     from perfci.runs.studies.compare import Compared
+    from perfci.runs.studies.compare_runs import ComparedCounter, ComparedTiming
     from perfci.runs.studies.demo import Shown
     from perfci.runs.studies.reproduce import Comparison
     from perfci.runs.studies.run_diff import Moved
@@ -72,6 +74,65 @@ def moved_table(found: Iterable[Moved]) -> TextTable:
     """Show what moved between two runs."""
     rows = [(one.what, one.name, one.before or MISSING, one.after or MISSING) for one in found]
     return TextTable(("what", "name", "before", "after"), rows)
+
+
+def shifts_table(found: Iterable[ComparedTiming]) -> TextTable:
+    """Show how far the medians of timings have moved between two runs."""
+    rows = []
+    for one in found:
+        middle, metric = one.middle, one.key.metric
+        levels = f"{quantity(middle.before, metric)} → {quantity(middle.after, metric)}"
+        name = action_name(one.key)
+        rows.append((one.key.scenario, name, change(middle.relative, metric), _range(middle, metric), levels))
+    return TextTable(("scenario", "timing", "shift", "95 % interval", "median"), _together(rows))
+
+
+def deciles_table(one: ComparedTiming) -> TextTable:
+    """Show all deciles of one timing in two runs."""
+    metric = one.key.metric
+    rows = [
+        (
+            f"{shift.level:.0%}",
+            quantity(shift.before, metric),
+            quantity(shift.after, metric),
+            change(shift.relative, metric),
+            _range(shift, metric),
+        )
+        for shift in one.shifts
+    ]
+    return TextTable((action_name(one.key), "before", "after", "shift", "95 % interval"), rows)
+
+
+def counters_table(found: Iterable[ComparedCounter], *, full: bool) -> TextTable:
+    """Show which counters differ between two runs; unless `full`, by 1 % or more."""
+    rows = [
+        (
+            one.key.scenario,
+            action_name(one.key),
+            change(one.change, one.key.metric) if one.change is not None else "from 0",
+            f"{quantity(one.before, one.key.metric)} → {quantity(one.after, one.key.metric)}",
+        )
+        for one in found
+        if full or one.change is None or abs(one.change) >= _COUNTER_MOVED
+    ]
+    return TextTable(("scenario", "counter", "change", "before → after"), _together(rows))
+
+
+_COUNTER_MOVED = 0.01
+
+
+def _together(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return rows with those of one scenario together, scenarios in the order of their first row."""
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for row in rows:
+        groups.setdefault(row[0], []).append(row)
+    return [row for group in groups.values() for row in group]
+
+
+def _range(shift: QuantileShift, metric: Metric) -> str:
+    if shift.low is None or shift.high is None or not shift.before:
+        return MISSING
+    return interval(shift.low / shift.before, shift.high / shift.before, metric)
 
 
 def changes_table(found: Iterable[LevelChange]) -> TextTable:

@@ -12,15 +12,16 @@ from perfci.analysis.types import WORST_FIRST, Outcome
 from perfci.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from perfci.analysis.calibration import SeriesCalibration
     from perfci.analysis.noise_trend import Growth
-    from perfci.analysis.types import Judgement, SeriesHistory
+    from perfci.analysis.types import Judgement
+    from perfci.report.points import SeriesTrend
     from perfci.results.dataplane import Rate
     from perfci.results.density import Curve
     from perfci.results.leftovers import Swept
-    from perfci.results.model import RunRecord, SeriesKey
+    from perfci.results.model import CodeUnderTest, Measurement, RunRecord, SeriesKey
 
 
 class PageTone(StrEnum):
@@ -94,7 +95,8 @@ class RunReport:
     `alerts` are ids of the alerts that it opened, `curves` how the cloud behaved while it was filled,
     `swept` what its tasks left in the cloud, `rates` how fast its data plane was, and whether
     `on_hardware`, so that what others have published may stand beside it. `suspects` are those of its
-    alerts, as far as they are known.
+    alerts, as far as they are known. `measurements` is all that it measured, `versions` the packages of its
+    services, `before` the record of the job's run before it.
     """
 
     record: RunRecord
@@ -108,6 +110,19 @@ class RunReport:
     rates: tuple[Rate, ...] = ()
     on_hardware: bool = False
     suspects: tuple[AlertSuspects, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    before: RunRecord | None = None
+    before_has_page: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A run that is read only where its page has to be made: `inputs` differs whenever its report would."""
+
+    run_id: str
+    inputs: str
+    load: Callable[[], RunReport]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +136,46 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceChange:
+    """Code of one service that differs: both revisions; `link` shows what is between them, if known."""
+
+    service: str
+    before: str
+    after: str
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MovedRow:
+    """A series of an alert, in words for people: effect, interval and q as when it was found."""
+
+    key: SeriesKey
+    effect: float | None
+    low: float | None
+    high: float | None
+    before: float | None
+    after: float | None
+    q_value: float | None
+    mde: float | None
+    proof: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DistributionPair:
+    """The iterations of one series in the last good and in the first slow run, in the unit of its metric."""
+
+    key: SeriesKey
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AlertSummary:
-    """An alert on the overview: its clearest series `key`, since when and by how much it has moved.
+    """An alert: its clearest series `key`, since when and by how much it has moved.
 
     `effect` is relative, `before` and `after` are levels in the unit of the metric. `series` counts those
-    that moved together. `changes` is the code that differs, a line for each service; `code_known` is False
-    where that can't be said. `closed` is the run that closed it, `ending` why.
+    that moved together, `moved` has them. `changes` is the code that differs between `last_good` and `since`;
+    `code_known` is False where that can't be said. `closed` is the run that closed it, `ending` why.
     """
 
     id: str
@@ -137,28 +186,34 @@ class AlertSummary:
     before: float | None
     after: float | None
     series: int
-    changes: tuple[str, ...] = ()
+    changes: tuple[ServiceChange, ...] = ()
     code_known: bool = True
     acknowledged: bool = False
     closed: str | None = None
     ending: str = ""
+    last_good: str | None = None
+    moved: tuple[MovedRow, ...] = ()
+    suspects: AlertSuspects | None = None
+    distributions: tuple[DistributionPair, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SiteData:
-    """All that the pages show: runs in any order, each series with its history and latest judgement.
+    """All that the pages show: runs in any order, each series with its trend and latest judgement.
 
-    `calibrations` say what series can show; `growing` are those whose noise grows, the worst first. `alerts`
-    are all that are known, open and ended.
+    A run has a page as long as it is among `runs`. `calibrations` say what series can show; `growing` are
+    those whose noise grows, the worst first. `alerts` are all that are known, open and ended. `codes`
+    explains digests of code.
     """
 
-    runs: tuple[RunReport, ...]
-    histories: tuple[SeriesHistory, ...]
+    runs: Sequence[RunReport | StoredRun]
+    series: Sequence[SeriesTrend]
     judgements: Mapping[SeriesKey, Judgement] = field(default_factory=dict)
     marks: tuple[Mark, ...] = ()
     calibrations: Mapping[SeriesKey, SeriesCalibration] = field(default_factory=dict)
     growing: tuple[Growth, ...] = ()
     alerts: tuple[AlertSummary, ...] = ()
+    codes: Mapping[str, CodeUnderTest] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,7 +175,7 @@ def test_a_regression_answers_the_three_questions_in_order(told):
     assert "0.0007" in text
     for command in (
         f"perfci run reproduce {run_id(10)}",
-        f"perfci run show {run_id(10)} \\\n      --against {run_id(9)}",
+        f"perfci run compare {run_id(9)} \\\n      {run_id(10)}",
         f"perfci analyse {run_id(10)} --full",
         f"perfci results show {run_id(10)}",
         f"perfci alerts accept {notification.alert.id}",

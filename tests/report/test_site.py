@@ -1,31 +1,36 @@
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
 import pytest
-from nights import NETWORKS, PATCH, PORTS, run_id, seconds_key
+from nights import BOOT, NETWORKS, PATCH, PORTS, run_id, seconds_key, statements_key
 from site_data import alert, site_data
 
 from perfci import pages
 from perfci.analysis.calibration import NoiseBudget, SeriesCalibration
 from perfci.analysis.noise_trend import Growth
 from perfci.analysis.types import Outcome, RunPoint, SeriesHistory
+from perfci.report.levels import level_changes
 from perfci.report.model import (
     AlertSuspects,
     Canary,
+    DistributionPair,
     Mark,
     PageTone,
     SiteData,
+    StoredRun,
     SuspectRow,
     with_usual_canaries,
 )
-from perfci.report.site import Written, level_changes, write
+from perfci.report.points import trend_of
+from perfci.report.site import Written, write
 from perfci.results.model import Metric, Validity
 
-VOID = frozenset({"meta", "link", "br", "wbr"})
+VOID = frozenset({"meta", "link", "br", "wbr", "input"})
 
 
 class Page(HTMLParser):
@@ -79,9 +84,17 @@ def parsed(site):
 
 
 def test_there_is_a_page_for_each_run_and_scenario(site, data, parsed):
-    scenarios = {pages.scenario_page(history.key) for history in data.histories}
+    scenarios = {pages.scenario_page(one.key) for one in data.series}
     runs = {pages.run_page(run.record.run_id) for run in data.runs}
-    assert {str(file.relative_to(site)) for file in parsed} == {"index.html", *scenarios, *runs}
+    job = pages.job_page("embedded", "nightly")
+    assert {str(file.relative_to(site)) for file in parsed} == {
+        "index.html",
+        "compare.html",
+        job,
+        pages.alert_page(alert().id),
+        *scenarios,
+        *runs,
+    }
     assert len(runs) == 30
 
 
@@ -90,26 +103,38 @@ def test_every_link_leads_to_a_page_and_a_place_on_it(parsed):
     for file, page in parsed.items():
         for link in page.links:
             target, _, fragment = link.partition("#")
-            there = (file.parent / unquote(target)).resolve()
+            there = (file.parent / unquote(target)).resolve() if target else file
             assert there in parsed, link
-            if fragment:
+            if there.name == pages.COMPARE:
+                assert all(
+                    (there.parent / pages.run_page(one)).is_file()
+                    for one in fragment.split("..")
+                    if ".." in fragment
+                )
+            elif fragment:
                 assert fragment in parsed[there].ids
                 seen += 1
-    assert seen > 100
+    assert seen > 30
 
 
-def test_nothing_is_loaded_but_the_style_sheet(site, parsed):
+def test_nothing_is_loaded_but_the_style_sheet_and_one_script(site, parsed):
     for file, page in parsed.items():
-        assert len(page.loaded) == 1
-        assert (file.parent / page.loaded[0]).resolve() == site / "style.css"
-        assert "<script" not in file.read_text()
+        assert [(file.parent / one).resolve().relative_to(site).name for one in page.loaded] == [
+            "style.css",
+            "pages.js",
+        ]
+        assert file.read_text().count("<script") == 1
         assert len(page.ids) == len(set(page.ids))
     assert not re.search(r"url\(|@import|https?:", (site / "style.css").read_text())
+    script = (site / "pages.js").read_text().replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"https?:|fetch\(|XMLHttpRequest|eval\(|import\(", script)
 
 
 def test_the_overview_shows_verdicts_and_links_to_what_changed(site):
     text = (site / "index.html").read_text()
     assert text.count("3\u00a0series slower") == 4
+    assert f'<a href="{pages.job_page("embedded", "nightly")}#runs">16\u00a0earlier runs</a>' in text
+    text += (site / pages.job_page("embedded", "nightly")).read_text()
     assert "failed in deploy (product)" in text
     assert "invalid (lab)" in text
     assert "no baseline" in text
@@ -120,15 +145,21 @@ def test_the_overview_shows_verdicts_and_links_to_what_changed(site):
     assert text.index(run_id(29)) < text.index(run_id(0))
 
 
-def test_a_run_page_sorts_verdicts_by_interest_and_says_what_ran(site):
-    text = (site / pages.run_page(run_id(21))).read_text()
-    table = text[text.index("<tbody>") :]
-    assert table.index("neutron.create_port") < table.index("neutron.list_ports")
-    assert table.rindex(">regression</span>") < table.index(">no change</span>")
-    assert PATCH in text
-    assert "regression: 3" in text
+def test_a_run_page_says_verdict_code_and_what_to_do_before_the_rows_by_interest(site):
+    text = (site / pages.run_page(run_id(20))).read_text()
+    heads = [
+        text.index(f"<h2>{one}</h2>")
+        for one in ("Verdict", "What you can do", "Series", "What ran", "Stages")
+    ]
+    assert heads == sorted(heads)
+    assert "regression: 3" in text[heads[0] : heads[1]]
+    assert f"27.0.1 (wheel) with {PATCH}" in text[heads[0] : heads[1]]
+    assert "65af3750f0" in text[heads[0] : heads[1]]
+    table = text[heads[2] : heads[3]]
+    assert table.index("neutron.create_port") < table.index("neutron.create_network")
+    assert "neutron.list_ports" not in table  # nothing happened to it: it is in the data file
+    assert "9\u00a0more series, none of which changed" in table
     assert "2\u00a0min 11\u00a0s" in text
-    assert "65af3750f0" in text
 
 
 def test_a_failed_run_shows_its_log_without_secrets(site):
@@ -141,23 +172,37 @@ def test_a_failed_run_shows_its_log_without_secrets(site):
 def test_an_unfit_night_says_why(site):
     text = (site / pages.run_page(run_id(14))).read_text()
     assert "The lab was not fit to measure" in text
-    assert "canary disk on node-1" in text
+    assert text.count("canary disk on node-1") == 1
+    assert "Nothing is concluded from this run." in text
+    assert 'data-file="runs/' in text
+    assert text.count(">invalid (lab)</span>") == 1  # in the heading, and not in every row
+    greyed = text[text.index('<table class="greyed">') :]
+    assert greyed.index("NeutronNetworks.") < greyed.index("</table>")
 
 
 def test_a_trend_marks_changes_environments_code_and_unfit_runs(site):
     text = (site / pages.scenario_page(seconds_key("total", PORTS))).read_text()
     picture = text[text.index('id="neutron.create_port--seconds"') :]
     picture = picture[: picture.index("</section>")]
-    assert picture.count('class="run ') == 30
-    assert picture.count('class="run bad"') == 4
-    assert picture.count('class="run off"') == 1
+    dots = dict(re.findall(r'class="dots ?(\w*)" d="([^"]*)"', picture))
+    assert {tone: path.count("M") for tone, path in dots.items()} == {"": 19, "bad": 4, "good": 6, "off": 1}
     assert picture.count('class="env"') == 1
     assert picture.count('class="code"') == 2
     assert 'class="change bad"' in picture
     assert "+31 %" in picture
     assert 'class="band"' in picture
     assert PATCH in picture
-    assert f'href="../runs/{run_id(20)}.html"' in picture
+    assert 'data-series="neutron.create_port--seconds"' in picture
+
+
+def test_triangles_stand_only_where_code_changed_that_a_series_tests(site):
+    def triangles(action, scenario):
+        text = (site / pages.scenario_page(seconds_key(action, scenario))).read_text()
+        picture = text[text.index(f'id="{action}--seconds"') :]
+        return picture[: picture.index("</section>")].count('class="code"')
+
+    assert triangles("neutron.list_ports", PORTS) == triangles("total", PORTS) == 2
+    assert triangles("nova.boot_server", BOOT) == triangles("total", BOOT) == 0
 
 
 def test_a_trend_shows_where_the_level_changed():
@@ -167,9 +212,9 @@ def test_a_trend_shows_where_the_level_changed():
         RunPoint(run_id(n), "e", "c", (level * (1 + 0.01 * (n % 3)),), 1, 0, n != 5)
         for n, level in enumerate(levels)
     )
-    (change,) = level_changes(SeriesHistory(key, points))
+    (change,) = level_changes(trend_of(SeriesHistory(key, points)))
     assert change.index == 12
-    assert level_changes(SeriesHistory(key, points[:12])) == ()
+    assert level_changes(trend_of(SeriesHistory(key, points[:12]))) == ()
 
 
 def test_what_a_series_can_show_stands_beside_it(data, tmp_path):
@@ -216,17 +261,19 @@ def test_only_pages_that_changed_are_written(data, tmp_path):
 def test_the_order_of_what_is_given_does_not_matter(data, site, tmp_path):
     turned = SiteData(
         tuple(reversed(data.runs)),
-        tuple(reversed(data.histories)),
+        tuple(reversed(data.series)),
         dict(reversed(data.judgements.items())),
         tuple(reversed(data.marks)),
+        alerts=data.alerts,
+        codes=data.codes,
     )
     write(tmp_path, turned)
-    for file in tmp_path.rglob("*.html"):
+    for file in (*tmp_path.rglob("*.html"), *tmp_path.rglob("*.js")):
         assert file.read_text() == (site / file.relative_to(tmp_path)).read_text()
 
 
 def test_an_empty_lab_has_an_overview(tmp_path):
-    assert write(tmp_path, SiteData((), ())).pages == 2
+    assert write(tmp_path, SiteData((), ())).pages == 4  # two pages, their style and their script
     assert "No run is archived yet." in (tmp_path / "index.html").read_text()
 
 
@@ -235,7 +282,7 @@ def test_what_comes_from_outside_cannot_break_a_page(data, tmp_path):
     run = data.runs[20]
     service = replace(run.record.code.services[0], version=nasty, changes=(nasty,))
     key = seconds_key("total", PORTS)
-    history = next(one for one in data.histories if one.key == key)
+    history = next(one for one in data.series if one.key == key)
     judgement = replace(data.judgements[key], key=replace(key, scenario=nasty, action=nasty), reason=nasty)
     record = replace(
         run.record,
@@ -254,9 +301,9 @@ def test_what_comes_from_outside_cannot_break_a_page(data, tmp_path):
         ),
     )
     files = list((tmp_path / "site").rglob("*.html"))
-    assert len(files) == 3
+    assert len(files) == 5
     for file in files:
-        assert "<script" not in file.read_text()
+        assert file.read_text().count("<script") == 1
         Page(file.read_text())
     assert [path.name for path in tmp_path.iterdir()] == ["site"]
 
@@ -278,13 +325,13 @@ def test_a_change_of_a_counter_below_its_unit_is_not_drawn(levels, changes):
         RunPoint(run_id(n), "e", "c", (levels[n >= 12] * (1 + 0.01 * (n % 3)),), 1, 0, valid=True)
         for n in range(24)
     )
-    assert len(level_changes(SeriesHistory(key, points))) == changes
+    assert len(level_changes(trend_of(SeriesHistory(key, points)))) == changes
 
 
 def test_the_lab_of_a_failed_run_is_not_called_fit(data, tmp_path):
     failed = next(run for run in data.runs if run.failure)
     write(tmp_path, replace(data, runs=(failed,)))
-    assert ">fit<" not in (tmp_path / "index.html").read_text()
+    assert ">fit</span>" not in (tmp_path / "index.html").read_text()
 
 
 def test_the_foot_says_that_more_throughput_is_better(site):
@@ -347,10 +394,7 @@ def test_an_open_alert_names_the_likeliest_change(data, tmp_path):
         SuspectRow("neutron", "a" * 40, "Look up ports one by one", "A", "https://x.org/a", 0.62),
     )
     found = AlertSuspects(alert().id, rows)
-    runs = tuple(
-        replace(run, suspects=(found,)) if number == 20 else run for number, run in enumerate(data.runs)
-    )
-    text = index_of(replace(data, runs=runs, alerts=(alert(),)), tmp_path)
+    text = index_of(replace(data, alerts=(alert(suspects=found),)), tmp_path)
     assert '<a href="https://x.org/a">Look up ports one by one</a> <span class="soft">(neutron, 62 %)' in text
     assert "unlikely" not in text
 
@@ -361,8 +405,8 @@ def test_what_the_last_run_brought_is_told(data, tmp_path):
         replace(data, runs=before, alerts=(alert(), alert(id="0ther", closed=last, ending="fixed"))), tmp_path
     )
     news = text[text.index("<h2>New with the last run") : text.index("<h2>Runs")]
-    assert 'alert <a href="#alert-65af3750f0">' in news
-    assert "alert 0ther ended (fixed)" in news
+    assert 'alert <a href="alerts/65af3750f0.html">' in news
+    assert 'alert <a href="alerts/0ther.html">0ther</a> ended (fixed)' in news
     assert "code of neutron: 27.0.1 (wheel) → 27.0.1 (wheel) with" in news
     assert news.count(">regression<") == 2  # the third is the alert's own
     text = index_of(replace(data, runs=data.runs[:22], alerts=(alert(),)), tmp_path)
@@ -372,10 +416,10 @@ def test_what_the_last_run_brought_is_told(data, tmp_path):
 def test_scenarios_are_sorted_by_verdict_and_told_apart_by_their_arguments(data, tmp_path):
     key = seconds_key("total", PORTS)
     slow = replace(data.judgements[key], outcome=Outcome.REGRESSION, since=run_id(20), effect=0.3)
-    other = next(one for one in data.histories if one.key == key)
+    other = next(one for one in data.series if one.key == key)
     other = replace(other, key=replace(key, arguments="ffffffff"))
     text = index_of(
-        replace(data, histories=(*data.histories, other), judgements={**data.judgements, key: slow}), tmp_path
+        replace(data, series=(*data.series, other), judgements={**data.judgements, key: slow}), tmp_path
     )
     table = text[text.index("<h2>Scenarios") :]
     rows = re.findall(r'<th scope="row"><a href="(scenarios/[^"]+)">', table)
@@ -384,3 +428,143 @@ def test_scenarios_are_sorted_by_verdict_and_told_apart_by_their_arguments(data,
     assert "arguments ffffffff" in table
     assert f"arguments {key.arguments}" in table
     assert table.count("arguments ") == 2
+
+
+def data_of(site, name):
+    """Return what a data file hands over."""
+    text = (site / name).read_text()
+    found = re.fullmatch(r"perfci\.put\((\"[^\"]*\"),(.*)\)\n", text)
+    assert json.loads(found[1]) == name.removesuffix(".js")
+    return json.loads(found[2])
+
+
+def test_a_runs_data_file_has_every_series_with_its_verdict_and_its_distribution(site, data):
+    run = data.runs[20]
+    found = data_of(site, pages.run_data(run.record.run_id))
+    table = data_of(site, f"{found['series']}.js")
+    assert len(found["rows"]) == len(table["series"]) == len(run.judgements)
+    by_name = {
+        (table["scenarios"][one[0]][0], one[1]): row
+        for one, row in zip(table["series"], found["rows"], strict=True)
+    }
+    row = by_name[PORTS, "neutron.create_port"]
+    judgement = next(one for one in run.judgements if one.key == seconds_key("neutron.create_port", PORTS))
+    assert table["outcomes"][row[0]] == "regression"
+    assert row[1:] == [
+        pytest.approx(one, rel=1e-3)
+        for one in (
+            judgement.effect, judgement.low, judgement.high, judgement.q_value, judgement.mde,
+            judgement.baseline_location, judgement.location,
+        )
+    ]  # fmt: skip
+    assert all(
+        len(quantiles) == 21 and len(errors) == 9 for quantiles, errors in found["distributions"].values()
+    )
+    assert found["code"]["neutron"] == f"27.0.1 (wheel) with {PATCH}"
+    assert data_of(site, f"{found['packages']}.js") == {"oslo.db": "17.2.0"}
+
+
+def test_a_scenarios_data_file_has_what_pointing_at_a_run_shows(site, data):
+    key = seconds_key("total", PORTS)
+    found = data_of(site, pages.scenario_data(key))
+    series = found["series"][pages.anchor(key)]
+    job = data_of(site, f"{found['job']}.js")
+    trend = next(one for one in data.series if one.key == key)
+    assert series["middle"] == [pytest.approx(one, rel=1e-3) for one in trend.numbers[:, 0]]
+    assert job["runs"] == [run.record.run_id for run in data.runs]
+    assert job["unfit"] == [14]
+    assert PATCH in job["codes"][job["code"][20]]
+
+
+def test_counters_are_folded_and_their_pictures_wait_in_the_data_file(site):
+    key = statements_key("neutron-api", PORTS)
+    text = (site / pages.scenario_page(key)).read_text()
+    folded = text[text.index('id="folded"') :]
+    assert f'<details class="series" id="{pages.anchor(key)}" data-picture="{pages.anchor(key)}">' in folded
+    assert "<svg" not in folded
+    assert data_of(site, pages.scenario_data(key))["pictures"][pages.anchor(key)].startswith("<svg")
+
+
+def test_pages_of_what_is_gone_are_removed_and_others_stay(data, tmp_path):
+    write(tmp_path, replace(data, alerts=(alert(),)))
+    old = run_id(0)
+    (tmp_path / "runs" / "stray.html").write_text("of an older version")
+    (tmp_path / "ours.txt").write_text("a person's")
+    kept = replace(
+        data, runs=data.runs[1:], alerts=(), series=[one for one in data.series if one.key.scenario != BOOT]
+    )
+    write(tmp_path, kept)
+    assert not (tmp_path / pages.run_page(old)).exists()
+    assert not (tmp_path / pages.run_data(old)).exists()
+    assert not (tmp_path / pages.alert_page(alert().id)).exists()
+    assert not (tmp_path / pages.scenario_page(seconds_key("total", BOOT))).exists()
+    assert not (tmp_path / "runs" / "stray.html").exists()
+    assert (tmp_path / "ours.txt").exists()
+    assert (tmp_path / pages.run_page(run_id(1))).exists()
+
+
+def test_a_run_whose_page_is_there_is_not_read_again(data, tmp_path):
+    read = []
+
+    def stored(run, inputs="1"):
+        run_id = run.record.run_id
+        return StoredRun(run_id, inputs, lambda: (read.append(run_id), run)[1])
+
+    runs = [stored(run) for run in data.runs]
+    write(tmp_path, replace(data, runs=runs))
+    assert sorted(set(read)) == [run.run_id for run in runs]
+    read.clear()
+    runs[3] = stored(data.runs[3], "another judgement")
+    write(tmp_path, replace(data, runs=runs))
+    # The overview says what the last two brought.
+    assert sorted(read) == [run_id(3), run_id(28), run_id(29)]
+    read.clear()
+    (tmp_path / pages.run_page(run_id(5))).unlink()
+    write(tmp_path, replace(data, runs=runs))
+    assert run_id(5) in read
+    assert (tmp_path / pages.run_page(run_id(5))).is_file()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": "another", "made": {}}'])
+def test_what_was_remembered_may_be_lost_or_damaged(data, site, tmp_path, content):
+    write(tmp_path, data)
+    (tmp_path / "pages.json").write_text(content)
+    write(tmp_path, data)
+    assert (tmp_path / "pages.json").read_text() == (site / "pages.json").read_text()
+
+
+def test_an_alerts_page_has_the_change_both_distributions_and_the_command_to_try_a_fix(data, tmp_path):
+    key = seconds_key("neutron.create_port", PORTS)
+    values = {
+        run.record.run_id: one.values for run in data.runs for one in run.measurements if one.key == key
+    }
+    rows = (SuspectRow("neutron", "a" * 40, "Look up ports one by one", "A", "https://x.org/a", 0.62),)
+    shown = alert(
+        suspects=AlertSuspects(alert().id, rows),
+        distributions=(DistributionPair(key, values[run_id(19)], values[run_id(20)]),),
+    )
+    write(tmp_path, replace(data, alerts=(shown,)))
+    text = (tmp_path / pages.alert_page(shown.id)).read_text()
+    Page(text)
+    heads = [text.index(f"<h2>{one}</h2>") for one in ("What changed", "Before and after", "What you can do")]
+    assert heads == sorted(heads)
+    assert "Look up ports one by one" in text[heads[0] : heads[1]]
+    assert text[heads[1] : heads[2]].count('class="share ') == 2
+    assert text[heads[1] : heads[2]].count("<tr") == 10
+    assert pages.comparison(run_id(19), run_id(20)) in text[heads[1] : heads[2]]
+    assert "perfci try nightly --change neutron=fix.patch" in text[heads[2] :]
+    assert f"perfci run compare {run_id(19)} {run_id(20)}" in text[heads[2] :]
+
+
+def test_the_first_view_of_each_page_is_small(site):
+    for page in ("index.html", pages.run_page(run_id(21)), pages.scenario_page(seconds_key("total", PORTS))):
+        loaded = [site / page, site / "style.css", site / "pages.js"]
+        assert sum(file.stat().st_size for file in loaded) < 100_000
+
+
+def test_links_that_a_script_makes_lead_to_a_page_and_a_place_on_it(site, parsed):
+    tables = [str(file.relative_to(site)) for file in (site / "data").glob("series-*.js")]
+    assert tables
+    for table in (data_of(site, one) for one in tables):
+        for scenario, _, anchor, _, _ in table["series"]:
+            assert anchor in parsed[site / table["scenarios"][scenario][2]].ids

@@ -237,6 +237,12 @@ class LocalStore(Store):
             _remove(scratch)
         return Rebuilt(tuple(runs), tuple(unreadable))
 
+    def jobs(self) -> tuple[tuple[str, str], ...]:
+        """Return lab and job of all runs, sorted."""
+        with self._transaction() as connection:
+            found = connection.execute(select(_RUNS.c.lab, _RUNS.c.job).distinct())
+            return tuple(sorted((row.lab, row.job) for row in found))
+
     def _run_ids(self) -> frozenset[str]:
         """Return which runs are indexed; none where the file is no index that can be read."""
         try:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from perfci.alerts.model import Closing, SeriesStatus
-from perfci.analysis.noise_trend import growing
+from perfci.alerts.model import Closing
+from perfci.analysis.noise_trend import NoiseTrack, noise_growth
 from perfci.analysis.settings import AnalysisSettings
+from perfci.files import remove_folder
 from perfci.pages import INDEX
 from perfci.report.model import (
-    AlertSummary,
     Canary,
     Mark,
     PageTone,
@@ -17,60 +20,204 @@ from perfci.report.model import (
     ReportedStage,
     RunReport,
     SiteData,
+    StoredRun,
     with_usual_canaries,
 )
+from perfci.report.points import NumbersCache, TrendRun, run_numbers, trends
 from perfci.report.site import write
+from perfci.report.svg import RUNS_SHOWN
 from perfci.results.dataplane import is_on_hardware
 from perfci.results.errors import ResultFileError
+from perfci.results.model import FINISHED
 from perfci.results.validity import comparable
+from perfci.runs.publish.alert_summaries import alert_summaries
 from perfci.runs.publish.calibration_store import read_calibration
+from perfci.runs.publish.retention import kept_runs
 from perfci.runs.publish.suspect_store import kept_suspects
 from perfci.runs.state.archive import run_folders
-from perfci.runs.verdicts.judge import series_histories
-from perfci.runs.verdicts.judgement_store import read_judgements
-from perfci.wording import MISSING, change, revision_name
+from perfci.runs.verdicts.judge import HISTORY_RUNS
+from perfci.runs.verdicts.judgement_store import judgement_digests, read_judgements
+from perfci.wording import change
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from perfci.alerts.model import Alert, MovedSeries, RevisionChange
+    from perfci.alerts.model import Alert
     from perfci.analysis.calibration import SeriesCalibration
-    from perfci.analysis.types import Judgement, SeriesHistory
+    from perfci.analysis.types import Judgement
     from perfci.database.engine import Database
+    from perfci.report.points import RunNumbers, SeriesTrend
     from perfci.results.canaries import NodeCanaries
-    from perfci.results.model import SeriesKey
+    from perfci.results.model import RunRecord, SeriesKey
     from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.verdicts.lab_services import LabServices
 
-_SHOWN_RUNS = 90
+_USUAL_RUNS = 40
+"""So many earlier runs are looked at for what canaries usually take."""
 T = TypeVar("T")
 
 
-def write_site(controller: LabServices) -> Path:
-    """Write all pages anew, and return the first one. Pages that did not change are left alone."""
-    alerts = controller.alerts.load().alerts
-    folders = run_folders(controller.state.archive)[-_SHOWN_RUNS:]
-    # One after the other, so that what a run measured is not held once its page is known.
-    runs = with_usual_canaries(
-        report_of(controller.database, controller.state.root, controller.archived(folder.name), alerts)
-        for folder in folders
-    )
-    histories = tuple(_histories(controller, runs))
-    latest = _latest(runs)
+def write_site(services: LabServices, *, afresh: bool = False) -> Path:
+    """Write the pages, and return the first one. What is there as it should be is left alone.
+
+    `afresh`: as if there were no pages yet, and nothing remembered for them. Raises OSError,
+    IndexUnavailable and JudgementDamaged.
+    """
+    if afresh:
+        remove_folder(services.state.site)
+        remove_folder(services.state.page_numbers)
+    alerts = services.alerts.load().alerts
+    indexed = _indexed(services)
+    records = _archived(services, indexed)
+    kept = kept_runs(records.values(), alerts)
+    judgements = lru_cache(maxsize=2)(lambda run_id: read_judgements(services.database, run_id))
+    latest = {
+        key: one for run_id in _newest_judged(services, records) for key, one in _by_key(judgements(run_id))
+    }
+    series = tuple(shown_trends(services, records))
     write(
-        controller.state.site,
+        services.state.site,
         SiteData(
-            runs=runs,
-            histories=histories,
+            runs=_Runs(services, records, kept, alerts).stored(indexed),
+            series=series,
             judgements=latest,
             marks=tuple(_marks(alerts, latest)),
-            calibrations=_calibrations(controller, runs),
-            growing=growing(histories, AnalysisSettings()),
-            alerts=tuple(_summaries(alerts, latest)),
+            calibrations=_calibrations(services, records.values()),
+            growing=noise_growth(map(noise_track, series), AnalysisSettings()),
+            alerts=tuple(alert_summaries(services, alerts, latest, records)),
+            codes={one.code.digest: one.code for one in records.values()},
         ),
     )
-    return controller.state.site / INDEX
+    return services.state.site / INDEX
+
+
+def _indexed(services: LabServices) -> dict[str, RunRecord]:
+    local = services.local
+    return {one.run_id: one for lab, job in local.jobs() for one in local.records(lab, job)}
+
+
+def _archived(services: LabServices, indexed: Mapping[str, RunRecord]) -> dict[str, RunRecord]:
+    """Return the records of all archived runs by id, oldest first: from the index, else from the archive."""
+    found = {}
+    for folder in run_folders(services.state.archive):
+        record = indexed.get(folder.name)
+        found[folder.name] = services.archived(folder.name).record if record is None else record
+    return found
+
+
+def _newest_judged(services: LabServices, records: Mapping[str, RunRecord]) -> list[str]:
+    """Return the newest judged run of each job."""
+    jobs: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for one in records.values():
+        if one.status == FINISHED:
+            jobs[one.lab, one.job].append(one.run_id)
+    judged = judgement_digests(services.database, records)
+    newest = (next((run for run in reversed(runs) if run in judged), None) for runs in jobs.values())
+    return [one for one in newest if one is not None]
+
+
+def _by_key(judgements: Iterable[Judgement]) -> list[tuple[SeriesKey, Judgement]]:
+    return [(one.key, one) for one in judgements]
+
+
+class _Runs:
+    """The runs that have pages, each read only where its page has to be made."""
+
+    def __init__(
+        self,
+        services: LabServices,
+        records: Mapping[str, RunRecord],
+        kept: Collection[str],
+        alerts: Sequence[Alert],
+    ) -> None:
+        self._services, self._records, self._kept, self._alerts = services, records, kept, alerts
+        self._usual = lru_cache(maxsize=2 * _USUAL_RUNS)(self._canaries_of)
+        self._before: dict[str, RunRecord] = {}
+        self._earlier: dict[str, list[str]] = {}
+        seen: dict[tuple[str, str], RunRecord] = {}
+        of_lab: dict[str, list[str]] = defaultdict(list)
+        for one in records.values():
+            if (one.lab, one.job) in seen:
+                self._before[one.run_id] = seen[one.lab, one.job]
+            seen[one.lab, one.job] = one
+            of_lab[one.lab].append(one.run_id)
+            self._earlier[one.run_id] = of_lab[one.lab][-_USUAL_RUNS - 1 :]
+
+    def stored(self, indexed: Collection[str]) -> tuple[StoredRun, ...]:
+        """Return them, oldest first. `indexed` are those whose measurements are in the index."""
+        judged = judgement_digests(self._services.database, self._kept)
+        return tuple(
+            StoredRun(
+                run_id,
+                "|".join(map(str, (judged.get(run_id), run_id in indexed, *self._around(run_id)))),
+                partial(self._report, run_id),
+            )
+            for run_id in sorted(self._kept)
+        )
+
+    def _around(self, run_id: str) -> Iterator[object]:
+        """Yield what the page of a run shows that is not its own."""
+        before = self._before.get(run_id)
+        yield before and (before.run_id, before.run_id in self._kept, before.code.digest)
+        for alert in self._alerts:
+            if alert.opened == run_id:
+                yield alert.id, kept_suspects(self._services.state.root, alert.id)
+
+    def _report(self, run_id: str) -> RunReport:
+        services, record = self._services, self._records[run_id]
+        run = services.archived(run_id)
+        report = report_of(services.database, services.state.root, run, self._alerts)
+        earlier = [self._usual(one) for one in self._earlier[run_id] if one != run_id]
+        before = self._before.get(run_id)
+        return replace(
+            with_usual_canaries((*earlier, report))[-1],
+            measurements=services.local.measurements([record]),
+            versions={**run.document.get("versions", {})},
+            before=before,
+            before_has_page=before is not None and before.run_id in self._kept,
+        )
+
+    def _canaries_of(self, run_id: str) -> RunReport:
+        run = self._services.archived(run_id)
+        return RunReport(
+            run.record, canaries=_canaries(_readable(lambda: run.canaries)), failure=_failure(run.failure)
+        )
+
+
+def shown_trends(services: LabServices, records: Mapping[str, RunRecord]) -> Iterator[SeriesTrend]:
+    """Yield the series of all jobs through their last runs; one that is no longer measured is shown, too."""
+    cache = NumbersCache(services.state.page_numbers)
+    jobs: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
+    for one in records.values():
+        if one.status == FINISHED:
+            jobs[one.lab, one.job].append(one)
+    used: set[str] = set()
+    for mine in jobs.values():
+        shown = mine[-RUNS_SHOWN:]
+        places = comparable(mine[-HISTORY_RUNS:])
+        runs = [
+            TrendRun(one.run_id, places[one.run_id][0], one.code.digest, places[one.run_id][1])
+            for one in shown
+        ]
+        yield from trends(runs, [_numbers(services, cache, one) for one in shown])
+        used.update(one.run_id for one in shown)
+    cache.forget_others(used)
+
+
+def _numbers(services: LabServices, cache: NumbersCache, record: RunRecord) -> RunNumbers:
+    found = cache.read(record.run_id)
+    if found is None:
+        found = run_numbers(services.local.measurements([record]))
+        if len(found.keys):  # a run that is not indexed yet has none, and will have
+            cache.keep(record.run_id, found)
+    return found
+
+
+def noise_track(one: SeriesTrend) -> NoiseTrack:
+    """Return a trend as the analysis wants it that asks whether noise grows."""
+    logs, run_ids = one.logs()
+    return NoiseTrack(one.key, tuple(run_ids), logs)
 
 
 def report_of(database: Database, state: Path, run: ArchivedRun, alerts: Sequence[Alert]) -> RunReport:
@@ -129,60 +276,16 @@ def _readable(read: Callable[[], Iterable[T]]) -> tuple[T, ...]:
         return ()
 
 
-def _histories(controller: LabServices, runs: Sequence[RunReport]) -> Iterator[SeriesHistory]:
-    """Return the series of each job through its last runs; one that is no longer measured is shown too."""
-    for lab, job in sorted({(run.record.lab, run.record.job) for run in runs}):
-        records = controller.local.records(lab, job, limit=_SHOWN_RUNS)
-        yield from series_histories(controller, records, comparable(records))
-
-
-def _calibrations(controller: LabServices, runs: Sequence[RunReport]) -> dict[SeriesKey, SeriesCalibration]:
+def _calibrations(services: LabServices, records: Iterable[RunRecord]) -> dict[SeriesKey, SeriesCalibration]:
     """Return what each series can show, as far as it was calibrated in the environment of its last run."""
-    last = {(run.record.lab, run.record.job): run.record.environment for run in runs}
-    found = (read_calibration(controller.database, lab, job) for lab, job in sorted(last))
+    last = {(one.lab, one.job): one.environment for one in records}
+    found = (read_calibration(services.database, lab, job) for lab, job in sorted(last))
     return {
         series.key: series
         for one in found
         if one is not None and one.environment == last[one.lab, one.job]
         for series in one.series
     }
-
-
-def _latest(runs: Sequence[RunReport]) -> dict[SeriesKey, Judgement]:
-    latest: dict[SeriesKey, Judgement] = {}
-    for run in sorted(runs, key=lambda one: one.record.run_id):
-        latest.update({judgement.key: judgement for judgement in run.judgements})
-    return latest
-
-
-def _summaries(alerts: Sequence[Alert], latest: Mapping[SeriesKey, Judgement]) -> Iterator[AlertSummary]:
-    """Return alerts for the overview. One that lasts has the size that is known by now."""
-    for alert in alerts:
-        moved = alert.headline
-        now = latest.get(moved.key)
-        size: MovedSeries | Judgement = moved
-        if alert.closed is None and now is not None and now.since is not None:
-            size = now
-        yield AlertSummary(
-            id=alert.id,
-            since=alert.since,
-            opened=alert.opened,
-            key=moved.key,
-            effect=size.effect,
-            before=size.baseline_location,
-            after=size.after,
-            series=len(alert.series),
-            changes=tuple(_revisions(one) for one in alert.changes),
-            code_known=alert.code_known,
-            acknowledged=alert.status is SeriesStatus.ACKNOWLEDGED,
-            closed=alert.closed,
-            ending=str(alert.closing or ""),
-        )
-
-
-def _revisions(one: RevisionChange) -> str:
-    before, after = (revision_name(side) if side else MISSING for side in (one.before, one.after))
-    return f"{one.service}: {before} → {after}"
 
 
 def _marks(alerts: Sequence[Alert], latest: Mapping[SeriesKey, Judgement]) -> Iterator[Mark]:

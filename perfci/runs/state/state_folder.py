@@ -82,6 +82,11 @@ class StateFolder:
         return self.root / "site"
 
     @property
+    def page_numbers(self) -> Path:
+        """What trend pages know of each run, so that they need not read its iterations again."""
+        return self.root / "cache" / "pages"
+
+    @property
     def logs(self) -> Path:
         """Logs of the services that run now."""
         return self.root / "logs"

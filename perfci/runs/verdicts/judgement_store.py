@@ -15,6 +15,7 @@ Older rows are a list of judgements with all that is in them; they can be read, 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from collections import Counter
@@ -87,6 +88,14 @@ def read_outcomes(database: Database, run_ids: Collection[str]) -> dict[str, Cou
     with database.reading() as connection:
         rows = connection.execute(wanted).all()
     return {row.run_id: _outcomes(row.run_id, row.document) for row in rows}
+
+
+def judgement_digests(database: Database, run_ids: Collection[str]) -> dict[str, str]:
+    """Return a digest over what was said of each of these runs that was judged; nothing is parsed."""
+    wanted = sa.select(table.c.run_id, table.c.document).where(table.c.run_id.in_(run_ids))
+    with database.reading() as connection:
+        rows = connection.execution_options(yield_per=1).execute(wanted)
+        return {row.run_id: hashlib.blake2b(row.document, digest_size=12).hexdigest() for row in rows}
 
 
 def _outcomes(run_id: str, document: bytes) -> Counter[Outcome]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from perfci.files import remove_folder
 from perfci.results.archive import read_archive
 from perfci.results.errors import ResultFileError
 from perfci.results.model import FINISHED, Purpose
@@ -37,6 +38,7 @@ def rebuild(services: LabServices, on_step: Callable[[str], None] = lambda _: No
     on_step("the index of the archive")
     index = services.local.rebuild(services.state.archive)
     forget_all(services.database)
+    remove_folder(services.state.page_numbers)
     indexed = set(index.runs)
     nights = [folder.name for folder in run_folders(services.state.archive) if folder.name in indexed]
     return RebuildReport(index.runs, _judge_missing(services, nights, on_step), index.unreadable)

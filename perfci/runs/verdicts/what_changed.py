@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from perfci.alerts.attribution import project
 from perfci.changes.between import moment_of
 from perfci.changes.pin_moves import read_pins
 from perfci.changes.super_repository import SUPER
 from perfci.changes.suspects import Installed, SlowTarget
+from perfci.projects import project
 from perfci.runs.jobs.clouds import SERVICES
 from perfci.runs.state.archive import find_run
 from perfci.runs.state.archived_run import ArchivedRun

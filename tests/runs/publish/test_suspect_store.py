@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from site_data import alert
 
 from perfci.alerts.mail_suspects import SuspectList
 from perfci.changes.model import Change, Person
@@ -60,9 +61,12 @@ def report(number, *suspects):
 
 def test_the_pages_list_the_suspects_escaped_and_count_the_acquittals(tmp_path):
     keep_suspects(tmp_path, "3f2a", found())
-    runs = (report(1, kept_suspects(tmp_path, "3f2a")), report(2, AlertSuspects("9b1c", (), acquitted=True)))
-    write(tmp_path / "site", SiteData(runs, ()))
-    pages = {path.name: path.read_text() for path in (tmp_path / "site" / "runs").iterdir()}
+    found_of = {"3f2a": kept_suspects(tmp_path, "3f2a"), "9b1c": AlertSuspects("9b1c", (), acquitted=True)}
+    runs = tuple(report(number, one) for number, one in enumerate(found_of.values(), start=1))
+    alerts = tuple(alert(id=name, suspects=one) for name, one in found_of.items())
+    write(tmp_path / "site", SiteData(runs, (), alerts=alerts))
+    assert HOSTILE not in "".join(path.read_text() for path in (tmp_path / "site" / "alerts").iterdir())
+    pages = {path.name: path.read_text() for path in (tmp_path / "site" / "runs").glob("*.html")}
     first, second = (pages[f"{one.record.run_id}.html"] for one in runs)
     assert 'href="https://review.example.org/1"' in first
     assert "&lt;script&gt;" in first

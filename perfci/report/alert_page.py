@@ -1,0 +1,48 @@
+"""The page of one alert, where its mail leads: what changed, before and after, and what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from perfci import pages, wording
+from perfci.report.distribution import overlay, quantile_shifts
+from perfci.report.rendered import rendered
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from perfci.report.model import AlertSummary
+
+
+def alert_page(alert: AlertSummary, shown: Collection[str], scenarios: Collection[str]) -> dict[str, str]:
+    """Return the page of an alert. `shown` are the runs that have pages, `scenarios` the scenarios' pages."""
+    names = (f"before, {_day(alert.last_good)}", f"after, {_day(alert.since)}")
+    pairs = [
+        {
+            "key": one.key,
+            # The picture escapes what it is given.
+            "picture": Markup(overlay(one.before, one.after, one.key.metric, names)),  # noqa: S704
+            "shifts": quantile_shifts(one.before, one.after),
+        }
+        for one in alert.distributions
+    ]
+    projects = [one.service for one in alert.changes]
+    suspects = alert.suspects.rows if alert.suspects else ()
+    html = rendered(
+        "alert.html.j2",
+        root="../",
+        alert=alert,
+        names=names,
+        pairs=pairs,
+        shown=shown,
+        scenarios=scenarios,
+        suspects=sorted(suspects, key=lambda row: -row.share),
+        fixed=(suspects[0].project if suspects else projects[0] if projects else "neutron"),
+    )
+    return {pages.alert_page(alert.id): html}
+
+
+def _day(run_id: str | None) -> str:
+    return wording.MISSING if run_id is None else wording.run_moment(run_id)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nights import PORTS, History, run_id, seconds_key, statements_key
+
+from perfci.analysis.noise_trend import NoiseTrack, growing, noise_growth
+from perfci.analysis.robust import run_location
+from perfci.analysis.settings import AnalysisSettings
+from perfci.analysis.types import RunPoint, SeriesHistory
+from perfci.report.points import (
+    HIGH,
+    LOG,
+    LOW,
+    MIDDLE,
+    NumbersCache,
+    TrendRun,
+    numbers_of,
+    run_numbers,
+    trend_of,
+    trends,
+)
+from perfci.results.model import Measurement, Metric
+
+SECONDS, STATEMENTS = seconds_key("total", PORTS), statements_key("neutron-api", PORTS)
+
+
+def measured(key, night, *values):
+    return Measurement(key, run_id(night), values, tuple(map(float, range(len(values)))), len(values), 0)
+
+
+@given(st.lists(st.floats(0.001, 1e6), min_size=1, max_size=40))
+def test_a_row_has_what_numpy_says(values):
+    row = numbers_of(Metric.SECONDS, values, len(values), 0)
+    wanted = np.percentile(values, [50, 10, 90])
+    assert [row[MIDDLE], row[LOW], row[HIGH]] == [pytest.approx(one, rel=1e-12) for one in wanted]
+    assert row[LOG] == pytest.approx(run_location(values).log)
+
+
+def test_nothing_measured_is_no_number():
+    row = numbers_of(Metric.SECONDS, [], 20, 20)
+    assert math.isnan(row[MIDDLE])
+    assert row[-3:] == (0.0, 20.0, 20.0)
+
+
+def test_a_counter_below_its_unit_is_shown_as_measured_and_located_at_the_unit():
+    row = numbers_of(Metric.SQL_STATEMENTS, [0.0], 20, 0)
+    assert row[MIDDLE] == 0.0
+    assert row[LOG] == 0.0
+
+
+def test_a_run_without_a_series_leaves_a_gap_in_it_alone():
+    runs = [TrendRun(run_id(n), "e", "c", valid=True) for n in range(3)]
+    numbers = [
+        run_numbers([measured(SECONDS, 0, 1.0), measured(STATEMENTS, 0, 40.0)]),
+        run_numbers([measured(SECONDS, 1, 2.0)]),
+        run_numbers([measured(STATEMENTS, 2, 42.0), measured(SECONDS, 2, 3.0)]),
+    ]
+    found = {one.key: one for one in trends(runs, numbers)}
+    assert found[SECONDS].places.tolist() == [0, 1, 2]
+    assert found[SECONDS].numbers[:, MIDDLE].tolist() == [1.0, 2.0, 3.0]
+    assert found[STATEMENTS].places.tolist() == [0, 2]
+    assert found[STATEMENTS].numbers[:, MIDDLE].tolist() == [40.0, 42.0]
+    assert list(trends([], [])) == []
+
+
+def test_what_was_kept_comes_back_to_the_last_bit(tmp_path):
+    found = run_numbers(
+        [measured(SECONDS, 0, 0.1, 0.2, 0.7), measured(STATEMENTS, 0, 40.0), measured(SECONDS, 0)]
+    )
+    NumbersCache(tmp_path / "new").keep(run_id(0), found)
+    again = NumbersCache(tmp_path / "new").read(run_id(0))
+    assert again.keys == found.keys
+    assert np.array_equal(again.numbers, found.numbers, equal_nan=True)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", b"no archive"])
+def test_a_damaged_file_is_as_good_as_none(tmp_path, damage):
+    cache = NumbersCache(tmp_path)
+    cache.keep(run_id(0), run_numbers([measured(SECONDS, 0, 1.0)]))
+    (file,) = tmp_path.glob("*.npz")
+    (names,) = tmp_path.glob("*.json")
+    file.write_bytes(damage)
+    assert NumbersCache(tmp_path).read(run_id(0)) is None
+    cache.keep(run_id(0), run_numbers([measured(SECONDS, 0, 1.0)]))
+    names.write_bytes(damage)
+    assert NumbersCache(tmp_path).read(run_id(0)) is None
+    assert cache.read(run_id(1)) is None
+
+
+def test_a_lost_list_of_names_is_written_again(tmp_path):
+    found = run_numbers([measured(SECONDS, 0, 1.0)])
+    NumbersCache(tmp_path).keep(run_id(0), found)
+    for file in tmp_path.glob("*.json"):
+        file.unlink()
+    fresh = NumbersCache(tmp_path)
+    fresh.keep(run_id(1), found)
+    assert NumbersCache(tmp_path).read(run_id(0)).keys == found.keys
+
+
+def test_runs_that_no_picture_shows_are_forgotten(tmp_path):
+    cache = NumbersCache(tmp_path)
+    for night in range(3):
+        cache.keep(run_id(night), run_numbers([measured(SECONDS, night, 1.0)]))
+    cache.forget_others([run_id(2)])
+    assert [cache.read(run_id(night)) is not None for night in range(3)] == [False, False, True]
+
+
+def test_noise_grows_by_the_numbers_as_by_the_iterations():
+    history = History()
+    for _ in range(40):
+        history.play()
+    # Louder with every night.
+    loud = [
+        SeriesHistory(
+            key,
+            tuple(
+                RunPoint(one.run_id, one.environment, one.code, tuple(v * (1 + (n > 24) * 0.2 * (n % 2)) for v in one.values),
+                         one.attempts, one.failures, one.valid)
+                for n, one in enumerate(points)
+            ),
+        )
+        for key, points in history.points.items()
+    ]  # fmt: skip
+    settings = AnalysisSettings()
+    tracks = []
+    for one in loud:
+        logs, ids = trend_of(one).logs()
+        tracks.append(NoiseTrack(one.key, tuple(ids), logs))
+    whole = growing(loud, settings)
+    assert whole
+    assert noise_growth(tracks, settings) == whole
