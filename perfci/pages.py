@@ -5,6 +5,8 @@ All names are relative to the site's folder and safe in a URL and in a file syst
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from perfci.names import joined
@@ -12,6 +14,7 @@ from perfci.names import joined
 if TYPE_CHECKING:
     from perfci.results.model import SeriesKey
 
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 INDEX = "index.html"
 COMPARE = "compare.html"
 """The page that lays any two runs beside each other; the fragment names them: `compare.html#A..B`."""
@@ -24,7 +27,12 @@ def run_page(run_id: str) -> str:
 
 def scenario_page(key: SeriesKey) -> str:
     """Return the page of the scenario that a series belongs to."""
-    return f"scenarios/{_safe(f'{joined(key.lab, key.job)}--{key.scenario}--{key.arguments}')}.html"
+    return _scenario_page(key.lab, key.job, key.scenario, key.arguments)
+
+
+@lru_cache(maxsize=4096)
+def _scenario_page(lab: str, job: str, scenario: str, arguments: str) -> str:
+    return f"scenarios/{_safe(f'{joined(lab, job)}--{scenario}--{arguments}')}.html"
 
 
 def alert_page(alert_id: str) -> str:
@@ -63,4 +71,4 @@ def anchor(key: SeriesKey) -> str:
 
 
 def _safe(name: str) -> str:
-    return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
+    return _UNSAFE.sub("_", name)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 NORMAL_95 = 1.959964
 WIDTH, HEIGHT = 760, 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 10, 26
-_SHARES = (0.0, 0.5, 0.9, 1.0)
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 14, 10, 26
+_SHARES = (0.0, 0.5, 0.9)
 
 
 @dataclass(frozen=True, slots=True)

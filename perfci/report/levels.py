@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 LEAST_CHANGE = 0.02
 """Smaller changes of level are not drawn."""
-LOOKED_BACK = 20
+LOOKED_BACK = 30
 """A calm series is looked back at every so many runs on average, as that takes longer than all else on its
 page."""
 Remembered = dict[str, Any]
-"""What is kept of one series: `at`, the last run that was looked at, and `changes` by ids of runs."""
+"""Kept of one series: the last run that was looked `at`, `since` when it moved, `changes` by ids of runs."""
 
 
 def level_changes(shown: SeriesTrend) -> tuple[ChangePoint, ...]:
@@ -47,21 +47,21 @@ def level_changes(shown: SeriesTrend) -> tuple[ChangePoint, ...]:
 
 
 def remembered_changes(
-    shown: SeriesTrend, earlier: Remembered | None, *, moved: bool
+    shown: SeriesTrend, earlier: Remembered | None, since: str | None
 ) -> tuple[tuple[ChangePoint, ...], Remembered]:
     """Return the changes of level to draw, and what to remember of them for the next night.
 
-    Series that `moved` by tonight's verdict are looked back at, and others every 20 runs, each on its own
-    night; calm counters never, of which a page shows no picture until somebody asks.
+    A series is looked back at when tonight's verdict has it move `since` another run than before, and about
+    every 30 runs; a calm counter never, of which a page shows no picture until somebody asks.
     """
     measured = shown.measured()
     ids = [shown.runs[place].run_id for place in measured.places]
-    if not ids or (shown.key.metric in COUNTERS and not moved):
+    if not ids or (shown.key.metric in COUNTERS and since is None):
         return (), {}
-    if earlier and not moved and not _due(shown.key.slug, ids, earlier.get("at", "")):
+    if earlier and earlier["since"] == since and not _due(shown.key.slug, ids, earlier["at"]):
         return tuple(_from_ids(one, ids) for one in earlier["changes"] if _is_in(one, ids)), earlier
     found = level_changes(shown)
-    return found, {"at": ids[-1], "changes": [_as_ids(one, ids) for one in found]}
+    return found, {"at": ids[-1], "since": since, "changes": [_as_ids(one, ids) for one in found]}
 
 
 def _due(name: str, ids: list[str], at: str) -> bool:

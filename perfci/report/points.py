@@ -124,17 +124,15 @@ def run_numbers(measurements: Iterable[Measurement]) -> RunNumbers:
 
 def trends(runs: Sequence[TrendRun], numbers: Sequence[RunNumbers]) -> Iterator[SeriesTrend]:
     """Yield the series of some runs of one job (oldest first, with their numbers), sorted by key."""
-    rows = {
-        key: n
-        for n, key in enumerate(sorted({key for keys in {one.keys for one in numbers} for key in keys}))
-    }
+    # Most runs share one tuple of keys: it is known by its identity, as hashing thousands of keys takes long.
+    distinct = {id(one.keys): one.keys for one in numbers}
+    rows = {key: n for n, key in enumerate(sorted({key for keys in distinct.values() for key in keys}))}
+    at = {number: [rows[key] for key in keys] for number, keys in distinct.items()}
     whole = np.full((len(rows), len(runs), COLUMNS), np.nan)
     there = np.zeros((len(rows), len(runs)), dtype=bool)
-    at: dict[tuple[SeriesKey, ...], list[int]] = {}
     for place, one in enumerate(numbers):
-        if one.keys not in at:
-            at[one.keys] = [rows[key] for key in one.keys]
-        whole[at[one.keys], place], there[at[one.keys], place] = one.numbers, True
+        mine = at[id(one.keys)]
+        whole[mine, place], there[mine, place] = one.numbers, True
     shared = tuple(runs)
     for key, row in rows.items():
         places = np.flatnonzero(there[row])

@@ -59,7 +59,9 @@ def scenario_pages(
         name = pages.anchor(one.key)
         judgement = data.judgements.get(one.key)
         moved = judgement is not None and judgement.since is not None
-        changes, remembered[name] = remembered_changes(one, levels.get(name), moved=moved)
+        changes, remembered[name] = remembered_changes(
+            one, levels.get(name), judgement.since if judgement else None
+        )
         picture = trend(
             one,
             judgement,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -102,7 +103,7 @@ def trend(
     if not len(measured.places):
         return ""
     scale = _scale(measured, judgement)
-    ids = [run.run_id for run in shown.runs]
+    ids = tuple([run.run_id for run in shown.runs])
     label = escape(_described(measured, marks))
     data = (
         f'tabindex="0" data-series="{escape(name)}" data-low="{scale.low:.6g}" data-high="{scale.high:.6g}" '
@@ -115,7 +116,7 @@ def trend(
             *_band(scale, judgement),
             *_grid(scale, shown.key),
             *_levels(scale, changes, measured, marks),
-            *_days(scale, ids),
+            _days(ids),
             *_environments(scale, measured),
             *_codes(scale, codes),
             *_changes(scale, ids, marks),
@@ -172,13 +173,18 @@ def ticks(low: float, high: float) -> list[float]:
     return [n * step for n in range(first, math.floor(high / step) + 1)]
 
 
-def _days(scale: Scale, ids: Sequence[str]) -> Iterator[str]:
+@lru_cache(maxsize=64)
+def _days(ids: tuple[str, ...]) -> str:
+    """Return the dates below a picture: the same for all series of a scenario."""
+    scale = Scale(len(ids), 0.0, 1.0)
     step = max(1, math.ceil(len(ids) / _DAYS))
+    found = []
     for position in range(len(ids) - 1, -1, -step):
-        if scale.x(position) < LEFT + 30:
-            continue  # it would be cut off
-        yield f'<text class="tick" x="{scale.x(position)}" y="{HEIGHT - 6}" '
-        yield f'text-anchor="middle">{escape(run_day(ids[position]))}</text>'
+        x = scale.x(position)
+        if x >= LEFT + 30:  # else it would be cut off
+            found.append(f'<text class="tick" x="{x}" y="{HEIGHT - 6}" text-anchor="middle">')
+            found.append(f"{escape(run_day(ids[position]))}</text>")
+    return "".join(found)
 
 
 def _band(scale: Scale, judgement: Judgement | None) -> Iterator[str]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 
 from nights import PORTS, run_id, seconds_key, statements_key
 
@@ -23,17 +22,17 @@ def shown(last, first=0, key=KEY):
 
 
 def test_what_was_found_is_remembered_by_runs_and_moves_with_the_window():
-    found, kept = levels.remembered_changes(shown(45), None, moved=False)
+    found, kept = levels.remembered_changes(shown(45), None, None)
     assert [one.index for one in found] == [30]
-    later, again = levels.remembered_changes(shown(45, first=10), kept, moved=False)
+    later, again = levels.remembered_changes(shown(45, first=10), kept, None)
     assert [one.index for one in later] == [20]
     assert again == kept
     assert replace(later[0], index=30, earliest=found[0].earliest, latest=found[0].latest) == found[0]
 
 
 def test_a_change_that_has_left_the_window_is_forgotten():
-    _, kept = levels.remembered_changes(shown(45), None, moved=False)
-    assert levels.remembered_changes(shown(45, first=31), kept, moved=False)[0] == ()
+    _, kept = levels.remembered_changes(shown(45), None, None)
+    assert levels.remembered_changes(shown(45, first=31), kept, None)[0] == ()
 
 
 def test_a_calm_series_is_looked_at_again_now_and_then_and_one_that_moved_at_once(monkeypatch):
@@ -41,17 +40,16 @@ def test_a_calm_series_is_looked_at_again_now_and_then_and_one_that_moved_at_onc
     real = levels.level_changes
     monkeypatch.setattr(levels, "level_changes", lambda one: (looked.append(len(one.places)), real(one))[1])
     kept = None
-    for last in range(45, 90):
-        _, kept = levels.remembered_changes(shown(last), kept, moved=False)
+    for last in range(45, 245):
+        _, kept = levels.remembered_changes(shown(last, first=max(0, last - 80)), kept, None)
     assert looked[0] == 45
-    assert 1 < len(looked) < 12
-    assert max(b - a for a, b in pairwise(looked)) <= 2 * levels.LOOKED_BACK
+    assert 4 <= len(looked) <= 12  # about every 30 nights of 200
     looked.clear()
-    levels.remembered_changes(shown(89), kept, moved=True)
-    assert looked == [89]
+    levels.remembered_changes(shown(244, first=164), kept, run_id(240))
+    assert looked == [80]
 
 
 def test_calm_counters_are_not_looked_at():
     key = statements_key("neutron-api", PORTS)
-    assert levels.remembered_changes(shown(45, key=key), None, moved=False) == ((), {})
-    assert len(levels.remembered_changes(shown(45, key=key), None, moved=True)[0]) == 1
+    assert levels.remembered_changes(shown(45, key=key), None, None) == ((), {})
+    assert len(levels.remembered_changes(shown(45, key=key), None, run_id(30))[0]) == 1

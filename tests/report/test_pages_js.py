@@ -67,9 +67,14 @@ def look(browser, site, page, width=1200):
     browser.get((site / name).as_uri() + (f"#{fragment}" if fragment else ""))
 
 
+def texts(browser, selector):
+    """Return what is seen of some elements, at one moment: a script may replace them in the next."""
+    script = "return [...document.querySelectorAll(arguments[0])].filter(e => e.checkVisibility()).map(e => e.innerText)"
+    return browser.execute_script(script, selector)
+
+
 def shown_rows(browser):
-    cells = browser.find_elements(By.CSS_SELECTOR, ".rows details[open] tbody th a")
-    return [one.text for one in cells if one.is_displayed()]
+    return texts(browser, ".rows details[open] tbody th a")
 
 
 def test_rows_are_found_by_any_part_of_their_name(browser, site):
@@ -89,14 +94,14 @@ def test_all_rows_come_from_the_data_file_and_the_calm_ones_too(browser, site, d
 def test_rows_are_grouped_by_service_and_scenario_and_sorted(browser, site):
     look(browser, site, pages.run_page(run_id(20)))
     Select(browser.find_element(By.NAME, "group")).select_by_value("service")
-    until(browser, lambda _: len(browser.find_elements(By.CSS_SELECTOR, ".rows summary")) == 3)
-    heads = [one.text for one in browser.find_elements(By.CSS_SELECTOR, ".rows summary")]
+    until(browser, lambda _: len(texts(browser, ".rows summary")) == 3)
+    heads = texts(browser, ".rows summary")
     assert [one.split()[0] for one in heads] == ["neutron", "nova", "keystone"]
     assert "regression: 3" in heads[0]
     Select(browser.find_element(By.NAME, "group")).select_by_value("scenario")
-    until(browser, lambda _: len(browser.find_elements(By.CSS_SELECTOR, ".rows summary")) == 4)
+    until(browser, lambda _: len(texts(browser, ".rows summary")) == 4)
     Select(browser.find_element(By.NAME, "show")).select_by_value("regression")
-    until(browser, lambda _: len(browser.find_elements(By.CSS_SELECTOR, ".rows summary")) == 2)
+    until(browser, lambda _: len(texts(browser, ".rows summary")) == 2)
 
 
 @pytest.mark.parametrize("width", [1200, 390])
@@ -170,7 +175,7 @@ def test_two_runs_are_compared_as_the_command_does_it(browser, site, data):
     until(browser, lambda _: browser.find_elements(By.CSS_SELECTOR, "#compared details[open] svg"))
     assert browser.find_element(By.CSS_SELECTOR, ".moved").text.count("slow-create-port.patch") == 1
     assert len(browser.find_elements(By.CSS_SELECTOR, "#compared details[open] tbody tr")) == 9
-    heads = [one.text for one in browser.find_elements(By.CSS_SELECTOR, "#compared .timings summary")]
+    heads = texts(browser, "#compared .timings summary")
     (first,) = [one for one in heads if "neutron.create_port" in one]
     values = [
         next(one.values for one in data.runs[night].measurements if one.key == CREATE) for night in (19, 20)

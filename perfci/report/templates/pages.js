@@ -215,8 +215,9 @@ const perfci = (() => {
   }
   function head() {
     const cell = (text, kind) => make("th", { scope: "col", class: kind }, text);
-    return make("thead", {}, make("tr", {}, cell("series", ""), cell("effect", "number"), cell("95 % interval", "number late"),
-      cell("MDE", "number"), cell("before → after", "number levels"), cell("q", "number late")));
+    const term = (name, text = name) => make("button", { class: "term", type: "button", popovertarget: `term-${name}` }, text);
+    return make("thead", {}, make("tr", {}, cell("series", ""), cell("effect", "number"), cell(term("interval", "95 % interval"), "number late"),
+      cell(term("MDE"), "number"), cell("before → after", "number levels"), cell(term("q"), "number late")));
   }
   const orders = {
     effect: (a, b) => a.rank - b.rank || Math.abs(b.effect ?? 0) - Math.abs(a.effect ?? 0) || a.place - b.place,
@@ -326,7 +327,7 @@ const perfci = (() => {
     return Array.from({ length: Math.max(last - first + 1, 0) }, (_, n) => (first + n) * step);
   }
   function overlay(before, after, metric) {
-    const [width, height, left, right, top, bottom] = [760, 200, 46, 14, 10, 26];
+    const [width, height, left, right, top, bottom] = [760, 200, 66, 14, 10, 26];
     let [low, high] = [Math.min(before[0][0], after[0][0]), Math.max(before[0][20], after[0][20])];
     const reach = high - low || Math.abs(high) || 1;
     [low, high] = [Math.max(0, low - 0.03 * reach), high + 0.03 * reach];
@@ -334,7 +335,7 @@ const perfci = (() => {
     const y = (share) => (height - bottom - share * (height - top - bottom)).toFixed(1);
     const svg = element("svg", { class: "trend shares", viewBox: `0 0 ${width} ${height}`, role: "img",
       "aria-label": `medians ${quantity(before[0][10], metric)} before, ${quantity(after[0][10], metric)} after` });
-    for (const share of [0, 0.5, 0.9, 1]) {
+    for (const share of [0, 0.5, 0.9]) {
       svg.append(element("path", { class: "grid", d: `M${left} ${y(share)}H${width - right}` }));
       svg.append(element("text", { class: "tick", x: left - 6, y: Number(y(share)) + 3.5, "text-anchor": "end" }, `${100 * share}${NBSP}%`));
     }

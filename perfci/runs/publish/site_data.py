@@ -71,7 +71,7 @@ def write_site(services: LabServices, *, afresh: bool = False) -> Path:
     indexed = _indexed(services)
     records = _archived(services, indexed)
     kept = kept_runs(records.values(), alerts)
-    judgements = lru_cache(maxsize=2)(lambda run_id: read_judgements(services.database, run_id))
+    judgements = lru_cache(maxsize=1)(partial(read_judgements, services.database))
     latest = {
         key: one for run_id in _newest_judged(services, records) for key, one in _by_key(judgements(run_id))
     }
@@ -79,7 +79,7 @@ def write_site(services: LabServices, *, afresh: bool = False) -> Path:
     write(
         services.state.site,
         SiteData(
-            runs=_Runs(services, records, kept, alerts).stored(indexed),
+            runs=_Runs(services, records, kept, alerts, judgements).stored(indexed),
             series=series,
             judgements=latest,
             marks=tuple(_marks(alerts, latest)),
@@ -130,8 +130,10 @@ class _Runs:
         records: Mapping[str, RunRecord],
         kept: Collection[str],
         alerts: Sequence[Alert],
+        judgements: Callable[[str], tuple[Judgement, ...]],
     ) -> None:
         self._services, self._records, self._kept, self._alerts = services, records, kept, alerts
+        self._judgements = judgements
         self._usual = lru_cache(maxsize=2 * _USUAL_RUNS)(self._canaries_of)
         self._before: dict[str, RunRecord] = {}
         self._earlier: dict[str, list[str]] = {}
@@ -167,7 +169,8 @@ class _Runs:
     def _report(self, run_id: str) -> RunReport:
         services, record = self._services, self._records[run_id]
         run = services.archived(run_id)
-        report = report_of(services.database, services.state.root, run, self._alerts)
+        judgements = self._judgements(run_id)
+        report = report_of(services.database, services.state.root, run, self._alerts, judgements)
         earlier = [self._usual(one) for one in self._earlier[run_id] if one != run_id]
         before = self._before.get(run_id)
         return replace(
@@ -220,8 +223,14 @@ def noise_track(one: SeriesTrend) -> NoiseTrack:
     return NoiseTrack(one.key, tuple(run_ids), logs)
 
 
-def report_of(database: Database, state: Path, run: ArchivedRun, alerts: Sequence[Alert]) -> RunReport:
-    """Return everything about one archived run that people look at.
+def report_of(
+    database: Database,
+    state: Path,
+    run: ArchivedRun,
+    alerts: Sequence[Alert],
+    judgements: tuple[Judgement, ...] | None = None,
+) -> RunReport:
+    """Return everything about one archived run that people look at. `judgements` are its own, if known.
 
     Raises ArchiveError where run.json can't be read, and JudgementDamaged.
     """
@@ -231,7 +240,7 @@ def report_of(database: Database, state: Path, run: ArchivedRun, alerts: Sequenc
         stages=tuple(
             ReportedStage(one["name"], one["seconds"], one["ok"]) for one in document.get("stages", [])
         ),
-        judgements=read_judgements(database, record.run_id),
+        judgements=read_judgements(database, record.run_id) if judgements is None else judgements,
         canaries=_canaries(_readable(lambda: run.canaries)),
         failure=_failure(run.failure),
         alerts=tuple(alert.id for alert in alerts if alert.opened == record.run_id),
