@@ -67,15 +67,15 @@ def main() -> None:
     for night in range(options.nights - 1):
         _night(services, keys, night)
     print(f"{len(keys)} series, {options.nights} nights, {ITERATIONS} iterations\n")
-    print("| pages | seconds | MB of memory at most | MB of pages | files |\n|---|---|---|---|---|")
+    print("| pages | seconds | CPU seconds | MB of memory | MB of pages | files |\n|---|---|---|---|---|---|")
     for what in ("all", "one night more", "nothing new"):
         if what == "one night more":
             _night(services, keys, options.nights - 1)
         command = [sys.executable, __file__, "--state", str(options.state), "--write"]
-        seconds, peak = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        seconds, cpu, peak = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
         files = [file for file in services.state.site.rglob("*") if file.is_file()]
         size = sum(file.stat().st_size for file in files) / 1e6
-        print(f"| {what} | {seconds:.1f} | {peak:.0f} | {size:.1f} | {len(files)} |", flush=True)
+        print(f"| {what} | {seconds:.1f} | {cpu:.1f} | {peak:.0f} | {size:.1f} | {len(files)} |", flush=True)
     largest = sorted(((f.stat().st_size, f) for f in files if f.suffix == ".html"), reverse=True)
     for folder in (".", "runs", "scenarios"):
         found = [(size, file) for size, file in largest if file.parent == services.state.site / folder]
@@ -90,8 +90,8 @@ def _write(services: LabServices) -> None:
 
     began = time.monotonic()
     write_site(services)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(json.dumps([time.monotonic() - began, peak]))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print(json.dumps([time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3]))
 
 
 def _keys(number: int) -> Iterator[SeriesKey]:
@@ -139,17 +139,22 @@ def _night(services: LabServices, keys: list[SeriesKey], night: int) -> None:
 
 
 def _measured(key: SeriesKey, run_id: str, chance: random.Random) -> Measurement:
-    level = random.Random(str(key)).uniform(0.05, 2.0)  # noqa: S311
+    level = _level(key)
     if key.metric is Metric.SECONDS:
         values = tuple(level * chance.lognormvariate(0, 0.18) for _ in range(ITERATIONS))
     elif key.metric in (Metric.FAILURE_RATE, Metric.LEFTOVERS):
         values = (0.0,)
     else:
-        values = (
-            level * (100 if key.metric is Metric.SQL_STATEMENTS else 0.1) * chance.lognormvariate(0, 0.01),
-        )
+        values = (level * chance.lognormvariate(0, 0.01),)
     times = tuple(1e9 + n for n in range(len(values)))
     return Measurement(key, run_id, values, times, ITERATIONS, 0)
+
+
+def _level(key: SeriesKey) -> float:
+    if key.metric in (Metric.FAILURE_RATE, Metric.LEFTOVERS):
+        return 0.0
+    one = random.Random(str(key)).uniform(0.05, 2.0)  # noqa: S311
+    return one * {Metric.SQL_STATEMENTS: 100, Metric.CPU_SECONDS: 0.1}.get(key.metric, 1)
 
 
 def _judged(key: SeriesKey, run_id: str, night: int, chance: random.Random) -> Judgement:
@@ -159,7 +164,7 @@ def _judged(key: SeriesKey, run_id: str, night: int, chance: random.Random) -> J
     )
     if night < 8:  # noqa: PLR2004
         return Judgement(key, run_id, Outcome.NO_BASELINE, f"run {night + 1} of the 8 that a baseline needs")
-    effect, level = chance.gauss(0, 0.01), chance.uniform(0.05, 2.0)
+    effect, level = chance.gauss(0, 0.01), _level(key)
     moved, noisy = chance.random() < 0.01, chance.random() < 0.02  # noqa: PLR2004
     outcome = Outcome.REGRESSION if moved else Outcome.TOO_NOISY if noisy else Outcome.NO_CHANGE
     effect += 0.12 * moved

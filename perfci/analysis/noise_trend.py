@@ -26,7 +26,7 @@ from perfci.analysis.run_values import run_values
 from perfci.results.model import Metric, SeriesKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from perfci.analysis.noise import Array
     from perfci.analysis.settings import AnalysisSettings
@@ -64,7 +64,7 @@ class NoiseTrack:
     """One series in its last valid run's environment: `logs` of the locations of `run_ids`, oldest first."""
 
     key: SeriesKey
-    run_ids: tuple[str, ...]
+    run_ids: Sequence[str]
     logs: Array
 
 
@@ -79,7 +79,12 @@ def growing(histories: Sequence[SeriesHistory], settings: AnalysisSettings) -> t
 
 def noise_growth(tracks: Iterable[NoiseTrack], settings: AnalysisSettings) -> tuple[Growth, ...]:
     """Return what `growing` does, of series whose locations are known."""
-    compared = [found for track in tracks if (found := _compared(track, settings)) is not None]
+    floors = {
+        metric: rule_of(metric, settings).scale_floor
+        for metric in Metric
+        if metric is not Metric.FAILURE_RATE
+    }
+    compared = [found for track in tracks if (found := _compared(track, floors, settings)) is not None]
     if not compared:
         return ()
     adjusted = q_values(np.array([p for _, p in compared]))
@@ -102,12 +107,14 @@ def _track_of(history: SeriesHistory, settings: AnalysisSettings) -> NoiseTrack:
     return NoiseTrack(history.key, tuple(run.run_id for run in runs), np.array([run.log for run in runs]))
 
 
-def _compared(track: NoiseTrack, settings: AnalysisSettings) -> tuple[Growth, float] | None:
+def _compared(
+    track: NoiseTrack, floors: Mapping[Metric, float], settings: AnalysisSettings
+) -> tuple[Growth, float] | None:
     """Return a series' noise then and now with its p-value; None where it has too few runs."""
     logs = track.logs[-(RECENT + PAST) :]
-    if track.key.metric is Metric.FAILURE_RATE or len(logs) < RECENT + LEAST_PAST:
+    if track.key.metric not in floors or len(logs) < RECENT + LEAST_PAST:
         return None
-    away = np.maximum(np.abs(np.diff(logs)), rule_of(track.key.metric, settings).scale_floor)
+    away = np.maximum(np.abs(np.diff(logs)), floors[track.key.metric])
     past, recent = away[:-RECENT], away[-RECENT:]
     ratio = float(recent.mean() / past.mean())
     error = math.sqrt(SHARED * (_relative_variance(past) + _relative_variance(recent)))

@@ -18,6 +18,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from perfci.analysis.level_rule import rule_of
+from perfci.analysis.noise_trend import NoiseTrack
 from perfci.analysis.robust import run_location
 from perfci.analysis.settings import AnalysisSettings
 from perfci.results.model import Metric, SeriesKey
@@ -67,16 +68,6 @@ class SeriesTrend:
         """Return the same without runs that gave no value."""
         kept = self.numbers[:, VALUES] > 0
         return SeriesTrend(self.key, self.runs, self.places[kept], self.numbers[kept])
-
-    def logs(self) -> tuple[Array, list[str]]:
-        """Return logarithms of locations, and whose they are: valid runs in the last one's environment."""
-        valid = [n for n, place in enumerate(self.places) if self.runs[place].valid]
-        if not valid:
-            return np.empty(0), []
-        here = self.runs[self.places[valid[-1]]].environment
-        usable = np.isfinite(self.numbers[:, LOG])
-        same = [n for n in valid if usable[n] and self.runs[self.places[n]].environment == here]
-        return self.numbers[same, LOG], [self.runs[self.places[n]].run_id for n in same]
 
 
 def numbers_of(metric: Metric, values: Sequence[float], attempts: int, failures: int) -> tuple[float, ...]:
@@ -137,6 +128,27 @@ def trends(runs: Sequence[TrendRun], numbers: Sequence[RunNumbers]) -> Iterator[
     for key, row in rows.items():
         places = np.flatnonzero(there[row])
         yield SeriesTrend(key, shared, places, whole[row, places])
+
+
+def noise_tracks(series: Iterable[SeriesTrend]) -> Iterator[NoiseTrack]:
+    """Yield series as the analysis wants them that asks whether noise grows.
+
+    Those are the locations of valid runs in the environment of the last of them.
+    """
+    runs: tuple[TrendRun, ...] | None = None
+    for one in series:
+        if one.runs is not runs:  # the series of a job share theirs
+            runs = one.runs
+            valid = np.array([run.valid for run in runs], dtype=bool)
+            environments = np.unique([run.environment for run in runs], return_inverse=True)[1]
+            ids = np.array([run.run_id for run in runs])
+        good = one.places[valid[one.places]]
+        if not good.size:
+            yield NoiseTrack(one.key, (), np.empty(0))
+            continue
+        logs = one.numbers[:, LOG]
+        same = valid[one.places] & (environments[one.places] == environments[good[-1]]) & np.isfinite(logs)
+        yield NoiseTrack(one.key, ids[one.places[same]].tolist(), logs[same])
 
 
 def trend_of(history: SeriesHistory, runs: Sequence[TrendRun] | None = None) -> SeriesTrend:

@@ -11,7 +11,7 @@ from perfci import pages, wording
 from perfci.projects import project
 from perfci.report.data_files import scenario_file, service_of
 from perfci.report.levels import remembered_changes
-from perfci.report.points import SeriesTrend
+from perfci.report.points import MIDDLE, SeriesTrend
 from perfci.report.rendered import rendered
 from perfci.report.svg import CodeChange, trend
 from perfci.results.model import COUNTERS, TOTAL, Metric
@@ -71,7 +71,7 @@ def scenario_pages(
             name=name,
         )
         entry = _entry(one, judgement, data)
-        if (one.key.metric not in COUNTERS or moved) and len(shown) < PICTURES_SHOWN:
+        if (moved or not _is_folded(one)) and len(shown) < PICTURES_SHOWN:
             # The picture escapes what it is given.
             shown.append({**entry, "picture": Markup(picture)})  # noqa: S704
         else:
@@ -104,6 +104,11 @@ def place(key: SeriesKey) -> tuple[Any, ...]:
 def _from(one: SeriesTrend, first: int) -> SeriesTrend:
     """Return a series without the runs before the scenario's first one."""
     return SeriesTrend(one.key, one.runs[first:], one.places - first, one.numbers) if first else one
+
+
+def _is_folded(one: SeriesTrend) -> bool:
+    """Tell whether a calm series is folded: a counter, and what has always been zero, such as failures."""
+    return one.key.metric in COUNTERS or not (one.measured().numbers[:, MIDDLE] > 0).any()
 
 
 def _entry(one: SeriesTrend, judgement: Judgement | None, data: SiteData) -> dict[str, Any]:

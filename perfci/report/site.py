@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from perfci import pages
-from perfci.files import write_whole
+from perfci.files import remove_scratch, write_whole
 from perfci.report.alert_page import alert_page
 from perfci.report.data_files import code_text, job_file
 from perfci.report.model import RunReport, StoredRun
@@ -179,6 +179,7 @@ class _Site:
             for file in (self._folder / name).iterdir():
                 if f"{name}/{file.name}" not in self._names:
                     file.unlink()
+        remove_scratch(self._folder)
         if self._changed or self.made != self._old:
             os.sync()
             write_whole(self._folder / MANIFEST, json.dumps({"version": version(), "made": self.made}))

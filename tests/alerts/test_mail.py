@@ -179,6 +179,8 @@ def test_a_regression_answers_the_three_questions_in_order(told):
         f"perfci analyse {run_id(10)} --full",
         f"perfci results show {run_id(10)}",
         f"perfci alerts accept {notification.alert.id}",
+        "perfci try nightly --change neutron=fix.patch",
+        f"https://perf.example.org/site/alerts/{notification.alert.id}.html",
         "https://perf.example.org/site/scenarios/embedded--nightly--NeutronNetworks.create_and_list_ports--",
     ):
         assert f"\n    {command}" in text

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nights import PORTS, History, run_id, seconds_key, statements_key
 
-from perfci.analysis.noise_trend import NoiseTrack, growing, noise_growth
+from perfci.analysis.noise_trend import growing, noise_growth
 from perfci.analysis.robust import run_location
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.types import RunPoint, SeriesHistory
@@ -19,6 +19,7 @@ from perfci.report.points import (
     MIDDLE,
     NumbersCache,
     TrendRun,
+    noise_tracks,
     numbers_of,
     run_numbers,
     trend_of,
@@ -127,10 +128,21 @@ def test_noise_grows_by_the_numbers_as_by_the_iterations():
         for key, points in history.points.items()
     ]  # fmt: skip
     settings = AnalysisSettings()
-    tracks = []
-    for one in loud:
-        logs, ids = trend_of(one).logs()
-        tracks.append(NoiseTrack(one.key, tuple(ids), logs))
+    tracks = noise_tracks(trend_of(one) for one in loud)
     whole = growing(loud, settings)
     assert whole
     assert noise_growth(tracks, settings) == whole
+
+
+def test_noise_is_that_of_valid_runs_in_the_environment_of_the_last_one():
+    points = tuple(
+        RunPoint(run_id(n), environment, "c", values, 1, 0, valid)
+        for n, (environment, values, valid) in enumerate(
+            [("old", (1.0,), True), ("e", (2.0,), True), ("e", (3.0,), False), ("e", (), True), ("e", (4.0,), True), ("new", (9.0,), False)]
+        )
+    )  # fmt: skip
+    (track,) = noise_tracks([trend_of(SeriesHistory(SECONDS, points))])
+    assert list(track.run_ids) == [run_id(1), run_id(4)]
+    assert track.logs == pytest.approx(np.log([2.0, 4.0]))
+    (nothing,) = noise_tracks([trend_of(SeriesHistory(SECONDS, points[2:3]))])
+    assert len(nothing.logs) == 0

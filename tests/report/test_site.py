@@ -568,3 +568,21 @@ def test_links_that_a_script_makes_lead_to_a_page_and_a_place_on_it(site, parsed
     for table in (data_of(site, one) for one in tables):
         for scenario, _, anchor, _, _ in table["series"]:
             assert anchor in parsed[site / table["scenarios"][scenario][2]].ids
+
+
+def test_what_has_always_been_zero_is_folded(data, tmp_path):
+    key = replace(seconds_key("total", PORTS), metric=Metric.FAILURE_RATE)
+    points = tuple(RunPoint(run_id(n), "e", "c", (0.0,), 20, 0, valid=True) for n in range(30))
+    series = trend_of(SeriesHistory(key, points), data.series[0].runs)
+    write(tmp_path, replace(data, series=(*data.series, series)))
+    text = (tmp_path / pages.scenario_page(key)).read_text()
+    assert text.index(f'id="{pages.anchor(key)}"') > text.index('id="folded"')
+
+
+def test_what_a_killed_writer_left_is_removed(data, tmp_path):
+    write(tmp_path, data)
+    left = (tmp_path / ".index.html.4711", tmp_path / "runs" / f".{run_id(3)}.html.4711")
+    for file in left:
+        file.write_text("half a page")
+    write(tmp_path, data)
+    assert not [file for file in left if file.exists()]

@@ -8,9 +8,9 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from perfci.alerts.model import Closing
-from perfci.analysis.noise_trend import NoiseTrack, noise_growth
+from perfci.analysis.noise_trend import noise_growth
 from perfci.analysis.settings import AnalysisSettings
-from perfci.files import remove_folder
+from perfci.files import locked, remove_folder
 from perfci.pages import INDEX
 from perfci.report.model import (
     Canary,
@@ -23,7 +23,7 @@ from perfci.report.model import (
     StoredRun,
     with_usual_canaries,
 )
-from perfci.report.points import NumbersCache, TrendRun, run_numbers, trends
+from perfci.report.points import NumbersCache, TrendRun, noise_tracks, run_numbers, trends
 from perfci.report.site import write
 from perfci.report.svg import RUNS_SHOWN
 from perfci.results.dataplane import is_on_hardware
@@ -64,9 +64,15 @@ def write_site(services: LabServices, *, afresh: bool = False) -> Path:
     `afresh`: as if there were no pages yet, and nothing remembered for them. Raises OSError,
     IndexUnavailable and JudgementDamaged.
     """
-    if afresh:
-        remove_folder(services.state.site)
-        remove_folder(services.state.page_numbers)
+    with locked(services.state.pages_lock):
+        if afresh:
+            remove_folder(services.state.site)
+            remove_folder(services.state.page_numbers)
+        _write(services)
+    return services.state.site / INDEX
+
+
+def _write(services: LabServices) -> None:
     alerts = services.alerts.load().alerts
     indexed = _indexed(services)
     records = _archived(services, indexed)
@@ -84,12 +90,11 @@ def write_site(services: LabServices, *, afresh: bool = False) -> Path:
             judgements=latest,
             marks=tuple(_marks(alerts, latest)),
             calibrations=_calibrations(services, records.values()),
-            growing=noise_growth(map(noise_track, series), AnalysisSettings()),
+            growing=noise_growth(noise_tracks(series), AnalysisSettings()),
             alerts=tuple(alert_summaries(services, alerts, latest, records)),
             codes={one.code.digest: one.code for one in records.values()},
         ),
     )
-    return services.state.site / INDEX
 
 
 def _indexed(services: LabServices) -> dict[str, RunRecord]:
@@ -215,12 +220,6 @@ def _numbers(services: LabServices, cache: NumbersCache, record: RunRecord) -> R
         if len(found.keys):  # a run that is not indexed yet has none, and will have
             cache.keep(record.run_id, found)
     return found
-
-
-def noise_track(one: SeriesTrend) -> NoiseTrack:
-    """Return a trend as the analysis wants it that asks whether noise grows."""
-    logs, run_ids = one.logs()
-    return NoiseTrack(one.key, tuple(run_ids), logs)
 
 
 def report_of(

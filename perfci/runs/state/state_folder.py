@@ -87,6 +87,11 @@ class StateFolder:
         return self.root / "cache" / "pages"
 
     @property
+    def pages_lock(self) -> Path:
+        """Locked by who writes the trend pages."""
+        return self.root / "pages.lock"
+
+    @property
     def logs(self) -> Path:
         """Logs of the services that run now."""
         return self.root / "logs"
