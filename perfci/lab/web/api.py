@@ -17,7 +17,7 @@ from perfci.lab.web.documents import (
     Line,
     Moment,
     NodeDocument,
-    Problem,
+    ProblemDocument,
     QuarantineDocument,
     ReasonOrder,
     ReleaseOrder,
@@ -63,7 +63,7 @@ _ORDERED = {
 
 def _problems(*more: dict[int, str]) -> dict[int | str, dict[str, Any]]:
     told = {status: text for some in (_KNOWN, *more) for status, text in some.items()}
-    return {status: {"model": Problem, "description": text} for status, text in sorted(told.items())}
+    return {status: {"model": ProblemDocument, "description": text} for status, text in sorted(told.items())}
 
 
 READS = _problems()

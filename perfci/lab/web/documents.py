@@ -123,7 +123,7 @@ class RestoreOrder(_Order):
     force: bool = False
 
 
-class Problem(_Document):
+class ProblemDocument(_Document):
     """Why an order was refused. `error` is a section of docs/errors.md."""
 
     error: str
@@ -330,7 +330,7 @@ def why_document(one: Why) -> WhyDocument:
 
 
 def problem_fields(error: Any) -> dict[str, Any]:
-    """Return an error as a Problem, as JSON has it."""
+    """Return an error as JSON has it: a ProblemDocument."""
     shown: dict[str, Any] = error.as_dict()
     shown.pop("class", None)
     return {"slot": None, **shown}

@@ -20,7 +20,7 @@ _LEAST = timedelta(minutes=1)
 _SATURDAY = 5
 
 
-class Kind(StrEnum):
+class SlotKind(StrEnum):
     """What a slot of the picture is; it decides the colour."""
 
     FREE = "free"
@@ -45,10 +45,10 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class TimelineSlot:
     """One piece of a node's row. `left` and `width` are percent; a free one may end with the window."""
 
-    kind: Kind
+    kind: SlotKind
     starts_at: datetime
     ends_at: datetime
     left: float
@@ -60,11 +60,11 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TimelineRow:
     """One node with its slots, by their time."""
 
     node: NodeStatus
-    slots: tuple[Slot, ...]
+    slots: tuple[TimelineSlot, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def days_of(window: Window, times: Times) -> tuple[Day, ...]:
 
 def rows_of(
     nodes: Iterable[NodeStatus], bookings: Iterable[Booking], window: Window, now: datetime, me: str | None
-) -> tuple[Row, ...]:
+) -> tuple[TimelineRow, ...]:
     """Return a row for each node, in the order given. Free time begins now: nobody can have the past."""
     taken: dict[str, list[tuple[datetime, datetime, Booking]]] = {}
     for one in bookings:
@@ -104,7 +104,9 @@ def rows_of(
             if start < end:
                 taken.setdefault(place.node, []).append((start, end, one))
     return tuple(
-        Row(node, tuple(_slots(node, sorted(taken.get(node.name, ()), key=_by_start), window, now, me)))
+        TimelineRow(
+            node, tuple(_slots(node, sorted(taken.get(node.name, ()), key=_by_start), window, now, me))
+        )
         for node in nodes
     )
 
@@ -119,37 +121,39 @@ def _slots(
     window: Window,
     now: datetime,
     me: str | None,
-) -> Iterator[Slot]:
+) -> Iterator[TimelineSlot]:
     usable = node.state in {NodeState.FREE, NodeState.HELD}
     reached = max(window.starts_at, now)
     for start, end, booking in taken:
         if start - reached >= _LEAST:
-            yield _slot(window, Kind.FREE if usable else Kind.BLOCKED, reached, start)
+            yield _slot(window, SlotKind.FREE if usable else SlotKind.BLOCKED, reached, start)
         reached = max(reached, end)
         kind = kind_of(booking, me)
         yield _slot(window, kind, start, end, booking=booking, past=end <= now)
     if window.ends_at - reached >= _LEAST:
-        yield _slot(window, Kind.FREE if usable else Kind.BLOCKED, reached, window.ends_at, open_end=True)
+        yield _slot(
+            window, SlotKind.FREE if usable else SlotKind.BLOCKED, reached, window.ends_at, open_end=True
+        )
 
 
 def _slot(
     window: Window,
-    kind: Kind,
+    kind: SlotKind,
     start: datetime,
     end: datetime,
     *,
     booking: Booking | None = None,
     open_end: bool = False,
     past: bool = False,
-) -> Slot:
+) -> TimelineSlot:
     left, right = window.share(start), window.share(end)
-    return Slot(kind, start, end, left, round(right - left, 4), booking, open_end, past)
+    return TimelineSlot(kind, start, end, left, round(right - left, 4), booking, open_end, past)
 
 
-def kind_of(booking: Booking, me: str | None) -> Kind:
+def kind_of(booking: Booking, me: str | None) -> SlotKind:
     """Return how a reservation looks to somebody; None is nobody in particular."""
     if me is not None and booking.holder == me:
-        return Kind.MINE
+        return SlotKind.MINE
     if booking.state in {State.ASKED, State.WAITING} and not booking.firm:
-        return Kind.QUEUED
-    return Kind.HELD if booking.priority is Priority.PEOPLE else Kind.NIGHT
+        return SlotKind.QUEUED
+    return SlotKind.HELD if booking.priority is Priority.PEOPLE else SlotKind.NIGHT

@@ -11,7 +11,7 @@ from web_site import HOUR, START, WebSite
 
 from perfci.lab.reservations.model import Actor
 from perfci.lab.reservations.node_orders import NodeOrders
-from perfci.lab.web.timeline import Kind, days_of, rows_of, window_of
+from perfci.lab.web.timeline import SlotKind, days_of, rows_of, window_of
 from perfci.lab.web.zones import Times
 
 PRAGUE = Times(ZoneInfo("Europe/Prague"), START)
@@ -45,22 +45,22 @@ def test_free_time_begins_now_and_lies_between_reservations(site):
     site.reserve("bob", "node-1", start=START + 4 * HOUR, hours=3)
     picture = drawn(site, me="ann")
     assert picture["node-1"] == [
-        (Kind.MINE, 0, 2), (Kind.FREE, 2, 4), (Kind.HELD, 4, 7), (Kind.FREE, 7, 12),
+        (SlotKind.MINE, 0, 2), (SlotKind.FREE, 2, 4), (SlotKind.HELD, 4, 7), (SlotKind.FREE, 7, 12),
     ]  # fmt: skip
-    assert picture["node-2"] == [(Kind.FREE, 0, 12)]
-    assert drawn(site)["node-1"][0] == (Kind.HELD, 0, 2)
+    assert picture["node-2"] == [(SlotKind.FREE, 0, 12)]
+    assert drawn(site)["node-1"][0] == (SlotKind.HELD, 0, 2)
 
 
 def test_what_was_given_back_early_is_free(site):
     made = site.reserve("ann", "node-1", hours=8)
     site.now += HOUR
     site.lab.release(made.id, Actor("ann"))
-    assert drawn(site)["node-1"] == [(Kind.HELD, 0, 1), (Kind.FREE, 1, 12)]
+    assert drawn(site)["node-1"] == [(SlotKind.HELD, 0, 1), (SlotKind.FREE, 1, 12)]
 
 
 def test_a_node_in_quarantine_is_never_shown_as_free(site):
     NodeOrders(site.lab).quarantine("node-1", "fan", Actor("root", admin=True))
-    assert drawn(site)["node-1"] == [(Kind.BLOCKED, 0, 12)]
+    assert drawn(site)["node-1"] == [(SlotKind.BLOCKED, 0, 12)]
 
 
 def test_slots_fill_the_row_and_never_overlap(site):
