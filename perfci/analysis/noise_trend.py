@@ -79,7 +79,7 @@ def growing(histories: Sequence[SeriesHistory], settings: AnalysisSettings) -> t
 
 def noise_growth(tracks: Iterable[NoiseTrack], settings: AnalysisSettings) -> tuple[Growth, ...]:
     """Return what `growing` does, of series whose locations are known."""
-    floors = {
+    floors: dict[Metric, float] = {
         metric: rule_of(metric, settings).scale_floor
         for metric in Metric
         if metric is not Metric.FAILURE_RATE
