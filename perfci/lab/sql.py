@@ -13,7 +13,7 @@ from perfci.lab.ledger import Book, Ledger
 from perfci.lab.model import Quarantine, Reservation
 from perfci.lab.reservations.model import Booking, Place, Priority, State, Wish
 from perfci.lab.reservations.nights import adopt
-from perfci.lab.reservations.store import Store
+from perfci.lab.reservations.store import ReservationRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -58,7 +58,7 @@ class _SqlBook:
     def __init__(self, connection: sa.Connection, lab: str) -> None:
         self._connection = connection
         self._lab = lab
-        self._store = Store(connection, lab)
+        self._store = ReservationRows(connection, lab)
 
     def unreleased(self, until: datetime | None = None) -> list[Reservation]:
         open_ones: sa.ColumnElement[bool] = schema.reservation.c.released_at.is_(None)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from perfci.lab.model import Owner
     from perfci.lab.reservations.service import Reservations
-    from perfci.lab.reservations.store import Store
+    from perfci.lab.reservations.store import ReservationRows
 
 START_SECONDS = 120.0
 """How long a night that was started may take until it has its nodes; after that it is started again."""
@@ -81,7 +81,9 @@ class Nights:
             Queue(store, self._service.fits(store), now, self._service.policy).move_up()
             return tuple(self._service.again(store, one.id) for one in made)
 
-    def _written(self, store: Store, plan: Plan, window: datetime, now: datetime, state: State) -> Booking:
+    def _written(
+        self, store: ReservationRows, plan: Plan, window: datetime, now: datetime, state: State
+    ) -> Booking:
         """Write down a window without nodes: the queue gives them to it."""
         booking = Booking(
             id=secrets.token_hex(4),
@@ -150,7 +152,7 @@ class Nights:
             return True
 
 
-def adopt(store: Store, reservation_id: str, owner: Owner, now: datetime) -> Booking:
+def adopt(store: ReservationRows, reservation_id: str, owner: Owner, now: datetime) -> Booking:
     """Give a planned night's nodes to the process that runs it: the first one that comes, and no other.
 
     Raises ReservationOver.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from perfci.lab.reservations.model import Actor, Booking
     from perfci.lab.reservations.service import Reservations
-    from perfci.lab.reservations.store import Store
+    from perfci.lab.reservations.store import ReservationRows
 
 FAILURES_IN_A_ROW = 2
 """After so many failed operations of one kind in a row a node goes into quarantine."""
@@ -122,7 +122,7 @@ class NodeOrders:
         with self._service.order() as (store, now):
             self._mend(store, now)
 
-    def _mend(self, store: Store, now: datetime) -> None:
+    def _mend(self, store: ReservationRows, now: datetime) -> None:
         usable = self._service.usable(store)
         waiting = store.bookings(reservation.c.state == str(State.WAITING))
         hit = [one for one in waiting if not usable.issuperset(one.nodes)]
@@ -160,13 +160,15 @@ class NodeOrders:
             elif not repair.swaps:
                 self._strand(store, one, sorted(broken.intersection(one.nodes)), now)
 
-    def _strand(self, store: Store, one: Booking, nodes: list[str], now: datetime) -> None:
+    def _strand(self, store: ReservationRows, one: Booking, nodes: list[str], now: datetime) -> None:
         detail = f"{', '.join(nodes)} may not be given out now, and nothing else that fits is free then"
         told = store.events_of(one.id, STRANDED)
         if not told or told[-1].detail != detail:
             store.note(one.id, now, "perfci", STRANDED, detail)
 
-    def _quarantine(self, store: Store, node: str, reason: str, now: datetime, actor: str) -> Quarantine:
+    def _quarantine(
+        self, store: ReservationRows, node: str, reason: str, now: datetime, actor: str
+    ) -> Quarantine:
         entry = store.quarantined().get(node)
         if entry is None:
             entry = Quarantine(node, reason, now)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from perfci.lab.reservations.checks import Policy
     from perfci.lab.reservations.model import Booking, Priority, Wish
-    from perfci.lab.reservations.store import Store
+    from perfci.lab.reservations.store import ReservationRows
 
 _QUEUED = (str(State.WAITING), str(State.ASKED))
 
@@ -28,7 +28,7 @@ class Queue:
     """
 
     def __init__(
-        self, store: Store, fits: Callable[[Wish], frozenset[str]], now: datetime, policy: Policy
+        self, store: ReservationRows, fits: Callable[[Wish], frozenset[str]], now: datetime, policy: Policy
     ) -> None:
         self._store = store
         self._fits = fits

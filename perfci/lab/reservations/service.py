@@ -43,7 +43,7 @@ from perfci.lab.reservations.checks import (
 from perfci.lab.reservations.model import Actor, Booking, Place, Priority, State
 from perfci.lab.reservations.queue import Queue
 from perfci.lab.reservations.states import OPEN, may_follow
-from perfci.lab.reservations.store import Store, moment, slot_of, ticks
+from perfci.lab.reservations.store import ReservationRows, moment, slot_of, ticks
 from perfci.lab.reservations.views import LATE, Need, Views
 from perfci.lab.scheduling import over
 
@@ -226,7 +226,7 @@ class Reservations(Views):
                 self._advance(store, now)
             return tuple((self.again(store, one.id), reason) for one, reason in found)
 
-    def _prolong(self, store: Store, one: Booking, now: datetime) -> None:
+    def _prolong(self, store: ReservationRows, one: Booking, now: datetime) -> None:
         """Let a run that is late keep its nodes, as far as nobody else has them."""
         until = now + LATE
         starts = [
@@ -265,7 +265,7 @@ class Reservations(Views):
 
     def swap_for(
         self,
-        store: Store,
+        store: ReservationRows,
         found: Booking,
         node: str,
         now: datetime,
@@ -298,7 +298,7 @@ class Reservations(Views):
         return free[0]
 
     def _reserved(
-        self, store: Store, request: Request, actor: Actor, now: datetime, *, owner: Owner | None
+        self, store: ReservationRows, request: Request, actor: Actor, now: datetime, *, owner: Owner | None
     ) -> Booking:
         wish = request.wish
         eligible = self.eligible(store, wish)
@@ -346,7 +346,7 @@ class Reservations(Views):
             self.to(store, booking, State.READY, now, ready_at=now)
         return self.again(store, booking.id)
 
-    def end(self, store: Store, found: Booking, now: datetime, actor: str, action: str) -> None:
+    def end(self, store: ReservationRows, found: Booking, now: datetime, actor: str, action: str) -> None:
         """Take the nodes back from their holder; where they were touched, ENDING cleans them."""
         touched = found.state in {State.PREPARING, State.READY} and self.machines(found.nodes)
         state = State.ENDING if touched else State.OVER
@@ -365,7 +365,7 @@ class Reservations(Views):
 
     def to(
         self,
-        store: Store,
+        store: ReservationRows,
         found: Booking,
         state: State,
         now: datetime,
@@ -380,11 +380,11 @@ class Reservations(Views):
         store.change(found.id, state=str(state), **columns)
         store.note(found.id, now, actor, action or str(state))
 
-    def _advance(self, store: Store, now: datetime) -> None:
+    def _advance(self, store: ReservationRows, now: datetime) -> None:
         """Let the queue move up into time that came free."""
         Queue(store, self.fits(store), now, self.policy).move_up()
 
-    def _check_limits(self, store: Store, actor: Actor, wanted: Booking, now: datetime) -> None:
+    def _check_limits(self, store: ReservationRows, actor: Actor, wanted: Booking, now: datetime) -> None:
         """Raise ReservationLimit where somebody would have too much; admins and nights have no limits."""
         if actor.admin or wanted.priority is not Priority.PEOPLE:
             return
@@ -404,7 +404,7 @@ class Reservations(Views):
             if would > nodes:
                 raise ReservationLimit(who=wanted.holder, limit=f"{nodes} nodes at one time", would=would)
 
-    def _mine(self, store: Store, reservation_id: str, actor: Actor, order: str) -> Booking:
+    def _mine(self, store: ReservationRows, reservation_id: str, actor: Actor, order: str) -> Booking:
         """Return a reservation that this actor may change, and that is not over."""
         found = self._found(store, reservation_id)
         check_may(actor, found)
@@ -412,7 +412,7 @@ class Reservations(Views):
             raise ReservationOver(id=found.id, state=str(found.state), order=order)
         return found
 
-    def again(self, store: Store, reservation_id: str) -> Booking:
+    def again(self, store: ReservationRows, reservation_id: str) -> Booking:
         """Return a reservation as it is now. Raises ReservationNotFound."""
         found = store.booking(reservation_id)
         if found is None:
@@ -420,10 +420,10 @@ class Reservations(Views):
         return found
 
     @contextmanager
-    def order(self) -> Iterator[tuple[Store, datetime]]:
+    def order(self) -> Iterator[tuple[ReservationRows, datetime]]:
         """Give the only writer's view of the lab, and the time as of the moment when its turn has come."""
         with self._database.transaction() as connection:
-            yield Store(connection, self.lab), self._clock()
+            yield ReservationRows(connection, self.lab), self._clock()
 
 
 def open_reservations(settings: Settings) -> Reservations:

@@ -72,7 +72,7 @@ def wish_document(wish: Wish) -> dict[str, Any]:
     return {"count": wish.count, "names": sorted(wish.names), "where": wish.where}
 
 
-class Store:
+class ReservationRows:
     """The reservations of one lab on one connection."""
 
     def __init__(self, connection: sa.Connection, lab: str) -> None:

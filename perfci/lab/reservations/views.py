@@ -21,7 +21,7 @@ from perfci.lab.reservations.model import (
     Wish,
 )
 from perfci.lab.reservations.states import OPEN
-from perfci.lab.reservations.store import Store, slot_of, ticks
+from perfci.lab.reservations.store import ReservationRows, slot_of, ticks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -97,10 +97,10 @@ class Views:
         return self._clock()
 
     @contextmanager
-    def reading(self) -> Iterator[Store]:
+    def reading(self) -> Iterator[ReservationRows]:
         """Give the rows of this lab as they are at one moment."""
         with self._database.reading() as connection:
-            yield Store(connection, self.lab)
+            yield ReservationRows(connection, self.lab)
 
     def actor(self, name: str) -> Actor:
         """Return somebody who gives orders; an admin where the lab's policy says so."""
@@ -109,7 +109,7 @@ class Views:
     def nodes(self) -> tuple[NodeStatus, ...]:
         """Return every node of the inventory as it is now, sorted by name."""
         with self._database.reading() as connection:
-            store, now = Store(connection, self.lab), self._clock()
+            store, now = ReservationRows(connection, self.lab), self._clock()
             records, quarantined = store.records(), store.quarantined()
             current, coming = self._current(store, now), self._coming(store, now)
         return tuple(
@@ -125,18 +125,20 @@ class Views:
     def calendar(self, starts_at: datetime, ends_at: datetime) -> Calendar:
         """Return who has or will have nodes between two times; also those who only had them."""
         with self._database.reading() as connection:
-            bookings = Store(connection, self.lab).between(starts_at, ends_at)
+            bookings = ReservationRows(connection, self.lab).between(starts_at, ends_at)
         return Calendar(starts_at, ends_at, tuple(sorted(self._nodes)), tuple(bookings))
 
     def find(
         self, wish: Wish, length_seconds: float, *, earliest: datetime | None = None, limit: int = 5
     ) -> tuple[Slot, ...]:
-        """Return the first times at which a wish can be met, for somebody who asks now.
+        """Return the first times at which a wish can be met, for somebody who asks now: up to `limit`.
+
+        Where there is one within two weeks, later ones are not looked for.
 
         Raises NodesUnhealthy, NodesUnknown, NodesUnmatched, ReservationInvalid.
         """
         with self._database.reading() as connection:
-            store, now = Store(connection, self.lab), self._clock()
+            store, now = ReservationRows(connection, self.lab), self._clock()
             length = check_length(length_seconds, self.policy)
             check_wish(wish)
             usable = self._healthy(store, wish, self.eligible(store, wish))
@@ -151,7 +153,7 @@ class Views:
     def show(self, reservation_id: str) -> Booking:
         """Return one reservation. Raises ReservationNotFound."""
         with self._database.reading() as connection:
-            return self._found(Store(connection, self.lab), reservation_id)
+            return self._found(ReservationRows(connection, self.lab), reservation_id)
 
     def of(self, holder: str, *, over: bool = False) -> tuple[Booking, ...]:
         """Return somebody's reservations that are not over, by their start; with `over` all of them."""
@@ -159,12 +161,12 @@ class Views:
         if not over:
             condition &= reservation.c.state.in_([str(state) for state in OPEN])
         with self._database.reading() as connection:
-            return tuple(Store(connection, self.lab).bookings(condition))
+            return tuple(ReservationRows(connection, self.lab).bookings(condition))
 
     def why(self, reservation_id: str) -> Why:
         """Say why a reservation has not begun, and what would make it sooner. Raises ReservationNotFound."""
         with self._database.reading() as connection:
-            store, now = Store(connection, self.lab), self._clock()
+            store, now = ReservationRows(connection, self.lab), self._clock()
             found = self._found(store, reservation_id)
             fitting = self.fits(store)(found.wish)
             before = [
@@ -191,7 +193,7 @@ class Views:
         if holder is not None:
             conditions.append(reservation_event.c.actor == holder)
         with self._database.reading() as connection:
-            store = Store(connection, self.lab)
+            store = ReservationRows(connection, self.lab)
             if reservation_id is not None:
                 self._found(store, reservation_id)
             return tuple(store.events(*conditions, limit=limit))
@@ -200,7 +202,9 @@ class Views:
         """Return what was done with a node, oldest first. Raises NodesUnknown."""
         self.check_known([node])
         with self._database.reading() as connection:
-            return tuple(Store(connection, self.lab).node_events(node_event.c.node == node, limit=limit))
+            return tuple(
+                ReservationRows(connection, self.lab).node_events(node_event.c.node == node, limit=limit)
+            )
 
     def health(self, node: str) -> NodeHealth:
         """Return how a node did in the last 90 days. Raises NodesUnknown."""
@@ -208,7 +212,7 @@ class Views:
         now = self._clock()
         since = now - timedelta(days=_HEALTH_DAYS)
         with self._database.reading() as connection:
-            store = Store(connection, self.lab)
+            store = ReservationRows(connection, self.lab)
             events = store.node_events(node_event.c.node == node, node_event.c.at > since)
             used = sum(
                 min(end, ticks(now)) - max(start, ticks(since))
@@ -226,7 +230,7 @@ class Views:
             broken_hours=broken,
         )
 
-    def eligible(self, store: Store, wish: Wish) -> frozenset[str]:
+    def eligible(self, store: ReservationRows, wish: Wish) -> frozenset[str]:
         """Return the nodes that a wish allows, also those in quarantine.
 
         Raises NodesUnknown and NodesUnmatched.
@@ -247,12 +251,12 @@ class Views:
             self._unknown(str(wish), found)
         return found
 
-    def usable(self, store: Store) -> frozenset[str]:
+    def usable(self, store: ReservationRows) -> frozenset[str]:
         """Return the nodes that may be given out: neither retired nor in quarantine."""
         retired = {name for name, record in store.records().items() if record.retired}
         return frozenset(self._nodes.keys() - retired - store.quarantined().keys())
 
-    def fits(self, store: Store) -> Callable[[Wish], frozenset[str]]:
+    def fits(self, store: ReservationRows) -> Callable[[Wish], frozenset[str]]:
         """Return what says which nodes a wish allows that may be given out; none where it is impossible."""
         usable = self.usable(store)
         known: dict[Wish, frozenset[str]] = {}
@@ -272,7 +276,7 @@ class Views:
         with self.reading() as store:
             return self.fits(store)(wish)
 
-    def _healthy(self, store: Store, wish: Wish, eligible: frozenset[str]) -> frozenset[str]:
+    def _healthy(self, store: ReservationRows, wish: Wish, eligible: frozenset[str]) -> frozenset[str]:
         """Return which of the nodes may be given out. Raises NodesUnhealthy where they are too few."""
         quarantined = store.quarantined()
         usable = eligible - quarantined.keys()
@@ -281,19 +285,19 @@ class Views:
             raise NodesUnhealthy(wanted=str(wish), quarantined=broken)
         return usable
 
-    def _first(self, store: Store, need: Need, *, without: Collection[str] = ()) -> Span:
+    def _first(self, store: ReservationRows, need: Need, *, without: Collection[str] = ()) -> Span:
         """Return the first span; there always is one: the nodes are enough, and everything ends some day."""
         return self._slots(store, need, 1, without=without)[0]
 
     def _slots(
         self,
-        store: Store,
+        store: ReservationRows,
         need: Need,
         limit: int,
         *,
         without: Collection[str] = (),
     ) -> list[Span]:
-        """Return the first spans. Only as much of the calendar is read as is needed for them."""
+        """Return the first spans, up to `limit`; only as much is read as the first one needs."""
         earliest = need.earliest
         last = store.last_end() or earliest
         look = max(_FIRST_LOOK, timedelta(microseconds=4 * need.length))
@@ -307,15 +311,15 @@ class Views:
             if not whole:
                 # What lies beyond was not read: only spans that end before it are certain.
                 found = [span for span in found if span.end <= ticks(until)]
-            if whole or len(found) >= limit:
+            if whole or found:
                 return found
             look *= 4
 
-    def late_nodes(self, store: Store) -> frozenset[str]:
+    def late_nodes(self, store: ReservationRows) -> frozenset[str]:
         """Return the nodes that a process still works on though its time is over."""
         return frozenset(node for node, _, _ in self._late(store))
 
-    def _late(self, store: Store) -> list[tuple[str, int, int]]:
+    def _late(self, store: ReservationRows) -> list[tuple[str, int, int]]:
         """Return the nodes of leases whose time is over though their process runs: they are not free yet."""
         now = self._clock()
         overdue = store.bookings(
@@ -334,7 +338,7 @@ class Views:
             for node in one.nodes
         ]
 
-    def _current(self, store: Store, now: datetime) -> dict[str, Booking]:
+    def _current(self, store: ReservationRows, now: datetime) -> dict[str, Booking]:
         """Return who has which node at this moment."""
         found = {}
         for one in store.between(now, now + timedelta(microseconds=1)):
@@ -343,7 +347,7 @@ class Views:
                     found[place.node] = one
         return found
 
-    def _coming(self, store: Store, now: datetime) -> dict[str, Booking]:
+    def _coming(self, store: ReservationRows, now: datetime) -> dict[str, Booking]:
         """Return the next reservation of each node."""
         nearest: dict[str, str] = {}
         for one in store.next_on_each(now):
@@ -384,7 +388,7 @@ class Views:
         """Tell whether anything is to be done before a reservation is ready."""
         return bool(self.machines(booking.nodes) or booking.os or booking.cloud)
 
-    def _found(self, store: Store, reservation_id: str) -> Booking:
+    def _found(self, store: ReservationRows, reservation_id: str) -> Booking:
         found = store.booking(reservation_id)
         if found is None:
             raise ReservationNotFound(id=reservation_id[:60], lab=self.lab)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from perfci.lab.reservations.model import Booking
     from perfci.lab.reservations.service import Reservations
-    from perfci.lab.reservations.store import Store
+    from perfci.lab.reservations.store import ReservationRows
 
 CLAIM_SECONDS = 120.0
 """How long a claim lasts unless it is kept alive; a dead controller's work waits that long."""
@@ -151,11 +151,11 @@ class Work:
             if found is not None:
                 store.change(found.id, claimed_by=None)
 
-    def _claimed(self, store: Store, reservation_id: str) -> Booking | None:
+    def _claimed(self, store: ReservationRows, reservation_id: str) -> Booking | None:
         found = store.booking(reservation_id)
         return found if found is not None and found.claimed_by == self._worker else None
 
-    def _back(self, store: Store, found: Booking, now: datetime) -> None:
+    def _back(self, store: ReservationRows, found: Booking, now: datetime) -> None:
         """Put a reservation back that can't be prepared now; its time is worth more than its place."""
         if found.wish.names:
             store.change(found.id, claimed_by=None)
@@ -175,7 +175,7 @@ class Work:
         with self._service.reading() as store:
             return self._unprepared(store, booking)
 
-    def _unprepared(self, store: Store, found: Booking) -> tuple[str, ...]:
+    def _unprepared(self, store: ReservationRows, found: Booking) -> tuple[str, ...]:
         events = store.node_events(node_event.c.reservation_id == found.id)
         left = []
         for place in found.places:
@@ -190,7 +190,7 @@ class Work:
                 left.append(place.node)
         return tuple(sorted(left))
 
-    def _keep_nodes(self, store: Store, found: Booking, now: datetime) -> None:
+    def _keep_nodes(self, store: ReservationRows, found: Booking, now: datetime) -> None:
         store.cut(found.id, now)
         wanted = self._service.machines(found.nodes)
         until = now + RECLAIM

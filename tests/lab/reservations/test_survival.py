@@ -258,6 +258,6 @@ def test_whatever_happens_and_wherever_it_is_killed_the_calendar_is_consistent(t
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=checks
+            max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=checks
         ),
     )
