@@ -65,6 +65,10 @@ _TAKEN_OVER = re.compile(r"\.(migrated|damaged|changed-later)(-\d+)?$")
 _DATABASE = re.compile(r".+\.db(-wal|-shm|-journal)?")
 
 
+CONTROLLER_SERVICES = ("netboot", "netboot/site")
+"""The state folders of what a controller runs for its nodes: booting from the network; time, names and a way out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cleaned:
     """What was ended, and what is still there of the state folder."""
@@ -94,11 +98,12 @@ def clean(state: StateFolder, project: Path, *, purge: bool = False) -> Cleaned:
         end(owners, grace_seconds=_STOP_SECONDS)
     if left(state.root, project):
         down(state.root, project)
-    # The services of the role netboot have a state folder of their own, so that no cloud's end stops them.
+    # The services of the roles netboot and site_services have state folders of their own, so that no cloud's end
+    # stops them.
     ended = [
         *(folder.run_id for folder in runs),
         *(name for root in state.clouds for name in reap(root)),
-        *reap(state.root / "netboot"),
+        *(name for folder in CONTROLLER_SERVICES for name in reap(state.root / folder)),
     ]
     if not state.root.exists():
         return Cleaned(ended, [])

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from perfci.runs.state.clean import NotAStateFolder, clean
+from perfci.runs.state.clean import CONTROLLER_SERVICES, NotAStateFolder, clean
 from perfci.runs.state.state_folder import StateFolder
 
 PRECIOUS = ("archive/r0/run.json", "lab.db", "lab.db-wal", "results.db", "mail/new/1", "runs/r1/progress.json")
@@ -87,3 +87,11 @@ def test_a_living_run_is_stopped_first(tmp_path):
     run.stdout.close()
     assert clean(StateFolder(state), tmp_path).ended == ["r1"]
     run.wait(5)
+
+
+@pytest.mark.parametrize("folder", CONTROLLER_SERVICES)
+def test_what_the_controller_runs_for_its_nodes_is_ended(state, tmp_path, folder):
+    marks = {"PERFCI_STATE_DIR": str(state.root / folder), "PERFCI_SERVICE": "dhcp"}
+    child = subprocess.Popen(["sleep", "60"], env={**os.environ, **marks})
+    assert clean(state, tmp_path).ended == ["dhcp"]
+    child.wait(5)
