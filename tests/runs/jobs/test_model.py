@@ -14,7 +14,7 @@ from perfci.lab.errors import NodesUnmatched
 from perfci.lab.ledger import Among
 from perfci.lab.model import Node
 from perfci.runs.jobs.load import JobNotFound, jobs, load_job
-from perfci.runs.jobs.model import Job, JobFileInvalid, NodeChoice
+from perfci.runs.jobs.model import Job, JobFileInvalid, NodeChoice, Scenario
 from perfci.runs.jobs.rally_plan import CloudAccess, make_plan
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -461,6 +461,15 @@ def test_nothing_of_a_data_plane_is_measured_on_devstack(folder: Path) -> None:
     job = load(folder, ANY_CLOUD.replace("task: ports", "task: dataplane-east-west"))
     with pytest.raises(JobFileInvalid, match="dataplane-east-west needs a data plane"):
         job.on("devstack")
+
+
+def test_until_is_part_of_what_is_measured_and_at_least_times() -> None:
+    plain = Scenario.model_validate({"task": "ports", "times": 20})
+    assert "until" not in plain.shape, "what jobs without it measure keeps its digest"
+    wanted = {"task": "ports", "times": 20, "until": {"precision": 0.02, "most": 200}}
+    assert Scenario.model_validate(wanted).shape["until"] == {"precision": 0.02, "most": 200}
+    with pytest.raises(ValidationError, match="10 is less than times, 20"):
+        Scenario.model_validate({**wanted, "until": {"precision": 0.02, "most": 10}})
 
 
 def test_a_reference_has_the_code_under_test_but_where_it_names_another(folder: Path) -> None:

@@ -27,9 +27,9 @@ def templates(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def plan_of(templates: Path, *scenarios: dict) -> dict:
+def plan_of(templates: Path, *scenarios: dict, paired: bool = False) -> dict:
     entries = [{"times": 10, **scenario} for scenario in scenarios]
-    return make_plan(entries, templates=templates, output=Path("/state/runs/7"), cloud=CLOUD)
+    return make_plan(entries, templates=templates, output=Path("/state/runs/7"), cloud=CLOUD, paired=paired)
 
 
 def test_tasks_keep_the_order_of_the_job_and_get_numbered_slugs(templates: Path) -> None:
@@ -54,6 +54,16 @@ def test_rally_runs_warm_ups_beside_the_measured_iterations(templates: Path) -> 
     assert (task["times"], task["warmup"], task["concurrency"]) == (40, 4, 2)
     assert task["variables"]["times"] == 44
     assert task["variables"]["warmup"] == 4
+
+
+def test_a_paired_run_goes_on_until_it_is_precise_and_any_other_measures_its_times(templates: Path) -> None:
+    scenario = {"task": "glance", "times": 20, "warmup": 5, "until": {"precision": 0.015, "most": 300}}
+    (task,) = plan_of(templates, scenario, paired=True)["tasks"]
+    assert task["variables"]["times"] == 305
+    assert task["until"] == {"precision": 0.015, "warmup": 5, "least": 25}
+    (task,) = plan_of(templates, scenario)["tasks"]
+    assert task["variables"]["times"] == 25
+    assert "until" not in task
 
 
 def test_concurrency_never_exceeds_the_iterations(templates: Path) -> None:
