@@ -45,6 +45,23 @@ def write_whole(path: Path, content: str | bytes) -> None:
     sync_folder(path.parent)
 
 
+def put_in_place(scratch: Path, path: Path) -> None:
+    """Name a file that something else wrote; on return its content is on the disk. Raises OSError."""
+    _sync(scratch)
+    scratch.replace(path)
+    sync_folder(path.parent)
+
+
+def move(source: Path, target: Path) -> Path:
+    """Rename a file or folder within its file system, and return it; the name is on the disk then.
+
+    `target` is no folder with something in it. Raises OSError.
+    """
+    moved = source.rename(target)
+    sync_folder(target.parent)
+    return moved
+
+
 def write_json(path: Path, value: object) -> None:
     """Replace a file with JSON, indented and sorted. Raises OSError; TypeError for what is not JSON."""
     write_whole(path, json.dumps(value, indent=1, sort_keys=True) + "\n")

@@ -13,7 +13,7 @@ import traceback
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from perfci.files import LockedElsewhere, locked
+from perfci.files import LockedElsewhere, locked, move
 from perfci.redaction import redacted
 
 if TYPE_CHECKING:
@@ -100,5 +100,5 @@ def _set_aside(file: Path) -> None:
     for number in range(KEPT_FILES - 1, 0, -1):
         older = file.with_name(f"{file.name}.{number}")
         if older.exists():
-            older.replace(file.with_name(f"{file.name}.{number + 1}"))
-    file.replace(file.with_name(f"{file.name}.1"))
+            move(older, file.with_name(f"{file.name}.{number + 1}"))
+    move(file, file.with_name(f"{file.name}.1"))

@@ -33,9 +33,34 @@ def test_every_module_of_the_virtual_lab_is_public_or_protected():
 
 def test_the_virtual_lab_may_import_nothing_that_the_contract_does_not_name():
     (contract,) = [one for one in contracts() if one.get("source_modules") == ["perfci.lab.virtual"]]
-    beside = {f"perfci.{name}" for name in modules(PACKAGE) - {"errors", "validation", "lab"}}
+    beside = {f"perfci.{name}" for name in modules(PACKAGE) - {"errors", "files", "validation", "lab"}}
     inside = {f"perfci.lab.{name}" for name in modules(PACKAGE / "lab") - {"virtual"}}
     assert set(contract["forbidden_modules"]) == beside | inside
+
+
+REPLACING = {"replace": 1, "rename": 1, "renames": 2, "fsync": 1}
+"""Methods and functions that put something in place, by how many arguments they have: a string's replace has two."""
+
+
+def test_only_one_module_puts_files_in_place():
+    """So each of them is whole or not there, and on the disk: everybody calls `perfci.files`."""
+    found = {
+        f"{file.relative_to(REPOSITORY)}:{node.lineno}"
+        for file in PACKAGE.rglob("*.py")
+        if file != PACKAGE / "files.py"
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and not node.keywords
+        and (
+            len(node.args) == REPLACING.get(node.func.attr)
+            or (
+                isinstance(node.func.value, ast.Name)
+                and f"{node.func.value.id}.{node.func.attr}" in {"os.replace", "os.rename"}
+            )
+        )
+    }
+    assert found == set()
 
 
 def public_classes() -> dict[str, set[str]]:

@@ -15,6 +15,8 @@ from perfci.files import (
     folder_is_held,
     hold_folder,
     locked,
+    move,
+    put_in_place,
     remove_folder,
     remove_scratch,
     shared,
@@ -98,3 +100,22 @@ def test_a_held_folder_is_held_through_a_rename_until_its_process_dies(tmp_path)
         holder.send_signal(signal.SIGKILL)
     assert not folder_is_held(tmp_path / "b")
     assert not folder_is_held(tmp_path / "missing")
+
+
+def test_what_something_else_wrote_gets_its_name_whole(tmp_path) -> None:
+    scratch, file = tmp_path / ".backup.new", tmp_path / "backup"
+    scratch.write_text("new")
+    file.write_text("old")
+    put_in_place(scratch, file)
+    assert file.read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["backup"]
+
+
+def test_a_folder_is_moved_onto_none_that_has_something_in_it(tmp_path) -> None:
+    (tmp_path / "old").mkdir()
+    assert move(tmp_path / "old", tmp_path / "new") == tmp_path / "new"
+    (tmp_path / "new" / "kept").touch()
+    (tmp_path / "other").mkdir()
+    with pytest.raises(OSError, match="not empty"):
+        move(tmp_path / "other", tmp_path / "new")
+    assert (tmp_path / "new" / "kept").exists()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from perfci.changes.errors import GitFailed, RepositoryMissing
 from perfci.changes.git import USUAL_SECONDS, Repository, run_git
+from perfci.files import move
 
 ORGANISATION = "openstack"
 _PROJECT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
@@ -73,7 +74,7 @@ def copy(url: str, project: str, folder: Path, *, seconds: float = USUAL_SECONDS
         source = f"{url.rstrip('/')}/{ORGANISATION}/{project}"
         run_git(new, "clone", "--quiet", "--mirror", "--", source, str(new / "git"), seconds=seconds)
         with contextlib.suppress(OSError):  # somebody else was faster, and it is as good
-            (new / "git").rename(target)
+            move(new / "git", target)
     finally:
         shutil.rmtree(new, ignore_errors=True)
     if not _is_repository(target):

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from perfci.database.errors import BackupFailed, DatabaseNotEmpty
 from perfci.database.schema import metadata, writer_lock
+from perfci.files import put_in_place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +60,6 @@ def back_up(database: Database, file: Path) -> None:
         scratch.unlink(missing_ok=True)
         with closing(sqlite3.connect(database.file)) as source, closing(sqlite3.connect(scratch)) as copy:
             source.backup(copy)
-        scratch.replace(file)
+        put_in_place(scratch, file)
     except (OSError, sqlite3.Error) as error:
         raise BackupFailed(file=file, reason=error) from error

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from perfci.database import schema
+from perfci.files import move
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,7 +114,7 @@ def _rename(path: Path, suffix: str) -> None:
         number += 1
         target = path.with_name(f"{path.name}{suffix}-{number}")
     try:
-        path.rename(target)
+        move(path, target)
     except FileNotFoundError:
         return  # another process renamed it
     lock = target / "lock" if target.is_dir() else path.with_name(f"{path.name}.lock")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from perfci.files import write_whole
 from perfci.results.model import FINISHED, TOTAL, Metric
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def dashboards() -> tuple[dict[str, Any], ...]:
 def write(folder: Path) -> None:
     """Write each dashboard to `<uid>.json`."""
     for dashboard in dashboards():
-        (folder / f"{dashboard['uid']}.json").write_text(as_json(dashboard), encoding="utf-8")
+        write_whole(folder / f"{dashboard['uid']}.json", as_json(dashboard))
 
 
 def as_json(dashboard: dict[str, Any]) -> str:

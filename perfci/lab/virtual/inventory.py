@@ -6,7 +6,6 @@ all virtual labs have in common stands in the group_vars.
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from perfci.files import write_whole
 from perfci.lab.virtual.plan import (
     BMC_PORT,
     BMC_USERNAME,
@@ -40,9 +40,7 @@ def write(plan: Plan, folder: LabFolder) -> Path:
     """Write the inventory, all of it or nothing; return its file."""
     file = file_of(plan.project)
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")  # Ansible does not read hidden files
-    partial.write_text(HEAD + yaml.safe_dump(inventory(plan, folder), sort_keys=False), encoding="utf-8")
-    os.replace(partial, file)  # noqa: PTH105 - what is there is replaced in one step
+    write_whole(file, HEAD + yaml.safe_dump(inventory(plan, folder), sort_keys=False))
     return file
 
 

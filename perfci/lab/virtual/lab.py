@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import secrets
 import select
@@ -17,6 +16,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+from perfci.files import write_json
 from perfci.lab.virtual import cgroups, control, faults, inventory, remains, site
 from perfci.lab.virtual.errors import (
     HostCommandFailed,
@@ -161,7 +161,7 @@ def _made(plan: Plan, folder: LabFolder) -> dict[str, Any]:
     """Make the lab; of one that does not come up, remove everything."""
     try:
         folder.root.mkdir(mode=0o700)
-        folder.plan.write_text(json.dumps(plan.as_dict(), indent=2), encoding="utf-8")
+        write_json(folder.plan, plan.as_dict())
         _write_secret(folder.bmc_password, secrets.token_hex(BMC_PASSWORD_CHARACTERS // 2))
         site.make(plan)
         _start(plan, folder)

@@ -38,6 +38,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from perfci.files import put_in_place
 from perfci.results.archive import read_archive, run_folders
 from perfci.results.errors import ArchiveError, IndexDamaged, IndexUnavailable, ResultFileError, UnknownRun
 from perfci.results.model import Measurement, Metric, SeriesKey
@@ -233,7 +234,7 @@ class LocalStore(Store):
                 self._replace_content(scratch, before)
             except IndexDamaged:  # nobody can use the old one
                 _remove_log(self.path)
-                scratch.replace(self.path)
+                put_in_place(scratch, self.path)
             _remove(scratch)
         return Rebuilt(tuple(runs), tuple(unreadable))
 

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perfci.files import GONE, folder_is_held, hold_folder, locked, remove_folder, remove_scratch, sync_folder, write_json
+from perfci.files import GONE, folder_is_held, hold_folder, locked, move, remove_folder, remove_scratch, sync_folder, write_json
 from perfci.lab import owners
 from perfci.lab.model import Owner
 from perfci.runs.state.archived_run import ArchivedRun
@@ -94,7 +94,7 @@ def create(runs: Path, run_id: str, **identity: Any) -> WorkFolder:
         handle = hold_folder(scratch)
     try:
         write_json(scratch / START, {"owner": asdict(owners.me()), "run_id": run_id, **identity})
-        folder = WorkFolder(scratch.rename(runs / run_id))
+        folder = WorkFolder(move(scratch, runs / run_id))
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         if handle is not None:
@@ -147,8 +147,7 @@ def seal_again(folder: WorkFolder, archive: Path) -> ArchivedRun:
         remove_scratch(folder.path)
         write_json(folder.path / MANIFEST, {"files": dict(_digests(folder.path))})
         archive.mkdir(parents=True, exist_ok=True)
-        folder.path.rename(target)
-        sync_folder(archive)
+        move(folder.path, target)
     _let_go(folder)
     return ArchivedRun(target)
 

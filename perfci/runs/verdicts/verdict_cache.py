@@ -75,7 +75,7 @@ class CacheRow:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def replace(self, content: dict[str, Any]) -> None:
+    def keep(self, content: dict[str, Any]) -> None:
         """Keep something else; a full disk costs time next night, and nothing else."""
         packed = zlib.compress(json.dumps(content, separators=(",", ":")).encode(), level=1)
         row = {"lab": self.lab, "job": self.job, "document": packed}
@@ -149,7 +149,7 @@ def _write(row: CacheRow, records: Sequence[RunRecord], rules: Rules, replay: Re
         "nights": [[one.run_id, _night(one, rules)] for one in records],
         "replay": dump(replay, since=records[0].run_id),
     }
-    row.replace(content)
+    row.keep(content)
 
 
 def _night(record: RunRecord, rules: Rules) -> str:
