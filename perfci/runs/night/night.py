@@ -42,7 +42,7 @@ from perfci.runs.jobs.rally_plan import CloudAccess, make_plan
 from perfci.runs.night.lease_time import check_fits, needed
 from perfci.runs.night.measure import Measured, StageTimeouts, measure, unexpected
 from perfci.runs.night.nodes_used import playbooks_on_used
-from perfci.runs.night.record import RunEnd, document, run_record
+from perfci.runs.night.record import RunEnd, document, note_end, run_record
 from perfci.runs.night.recover import recover
 from perfci.runs.night.reference import (
     TooLittleMemory,
@@ -284,6 +284,7 @@ class Night:
         with logging_to(work.path / "logs" / FILE):  # closed before the folder is sealed
             _logger.info("perfci %s runs %s on %s", __version__, run_id, ", ".join(nodes))
             ended = self._ended(work, stages, _Prepared(job, plan, books), stop)
+            _note_end(work, ended)
         try:
             with stages.stage("archive") as stage:
                 archived = seal(work, self.state.archive_for(run.confirms), document(work, ended))
@@ -387,6 +388,14 @@ class Night:
         except Exception as error:
             _logger.exception("the lab's own measurements can't be read")
             return Validity(valid=False, reasons=(f"the lab's own measurements can't be read: {error}",))
+
+
+def _note_end(work: WorkFolder, ended: RunEnd) -> None:
+    """Note how a run ended; where that fails, run.json may still be written."""
+    try:
+        note_end(work, ended)
+    except OSError:
+        _logger.exception("how the run ended can't be noted")
 
 
 def _finished(run: ArchivedRun) -> bool:

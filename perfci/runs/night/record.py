@@ -7,18 +7,20 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
+
 from perfci import names
 from perfci.results.model import FINISHED, CodeUnderTest, RunRecord, Validity
 from perfci.results.pairs import REFERENCE
 from perfci.results.record import record_to_dict
 from perfci.runs.state.digests import code_under_test, environment_digest
 from perfci.runs.state.run_folder import utc_now
+from perfci.runs.state.stages import StageFailure  # noqa: TC001 - pydantic reads annotations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from perfci.runs.state.run_folder import WorkFolder
-    from perfci.runs.state.stages import StageFailure
 
 FAILED = "failed"
 VALID = Validity(valid=True)
@@ -34,11 +36,45 @@ class RunEnd:
     partial: StageFailure | None = None
     cleanup_errors: Sequence[str] = ()
     validity: Validity = VALID
+    at: datetime | None = None
+    """When that was; None is now."""
 
     @property
     def status(self) -> str:
         """`finished` or `failed`."""
         return FAILED if self.failure else FINISHED
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """The end of a run as progress.json has it."""
+
+    at: AwareDatetime
+    failure: StageFailure | None
+    partial: StageFailure | None
+    cleanup_errors: tuple[str, ...]
+    validity: Validity
+
+
+_ENDED = "ended"
+_NOTED = TypeAdapter(_Ended)
+
+
+def note_end(work: WorkFolder, ended: RunEnd) -> None:
+    """Note how a run ended, for the next start: this one may not get as far as run.json. Raises OSError."""
+    noted = _Ended(
+        ended.at or utc_now(), ended.failure, ended.partial, tuple(ended.cleanup_errors), ended.validity
+    )
+    work.note(**{_ENDED: _NOTED.dump_python(noted, mode="json")})
+
+
+def noted_end(work: WorkFolder) -> RunEnd | None:
+    """Return how a run ended, as it noted itself; None where it did not, or that is damaged."""
+    try:
+        noted = _NOTED.validate_python(work.notes().get(_ENDED))
+    except ValidationError:
+        return None
+    return RunEnd(noted.failure, noted.partial, noted.cleanup_errors, noted.validity, noted.at)
 
 
 def document(work: WorkFolder, ended: RunEnd) -> dict[str, Any]:
@@ -77,7 +113,7 @@ def run_record(work: WorkFolder, ended: RunEnd) -> RunRecord:
         job=str(notes.get("job", job)),
         cloud=str(notes.get("cloud", UNKNOWN)),
         started_at=_time(notes.get("started_at", at)),
-        finished_at=utc_now(),
+        finished_at=ended.at or utc_now(),
         environment=environment_digest(
             facts=facts if isinstance(facts, dict) else {},
             job_digest=str(notes.get("job_digest", "")),

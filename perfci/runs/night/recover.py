@@ -9,7 +9,7 @@ from perfci.errors import FailureClass
 from perfci.files import locked
 from perfci.results.errors import ArchiveError
 from perfci.results.record import read_record
-from perfci.runs.night.record import RunEnd, document
+from perfci.runs.night.record import RunEnd, document, noted_end
 from perfci.runs.state.processes import reap, run_of
 from perfci.runs.state.run_folder import RUN, WorkFolder, seal, seal_again, sweep, unfinished
 from perfci.runs.state.stages import StageFailure
@@ -54,6 +54,9 @@ def _sealed(folder: WorkFolder, state: StateFolder) -> ArchivedRun:
     if _has_ended(folder):
         _logger.warning("the run %s was killed while it was archived: archived as it ended", folder.run_id)
         return seal_again(folder, archive)
+    if (ended := noted_end(folder)) is not None:
+        _logger.warning("the run %s ended, and was not archived: archived as it ended", folder.run_id)
+        return seal(folder, archive, document(folder, ended))
     stage = str(folder.notes().get("stage", "start"))
     _logger.warning("the run %s was killed in the stage %s: archived as failed", folder.run_id, stage)
     failure = StageFailure(

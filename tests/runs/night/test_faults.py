@@ -21,6 +21,7 @@ from perfci.errors import FailureClass, InternalError
 from perfci.lab.sql import open_ledger
 from perfci.logs import FILE
 from perfci.runs.ansible.lab_playbooks import playbooks
+from perfci.runs.ansible.playbook import PlaybookFailed
 from perfci.runs.jobs.load import load_job
 from perfci.runs.jobs.procedures import PROCEDURES
 from perfci.runs.night import night as night_module
@@ -227,6 +228,41 @@ def test_a_full_disk_while_sealing_loses_nothing(settings, played, state, monkey
     a_night(settings).run()
     first = ArchivedRun(state.archive / folder.run_id).document
     assert (first["status"], first["failure"]) == ("finished", None)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_error_before_the_end_of_a_run_is_written_loses_nothing(
+    settings, played, state, monkeypatch, fails
+):
+    real = work.write_json
+
+    def write(path, value):
+        if path.name == work.RUN:
+            raise OSError(5, "Input/output error")
+        real(path, value)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(work, "write_json", write)
+        if fails:
+            played.instead["deploy"] = raising(
+                PlaybookFailed(playbook="deploy", where="x", detail="no luck", log="y")
+            )
+        played.instead["teardown"] = raising(
+            PlaybookFailed(playbook="teardown", where="x", detail="worse", log="y")
+        )
+        with pytest.raises(RunNotArchived, match="Input/output error"):
+            a_night(settings).run()
+    (folder,) = work.unfinished(state.runs)
+    ended = datetime.now(UTC)
+    monkeypatch.setattr(work.WorkFolder, "alive", lambda one: False)  # as the process would have ended
+    played.instead.clear()
+    a_night(settings).run()
+    first = ArchivedRun(state.archive / folder.run_id)
+    assert first.document["status"] == ("failed" if fails else "finished")
+    assert (first.document["failure"] or {}).get("stage") == ("deploy" if fails else None)
+    assert first.document["cleanup_errors"] == ["release: teardown: x: worse"]
+    assert first.record.finished_at < ended
+    assert owed(settings, state) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -137,6 +137,7 @@ def test_a_run_that_lost_its_identity_is_told_by_its_id(tmp_path):
         ("mirror.json", '{"nova": 3}'),
         ("environment.json", "[]"),
         ("progress.json", '{"stages": 1, "nodes": "x", "started_at": 5}'),
+        ("progress.json", '{"ended": {"at": "yesterday", "failure": null}}'),
         ("run.json", '{"status": "fini'),
     ],
 )
