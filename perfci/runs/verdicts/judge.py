@@ -54,12 +54,14 @@ def judge_run(controller: LabServices, record: RunRecord) -> tuple[Judgement, ..
     what earlier nights have decided. What this night decides is kept for later ones, unless a later night has
     decided already. Raises ConfirmationsUnreadable and FactsUnreadable.
     """
-    records = controller.local.records(record.lab, record.job, until=record.run_id, limit=HISTORY_RUNS)
+    known = known_facts(controller.database, record)
+    # A job without any facts was last judged by a release that kept none: its nights alone say what it knew.
+    limit = HISTORY_RUNS if known.before or not known.newest else None
+    records = controller.local.records(record.lab, record.job, until=record.run_id, limit=limit)
     answers = read_answers(controller.database, [one.run_id for one in records])
     confirmations = by_series(answers)
     places = comparable(records)
     alerts = controller.alerts.load()
-    known = known_facts(controller.database, record)
     found, decided = judge_last(
         CacheRow(controller.database, record.lab, record.job),
         records,

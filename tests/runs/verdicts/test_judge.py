@@ -72,12 +72,27 @@ def test_with_and_without_a_cache_it_is_the_same(play, controller, monkeypatch):
         assert judge_run(controller, record) == kept, "the cache that this made"
 
 
-def test_without_facts_it_would_be_forgotten(play, controller):
+def test_without_any_facts_as_after_an_upgrade_all_nights_are_replayed_once(play, controller):
     nights(play, 1, STEP - 1)
-    nights(play, STEP, STEP + WINDOW, **SLOW)
+    slow = nights(play, STEP, STEP + WINDOW, **SLOW)
     with controller.database.transaction() as connection:
         connection.execute(schema.night_facts.delete())
-    assert timing(play(STEP + WINDOW + 1, **SLOW)).outcome is not Outcome.REGRESSION
+    for number in (1, 2):
+        found = timing(play(STEP + WINDOW + number, **SLOW))
+        assert (found.outcome, found.since) == (Outcome.REGRESSION, slow[0][0].run_id)
+        assert len(read_facts(controller.database, "embedded", "nightly")) == STEP + WINDOW + number
+
+
+def test_an_old_run_that_is_judged_again_is_judged_in_its_window(play, controller, monkeypatch):
+    found = nights(play, 1, STEP + WINDOW)
+    asked = []
+    records = controller.local.records
+    monkeypatch.setattr(
+        controller.local, "records", lambda *job, **how: asked.append(how["limit"]) or records(*job, **how)
+    )
+    judge_run(controller, found[0][0])
+    judge_run(controller, found[-1][0])
+    assert asked == [WINDOW, WINDOW]
 
 
 def test_what_was_accepted_is_the_baseline_whatever_was_decided_before(play, controller):
