@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from perfci.lab.model import Owner, Reservation
+
+
+ELSEWHERE = timedelta(days=1)
+"""How long after its end a lease of another host's process lasts, unless somebody releases it."""
 
 
 class EndReason(StrEnum):
@@ -138,6 +143,24 @@ class _Held(Protocol):
 Held = TypeVar("Held", bound=_Held)
 
 
+def may_live(
+    reservations: Iterable[_Held], *, dead: Collection[Owner], host: str, now: datetime
+) -> frozenset[Owner]:
+    """Return the owners of leases that run, or may run for all that is known on this `host`.
+
+    What another host's processes do can't be seen from here. A run ends within its lease by its own limits.
+    One that hangs may still touch its nodes, so its lease lasts `ELSEWHERE` longer; then its host counts as
+    gone.
+    """
+    return frozenset(
+        one.owner
+        for one in reservations
+        if one.owner is not None
+        and one.owner not in dead
+        and (one.owner.host == host or now < one.ends_at + ELSEWHERE)
+    )
+
+
 def over(
     reservations: Iterable[Held],
     *,
@@ -147,8 +170,8 @@ def over(
 ) -> tuple[tuple[Held, EndReason], ...]:
     """Return the unreleased reservations that are over, each with the reason, sorted by id.
 
-    `dead` are the owners that are known not to run any more, `living` those that are known to run: time does
-    not end what they hold. Of one on another host neither is known; there time decides.
+    `dead` are the owners that are known not to run any more, `living` those that run or may run (`may_live`):
+    time does not end what they hold.
     """
     found = []
     for reservation in sorted(reservations, key=lambda reservation: reservation.id):

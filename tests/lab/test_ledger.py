@@ -184,16 +184,31 @@ def test_a_lease_can_be_made_longer_and_never_shorter(ledger: Ledger, clock: Clo
         ledger.extend(lease.id, clock.in_hours(5))
 
 
-def test_a_lease_taken_over_by_another_host_after_its_end_is_not_released_by_its_first_holder(
+def test_a_lease_taken_over_by_another_host_a_day_after_its_end_is_not_released_by_its_first_holder(
     ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ledger.lease(nodes=2, holder="run", purpose="nightly", until=clock.in_hours(1)):
-        clock.now = clock.in_hours(2)
+        clock.now = clock.in_hours(24.9)
         with monkeypatch.context() as elsewhere:
             elsewhere.setattr(socket, "gethostname", lambda: "another")
-            ledger.sweep()
+            assert ledger.sweep() == ()
+            assert len(ledger.held()) == 1
+            with pytest.raises(NodesBusy):
+                ledger.reserve(nodes=1, holder="bob", purpose="x", until=clock.in_hours(1))
+            clock.now = clock.in_hours(0.2)
+            assert [reason for _, reason in ledger.sweep()] == [EndReason.TIME]
             other = ledger.reserve(nodes=2, holder="bob", purpose="x", until=clock.in_hours(1))
     assert ledger.held() == (other,)
+
+
+def test_a_person_gives_back_what_a_host_that_is_gone_held(
+    ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = replace(owners.me(), host="another")
+    lost = ledger.reserve(nodes=2, holder="run", purpose="x", until=clock.in_hours(1), owner=far)
+    clock.now = clock.in_hours(2)
+    ledger.release(lost.id)
+    assert ledger.held() == ()
 
 
 def test_a_dead_owners_lease_is_swept_and_others_are_not(ledger: Ledger, clock: Clock) -> None:

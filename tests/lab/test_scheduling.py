@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfci.lab.model import Owner, Reservation
-from perfci.lab.scheduling import EndReason, Granted, Impossible, Refused, Wish, Withheld, decide, over
+from perfci.lab.scheduling import (
+    EndReason,
+    Granted,
+    Impossible,
+    Refused,
+    Wish,
+    Withheld,
+    decide,
+    may_live,
+    over,
+)
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -103,6 +113,21 @@ def test_a_living_owner_holds_its_nodes_however_long_its_time_is_over() -> None:
     assert decide(wish(), "abc", [late], living=OWNERS[:1]) == Granted(("b",))
     assert over([late], dead=frozenset(), now=NOW) == ((late, EndReason.TIME),)
     assert over([late], dead=frozenset(), now=NOW, living=OWNERS[:1]) == ()
+
+
+def test_a_process_on_another_host_may_live_a_day_longer_than_its_lease() -> None:
+    here = reservation(("a",), -3, -2, owner=OWNERS[0])
+    killed = reservation(("b",), -3, 1, owner=OWNERS[1])
+    far = reservation(("c",), -3, -1, owner=replace(OWNERS[2], host="another"))
+    person = reservation(("d",))
+    for some in ([here, killed, far, person], [person, far, killed, here]):
+        for hours, living in (
+            (0, {here.owner, far.owner}),
+            (22.9, {here.owner, far.owner}),
+            (23, {here.owner}),
+        ):
+            found = may_live(some, dead={killed.owner}, host="controller", now=NOW + hours * HOUR)
+            assert found == living
 
 
 def test_what_is_over() -> None:
