@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from perfci.database import schema
 from perfci.database.engine import open_database
-from perfci.lab import inventory
 from perfci.lab.ledger import Book, Ledger
 from perfci.lab.model import Quarantine, Reservation
+from perfci.lab.node_cache import nodes_of
 from perfci.lab.reservations.model import Booking, Place, Priority, State, Wish
 from perfci.lab.reservations.nights import adopt
 from perfci.lab.reservations.store import ReservationRows
@@ -51,7 +51,7 @@ def open_ledger(settings: Settings) -> SqlLedger:
     Raises DatabaseUnavailable, DatabaseTooNew, InventoryInvalid, SecretUnreadable.
     """
     database = open_database(settings)
-    return SqlLedger(database, settings.lab, inventory.nodes(settings.inventory_dir))
+    return SqlLedger(database, settings.lab, nodes_of(settings))
 
 
 class _SqlBook:

@@ -25,7 +25,6 @@ from perfci.results.leftovers import read_leftovers
 from perfci.results.model import FINISHED, TOTAL, Measurement, Metric, RunResults
 from perfci.results.pairs import REFERENCE, PairedRun, is_paired, paired_run, ratios, read_pairs
 from perfci.results.phases import has_phases, read_parts
-from perfci.results.rally import read_report
 from perfci.results.record import read_record, record_from_bytes
 from perfci.results.tasks import read_tasks
 from perfci.results.validity import EarlierRun, only_canaries
@@ -164,6 +163,9 @@ class RunFiles:
     def loads(self, task: Task) -> tuple[Load, ...]:
         """Return what Rally's report of a task holds. Raises ReportError."""
         if task.slug not in self._loads:
+            # It brings numpy, which takes a quarter of a second: most commands read no report.
+            from perfci.results.rally import read_report
+
             self._loads[task.slug] = read_report(
                 self.folder / "rally" / f"{task.slug}.json",
                 lab=self.record.lab,

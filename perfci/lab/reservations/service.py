@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from perfci.database import schema
 from perfci.database.engine import open_database
-from perfci.lab import inventory, owners
+from perfci.lab import owners
 from perfci.lab.errors import (
     LeaseInUse,
     NodeNotHeld,
@@ -26,6 +26,7 @@ from perfci.lab.errors import (
     StateOrder,
     local_time,
 )
+from perfci.lab.node_cache import nodes_of
 from perfci.lab.reservations.calendar import (
     Span,
     busy_of,
@@ -441,6 +442,4 @@ def open_reservations(settings: Settings) -> Reservations:
         patience_hours=rules.patience_hours,
         book_over_nights=rules.book_over_nights,
     )
-    return Reservations(
-        open_database(settings), settings.lab, inventory.nodes(settings.inventory_dir), policy=policy
-    )
+    return Reservations(open_database(settings), settings.lab, nodes_of(settings), policy=policy)
