@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import random
 import shutil
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -20,24 +20,31 @@ FIRST_NIGHT = datetime(2026, 11, 1, 4, 15, tzinfo=UTC)
 SCENARIO = "NeutronNetworks.create_and_list_ports"
 
 
+@cache
+def _source() -> str:
+    return REPORT.read_text()
+
+
 def report(*, factor: float = 1.0, seed: int = 0, iterations: int = 30) -> dict:
     """Return the recorded report with its durations times `factor` and some noise, `iterations` long."""
-    source = json.loads(REPORT.read_text())
+    source = json.loads(_source())
     chance = random.Random(seed)  # noqa: S311
     workload = source["tasks"][0]["subtasks"][0]["workloads"][0]
+    recorded = workload["data"]
     data = []
     for number in range(iterations):
-        one = copy.deepcopy(workload["data"][number % len(workload["data"])])
+        one = recorded[number % len(recorded)]
         scale = factor * chance.uniform(0.97, 1.03)
         start = 1_700_000_000.0 + 10 * number
         shift = start - one["timestamp"]
-        one["timestamp"], one["duration"] = start, one["duration"] * scale
+        actions = []
         for action in one["atomic_actions"]:
+            began = action["started_at"] + shift
             length = action["finished_at"] - action["started_at"]
-            action["started_at"] += shift
-            action["finished_at"] = action["started_at"] + length * scale
-            action["children"] = []
-        data.append(one)
+            ended = began + length * scale
+            actions.append({**action, "started_at": began, "finished_at": ended, "children": []})
+        changed = {"timestamp": start, "duration": one["duration"] * scale, "atomic_actions": actions}
+        data.append({**one, **changed})
     workload["data"] = data
     return source
 

@@ -43,7 +43,7 @@ def run(folder: Path, user: int, complete: str) -> str:
     (folder / "pytest.ini").write_text(f"[pytest]\npythonpath = .\nmarkers =\n  {marks}\n")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", folder],
-        env={**os.environ, "PERFCI_TESTS_COMPLETE": complete},
+        env={**os.environ, "PERFCI_TESTS_COMPLETE": complete, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,
