@@ -18,7 +18,7 @@ from pathlib import Path
 
 from perfci.database.engine import Database
 from perfci.lab.model import Node
-from perfci.lab.reservations.model import Booking, Place, Priority, State, Wish
+from perfci.lab.reservations.model import Booking, BookingState, NodeWish, Place, Priority
 from perfci.lab.reservations.service import Reservations
 from perfci.lab.reservations.store import Store
 from perfci.lab.reservations.tokens import Tokens
@@ -56,14 +56,14 @@ def fill(database: Database, names: list[str], count: int) -> None:
                         lab="bench",
                         holder=f"user-{chance.randrange(50)}",
                         purpose="a reason of some length, as people write them",
-                        state=State.OVER if past else State.WAITING,
+                        state=BookingState.OVER if past else BookingState.WAITING,
                         priority=Priority.PEOPLE,
                         firm=True,
                         asked_at=start,
                         earliest_at=start,
                         starts_at=start,
                         ends_at=end,
-                        wish=Wish(1, frozenset({name})),
+                        wish=NodeWish(1, frozenset({name})),
                         places=(Place(name, start, end),),
                         released_at=end if past else None,
                     )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from perfci.database import schema
 from perfci.database.engine import Database
 from perfci.lab.model import Node
-from perfci.lab.reservations.model import Actor, Request, Wish
+from perfci.lab.reservations.model import Actor, NodeWish, Request
 from perfci.lab.reservations.service import Reservations
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def measure(url: str, size: int) -> None:
     filled = time.perf_counter() - begun
     lab = Reservations(database, lab_name, [Node(f"n{number:04}") for number in range(NODES)])
     everybody = Actor("ann")
-    some = Request(Wish(3), 3600, "x", wait_seconds=None)
-    many = Wish(NODES)
+    some = Request(NodeWish(3), 3600, "x", wait_seconds=None)
+    many = NodeWish(NODES)
 
     def changes() -> None:
         made = lab.reserve(some, everybody)
@@ -99,7 +99,7 @@ def measure(url: str, size: int) -> None:
         lab.release(made.id, everybody)
 
     calls = {
-        "find 3 nodes": lambda: lab.find(Wish(3), 86400),
+        "find 3 nodes": lambda: lab.find(NodeWish(3), 86400),
         "find all nodes": lambda: lab.find(many, 7 * 86400, limit=1),
         "reserve": lambda: lab.reserve(some, everybody),
         "reserve, extend, release": changes,

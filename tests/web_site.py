@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from perfci.database.engine import Database
 from perfci.lab.model import Node
 from perfci.lab.reservations.checks import Policy
-from perfci.lab.reservations.model import Actor, Request, Wish
+from perfci.lab.reservations.model import Actor, NodeWish, Request
 from perfci.lab.reservations.service import Reservations
 from perfci.lab.reservations.tokens import Tokens
 from perfci.lab.web.app import make_app
@@ -42,7 +42,7 @@ class WebSite:
         return {"Authorization": f"Bearer {self.token(name)}"}
 
     def reserve(self, name, *nodes, hours=4, start=None, reason="tuning"):
-        wish = Wish(len(nodes), frozenset(nodes))
+        wish = NodeWish(len(nodes), frozenset(nodes))
         return self.lab.reserve(Request(wish, hours * 3600, reason, starts_at=start), Actor(name))
 
 

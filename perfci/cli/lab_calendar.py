@@ -17,11 +17,11 @@ from perfci.cli.output import Json, errors_reported, print_json, print_table
 from perfci.cli.times import parse_moment
 from perfci.lab.errors import local_time
 from perfci.lab.reservations.documents import booking_document, event_document
-from perfci.lab.reservations.model import Actor, Wish
+from perfci.lab.reservations.model import Actor, NodeWish
 
 if TYPE_CHECKING:
     from perfci.config import Settings
-    from perfci.lab.reservations.model import Booking, Event, Slot
+    from perfci.lab.reservations.model import Booking, BookingEvent, Slot
     from perfci.lab.reservations.service import Reservations
 
 Count = Annotated[int | None, typer.Option("--nodes", min=1, help="How many nodes; 1 if left out.")]
@@ -58,11 +58,11 @@ def actor(service: Reservations, settings: Settings) -> Actor:
     return Actor(name, admin=service.actor(name).admin or user in {0, owner})
 
 
-def wish_of(count: int | None, names: list[str] | None, where: str, command: str) -> Wish:
+def wish_of(count: int | None, names: list[str] | None, where: str, command: str) -> NodeWish:
     """Return the wish that the options make. Raises ChoiceUnclear."""
     if names and (count or where):
         raise ChoiceUnclear(choices="--nodes with --where, or --node; not both", command=command)
-    return Wish(len(names) if names else count or 1, frozenset(names or ()), where)
+    return NodeWish(len(names) if names else count or 1, frozenset(names or ()), where)
 
 
 def booking_row(one: Booking, now: datetime) -> tuple[str, ...]:
@@ -251,7 +251,7 @@ def history(
             _print_events(events)
 
 
-def _print_events(events: tuple[Event, ...]) -> None:
+def _print_events(events: tuple[BookingEvent, ...]) -> None:
     rows = [
         (
             local_time(one.at),

@@ -18,7 +18,7 @@ from perfci.cli.times import parse_moment
 from perfci.lab.errors import NodesBusy, NoSuchSlot, local_time
 from perfci.lab.model import Reservation
 from perfci.lab.reservations.documents import booking_document
-from perfci.lab.reservations.model import Request, State
+from perfci.lab.reservations.model import BookingState, Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -113,9 +113,9 @@ def _taken(service: Reservations, request: Request, who: Actor) -> Booking:
 def _say(made: Booking) -> None:
     nodes = ", ".join(made.nodes)
     until = f"until {local_time(made.ends_at)} ({shown_duration(made.ends_at - made.starts_at)})"
-    if made.state is State.READY:
+    if made.state is BookingState.READY:
         sys.stdout.write(f"{nodes}: yours {until}\n")
-    elif made.state is State.PREPARING:
+    elif made.state is BookingState.PREPARING:
         sys.stdout.write(f"{nodes}: being prepared, yours {until}\nhow far: perfci lab show {made.id}\n")
     else:
         sys.stdout.write(f"{nodes}: yours from {local_time(made.starts_at)} {until}\n")
@@ -200,7 +200,7 @@ def release(
             return
         for was, one in zip(before, released, strict=True):
             nodes = node or ", ".join(was.nodes)
-            after = "; it is being cleaned" if one.state is State.ENDING else ""
+            after = "; it is being cleaned" if one.state is BookingState.ENDING else ""
             sys.stdout.write(f"{nodes}: given back ({one.purpose}){after}\n")
         if not released:
             sys.stdout.write("you hold no nodes\n")
@@ -242,7 +242,7 @@ def transfer(
 
 def begin_work(bookings: Iterable[Booking]) -> None:
     """Prepare or take back machines in the background, so that it happens also where no timer runs ticks."""
-    to_do = [one for one in bookings if one.state in {State.PREPARING, State.ENDING}]
+    to_do = [one for one in bookings if one.state in {BookingState.PREPARING, BookingState.ENDING}]
     if to_do:
         from perfci.runs.tick.tick import in_background
 

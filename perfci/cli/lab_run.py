@@ -23,7 +23,7 @@ from perfci.errors import PerfciError
 from perfci.lab import inventory, owners
 from perfci.lab.errors import NodeNotHeld, NoSuchSlot, ReservationOver, local_time
 from perfci.lab.reservations.checks import check_may
-from perfci.lab.reservations.model import Request, State
+from perfci.lab.reservations.model import BookingState, Request
 from perfci.lab.reservations.states import OPEN
 from perfci.lab.virtual.lab import entering
 from perfci.runs.ansible.lab_playbooks import VIRTUAL
@@ -52,7 +52,7 @@ def wait_until_ready(
     """Return the reservation when it is ready. It is given back, with NoSuchSlot, after so many seconds."""
     bound = booking.asked_at + timedelta(seconds=seconds)
     try:
-        while (now := service.show(booking.id)).state is not State.READY:
+        while (now := service.show(booking.id)).state is not BookingState.READY:
             _check_still_coming(now, bound)
             begin_work(service.begin())
             time.sleep(look_seconds)
@@ -232,7 +232,7 @@ def _ready(reservation: str) -> tuple[Booking, Settings]:
     settings = settings_for()
     found = service.show(reservation)
     check_may(actor(service, settings), found)
-    if found.state is not State.READY:
+    if found.state is not BookingState.READY:
         raise NotReady(id=found.id, state=found.state)
     return found, settings
 

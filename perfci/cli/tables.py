@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from perfci.runs.studies.change_points import LevelChange
     from perfci.runs.studies.compare import Compared
     from perfci.runs.studies.compare_runs import ComparedCounter, ComparedTiming
-    from perfci.runs.studies.demo import Shown
+    from perfci.runs.studies.demo import DemoResult
     from perfci.runs.studies.reproduce import Comparison
     from perfci.runs.studies.run_diff import Moved
     from perfci.runs.studies.side_by_side import SideBySide
@@ -219,7 +219,7 @@ def reproduced_table(found: Comparison) -> TextTable:
     return TextTable(("scenario", "action", "metric", "then", "now", "change"), rows)
 
 
-def demo_lines(shown: Shown) -> list[str]:
+def demo_lines(shown: DemoResult) -> list[str]:
     """Say what the demo showed."""
     from perfci.runs.studies.demo import noise
 

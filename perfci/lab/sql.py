@@ -11,7 +11,7 @@ from perfci.database.engine import open_database
 from perfci.lab.ledger import Book, Ledger
 from perfci.lab.model import Quarantine, Reservation
 from perfci.lab.node_cache import nodes_of
-from perfci.lab.reservations.model import Booking, Place, Priority, State, Wish
+from perfci.lab.reservations.model import Booking, BookingState, NodeWish, Place, Priority
 from perfci.lab.reservations.nights import adopt
 from perfci.lab.reservations.store import ReservationRows
 
@@ -78,7 +78,7 @@ class _SqlBook:
                 lab=reservation.lab,
                 holder=reservation.holder,
                 purpose=reservation.purpose,
-                state=State.READY,
+                state=BookingState.READY,
                 priority=Priority.PEOPLE if reservation.owner is None else Priority.NIGHT,
                 firm=True,
                 asked_at=starts_at,
@@ -86,7 +86,7 @@ class _SqlBook:
                 starts_at=starts_at,
                 ends_at=ends_at,
                 ready_at=starts_at,
-                wish=Wish(len(reservation.nodes), frozenset(reservation.nodes)),
+                wish=NodeWish(len(reservation.nodes), frozenset(reservation.nodes)),
                 places=tuple(Place(node, starts_at, ends_at) for node in reservation.nodes),
                 owner=reservation.owner,
             )
@@ -94,7 +94,7 @@ class _SqlBook:
         self._store.note(reservation.id, starts_at, reservation.holder, "taken", reservation.purpose)
 
     def mark_released(self, reservation_id: str, when: datetime, *, reclaim: bool) -> None:
-        state = State.ENDING if reclaim else State.OVER
+        state = BookingState.ENDING if reclaim else BookingState.OVER
         self._store.change(reservation_id, released_at=when, state=str(state))
         self._store.end_places(reservation_id, when)
         found = self._store.booking(reservation_id)

@@ -21,7 +21,7 @@ from perfci import config
 from perfci.cli import lab, lab_run
 from perfci.lab import inventory, owners
 from perfci.lab.health import OperationTally, open_health
-from perfci.lab.reservations.model import Actor, Request, Wish
+from perfci.lab.reservations.model import Actor, NodeWish, Request
 from perfci.lab.reservations.service import open_reservations
 from perfci.lab.sql import open_ledger
 
@@ -183,7 +183,7 @@ def test_a_command_runs_on_nodes_that_are_given_back(tmp_path: Path) -> None:
 
 def test_a_command_is_ended_with_its_reservation(tmp_path: Path) -> None:
     booking = service().reserve(
-        Request(Wish(1, frozenset({"node-0"})), 3600, "x"), Actor("x"), owner=owners.me()
+        Request(NodeWish(1, frozenset({"node-0"})), 3600, "x"), Actor("x"), owner=owners.me()
     )
     over = replace(booking, ends_at=datetime.now(UTC))
     assert lab_run._run(["sleep", "1000"], over) == 128 + signal.SIGTERM

@@ -15,7 +15,7 @@ from perfci.validation import MAIL_ADDRESS
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from perfci.lab.reservations.model import Actor, Booking, Request, Wish
+    from perfci.lab.reservations.model import Actor, Booking, NodeWish, Request
 
 LONGEST_LINE = 500
 """Characters of a purpose, a reason or a name."""
@@ -73,7 +73,7 @@ def check_request(request: Request, now: datetime, policy: Policy) -> None:
         _check_start(request.starts_at, now, policy)
 
 
-def check_wish(wish: Wish) -> None:
+def check_wish(wish: NodeWish) -> None:
     """Raise ReservationInvalid where a wish for nodes makes no sense."""
     if wish.names and wish.where:
         raise ReservationInvalid(reason="give names of nodes or a filter, not both")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from perfci.lab.reservations.model import Booking, Event, NodeStatus
+    from perfci.lab.reservations.model import Booking, BookingEvent, NodeStatus
 
 
 def booking_document(one: Booking) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def booking_document(one: Booking) -> dict[str, Any]:
     }
 
 
-def event_document(one: Event) -> dict[str, Any]:
+def event_document(one: BookingEvent) -> dict[str, Any]:
     """Return what somebody did to a reservation or a node."""
     return {**asdict(one), "at": _iso(one.at)}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from icalendar import Calendar, Event
 
-from perfci.lab.reservations.model import State
+from perfci.lab.reservations.model import BookingState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +33,9 @@ def calendar_file(title: str, bookings: Iterable[Booking], now: datetime) -> byt
         event.add("description", f"{one.purpose}\nreservation {one.id}, {one.state}")
         event.add(
             "status",
-            "TENTATIVE" if one.state in {State.ASKED, State.WAITING} and not one.firm else "CONFIRMED",
+            "TENTATIVE"
+            if one.state in {BookingState.ASKED, BookingState.WAITING} and not one.firm
+            else "CONFIRMED",
         )
         calendar.add_component(event)
     written: bytes = calendar.to_ical()

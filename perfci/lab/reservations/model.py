@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from perfci.lab.model import Owner, Quarantine
 
 
-class State(StrEnum):
+class BookingState(StrEnum):
     """How far a reservation is. It goes through these in their order, and may skip some."""
 
     ASKED = "asked"
@@ -41,7 +41,7 @@ class Priority(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class NodeWish:
     """Which nodes are wanted: all of `names`; or any `count`, of those that `where` is true for.
 
     `where` is an expression of `perfci.lab.labels`; empty: any node will do.
@@ -99,7 +99,7 @@ class Request:
     choice can be prepared yet, and none is promised.
     """
 
-    wish: Wish
+    wish: NodeWish
     length_seconds: float
     purpose: str
     starts_at: datetime | None = None
@@ -133,14 +133,14 @@ class Booking:
     lab: str
     holder: str
     purpose: str
-    state: State
+    state: BookingState
     priority: Priority
     firm: bool
     asked_at: datetime
     earliest_at: datetime
     starts_at: datetime
     ends_at: datetime
-    wish: Wish
+    wish: NodeWish
     places: tuple[Place, ...]
     ready_at: datetime | None = None
     released_at: datetime | None = None
@@ -166,7 +166,7 @@ class Booking:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class BookingEvent:
     """Who did what to a reservation or to a node, when. `ok` is False for what failed."""
 
     at: datetime

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfci.database.schema import reservation
 from perfci.lab.errors import ReservationOver
-from perfci.lab.reservations.model import Booking, Priority, State, Wish
+from perfci.lab.reservations.model import Booking, BookingState, NodeWish, Priority
 from perfci.lab.reservations.queue import Queue
 from perfci.lab.reservations.store import owner_columns
 
@@ -32,7 +32,7 @@ class Plan:
 
     job: str
     holder: str
-    wish: Wish
+    wish: NodeWish
     length: timedelta
     needed: timedelta
     windows: tuple[datetime, ...]
@@ -54,7 +54,7 @@ class Nights:
 
     def coming(self, job: str) -> tuple[Booking, ...]:
         """Return the nights of a job that have not begun, by their start."""
-        open_ones = reservation.c.state.in_([str(State.WAITING), str(State.ASKED)])
+        open_ones = reservation.c.state.in_([str(BookingState.WAITING), str(BookingState.ASKED)])
         with self._service.reading() as store:
             return tuple(store.bookings((reservation.c.job == job) & open_ones))
 
@@ -71,18 +71,24 @@ class Nights:
                 if one.window_at is not None
             }
             for window, one in known.items():
-                if one.state in {State.WAITING, State.ASKED} and window > now and window not in plan.windows:
+                if (
+                    one.state in {BookingState.WAITING, BookingState.ASKED}
+                    and window > now
+                    and window not in plan.windows
+                ):
                     self._service.end(store, one, now, "perfci", "no longer scheduled")
             missing = [window for window in plan.windows if window not in known]
             past = [window for window in missing if window + plan.length - plan.needed <= now]
-            made = [self._written(store, plan, window, now, State.OVER) for window in past[-MISSED_KEPT:]]
+            made = [
+                self._written(store, plan, window, now, BookingState.OVER) for window in past[-MISSED_KEPT:]
+            ]
             coming = [window for window in missing if window not in past]
-            made += [self._written(store, plan, window, now, State.ASKED) for window in coming]
+            made += [self._written(store, plan, window, now, BookingState.ASKED) for window in coming]
             Queue(store, self._service.fits(store), now, self._service.policy).move_up()
             return tuple(self._service.again(store, one.id) for one in made)
 
     def _written(
-        self, store: ReservationRows, plan: Plan, window: datetime, now: datetime, state: State
+        self, store: ReservationRows, plan: Plan, window: datetime, now: datetime, state: BookingState
     ) -> Booking:
         """Write down a window without nodes: the queue gives them to it."""
         booking = Booking(
@@ -99,13 +105,13 @@ class Nights:
             ends_at=window + plan.length,
             wish=plan.wish,
             places=(),
-            released_at=now if state is State.OVER else None,
+            released_at=now if state is BookingState.OVER else None,
             contact=plan.contact,
             job=plan.job,
             window_at=window,
         )
         store.add(booking)
-        store.note(booking.id, now, "perfci", "missed" if state is State.OVER else "planned", plan.job)
+        store.note(booking.id, now, "perfci", "missed" if state is BookingState.OVER else "planned", plan.job)
         return booking
 
     def due(self, job: str, needed: timedelta) -> tuple[str, ...]:
@@ -117,14 +123,14 @@ class Nights:
             table = reservation.c
             open_ones = store.bookings(
                 (table.job == job)
-                & table.state.in_([str(State.WAITING), str(State.PREPARING)])
+                & table.state.in_([str(BookingState.WAITING), str(BookingState.PREPARING)])
                 & (table.starts_at <= now)
             )
             found = []
             for one in open_ones:
                 if now + needed > one.ends_at:
                     self._service.end(store, one, now, "perfci", "missed")
-                elif one.state is State.WAITING or (
+                elif one.state is BookingState.WAITING or (
                     one.claimed_until is not None and one.claimed_until <= now
                 ):
                     found.append(one.id)
@@ -138,17 +144,17 @@ class Nights:
         with self._service.order() as (store, now):
             found = self._service.again(store, reservation_id)
             again = (
-                found.state is State.PREPARING
+                found.state is BookingState.PREPARING
                 and found.claimed_until is not None
                 and found.claimed_until <= now
             )
             usable = self._service.usable(store) - self._service.late_nodes(store)
-            if not (found.state is State.WAITING or again) or not usable.issuperset(found.nodes):
+            if not (found.state is BookingState.WAITING or again) or not usable.issuperset(found.nodes):
                 return False
             until = now + timedelta(seconds=START_SECONDS)
             columns: dict[str, Any] = {"claimed_by": self._worker, "claimed_until": until}
-            action = "started again" if again else str(State.PREPARING)
-            self._service.to(store, found, State.PREPARING, now, action=action, **columns)
+            action = "started again" if again else str(BookingState.PREPARING)
+            self._service.to(store, found, BookingState.PREPARING, now, action=action, **columns)
             return True
 
 
@@ -158,16 +164,16 @@ def adopt(store: ReservationRows, reservation_id: str, owner: Owner, now: dateti
     Raises ReservationOver.
     """
     found = store.booking(reservation_id)
-    if found is None or found.state is not State.PREPARING or found.owner is not None:
+    if found is None or found.state is not BookingState.PREPARING or found.owner is not None:
         state = "unknown" if found is None else str(found.state)
         raise ReservationOver(id=reservation_id[:60], state=state, order="running its night")
     store.change(
         found.id,
-        state=str(State.READY),
+        state=str(BookingState.READY),
         ready_at=now,
         claimed_by=None,
         claimed_until=None,
         **owner_columns(owner),
     )
-    store.note(found.id, now, found.holder, str(State.READY), f"process {owner.pid} on {owner.host}")
+    store.note(found.id, now, found.holder, str(BookingState.READY), f"process {owner.pid} on {owner.host}")
     return found

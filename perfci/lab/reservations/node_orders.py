@@ -10,7 +10,7 @@ from perfci.lab.errors import NoCanary
 from perfci.lab.model import Quarantine
 from perfci.lab.reservations.calendar import Item, Span, busy_of, repairs
 from perfci.lab.reservations.checks import check_admin, check_line
-from perfci.lab.reservations.model import NodeRecord, Place, State
+from perfci.lab.reservations.model import BookingState, NodeRecord, Place
 from perfci.lab.reservations.queue import Queue
 from perfci.lab.reservations.store import ticks
 
@@ -124,7 +124,7 @@ class NodeOrders:
 
     def _mend(self, store: ReservationRows, now: datetime) -> None:
         usable = self._service.usable(store)
-        waiting = store.bookings(reservation.c.state == str(State.WAITING))
+        waiting = store.bookings(reservation.c.state == str(BookingState.WAITING))
         hit = [one for one in waiting if not usable.issuperset(one.nodes)]
         if not hit:
             return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from perfci.database.schema import reservation
 from perfci.lab.reservations.calendar import Item, Span, advance, busy_of, displaced, place
-from perfci.lab.reservations.model import Place, State
+from perfci.lab.reservations.model import BookingState, Place
 from perfci.lab.reservations.store import moment, ticks
 
 if TYPE_CHECKING:
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from perfci.lab.reservations.checks import Policy
-    from perfci.lab.reservations.model import Booking, Priority, Wish
+    from perfci.lab.reservations.model import Booking, NodeWish, Priority
     from perfci.lab.reservations.store import ReservationRows
 
-_QUEUED = (str(State.WAITING), str(State.ASKED))
+_QUEUED = (str(BookingState.WAITING), str(BookingState.ASKED))
 
 
 class Queue:
@@ -28,7 +28,11 @@ class Queue:
     """
 
     def __init__(
-        self, store: ReservationRows, fits: Callable[[Wish], frozenset[str]], now: datetime, policy: Policy
+        self,
+        store: ReservationRows,
+        fits: Callable[[NodeWish], frozenset[str]],
+        now: datetime,
+        policy: Policy,
     ) -> None:
         self._store = store
         self._fits = fits
@@ -36,7 +40,9 @@ class Queue:
         self._patience = timedelta(hours=policy.patience_hours)
         waiting = store.bookings(reservation.c.state.in_(_QUEUED) & reservation.c.firm.is_(False))
         # One whose time has come is about to be prepared, and stays.
-        self._waiting = {one.id: one for one in waiting if one.state is State.ASKED or one.starts_at > now}
+        self._waiting = {
+            one.id: one for one in waiting if one.state is BookingState.ASKED or one.starts_at > now
+        }
         self._over_nights = policy.book_over_nights
         self._to_place: list[Booking] = []
 
@@ -113,12 +119,14 @@ class Queue:
 
     def _write(self, one: Booking, span: Span | None) -> None:
         if span is None:
-            if one.state is not State.ASKED:
-                self._store.change(one.id, state=str(State.ASKED), firm=False)
+            if one.state is not BookingState.ASKED:
+                self._store.change(one.id, state=str(BookingState.ASKED), firm=False)
                 self._store.note(one.id, self._now, "perfci", "asked", "no time can be planned for it now")
             return
         starts_at, ends_at = moment(span.start), moment(span.end)
-        self._store.change(one.id, state=str(State.WAITING), starts_at=starts_at, ends_at=ends_at, firm=False)
+        self._store.change(
+            one.id, state=str(BookingState.WAITING), starts_at=starts_at, ends_at=ends_at, firm=False
+        )
         self._store.add_places(one.id, [Place(node, starts_at, ends_at) for node in span.nodes])
         detail = f"to {starts_at.isoformat()} on {', '.join(span.nodes)}"
         action = "planned" if starts_at == one.starts_at else "moved"

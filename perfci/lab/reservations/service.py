@@ -41,7 +41,7 @@ from perfci.lab.reservations.checks import (
     check_may,
     check_request,
 )
-from perfci.lab.reservations.model import Actor, Booking, Place, Priority, State
+from perfci.lab.reservations.model import Actor, Booking, BookingState, Place, Priority
 from perfci.lab.reservations.queue import Queue
 from perfci.lab.reservations.states import OPEN, may_follow
 from perfci.lab.reservations.store import ReservationRows, moment, slot_of, ticks
@@ -210,7 +210,7 @@ class Reservations(Views):
             table = schema.reservation.c
             begun = store.bookings(
                 table.released_at.is_(None)
-                & (table.state != str(State.ASKED))
+                & (table.state != str(BookingState.ASKED))
                 & ((table.ends_at <= now) | table.owner_pid.is_not(None))
             )
             here = owners.me().host
@@ -218,7 +218,7 @@ class Reservations(Views):
             dead = owners.dead(mine)
             found = over(begun, dead=dead, now=now, living=frozenset(mine) - dead)
             for one, reason in found:
-                missed = one.job is not None and one.state is State.WAITING
+                missed = one.job is not None and one.state is BookingState.WAITING
                 self.end(store, one, now, "perfci", "missed" if missed else f"ended: {reason}")
             for one in begun:
                 if one.ends_at <= now and one.owner in mine and one.owner not in dead:
@@ -248,7 +248,7 @@ class Reservations(Views):
         with self.order() as (store, now):
             table = schema.reservation.c
             due = store.bookings(
-                (table.state == str(State.WAITING))
+                (table.state == str(BookingState.WAITING))
                 & (table.starts_at <= now)
                 & (table.ends_at > now)
                 & table.job.is_(None)
@@ -258,10 +258,10 @@ class Reservations(Views):
             usable = self.usable(store) - self.late_nodes(store)
             begun = [one for one in due if one.nodes and usable.issuperset(one.nodes)]
             for one in begun:
-                self.to(store, one, State.PREPARING, now)
+                self.to(store, one, BookingState.PREPARING, now)
                 if not self._to_prepare(one):
-                    preparing = replace(one, state=State.PREPARING)
-                    self.to(store, preparing, State.READY, now, ready_at=now)
+                    preparing = replace(one, state=BookingState.PREPARING)
+                    self.to(store, preparing, BookingState.READY, now, ready_at=now)
             return tuple(self.again(store, one.id) for one in begun)
 
     def swap_for(
@@ -294,8 +294,8 @@ class Reservations(Views):
         store.end_places(found.id, now, node=node, left=True)
         store.add_places(found.id, [Place(free[0], start, found.ends_at)])
         store.note(found.id, now, actor, "swapped", f"{node} for {free[0]}")
-        if found.state is State.READY and self.machines({free[0]}):
-            self.to(store, found, State.PREPARING, now, actor=actor, ready_at=None)
+        if found.state is BookingState.READY and self.machines({free[0]}):
+            self.to(store, found, BookingState.PREPARING, now, actor=actor, ready_at=None)
         return free[0]
 
     def _reserved(
@@ -325,7 +325,7 @@ class Reservations(Views):
             lab=self.lab,
             holder=check_line("holder", actor.name),
             purpose=request.purpose.strip(),
-            state=State.PREPARING if started else State.WAITING,
+            state=BookingState.PREPARING if started else BookingState.WAITING,
             priority=request.priority,
             firm=request.starts_at is not None,
             asked_at=now,
@@ -344,13 +344,13 @@ class Reservations(Views):
         store.note(booking.id, now, actor.name, "asked", f"{wish}: {booking.purpose}")
         store.note(booking.id, now, "perfci", str(booking.state), ", ".join(slot.nodes))
         if started and not self._to_prepare(booking):
-            self.to(store, booking, State.READY, now, ready_at=now)
+            self.to(store, booking, BookingState.READY, now, ready_at=now)
         return self.again(store, booking.id)
 
     def end(self, store: ReservationRows, found: Booking, now: datetime, actor: str, action: str) -> None:
         """Take the nodes back from their holder; where they were touched, ENDING cleans them."""
-        touched = found.state in {State.PREPARING, State.READY} and self.machines(found.nodes)
-        state = State.ENDING if touched else State.OVER
+        touched = found.state in {BookingState.PREPARING, BookingState.READY} and self.machines(found.nodes)
+        state = BookingState.ENDING if touched else BookingState.OVER
         store.end_places(found.id, now)
         self.to(
             store,
@@ -368,7 +368,7 @@ class Reservations(Views):
         self,
         store: ReservationRows,
         found: Booking,
-        state: State,
+        state: BookingState,
         now: datetime,
         *,
         actor: str = "perfci",

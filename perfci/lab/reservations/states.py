@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perfci.lab.reservations.model import State
+from perfci.lab.reservations.model import BookingState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-NEXT: dict[State, frozenset[State]] = {
-    State.ASKED: frozenset({State.WAITING, State.OVER}),
-    State.WAITING: frozenset({State.ASKED, State.PREPARING, State.OVER}),
+NEXT: dict[BookingState, frozenset[BookingState]] = {
+    BookingState.ASKED: frozenset({BookingState.WAITING, BookingState.OVER}),
+    BookingState.WAITING: frozenset({BookingState.ASKED, BookingState.PREPARING, BookingState.OVER}),
     # Back to the queue where its nodes broke and no others are free.
-    State.PREPARING: frozenset({State.READY, State.WAITING, State.ASKED, State.ENDING, State.OVER}),
+    BookingState.PREPARING: frozenset(
+        {BookingState.READY, BookingState.WAITING, BookingState.ASKED, BookingState.ENDING, BookingState.OVER}
+    ),
     # Another node has come in for one that broke: it is prepared first.
-    State.READY: frozenset({State.PREPARING, State.ENDING, State.OVER}),
-    State.ENDING: frozenset({State.RECLAIMING, State.OVER}),
-    State.RECLAIMING: frozenset({State.OVER}),
-    State.OVER: frozenset(),
+    BookingState.READY: frozenset({BookingState.PREPARING, BookingState.ENDING, BookingState.OVER}),
+    BookingState.ENDING: frozenset({BookingState.RECLAIMING, BookingState.OVER}),
+    BookingState.RECLAIMING: frozenset({BookingState.OVER}),
+    BookingState.OVER: frozenset(),
 }
-OPEN = frozenset({State.ASKED, State.WAITING, State.PREPARING, State.READY})
+OPEN = frozenset({BookingState.ASKED, BookingState.WAITING, BookingState.PREPARING, BookingState.READY})
 """The states in which nodes are, or will be, its holder's."""
 
 
-def may_follow(before: State, after: State) -> bool:
+def may_follow(before: BookingState, after: BookingState) -> bool:
     """Tell whether a reservation may go from one state to another; staying is always allowed."""
     return before is after or after in NEXT[before]
 

@@ -14,13 +14,13 @@ from perfci.database.schema import quarantine as quarantines
 from perfci.lab.model import Owner, Quarantine
 from perfci.lab.reservations.model import (
     Booking,
-    Event,
+    BookingEvent,
+    BookingState,
     NodeRecord,
+    NodeWish,
     Place,
     Priority,
     Slot,
-    State,
-    Wish,
 )
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def owner_columns(owner: Owner | None) -> dict[str, Any]:
     return dict(zip(_OWNER, (owner.host, owner.boot, owner.pid, owner.started_ticks), strict=True))
 
 
-def wish_document(wish: Wish) -> dict[str, Any]:
+def wish_document(wish: NodeWish) -> dict[str, Any]:
     """Return a wish as its column has it."""
     return {"count": wish.count, "names": sorted(wish.names), "where": wish.where}
 
@@ -247,7 +247,7 @@ class ReservationRows:
             )
         )
 
-    def events(self, *conditions: sa.ColumnElement[bool], limit: int | None = None) -> list[Event]:
+    def events(self, *conditions: sa.ColumnElement[bool], limit: int | None = None) -> list[BookingEvent]:
         """Return what was done to reservations, oldest first; with a limit the newest of it."""
         wanted = (
             sa.select(reservation_event)
@@ -257,10 +257,11 @@ class ReservationRows:
         )
         rows = self.connection.execute(wanted).all()
         return [
-            Event(row.at, row.actor, row.action, row.detail, row.reservation_id) for row in reversed(rows)
+            BookingEvent(row.at, row.actor, row.action, row.detail, row.reservation_id)
+            for row in reversed(rows)
         ]
 
-    def events_of(self, reservation_id: str, action: str) -> list[Event]:
+    def events_of(self, reservation_id: str, action: str) -> list[BookingEvent]:
         """Return one kind of what was done to a reservation, oldest first."""
         table = reservation_event.c
         return self.events(table.reservation_id == reservation_id, table.action == action)
@@ -291,7 +292,9 @@ class ReservationRows:
             )
         )
 
-    def node_events(self, *conditions: sa.ColumnElement[bool], limit: int | None = None) -> list[Event]:
+    def node_events(
+        self, *conditions: sa.ColumnElement[bool], limit: int | None = None
+    ) -> list[BookingEvent]:
         """Return what was done with nodes, oldest first; with a limit the newest of it."""
         wanted = (
             sa.select(node_event)
@@ -300,7 +303,10 @@ class ReservationRows:
             .limit(limit)
         )
         rows = self.connection.execute(wanted).all()
-        return [Event(row.at, row.actor, row.action, row.detail, row.node, row.ok) for row in reversed(rows)]
+        return [
+            BookingEvent(row.at, row.actor, row.action, row.detail, row.node, row.ok)
+            for row in reversed(rows)
+        ]
 
     def quarantined(self) -> dict[str, Quarantine]:
         """Return the nodes in quarantine by their names."""
@@ -340,9 +346,9 @@ def _booking(row: sa.RowMapping, places: Iterable[Place]) -> Booking:
     wish = row["wish"]
     return Booking(
         **{name: row[name] for name in _SAME},
-        state=State(row["state"]),
+        state=BookingState(row["state"]),
         priority=Priority(row["priority"]),
-        wish=Wish(wish["count"], frozenset(wish["names"]), wish["where"]),
+        wish=NodeWish(wish["count"], frozenset(wish["names"]), wish["where"]),
         places=tuple(places),
         owner=owner,
     )

@@ -18,7 +18,7 @@ from perfci.lab.reservations.model import (
     NodeHealth,
     NodeState,
     NodeStatus,
-    Wish,
+    NodeWish,
 )
 from perfci.lab.reservations.states import OPEN
 from perfci.lab.reservations.store import ReservationRows, slot_of, ticks
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from perfci.lab.model import Node, Quarantine
     from perfci.lab.reservations.calendar import Span
     from perfci.lab.reservations.checks import Policy
-    from perfci.lab.reservations.model import Booking, Event, NodeRecord, Slot
+    from perfci.lab.reservations.model import Booking, BookingEvent, NodeRecord, Slot
 
 _FIRST_LOOK = timedelta(days=14)
 """How far `find` looks at first; it doubles until it has found enough."""
@@ -51,7 +51,7 @@ class Calendar:
 
 
 @dataclass(frozen=True, slots=True)
-class Why:
+class BookingOutlook:
     """Why a reservation has not begun: who has or gets its nodes before it, and what would make it sooner."""
 
     booking: Booking
@@ -129,7 +129,7 @@ class Views:
         return Calendar(starts_at, ends_at, tuple(sorted(self._nodes)), tuple(bookings))
 
     def find(
-        self, wish: Wish, length_seconds: float, *, earliest: datetime | None = None, limit: int = 5
+        self, wish: NodeWish, length_seconds: float, *, earliest: datetime | None = None, limit: int = 5
     ) -> tuple[Slot, ...]:
         """Return the first times at which a wish can be met, for somebody who asks now: up to `limit`.
 
@@ -163,7 +163,7 @@ class Views:
         with self._database.reading() as connection:
             return tuple(ReservationRows(connection, self.lab).bookings(condition))
 
-    def why(self, reservation_id: str) -> Why:
+    def why(self, reservation_id: str) -> BookingOutlook:
         """Say why a reservation has not begun, and what would make it sooner. Raises ReservationNotFound."""
         with self._database.reading() as connection:
             store, now = ReservationRows(connection, self.lab), self._clock()
@@ -181,11 +181,11 @@ class Views:
                 spans = self._slots(store, Need(fitting, count, part, start), 1)
                 if spans and spans[0].start < ticks(found.starts_at):
                     sooner.append((words, slot_of(spans[0])))
-        return Why(found, tuple(before), tuple(sooner))
+        return BookingOutlook(found, tuple(before), tuple(sooner))
 
     def history(
         self, *, reservation_id: str | None = None, holder: str | None = None, limit: int = 100
-    ) -> tuple[Event, ...]:
+    ) -> tuple[BookingEvent, ...]:
         """Return who did what to reservations, oldest first: the newest `limit` events of one or of all."""
         conditions = []
         if reservation_id is not None:
@@ -198,7 +198,7 @@ class Views:
                 self._found(store, reservation_id)
             return tuple(store.events(*conditions, limit=limit))
 
-    def node_history(self, node: str, *, limit: int = 100) -> tuple[Event, ...]:
+    def node_history(self, node: str, *, limit: int = 100) -> tuple[BookingEvent, ...]:
         """Return what was done with a node, oldest first. Raises NodesUnknown."""
         self.check_known([node])
         with self._database.reading() as connection:
@@ -230,7 +230,7 @@ class Views:
             broken_hours=broken,
         )
 
-    def eligible(self, store: ReservationRows, wish: Wish) -> frozenset[str]:
+    def eligible(self, store: ReservationRows, wish: NodeWish) -> frozenset[str]:
         """Return the nodes that a wish allows, also those in quarantine.
 
         Raises NodesUnknown and NodesUnmatched.
@@ -256,12 +256,12 @@ class Views:
         retired = {name for name, record in store.records().items() if record.retired}
         return frozenset(self._nodes.keys() - retired - store.quarantined().keys())
 
-    def fits(self, store: ReservationRows) -> Callable[[Wish], frozenset[str]]:
+    def fits(self, store: ReservationRows) -> Callable[[NodeWish], frozenset[str]]:
         """Return what says which nodes a wish allows that may be given out; none where it is impossible."""
         usable = self.usable(store)
-        known: dict[Wish, frozenset[str]] = {}
+        known: dict[NodeWish, frozenset[str]] = {}
 
-        def fitting(wish: Wish) -> frozenset[str]:
+        def fitting(wish: NodeWish) -> frozenset[str]:
             if wish not in known:
                 try:
                     known[wish] = self.eligible(store, wish) & usable
@@ -271,12 +271,12 @@ class Views:
 
         return fitting
 
-    def fitting(self, wish: Wish) -> frozenset[str]:
+    def fitting(self, wish: NodeWish) -> frozenset[str]:
         """Return the nodes that a wish allows and that may be given out; none where it is impossible."""
         with self.reading() as store:
             return self.fits(store)(wish)
 
-    def _healthy(self, store: ReservationRows, wish: Wish, eligible: frozenset[str]) -> frozenset[str]:
+    def _healthy(self, store: ReservationRows, wish: NodeWish, eligible: frozenset[str]) -> frozenset[str]:
         """Return which of the nodes may be given out. Raises NodesUnhealthy where they are too few."""
         quarantined = store.quarantined()
         usable = eligible - quarantined.keys()
@@ -417,7 +417,7 @@ def _less(found: Booking, length: int) -> list[tuple[str, int, int]]:
     return [*some, ("half the time", found.wish.size, length // 2)]
 
 
-def _broken(events: list[Event], since: datetime, now: datetime) -> float:
+def _broken(events: list[BookingEvent], since: datetime, now: datetime) -> float:
     """Return the hours that a node was in quarantine."""
     hours, begun = 0.0, None
     for one in events:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from perfci.database.schema import node_event, reservation
 from perfci.lab.errors import NoSuchSlot, StateOrder
-from perfci.lab.reservations.model import Place, State
+from perfci.lab.reservations.model import BookingState, Place
 from perfci.lab.reservations.queue import Queue
 from perfci.lab.reservations.states import is_ready, steps_before_ready
 from perfci.lab.reservations.store import moment
@@ -30,7 +30,7 @@ CLAIM_SECONDS = 120.0
 """How long a claim lasts unless it is kept alive; a dead controller's work waits that long."""
 RECLAIM = timedelta(minutes=20)
 """For how long nodes are kept from others while they are reclaimed."""
-_TO_DO = (State.PREPARING, State.ENDING, State.RECLAIMING)
+_TO_DO = (BookingState.PREPARING, BookingState.ENDING, BookingState.RECLAIMING)
 
 
 class Work:
@@ -73,10 +73,10 @@ class Work:
                 claimed_until=now + timedelta(seconds=seconds),
                 attempts=found.attempts + 1,
             )
-            if found.state is not State.PREPARING:
+            if found.state is not BookingState.PREPARING:
                 self._keep_nodes(store, found, now)
-                if found.state is State.ENDING:
-                    self._service.to(store, found, State.RECLAIMING, now, actor=self._worker)
+                if found.state is BookingState.ENDING:
+                    self._service.to(store, found, BookingState.RECLAIMING, now, actor=self._worker)
             return self._service.again(store, found.id)
 
     def keep(self, reservation_id: str, seconds: float = CLAIM_SECONDS) -> bool:
@@ -102,11 +102,11 @@ class Work:
         """
         with self._service.order() as (store, now):
             found = self._claimed(store, reservation_id)
-            if found is None or found.state is not State.PREPARING:
+            if found is None or found.state is not BookingState.PREPARING:
                 return None
             if self._unprepared(store, found):
                 raise StateOrder(
-                    id=found.id, before=found.state, after=State.READY, why=": a step is missing"
+                    id=found.id, before=found.state, after=BookingState.READY, why=": a step is missing"
                 )
             columns: dict[str, Any] = {
                 "ready_at": now,
@@ -114,7 +114,7 @@ class Work:
                 "claimed_until": None,
                 "attempts": 0,
             }
-            self._service.to(store, found, State.READY, now, **columns)
+            self._service.to(store, found, BookingState.READY, now, **columns)
             return self._service.again(store, found.id)
 
     def without(self, reservation_id: str, node: str, reason: str) -> Booking | None:
@@ -125,7 +125,7 @@ class Work:
         """
         with self._service.order() as (store, now):
             found = self._claimed(store, reservation_id)
-            if found is None or found.state is not State.PREPARING or node not in found.nodes:
+            if found is None or found.state is not BookingState.PREPARING or node not in found.nodes:
                 return found
             store.note(found.id, now, "perfci", "node failed", f"{node}: {reason}"[:500])
             try:
@@ -138,10 +138,10 @@ class Work:
         """Say that all is done that can be done with the nodes of a reservation that is over."""
         with self._service.order() as (store, now):
             found = self._claimed(store, reservation_id)
-            if found is not None and found.state is State.RECLAIMING:
+            if found is not None and found.state is BookingState.RECLAIMING:
                 store.cut(found.id, now)
                 columns: dict[str, Any] = {"claimed_by": None, "claimed_until": None}
-                self._service.to(store, found, State.OVER, now, action="over", **columns)
+                self._service.to(store, found, BookingState.OVER, now, action="over", **columns)
                 Queue(store, self._service.fits(store), now, self._service.policy).move_up()
 
     def give_up(self, reservation_id: str) -> None:
@@ -162,7 +162,7 @@ class Work:
             return
         store.drop_places([found.id])
         columns: dict[str, Any] = {"claimed_by": None, "claimed_until": None, "firm": False}
-        self._service.to(store, found, State.WAITING, now, action="back in the queue", **columns)
+        self._service.to(store, found, BookingState.WAITING, now, action="back in the queue", **columns)
         Queue(store, self._service.fits(store), now, self._service.policy).replan(
             self._service.again(store, found.id)
         )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from perfci.lab.reservations.model import Wish
+from perfci.lab.reservations.model import NodeWish
 from perfci.lab.web.documents import (
     CalendarDocument,
     CallerDocument,
@@ -139,7 +139,7 @@ def slots(
     limit: Annotated[int, Query(ge=1, le=50)] = 5,
 ) -> list[SlotDocument]:
     """The first times at which these nodes can be had."""
-    wish = Wish(count, frozenset(names), where)
+    wish = NodeWish(count, frozenset(names), where)
     found = site.reservations.find(wish, length_seconds, earliest=start, limit=limit)
     return [slot_document(one) for one in found]
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-from perfci.lab.reservations.model import NodeState, Request, State, Wish
+from perfci.lab.reservations.model import BookingState, NodeState, NodeWish, Request
 
 if TYPE_CHECKING:
     from perfci.lab.model import Quarantine
-    from perfci.lab.reservations.model import Booking, Event, NodeHealth, NodeStatus, Slot
-    from perfci.lab.reservations.views import Why
+    from perfci.lab.reservations.model import Booking, BookingEvent, NodeHealth, NodeStatus, Slot
+    from perfci.lab.reservations.views import BookingOutlook
 
 _FIRST_YEAR, _LAST_YEAR = 2000, 2999
 """Beyond them arithmetic with times ends."""
@@ -68,7 +68,7 @@ class ReserveOrder(_Order):
     def request(self) -> Request:
         """Return what the calendar takes."""
         return Request(
-            wish=Wish(self.count, frozenset(self.names), self.where),
+            wish=NodeWish(self.count, frozenset(self.names), self.where),
             length_seconds=self.length_seconds,
             purpose=self.reason,
             starts_at=self.starts_at,
@@ -156,7 +156,7 @@ class ReservationDocument(_Document):
     lab: str
     holder: str
     reason: str
-    state: State
+    state: BookingState
     priority: str
     firm: bool
     nodes: list[str]
@@ -313,14 +313,14 @@ def health_document(one: NodeHealth) -> HealthDocument:
     )
 
 
-def event_document(one: Event) -> EventDocument:
+def event_document(one: BookingEvent) -> EventDocument:
     """Return an event for JSON."""
     return EventDocument(
         at=one.at, actor=one.actor, action=one.action, detail=one.detail, subject=one.subject, ok=one.ok
     )
 
 
-def why_document(one: Why) -> WhyDocument:
+def why_document(one: BookingOutlook) -> WhyDocument:
     """Return for JSON why a reservation waits."""
     return WhyDocument(
         reservation=reservation_document(one.booking),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from perfci.lab.errors import ReservationInvalid
-from perfci.lab.reservations.model import Request, Wish
+from perfci.lab.reservations.model import NodeWish, Request
 from perfci.lab.web.zones import typed_time, zone_called
 
 if TYPE_CHECKING:
@@ -58,18 +58,18 @@ class ReserveForm:
             contact=self.contact,
         )
 
-    def wish(self) -> Wish:
+    def wish(self) -> NodeWish:
         """Return which nodes are wanted. Raises ReservationInvalid."""
         if self.by == "names":
             names = frozenset(self.nodes.replace(",", " ").split())
             if not names:
                 raise ReservationInvalid(reason="name the nodes, or ask for a number of them")
-            return Wish(len(names), names)
+            return NodeWish(len(names), names)
         if not (self.count.isascii() and self.count.isdecimal() and len(self.count) < 6):  # noqa: PLR2004
             raise ReservationInvalid(
                 reason=f"the number of nodes must be a whole number, got {self.count[:20]!r}"
             )
-        return Wish(int(self.count), where=self.where)
+        return NodeWish(int(self.count), where=self.where)
 
     def query(self) -> str:
         """Return the fields as the part of a URL behind its path."""

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from perfci.lab.reservations.model import NodeState, Priority, State
+from perfci.lab.reservations.model import BookingState, NodeState, Priority
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -154,6 +154,6 @@ def kind_of(booking: Booking, me: str | None) -> SlotKind:
     """Return how a reservation looks to somebody; None is nobody in particular."""
     if me is not None and booking.holder == me:
         return SlotKind.MINE
-    if booking.state in {State.ASKED, State.WAITING} and not booking.firm:
+    if booking.state in {BookingState.ASKED, BookingState.WAITING} and not booking.firm:
         return SlotKind.QUEUED
     return SlotKind.HELD if booking.priority is Priority.PEOPLE else SlotKind.NIGHT

@@ -105,7 +105,7 @@ _TAKE_FRESH = (
 """How an index takes the content of another one, attached as `fresh`; series have other ids there."""
 
 
-class Sample(NamedTuple):
+class StoredSample(NamedTuple):
     """One series in one run: a `Measurement` without times, with `values` side by side in memory."""
 
     key: SeriesKey
@@ -197,7 +197,7 @@ class LocalStore(Store):
 
     def samples(
         self, records: Sequence[RunRecord], keys: Collection[SeriesKey] | None = None
-    ) -> list[Sample]:
+    ) -> list[StoredSample]:
         """Return what runs of one job measured, of all series or of some; sorted by series, then by run.
 
         As `measurements`, for analysis: without the times of the values, which nobody needs there.
@@ -314,12 +314,12 @@ class LocalStore(Store):
         except ArchiveError as error:
             raise IndexDamaged(path=self.path, reason=str(error)) from error
 
-    def _sample(self, key: SeriesKey, row: Any) -> Sample:
+    def _sample(self, key: SeriesKey, row: Any) -> StoredSample:
         try:
             values = _array(row.samples)
         except ValueError as error:
             raise IndexDamaged(path=self.path, reason=f"{row.run_id}: {error}") from error
-        return Sample(key, row.run_id, values, row.attempts, row.failures)
+        return StoredSample(key, row.run_id, values, row.attempts, row.failures)
 
     def _measurement(self, row: Any) -> Measurement:
         try:

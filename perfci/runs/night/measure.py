@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from perfci.runs.ansible.playbook import Playbooks
     from perfci.runs.jobs.procedures import Procedure
-    from perfci.runs.night.reference import Reference
+    from perfci.runs.night.reference import ReferenceCloud
     from perfci.runs.state.run_folder import WorkFolder
     from perfci.runs.state.stages import Stages
     from perfci.runs.state.state_folder import StateFolder
@@ -84,7 +84,7 @@ def measure(
     cloud_variables: Mapping[str, Any],
     plan: Path,
     procedure: Procedure,
-    reference: Reference | None = None,
+    reference: ReferenceCloud | None = None,
     least: int | None = None,
     used: Callable[[Playbooks], Playbooks] = lambda books: books,
 ) -> Measured:
@@ -159,7 +159,11 @@ def measure(
 
 
 def _concluded(
-    work: WorkFolder, reference: Reference | None, failed: str, first: BaseException | None, errors: list[str]
+    work: WorkFolder,
+    reference: ReferenceCloud | None,
+    failed: str,
+    first: BaseException | None,
+    errors: list[str],
 ) -> Measured:
     """Say how the run went; where that can't be worked out, that is the failure."""
     try:
@@ -201,7 +205,7 @@ def release(
     work: WorkFolder,
     state: StateFolder,
     limit_seconds: float,
-    reference: Reference | None = None,
+    reference: ReferenceCloud | None = None,
     machines: tuple[str, ...] = (),
 ) -> list[str]:
     """Take the clouds down, and end what the playbooks left running; return what went wrong.
@@ -253,7 +257,7 @@ def _releases(
 
 @contextmanager
 def beside(
-    reference: Reference | None,
+    reference: ReferenceCloud | None,
     books: Playbooks,
     name: str,
     playbooks: tuple[str, ...],

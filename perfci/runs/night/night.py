@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from perfci.lab.model import Reservation
     from perfci.runs.ansible.playbook import Playbooks
     from perfci.runs.jobs.model import Job
-    from perfci.runs.night.reference import Reference
+    from perfci.runs.night.reference import ReferenceCloud
     from perfci.runs.publish.after_run import Aftermath, NightOutcome
     from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.state.progress import Progress
@@ -330,7 +330,7 @@ class Night:
             ),
         )
 
-    def _reference(self, job: Job, work: WorkFolder, books: Playbooks) -> Reference | None:
+    def _reference(self, job: Job, work: WorkFolder, books: Playbooks) -> ReferenceCloud | None:
         """Return the cloud that is deployed beside, with its plan, where the job asks for one."""
         if job.reference is None:
             return None

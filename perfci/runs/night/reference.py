@@ -60,7 +60,7 @@ class TooLittleMemory(LabError):
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class ReferenceCloud:
     """What the stages of a run need to know of its reference; `folder` is that of its results."""
 
     playbooks: Playbooks
@@ -121,7 +121,7 @@ def carry_two(job: Job) -> bool:
 
 def reference_of(
     job: Job, settings: Settings, state: StateFolder, work: WorkFolder, books: Playbooks
-) -> Reference:
+) -> ReferenceCloud:
     """Return the reference of a job that has one; its plan is in its folder."""
     port_base = settings.port_base + PORT_OFFSET
     folder = work.path / REFERENCE
@@ -129,7 +129,7 @@ def reference_of(
     if job.reference is not None and job.reference.constraints is not None:
         variables["cloud_constraints"] = str(settings.root_dir / job.reference.constraints)
     shared = {"perfci_shared_dir": str(state.root)}
-    return Reference(
+    return ReferenceCloud(
         playbooks=replace(
             books,
             variables={

@@ -70,7 +70,7 @@ class Demo:
     progress: Progress
     outcomes: dict[str, list[NightOutcome]] = field(default_factory=dict)
 
-    def run(self) -> Shown:
+    def run(self) -> DemoResult:
         """Run all phases, then check."""
         # A lab name of its own keeps every demo's series apart from all others.
         lab = f"{self.settings.lab}-demo-{utc_now():%Y%m%d%H%M%S}"
@@ -82,10 +82,10 @@ class Demo:
             for _ in range(runs):
                 outcome = self._counted(with_filters(job, filters), lab, phase)
                 if outcome.failure or not outcome.record.validity.valid:
-                    return Shown(self.outcomes, checks(self.outcomes))
+                    return DemoResult(self.outcomes, checks(self.outcomes))
                 if any(one.kind is ENDS.get(phase) for one in outcome.told):
                     break
-        return Shown(self.outcomes, checks(self.outcomes))
+        return DemoResult(self.outcomes, checks(self.outcomes))
 
     def _counted(self, job: Job, lab: str, phase: str) -> NightOutcome:
         """Run once; a run on an unfit lab says nothing, so it is run again, a few times."""
@@ -105,7 +105,7 @@ class Demo:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class DemoResult:
     """What the demo showed."""
 
     outcomes: dict[str, list[NightOutcome]]

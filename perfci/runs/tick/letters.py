@@ -6,13 +6,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from perfci.lab.errors import local_time
-from perfci.lab.reservations.model import State
+from perfci.lab.reservations.model import BookingState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from perfci.lab.reservations.model import Booking, Event
+    from perfci.lab.reservations.model import Booking, BookingEvent
 
 STARTS_SOON = timedelta(hours=1)
 ENDS_SOON = (timedelta(days=1), timedelta(hours=1), timedelta(minutes=15))
@@ -38,16 +38,16 @@ class ReservationLetter(NamedTuple):
     body: str
 
 
-def letters_due(booking: Booking, events: Iterable[Event], now: datetime) -> list[ReservationLetter]:
+def letters_due(booking: Booking, events: Iterable[BookingEvent], now: datetime) -> list[ReservationLetter]:
     """Return every mail that should have gone out by now; the caller knows which did."""
     found = []
     what = f"{', '.join(booking.nodes) or booking.wish} ({booking.id})"
-    if booking.state in {State.WAITING, State.ASKED} and booking.job is None:
+    if booking.state in {BookingState.WAITING, BookingState.ASKED} and booking.job is None:
         found.append(_letter(booking, "granted", "", f"Reserved: {what}", _granted(booking)))
         if booking.asked_at + STARTS_SOON < booking.starts_at - STARTS_SOON <= now < booking.starts_at:
             about = booking.starts_at.isoformat()
             found.append(_letter(booking, "starts soon", about, f"Starts soon: {what}", _granted(booking)))
-    if booking.state is State.READY and booking.owner is None and booking.ready_at is not None:
+    if booking.state is BookingState.READY and booking.owner is None and booking.ready_at is not None:
         until = local_time(booking.ends_at)
         body = f"They are ready, and yours until {until}.\n\n  perfci lab ssh {booking.id}\n"
         found.append(_letter(booking, "ready", booking.ready_at.isoformat(), f"Ready: {what}", body))
@@ -82,7 +82,7 @@ def _ends_soon(booking: Booking, what: str, now: datetime) -> list[ReservationLe
 
 
 def _granted(booking: Booking) -> str:
-    if booking.state is State.ASKED:
+    if booking.state is BookingState.ASKED:
         return f"No time can be planned for it now.\n\n  perfci lab why {booking.id}\n"
     return (
         f"From {local_time(booking.starts_at)} until {local_time(booking.ends_at)} on "

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from perfci.errors import PerfciError
-from perfci.lab.reservations.model import State
+from perfci.lab.reservations.model import BookingState
 from perfci.lab.reservations.node_orders import NodeOrders
 from perfci.lab.reservations.work import CLAIM_SECONDS, Work
 from perfci.runs.ansible.lab_playbooks import node_playbooks
@@ -91,7 +91,7 @@ def work_on(
     stop = threading.Event()
     run = play or NodePlaybooks(settings, nodes, stop).play
     with _kept(work, reservation_id, stop):
-        if booking.state is State.PREPARING:
+        if booking.state is BookingState.PREPARING:
             return _prepare(work, reservations, booking, run)
         _reclaim(work, reservations, booking, run)
         return reservations.show(reservation_id)
@@ -106,7 +106,7 @@ def _prepare(
     """Prepare machine after machine, until all that the reservation has then are ready, or none is left."""
     orders, reason = NodeOrders(reservations), f"reservation {booking.id} of {booking.holder}"
     current: Booking | None = booking
-    while current is not None and current.state is State.PREPARING:
+    while current is not None and current.state is BookingState.PREPARING:
         machines = reservations.machines(work.unprepared(current))
         if not machines:
             return work.ready(booking.id)
@@ -119,7 +119,7 @@ def _prepare(
             failed |= slow
         for name, words in failed.items():
             current = work.without(booking.id, name, words)
-            if current is None or current.state is not State.PREPARING or name in current.nodes:
+            if current is None or current.state is not BookingState.PREPARING or name in current.nodes:
                 # Nothing else fits: the next controller tries again, or the queue has it.
                 work.give_up(booking.id)
                 return current

@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from perfci.errors import PerfciError
-from perfci.lab.reservations.model import Wish
+from perfci.lab.reservations.model import NodeWish
 from perfci.lab.reservations.nights import Nights, Plan
 from perfci.lab.reservations.node_orders import NodeOrders
 from perfci.lab.reservations.service import open_reservations
@@ -117,9 +117,9 @@ def _plan_nights(settings: Settings, service: Reservations, report: TickReport) 
     for job in scheduled(settings, report.problems):
         names = frozenset(job.nodes.names)
         if names and job.nodes.count < len(names):
-            wish = Wish(job.nodes.count, where=f"name in {sorted(names)}")
+            wish = NodeWish(job.nodes.count, where=f"name in {sorted(names)}")
         else:
-            wish = Wish(job.nodes.count, names, job.nodes.where)
+            wish = NodeWish(job.nodes.count, names, job.nodes.where)
         mail = settings.mail
         addresses = (job.mail.to if job.mail else ()) or mail.to or mail.admins
         plan = Plan(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from perfci.analysis.types import Confirmation
     from perfci.results.canaries import NodeCanaries
     from perfci.results.model import RunRecord
-    from perfci.results.stores.local import Sample
+    from perfci.results.stores.local import StoredSample
     from perfci.runs.jobs.procedures import KnownChange
     from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.verdicts.lab_services import LabServices
@@ -130,7 +130,7 @@ def histories_of(
 
 
 def _histories(
-    samples: Iterable[Sample], records: Sequence[RunRecord], places: Mapping[str, tuple[str, bool]]
+    samples: Iterable[StoredSample], records: Sequence[RunRecord], places: Mapping[str, tuple[str, bool]]
 ) -> list[SeriesHistory]:
     by_id = {record.run_id: record for record in records}
     return [
@@ -139,7 +139,7 @@ def _histories(
     ]
 
 
-def judged(samples: Iterable[Sample]) -> list[Sample]:
+def judged(samples: Iterable[StoredSample]) -> list[StoredSample]:
     """Return the samples that have a verdict: of a timing that has pairs, their ratios speak for it."""
     found = list(samples)
     paired = {
@@ -186,7 +186,7 @@ def _canary_point(record: RunRecord, values: tuple[float, ...], place: tuple[str
     )
 
 
-def _point(record: RunRecord, sample: Sample, place: tuple[str, bool]) -> RunPoint:
+def _point(record: RunRecord, sample: StoredSample, place: tuple[str, bool]) -> RunPoint:
     """Return one run of a series. Ratios are compared with those to the same reference alone."""
     environment, valid = place
     paired = sample.key.metric is Metric.RATIO

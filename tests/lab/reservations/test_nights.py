@@ -9,7 +9,7 @@ import pytest
 
 from perfci.lab import owners
 from perfci.lab.errors import ReservationOver
-from perfci.lab.reservations.model import State, Wish
+from perfci.lab.reservations.model import BookingState, NodeWish
 from perfci.lab.reservations.nights import START_SECONDS, Nights, Plan
 from perfci.lab.sql import SqlLedger
 
@@ -29,15 +29,17 @@ def lab(opened: Callable[..., Reservations]) -> Reservations:
 
 
 def plan(*hours: float, length: float = 6, needed: float = 2) -> Plan:
-    return Plan("nightly", "perfci", Wish(2), length * HOUR, needed * HOUR, tuple(at(hour) for hour in hours))
+    return Plan(
+        "nightly", "perfci", NodeWish(2), length * HOUR, needed * HOUR, tuple(at(hour) for hour in hours)
+    )
 
 
 def test_windows_are_in_the_calendar_once(lab: Reservations) -> None:
     nights = Nights(lab, "one")
     made = nights.plan(plan(4, 28))
     assert [(one.starts_at, one.state, one.nodes) for one in made] == [
-        (at(4), State.WAITING, ("a", "b")),
-        (at(28), State.WAITING, ("a", "b")),
+        (at(4), BookingState.WAITING, ("a", "b")),
+        (at(28), BookingState.WAITING, ("a", "b")),
     ]
     assert nights.plan(plan(4, 28)) == ()
     assert nights.coming("nightly") == made
@@ -55,7 +57,7 @@ def test_what_is_no_longer_scheduled_is_given_back(lab: Reservations) -> None:
     nights = Nights(lab, "one")
     (old,) = nights.plan(plan(4))
     (new,) = nights.plan(plan(5))
-    assert lab.show(old.id).state is State.OVER
+    assert lab.show(old.id).state is BookingState.OVER
     assert new.starts_at == at(5)
 
 
@@ -76,10 +78,10 @@ def test_one_of_several_controllers_starts_a_night(lab: Reservations, clock: Clo
             ledger.lease(nodes=2, holder="x", purpose="run 2", until=at(9), planned=night.id),
         ):
             pass
-        assert lab.show(night.id).state is State.READY
+        assert lab.show(night.id).state is BookingState.READY
         clock.now += timedelta(seconds=START_SECONDS)
         assert second.due("nightly", 2 * HOUR) == ()
-    assert lab.show(night.id).state is State.OVER
+    assert lab.show(night.id).state is BookingState.OVER
 
 
 def test_a_night_whose_starter_died_is_started_again(lab: Reservations, clock: Clock) -> None:
@@ -101,7 +103,7 @@ def test_a_late_night_starts_while_enough_is_left_and_is_missed_then(lab: Reserv
     clock.now = at(28 + 4.1)
     assert nights.due("nightly", 2 * HOUR) == ()
     for one in (late, missed):
-        assert lab.show(one.id).state is State.OVER
+        assert lab.show(one.id).state is BookingState.OVER
         assert lab.history(reservation_id=one.id)[-1].action == "missed"
 
 
@@ -115,7 +117,7 @@ def test_after_a_week_without_a_controller_the_missed_nights_are_written_down(
     every_night = [4 + 24 * day for day in range(9)]
     made = nights.plan(plan(*every_night))
     states = [one.state for one in made]
-    assert states == [State.OVER] * 6 + [State.WAITING] * 2
+    assert states == [BookingState.OVER] * 6 + [BookingState.WAITING] * 2
     assert nights.plan(plan(*every_night)) == ()
     told = [one for one in lab.history(limit=1000) if one.action == "missed"]
     assert len(told) == 7

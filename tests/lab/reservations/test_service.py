@@ -25,7 +25,7 @@ from perfci.lab.errors import (
 )
 from perfci.lab.model import Node
 from perfci.lab.reservations.checks import Policy
-from perfci.lab.reservations.model import Actor, NodeState, Priority, Request, State, Wish
+from perfci.lab.reservations.model import Actor, BookingState, NodeState, NodeWish, Priority, Request
 from perfci.lab.reservations.nights import Nights, Plan
 from perfci.lab.reservations.node_orders import NodeOrders
 from perfci.lab.reservations.service import Reservations
@@ -77,7 +77,7 @@ def lab(opened: Callable[..., Reservations]) -> Reservations:
 
 
 def wants(count: int = 1, hours: float = 2, *, names: str = "", where: str = "", **fields: object) -> Request:
-    wish = Wish(count, frozenset(names), where)
+    wish = NodeWish(count, frozenset(names), where)
     return Request(wish, hours * 3600, "tuning", **fields)
 
 
@@ -88,7 +88,7 @@ def at(hours: float) -> datetime:
 def test_nodes_without_anything_to_prepare_are_ready_at_once(lab: Reservations) -> None:
     made = lab.reserve(wants(2), ANN)
     assert (made.state, made.nodes, made.starts_at, made.ends_at) == (
-        State.READY, ("a", "b"), START, at(2),
+        BookingState.READY, ("a", "b"), START, at(2),
     )  # fmt: skip
     assert made.ready_at == START
     assert [(one.actor, one.action) for one in lab.history(reservation_id=made.id)] == [
@@ -107,7 +107,7 @@ def test_nodes_without_anything_to_prepare_are_ready_at_once(lab: Reservations) 
 
 def test_machines_are_prepared_first(opened: Callable[..., Reservations]) -> None:
     made = opened(MACHINES).reserve(wants(), ANN)
-    assert made.state is State.PREPARING
+    assert made.state is BookingState.PREPARING
     assert made.ready_at is None
 
 
@@ -121,16 +121,16 @@ def test_what_is_not_free_now_is_refused_with_the_earliest_time_that_works(lab: 
     assert (slot.starts_at, slot.ends_at, slot.nodes) == (at(4), at(6), ("a", "b"))
     assert caught.value.as_dict()["slot"]["starts_at"] == "2026-03-01T16:00:00+00:00"
     assert lab.of("bob") == ()
-    assert lab.find(Wish(2), 7200)[0] == slot
+    assert lab.find(NodeWish(2), 7200)[0] == slot
 
 
 def test_a_time_to_come_is_kept_free_for_its_holder(lab: Reservations, clock: Clock) -> None:
     made = lab.reserve(wants(3, starts_at=at(4)), ANN)
-    assert (made.state, made.firm, made.starts_at) == (State.WAITING, True, at(4))
+    assert (made.state, made.firm, made.starts_at) == (BookingState.WAITING, True, at(4))
     assert lab.reserve(wants(3, 4), BOB).ends_at == at(4)
     with pytest.raises(NoSuchSlot):
         lab.reserve(wants(starts_at=at(5)), BOB)
-    (slot, *_) = lab.find(Wish(1), 7200)
+    (slot, *_) = lab.find(NodeWish(1), 7200)
     assert slot.starts_at == at(6)
     assert lab.node("a").free_until == at(4)
     clock.now = at(5)
@@ -148,7 +148,7 @@ def test_the_queue_moves_up_when_nodes_come_back(lab: Reservations, clock: Clock
     assert lab.show(second.id) == second
     lab.release(first.id, ANN)
     moved = lab.show(second.id)
-    assert (moved.starts_at, moved.ends_at, moved.state) == (at(1), at(3), State.WAITING)
+    assert (moved.starts_at, moved.ends_at, moved.state) == (at(1), at(3), BookingState.WAITING)
     assert "moved" in [one.action for one in lab.history(reservation_id=second.id)]
 
 
@@ -220,9 +220,9 @@ def test_names_and_filters(lab: Reservations) -> None:
         (wants(where="cores >"), "the filter"),
         (wants(where="x" * 10_000_000), "the filter"),
         (wants(contact="nobody"), "no mail address"),
-        (Request(Wish(), 3600, "two\nlines"), "one line"),
-        (Request(Wish(), 3600, " "), "one line"),
-        (Request(Wish(), 3600, "x" * 10_000_000), "500 characters"),
+        (Request(NodeWish(), 3600, "two\nlines"), "one line"),
+        (Request(NodeWish(), 3600, " "), "one line"),
+        (Request(NodeWish(), 3600, "x" * 10_000_000), "500 characters"),
     ],
 )
 def test_what_is_no_reservation(lab: Reservations, request_: Request, reason: str) -> None:
@@ -233,7 +233,7 @@ def test_what_is_no_reservation(lab: Reservations, request_: Request, reason: st
 
 def test_text_is_data(lab: Reservations) -> None:
     hostile = "'; DROP TABLE reservation; -- <script>alert(1)</script> %s {x}"
-    made = lab.reserve(Request(Wish(), 3600, hostile), Actor(hostile))
+    made = lab.reserve(Request(NodeWish(), 3600, hostile), Actor(hostile))
     assert (lab.show(made.id).purpose, lab.of(hostile)) == (hostile, (made,))
     with pytest.raises(ReservationNotFound):
         lab.show(hostile)
@@ -279,12 +279,12 @@ def test_one_node_of_several_can_be_given_back(lab: Reservations, clock: Clock) 
     made = lab.reserve(wants(2), ANN)
     clock.now = at(0.5)
     left = lab.release(made.id, ANN, node="a")
-    assert (left.nodes, left.state) == (("b",), State.READY)
+    assert (left.nodes, left.state) == (("b",), BookingState.READY)
     assert lab.reserve(wants(names="a"), BOB).nodes == ("a",)
     with pytest.raises(NodeNotHeld):
         lab.release(made.id, ANN, node="a")
     done = lab.release(made.id, ANN, node="b")
-    assert (done.state, done.released_at) == (State.OVER, clock.now)
+    assert (done.state, done.released_at) == (BookingState.OVER, clock.now)
     assert lab.release(made.id, ANN) == done, "giving back what was given back changes nothing"
     with pytest.raises(ReservationOver):
         lab.extend(made.id, 60, ANN)
@@ -292,9 +292,9 @@ def test_one_node_of_several_can_be_given_back(lab: Reservations, clock: Clock) 
 
 def test_after_a_person_machines_are_reclaimed(opened: Callable[..., Reservations]) -> None:
     lab = opened(MACHINES)
-    assert lab.release(lab.reserve(wants(), ANN).id, ANN).state is State.ENDING
+    assert lab.release(lab.reserve(wants(), ANN).id, ANN).state is BookingState.ENDING
     planned = lab.reserve(wants(starts_at=at(5)), ANN)
-    assert lab.release(planned.id, ANN).state is State.OVER, "nothing was touched"
+    assert lab.release(planned.id, ANN).state is BookingState.OVER, "nothing was touched"
 
 
 def test_what_is_somebody_elses(lab: Reservations) -> None:
@@ -358,9 +358,9 @@ def test_people_book_over_planned_nights_only_where_the_lab_allows_it(
     opened: Callable[..., Reservations],
 ) -> None:
     lab = opened()
-    plan = Plan("nightly", "perfci", Wish(3), 2 * HOUR, HOUR, (at(4),))
+    plan = Plan("nightly", "perfci", NodeWish(3), 2 * HOUR, HOUR, (at(4),))
     (night,) = Nights(lab, "one").plan(plan)
-    assert (night.state, night.starts_at) == (State.WAITING, at(4))
+    assert (night.state, night.starts_at) == (BookingState.WAITING, at(4))
     with pytest.raises(NoSuchSlot):
         lab.reserve(wants(1, 2, starts_at=at(3)), ANN)
     opened(book_over_nights=True).reserve(wants(1, 2, starts_at=at(3)), ANN)
@@ -382,7 +382,7 @@ def test_a_node_in_quarantine_is_handed_to_nobody_and_what_was_planned_moves(
     assert lab.show(firm.id).nodes == ("b", "c"), "another that fits, at the same time"
     assert lab.show(named.id).nodes == ("a",), "never other hardware than was asked for"
     assert "stranded" in [one.action for one in lab.history(reservation_id=named.id)]
-    assert lab.show(queued.id).state is State.ASKED
+    assert lab.show(queued.id).state is BookingState.ASKED
     before = lab.history()
     orders.mend()
     assert lab.history() == before, "mending again changes nothing"
@@ -393,7 +393,7 @@ def test_a_node_in_quarantine_is_handed_to_nobody_and_what_was_planned_moves(
     assert caught.value.exit_code == 5
     assert orders.restore("a", ROOT)
     assert not orders.restore("a", ROOT)
-    assert lab.show(queued.id).state is State.WAITING
+    assert lab.show(queued.id).state is BookingState.WAITING
 
 
 def test_two_failures_in_a_row_put_a_node_into_quarantine(opened: Callable[..., Reservations]) -> None:
@@ -443,10 +443,10 @@ def test_a_night_and_people_share_one_book(opened: Callable[..., Reservations], 
     ledger = SqlLedger(lab._database, lab.lab, PLAIN, clock=clock)
     planned = lab.reserve(wants(3, starts_at=at(3)), ANN)
     with ledger.lease(nodes=2, holder="controller", purpose="run x", until=at(3)) as lease:
-        assert lab.show(lease.id).state is State.READY
+        assert lab.show(lease.id).state is BookingState.READY
         with pytest.raises(NoSuchSlot):
             lab.reserve(wants(2, 1), BOB)
-    assert lab.show(lease.id).state is State.OVER
+    assert lab.show(lease.id).state is BookingState.OVER
     from perfci.lab.errors import NodesBusy
 
     with pytest.raises(NodesBusy), ledger.lease(nodes=1, holder="x", purpose="x", until=at(4)):
@@ -465,7 +465,7 @@ def test_the_clock_goes_back(lab: Reservations, clock: Clock) -> None:
     made = lab.reserve(wants(2), ANN)
     clock.now = at(-1)
     done = lab.release(made.id, ANN)
-    assert done.state is State.OVER
+    assert done.state is BookingState.OVER
     assert lab.reserve(wants(3, 5), BOB).nodes == ("a", "b", "c")
 
 

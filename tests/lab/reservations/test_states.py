@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfci.lab.reservations.model import State
+from perfci.lab.reservations.model import BookingState
 from perfci.lab.reservations.states import NEXT, is_ready, may_follow, steps_before_ready
 
 NODES = ("a", "b")
@@ -48,9 +48,14 @@ def test_what_is_to_be_done_on_which_node() -> None:
     assert is_ready({"a": ()}, [])
 
 
-@pytest.mark.parametrize("before", State)
+@pytest.mark.parametrize("before", BookingState)
 def test_states_go_one_way(before) -> None:
     assert may_follow(before, before)
-    assert not may_follow(State.OVER, before) or before is State.OVER
-    assert State.READY not in NEXT[before] or before is State.PREPARING, "nothing is ready unprepared"
-    assert before in (State.OVER, State.ENDING, State.RECLAIMING) or State.OVER in NEXT[before]
+    assert not may_follow(BookingState.OVER, before) or before is BookingState.OVER
+    assert BookingState.READY not in NEXT[before] or before is BookingState.PREPARING, (
+        "nothing is ready unprepared"
+    )
+    assert (
+        before in (BookingState.OVER, BookingState.ENDING, BookingState.RECLAIMING)
+        or BookingState.OVER in NEXT[before]
+    )

@@ -27,7 +27,7 @@ from perfci.errors import PerfciError
 from perfci.lab.errors import NoSuchSlot
 from perfci.lab.model import Node
 from perfci.lab.reservations.checks import Policy
-from perfci.lab.reservations.model import Actor, Priority, Request, State, Wish
+from perfci.lab.reservations.model import Actor, BookingState, NodeWish, Priority, Request
 from perfci.lab.reservations.nights import Nights, Plan
 from perfci.lab.reservations.node_orders import NodeOrders
 from perfci.lab.reservations.service import Reservations
@@ -50,7 +50,7 @@ def asks(url: str, name: str, answers) -> None:
     """Ask for the last node once, and say how that ended."""
     try:
         lab = Reservations(Database(url), "lab", [Node("last")])
-        lab.reserve(Request(Wish(1), 3600, "x"), Actor(name))
+        lab.reserve(Request(NodeWish(1), 3600, "x"), Actor(name))
         answers.put("got it")
     except NoSuchSlot:
         answers.put("refused")
@@ -132,7 +132,7 @@ class Life(RuleBasedStateMachine):
     def reserve(self, count, minutes, ahead, priority, names, wait, kill):  # noqa: PLR0917
         start = None if ahead is None else self.clock.now + timedelta(minutes=ahead)
         request = Request(
-            Wish(count, names), minutes * 60, "x", starts_at=start, wait_seconds=wait, priority=priority
+            NodeWish(count, names), minutes * 60, "x", starts_at=start, wait_seconds=wait, priority=priority
         )
         if kill is not None:
             killed_within(kill, lambda: self.lab.reserve(request, Actor("ann")))
@@ -179,7 +179,7 @@ class Life(RuleBasedStateMachine):
     @rule(hours=st.integers(0, 8), kill=st.none() | st.integers(1, 60))
     def plan_a_night(self, hours, kill):
         window = START + hours * HOUR
-        plan = Plan("nightly", "perfci", Wish(2), 2 * HOUR, HOUR, (window,))
+        plan = Plan("nightly", "perfci", NodeWish(2), 2 * HOUR, HOUR, (window,))
         self._do(lambda: self.nights.plan(plan), kill)
 
     @rule(minutes=st.integers(-30, 200))
@@ -204,7 +204,7 @@ class Life(RuleBasedStateMachine):
                 claimed = self.work.claim(one)
                 if claimed is None:
                     continue
-                if claimed.state is State.PREPARING:
+                if claimed.state is BookingState.PREPARING:
                     for node in self.lab.machines(claimed.nodes):
                         for step in ("power", "provision", "canary"):
                             self.orders.note(node, step, ok=passes, reservation_id=one, detail="x")
@@ -232,16 +232,16 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def each_state_is_what_it_says(self) -> None:
         for one in self._everything():
-            if one.state in OPEN and one.state is not State.ASKED:
+            if one.state in OPEN and one.state is not BookingState.ASKED:
                 assert 0 < len(one.nodes) <= one.wish.size
                 assert one.released_at is None
-            assert one.state is not State.READY or one.ready_at is not None
-            assert one.state is not State.OVER or one.released_at is not None
+            assert one.state is not BookingState.READY or one.ready_at is not None
+            assert one.state is not BookingState.OVER or one.released_at is not None
 
     @invariant()
     def what_is_ready_was_prepared(self) -> None:
         for one in self._everything():
-            for node in self.lab.machines(one.nodes) if one.state is State.READY else ():
+            for node in self.lab.machines(one.nodes) if one.state is BookingState.READY else ():
                 passed = {event.action for event in self.lab.node_history(node, limit=10000) if event.ok}
                 assert {"power", "provision", "canary"} <= passed
 

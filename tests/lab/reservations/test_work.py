@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from perfci.lab.errors import StateOrder
-from perfci.lab.reservations.model import State
+from perfci.lab.reservations.model import BookingState
 from perfci.lab.reservations.node_orders import NodeOrders
 from perfci.lab.reservations.work import CLAIM_SECONDS, RECLAIM, Work
 
@@ -45,7 +45,7 @@ def test_ready_is_told_after_every_step_on_every_node_and_not_before(lab: Reserv
         did(lab, made.id, node, step)
     done = work.ready(made.id)
     assert done is not None
-    assert (done.state, done.ready_at, done.claimed_by) == (State.READY, START, None)
+    assert (done.state, done.ready_at, done.claimed_by) == (BookingState.READY, START, None)
     assert work.ready(made.id) is None
 
 
@@ -97,7 +97,7 @@ def test_without_any_other_node_it_goes_back_into_the_queue(lab: Reservations) -
     work.claim(made.id)
     back = work.without(made.id, "a", "no DHCP")
     assert back is not None
-    assert (back.state, back.claimed_by) == (State.WAITING, None)
+    assert (back.state, back.claimed_by) == (BookingState.WAITING, None)
     NodeOrders(lab).quarantine("a", "broken", ROOT)
     assert lab.show(made.id).starts_at == at(2)
     assert lab.show(made.id).nodes == ("c",)
@@ -109,7 +109,7 @@ def test_certain_nodes_are_kept_and_tried_again(lab: Reservations, clock: Clock)
     work.claim(made.id)
     kept = work.without(made.id, "a", "no DHCP")
     assert kept is not None
-    assert (kept.nodes, kept.state) == (("a",), State.PREPARING)
+    assert (kept.nodes, kept.state) == (("a",), BookingState.PREPARING)
     clock.now += timedelta(seconds=CLAIM_SECONDS)
     assert work.due() == (made.id,)
 
@@ -120,12 +120,12 @@ def test_nodes_are_taken_back_before_others_get_them(lab: Reservations, clock: C
     work = Work(lab, "one")
     claimed = work.claim(made.id)
     assert claimed is not None
-    assert claimed.state is State.RECLAIMING
+    assert claimed.state is BookingState.RECLAIMING
     assert work.machines_to_reclaim(claimed) == ("a", "b")
     assert lab.reserve(wants(), BOB).nodes == ("c",)
     assert lab.find(wants().wish, 3600)[0].starts_at == START + RECLAIM
     work.reclaimed(made.id)
-    assert lab.show(made.id).state is State.OVER
+    assert lab.show(made.id).state is BookingState.OVER
     assert lab.reserve(wants(2), BOB).nodes == ("a", "b")
 
 
@@ -152,8 +152,8 @@ def test_what_ended_while_nobody_looked(lab: Reservations, clock: Clock) -> None
     ended = {one.id: str(reason) for one, reason in lab.sweep()}
     assert ended == {gone.id: "its time is over", planned.id: "its time is over"}
     assert lab.sweep() == ()
-    assert lab.show(gone.id).state is State.ENDING
-    assert lab.show(planned.id).state is State.OVER
+    assert lab.show(gone.id).state is BookingState.ENDING
+    assert lab.show(planned.id).state is BookingState.OVER
     (begun,) = lab.begin()
-    assert (begun.id, begun.state) == (due.id, State.PREPARING)
+    assert (begun.id, begun.state) == (due.id, BookingState.PREPARING)
     assert lab.begin() == ()

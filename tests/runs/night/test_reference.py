@@ -12,7 +12,7 @@ from perfci.results.pairs import PairedRun, PairedSeries
 from perfci.runs.jobs.procedures import PROCEDURES
 from perfci.runs.night.measure import StageTimeouts, measure
 from perfci.runs.night.recover import recover
-from perfci.runs.night.reference import Reference, by_pairs
+from perfci.runs.night.reference import ReferenceCloud, by_pairs
 from perfci.runs.state import run_folder as work
 from perfci.runs.state.processes import processes_of, reap
 from perfci.runs.state.progress import Silent
@@ -37,7 +37,7 @@ def run(project):
             variables={"side": "reference"},
             environment={**books.environment, "PERFCI_STATE_DIR": str(state.reference)},
         )
-        reference = Reference(
+        reference = ReferenceCloud(
             playbooks=beside.of_run("r1"),
             variables={"perfci_run_dir": str(results)},
             folder=results,

@@ -17,7 +17,17 @@ from perfci.runs.publish.after_run import Aftermath
 from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.stages import Stages
-from perfci.runs.studies.demo import BASELINE, ENDS, RUNS, SLOW, SLOW_DOWN, Shown, checks, noise, with_filters
+from perfci.runs.studies.demo import (
+    BASELINE,
+    ENDS,
+    RUNS,
+    SLOW,
+    SLOW_DOWN,
+    DemoResult,
+    checks,
+    noise,
+    with_filters,
+)
 from perfci.runs.verdicts.lab_services import LabServices
 
 SLOWED = {"factor": 1.08, "code": "bbbbbbbbbbbb", "changes": ("slow-lists@1f2e3d4c",)}
@@ -59,7 +69,7 @@ def test_all_is_as_expected(play):
     results = found(outcomes)
     assert len(results) == 8
     assert all(results.values()), [one for one in checks(outcomes) if not one.ok]
-    shown = Shown(outcomes, checks(outcomes))
+    shown = DemoResult(outcomes, checks(outcomes))
     assert shown.exit_code == 0
     assert any("NeutronNetworks.create_and_list_ports" in line for line in noise(outcomes))
 
@@ -69,13 +79,13 @@ def test_a_slow_down_that_was_not_found_is_a_failure(play):
     results = found(outcomes)
     assert not results["one alert for the slow-down"]
     assert not results["one closing mail after the fix"]
-    assert Shown(outcomes, checks(outcomes)).exit_code == 1
+    assert DemoResult(outcomes, checks(outcomes)).exit_code == 1
 
 
 def test_a_slow_down_that_re_runs_do_not_confirm_is_a_failure(play):
     outcomes = play(SLOWED, again=1.0)
     assert not found(outcomes)["one alert for the slow-down"]
-    assert Shown(outcomes, checks(outcomes)).exit_code == 1
+    assert DemoResult(outcomes, checks(outcomes)).exit_code == 1
 
 
 def test_an_alert_without_re_runs_is_a_failure(play):

@@ -7,20 +7,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from perfci.lab.reservations.model import Booking, Event, Place, Priority, State, Wish
+from perfci.lab.reservations.model import Booking, BookingEvent, BookingState, NodeWish, Place, Priority
 from perfci.runs.tick.letters import letters_due
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 BOOKING = Booking(
-    "r1", "lab", "ann", "tuning", State.WAITING, Priority.PEOPLE, firm=True, asked_at=START - 9 * HOUR,
-    earliest_at=START, starts_at=START, ends_at=START + 48 * HOUR, wish=Wish(1),
+    "r1", "lab", "ann", "tuning", BookingState.WAITING, Priority.PEOPLE, firm=True, asked_at=START - 9 * HOUR,
+    earliest_at=START, starts_at=START, ends_at=START + 48 * HOUR, wish=NodeWish(1),
     places=(Place("a", START, START + 48 * HOUR),), contact="ann@example.org",
 )  # fmt: skip
-READY = replace(BOOKING, state=State.READY, ready_at=START)
+READY = replace(BOOKING, state=BookingState.READY, ready_at=START)
 
 
-def kinds(booking: Booking, hours: float, *events: Event) -> list[str]:
+def kinds(booking: Booking, hours: float, *events: BookingEvent) -> list[str]:
     return [one.kind for one in letters_due(booking, events, START + hours * HOUR)]
 
 
@@ -33,10 +33,10 @@ def kinds(booking: Booking, hours: float, *events: Event) -> list[str]:
         (READY, 1, ["ready"]),
         (READY, 47, ["ready", "ends soon"]),
         (READY, 49, ["ready"]),
-        (replace(READY, state=State.PREPARING, ready_at=None), 1, []),
-        (replace(READY, state=State.OVER, released_at=START + HOUR), 2, ["ended"]),
-        (replace(READY, state=State.OVER, released_at=START + HOUR), 24 * 7, []),
-        (replace(BOOKING, state=State.OVER, released_at=START), 1, []),
+        (replace(READY, state=BookingState.PREPARING, ready_at=None), 1, []),
+        (replace(READY, state=BookingState.OVER, released_at=START + HOUR), 2, ["ended"]),
+        (replace(READY, state=BookingState.OVER, released_at=START + HOUR), 24 * 7, []),
+        (replace(BOOKING, state=BookingState.OVER, released_at=START), 1, []),
     ],
 )
 def test_what_is_due(booking: Booking, hours: float, expected: list[str]) -> None:
@@ -44,9 +44,9 @@ def test_what_is_due(booking: Booking, hours: float, expected: list[str]) -> Non
 
 
 def test_ready_is_told_of_no_state_before_it() -> None:
-    for state in State:
+    for state in BookingState:
         due = kinds(replace(READY, state=state), 1)
-        assert ("ready" in due) == (state is State.READY)
+        assert ("ready" in due) == (state is BookingState.READY)
 
 
 def test_the_warning_has_the_command_that_helps_and_comes_once_for_each_bound() -> None:
@@ -64,7 +64,7 @@ def test_the_warning_has_the_command_that_helps_and_comes_once_for_each_bound() 
 
 
 def test_what_happened_is_told_while_it_is_news() -> None:
-    event = Event(START - 5 * HOUR, "perfci", "swapped", "b for a", "r1")
+    event = BookingEvent(START - 5 * HOUR, "perfci", "swapped", "b for a", "r1")
     assert kinds(BOOKING, -4, event) == ["granted", "swapped"]
     assert kinds(READY, 47.9, event) == ["ready", "ends soon"]
     (letter,) = [one for one in letters_due(BOOKING, [event], START - 4 * HOUR) if one.kind == "swapped"]

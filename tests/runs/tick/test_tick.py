@@ -17,7 +17,7 @@ from perfci.alerts.outbox import Outbox
 from perfci.database.engine import Database
 from perfci.lab.model import Node
 from perfci.lab.reservations.checks import Policy
-from perfci.lab.reservations.model import Actor, Request, State, Wish
+from perfci.lab.reservations.model import Actor, BookingState, NodeWish, Request
 from perfci.lab.reservations.service import Reservations
 from perfci.runs.tick.prepare import failed_nodes, work_on
 from perfci.runs.tick.tick import tick
@@ -85,7 +85,7 @@ def test_a_day_of_a_lab(settings, lab, clock):
     assert len(report.planned) == 14
     assert started == []
     made = lab.reserve(
-        Request(Wish(1), 8 * 3600, "tuning", wait_seconds=None, contact="ann@example.org"), ANN
+        Request(NodeWish(1), 8 * 3600, "tuning", wait_seconds=None, contact="ann@example.org"), ANN
     )
     report, started = ticked(settings, lab)
     assert started == [["tick", "--work", made.id]]
@@ -97,7 +97,7 @@ def test_a_day_of_a_lab(settings, lab, clock):
         return {"b": "b: deploy: no DHCP"} if playbook == "provision" and names == ("b",) else {}
 
     done = work_on(settings, lab, NODES, made.id, "one", play=play)
-    assert done.state is State.READY
+    assert done.state is BookingState.READY
     assert asked == [("provision", ("b",)), ("provision", ("c",)), ("check", ("c",))]
     assert done.nodes == ("c",), "a is kept for the night"
     clock.now = START + 2.25 * HOUR
@@ -109,7 +109,7 @@ def test_a_day_of_a_lab(settings, lab, clock):
     assert report.ended == [made.id]
     assert ["tick", "--work", made.id] in started
     work_on(settings, lab, NODES, made.id, "one", play=play)
-    assert lab.show(made.id).state is State.OVER
+    assert lab.show(made.id).state is BookingState.OVER
     assert asked[-1] == ("reclaim", ("c",))
     subjects = [one["Subject"].split(": ")[0].removeprefix("[embedded] ") for one in mails(settings)]
     assert Counter(subjects)["Ready"] == 1
@@ -122,26 +122,26 @@ def test_a_day_of_a_lab(settings, lab, clock):
 
 
 def test_what_its_holder_works_on_is_left_alone_while_another_node_is_prepared(settings, lab):
-    made = lab.reserve(Request(Wish(2), 3600, "x"), ANN)
+    made = lab.reserve(Request(NodeWish(2), 3600, "x"), ANN)
     work_on(settings, lab, NODES, made.id, "one", play=lambda *_: {})
-    assert lab.swap(made.id, "a", ANN).state is State.PREPARING
+    assert lab.swap(made.id, "a", ANN).state is BookingState.PREPARING
     touched = []
     done = work_on(
         settings, lab, NODES, made.id, "one", play=lambda _, names, __: touched.extend(names) or {}
     )
-    assert done.state is State.READY
+    assert done.state is BookingState.READY
     assert done.nodes == ("b", "c")
     assert set(touched) == {"c"}
 
 
 def test_a_reclaim_that_fails_twice_puts_the_node_into_quarantine(settings, lab):
-    made = lab.reserve(Request(Wish(1), 3600, "x"), ANN)
+    made = lab.reserve(Request(NodeWish(1), 3600, "x"), ANN)
     work_on(settings, lab, NODES, made.id, "one", play=lambda *_: {})
     lab.release(made.id, ANN)
     work_on(
         settings, lab, NODES, made.id, "one", play=lambda _, names, __: dict.fromkeys(names, "BMC silent")
     )
-    assert lab.show(made.id).state is State.OVER
+    assert lab.show(made.id).state is BookingState.OVER
     assert "reclaim failed 2 times in a row: BMC silent" in lab.node("a").quarantine.reason
 
 
