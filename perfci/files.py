@@ -24,25 +24,28 @@ GONE = ".gone-"
 _SCRATCH = re.compile(r"^\..+\.\d+$")
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
+def write_whole(path: Path, content: str | bytes, *, durable: bool = True) -> None:
     """Replace a file; on return its content is on the disk. A file that is there keeps its mode.
 
-    Where that fails, the old file is as it was. Raises OSError.
+    Where that fails, the old file is as it was. With `durable=False` the disk may still be behind on return:
+    for many files that are synced together, or that can be made again. Raises OSError.
     """
     data = content.encode() if isinstance(content, str) else content
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with scratch.open("wb") as target:
             target.write(data)
-            target.flush()
-            os.fsync(target.fileno())
+            if durable:
+                target.flush()
+                os.fsync(target.fileno())
         with suppress(FileNotFoundError):
             shutil.copymode(path, scratch)
         scratch.replace(path)
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
 def put_in_place(scratch: Path, path: Path) -> None:

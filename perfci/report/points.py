@@ -21,6 +21,7 @@ from perfci.analysis.level_rule import rule_of
 from perfci.analysis.noise_trend import NoiseTrack
 from perfci.analysis.robust import run_location
 from perfci.analysis.settings import AnalysisSettings
+from perfci.files import write_whole
 from perfci.results.model import Metric, SeriesKey
 
 if TYPE_CHECKING:
@@ -202,12 +203,11 @@ class NumbersCache:
         )
         names = hashlib.sha256(listed.encode()).hexdigest()[:16]
         if names not in self._keys:
-            _replace(self._folder / f"{names}.json", listed.encode())
+            write_whole(self._folder / f"{names}.json", listed, durable=False)
             self._keys[names] = found.keys
-        scratch = self._file(run_id).with_suffix(".tmp")
-        with scratch.open("wb") as target:
-            np.savez(target, series=np.array(names), numbers=found.numbers)
-        scratch.replace(self._file(run_id))
+        content = io.BytesIO()
+        np.savez(content, series=np.array(names), numbers=found.numbers)
+        write_whole(self._file(run_id), content.getvalue(), durable=False)
 
     def forget_others(self, run_ids: Iterable[str]) -> None:
         """Remove the numbers of all runs but these."""
@@ -218,9 +218,3 @@ class NumbersCache:
 
     def _file(self, run_id: str) -> Path:
         return self._folder / f"{run_id}.{FORMAT}.npz"
-
-
-def _replace(target: Path, content: bytes) -> None:
-    scratch = target.with_suffix(".tmp")
-    scratch.write_bytes(content)
-    scratch.replace(target)

@@ -123,14 +123,8 @@ class _Site:
         except FileNotFoundError:
             pass
         self._changed += 1
-        scratch = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            # Not on the disk one by one: `finish` waits for all of them at once.
-            scratch.write_bytes(data)
-            scratch.replace(target)
-        except BaseException:
-            scratch.unlink(missing_ok=True)
-            raise
+        # Not on the disk one by one: `finish` waits for all of them at once.
+        write_whole(target, data, durable=False)
 
     def run(self, run: StoredRun, report: Any) -> None:
         """Write the page of a run, where it is not there already as it should be."""

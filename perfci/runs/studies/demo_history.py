@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from perfci.changes.git import run_git
 from perfci.changes.super_repository import SUPER
 from perfci.errors import ServiceError
+from perfci.files import move
 from perfci.runs.studies.pins import CONSTRAINTS, read_pins
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class DemoHistory:
             folder = self._work(name)
             source = self._released(name, pins[name])
             for path in source.iterdir():
-                path.rename(folder / path.name)
+                move(path, folder / path.name)
             self._commit(name, f"Release {pins[name]}")
             self._push(name)
         return self._step("Begin")
