@@ -13,7 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from perfci.runs.jobs.clouds import Cloud
 from perfci.runs.jobs.load import jobs
-from perfci.runs.jobs.model import Analysis, Confirm, Job, JobMail, NodeChoice, Scenario, StageLimits
+from perfci.runs.jobs.model import Analysis, Confirm, Job, JobMail, NodeChoice, Scenario, StageLimits, Until
 from perfci.runs.jobs.procedures import DbMigration, KnownChange, Seeded
 from perfci.runs.jobs.schedule import Schedule
 from perfci.runs.jobs.sources import Filter, Source
@@ -29,6 +29,7 @@ MODELS = (
     NodeChoice,
     StageLimits,
     Scenario,
+    Until,
     DbMigration,
     Seeded,
     Analysis,
@@ -63,8 +64,10 @@ def parts(annotation):
 
 
 def test_every_part_of_a_job_has_its_table():
-    # Of `sources` and `base` the services are fields: they stand in a sentence.
-    assert {one.__name__ for one in models()} - {"Sources", "Base"} == {one.__name__ for one in MODELS}
+    # Of `sources`, `reference` and `base` the services are fields: they stand in a sentence.
+    assert {one.__name__ for one in models()} - {"Sources", "Reference", "Base"} == {
+        one.__name__ for one in MODELS
+    }
     assert len(TABLES) == len(MODELS)
 
 

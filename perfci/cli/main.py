@@ -71,7 +71,11 @@ COMMANDS = (
         "perfci.cli.side_by_side:side_by_side",
         "Deploy two clouds beside each other, hammer them in lock-step, and say what differs.",
     ),
-    Entry("report", "perfci.cli.report:report", "Write the trend pages, from the archive and the index."),
+    Entry(
+        "report",
+        "perfci.cli.report:report",
+        "Write the trend pages, from the archive and the index: those whose content changed.",
+    ),
     Entry(
         "status",
         "perfci.cli.state:status",

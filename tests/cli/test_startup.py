@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from perfci.cli.groups import Entry, LazyGroup
-from perfci.cli.lab import BMC_COMMANDS, WEB_COMMANDS
+from perfci.cli.lab import COMMANDS as LAB_COMMANDS
+from perfci.cli.lab import WEB_COMMANDS
 from perfci.cli.main import COMMANDS
 
 STATISTICS = ("numpy", "scipy", "matplotlib")
@@ -59,7 +60,7 @@ def test_a_command_imports_only_what_it_needs(words, tmp_path, monkeypatch):
     assert sorted(imported & set(NOT_IMPORTED[words])) == []
 
 
-@pytest.mark.parametrize("entry", [*COMMANDS, *BMC_COMMANDS, *WEB_COMMANDS], ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", [*COMMANDS, *LAB_COMMANDS, *WEB_COMMANDS], ids=lambda entry: entry.name)
 def test_the_list_of_commands_says_what_the_command_itself_says(entry):
     first, *_ = (entry.load().help or "").split("\n\n")
     assert entry.help == first
