@@ -120,7 +120,8 @@ class LevelTrack:
         """Add the latest run, and forget what is too old to be looked at."""
         (self.runs if self.change is None else self.change.after).append(run)
         if len(self.runs) > 2 * self.remembered:
-            self._replace(self.runs[-self.remembered :])
+            # A change that opens takes its own runs with it: what was before it must be whole then, too.
+            self._replace(self.runs[-self.remembered - max(self.settings.windows) :])
         if self.pending is not None:
             self.pending.left -= 1
 
