@@ -24,9 +24,10 @@ CALIBRATE = "-calibrate"
 """How the name of a job ends that is run to learn how much unchanged code scatters."""
 COMPARE = "-compare"
 """How the name of a job ends that is run to compare two codes or two sets of pins."""
-
 BISECT = "-bisect"
 """How the name of a job ends that is run to find the change that made something slower."""
+NOT_JUDGED = (CALIBRATE, COMPARE, BISECT)
+"""How the names of jobs end whose runs are no nights: perfci makes these jobs from others."""
 
 
 class Purpose(StrEnum):

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from perfci.errors import UsageError
+from perfci.results.model import NOT_JUDGED
 from perfci.runs.jobs.model import Job, JobFileInvalid
 from perfci.runs.jobs.variables import known_variables, variable_faults
 from perfci.runs.jobs.yaml_lines import NotYamlError, YamlDocument, parse
@@ -85,6 +86,9 @@ def _beside(document: YamlDocument, file: Path, templates: tuple[str, ...]) -> l
     name = data.get("name")
     if isinstance(name, str) and name != file.stem:
         found.append(Fault(("name",), f"expected {file.stem!r}, the file's name, got {name!r}"))
+    if isinstance(name, str) and name.endswith(NOT_JUDGED):
+        message = f"runs of jobs that end in {', '.join(NOT_JUDGED)} are never judged: name it otherwise"
+        found.append(Fault(("name",), message))
     scenarios = data.get("scenarios")
     for index, scenario in enumerate(scenarios if isinstance(scenarios, list) else ()):
         task = scenario.get("task") if isinstance(scenario, dict) else None

@@ -135,6 +135,12 @@ def test_what_is_wrong_is_named_with_file_line_field_and_expectation(
     assert problems(folder, changed(old, new)) == [problem]
 
 
+def test_a_job_whose_name_says_that_it_is_no_night_is_refused(folder: Path) -> None:
+    (folder / "night-compare.yml").write_text(changed("name: night", "name: night-compare"))
+    with pytest.raises(JobFileInvalid, match=r"name: runs of jobs that end in .*-compare.* are never judged"):
+        load_job("night-compare", folder)
+
+
 @pytest.mark.parametrize(
     ("text", "count", "wish"),
     [
