@@ -46,7 +46,8 @@ secrets: {description: The secrets by name., returned: always, type: dict}
 def alone(folder: Path) -> Iterator[None]:
     """Let only one of several deployments make up secrets in this folder; others wait, and read them then."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(folder / ".lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    # The folder itself is the lock: all files in it are secrets.
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -32,6 +32,7 @@ def test_made_up_once_and_only_for_us(call, tmp_path):
     folder = tmp_path / "secrets"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {one.stat().st_mode & 0o777 for one in folder.iterdir()} == {0o600}
+    assert all(one.read_text().strip() for one in folder.iterdir()), "nothing but secrets is in there"
 
 
 def test_a_new_one_beside_those_that_there_are(call):
