@@ -168,7 +168,7 @@ class CommandUnusable(PerfciError):
     """The command of `lab run` can't be started."""
 
     template = "{command} can't be started: {reason}"
-    help = "The nodes were given back. Give the command as it stands in a shell, after `--`."
+    help = "The nodes were given back. Write the command after `--`, as you would in a shell."
     exit_code = 127
 
 

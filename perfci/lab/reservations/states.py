@@ -45,7 +45,7 @@ def is_ready(wanted: dict[str, tuple[str, ...]], outcomes: Iterable[tuple[str, s
 
     `wanted` has the steps of each node, `outcomes` are (node, step, passed) in the order in which they were
     seen. A step that fails takes back all that passed on that node before; one that comes before its turn
-    counts for nothing.
+    does not count.
     """
     done = dict.fromkeys(wanted, 0)
     for node, step, passed in outcomes:

@@ -23,7 +23,7 @@ _LONGEST = 2000
 
 @dataclass(frozen=True, slots=True)
 class ReserveForm:
-    """What stands in the fields, as it was typed. `zone` is the one that `start` is in."""
+    """The values of the fields, as the user typed them. `zone` is the one that `start` is in."""
 
     by: str = "count"
     nodes: str = ""

@@ -126,7 +126,7 @@ def has_bisect(services: LabServices, alert: Alert) -> bool:
 
 
 def bisect_told(alert: Alert) -> Notification:
-    """Return what is told when an alert's bisect has ended."""
+    """Return the notification of a bisect that has ended."""
     return Notification(
         id=f"bisect-{alert.id}",
         kind=NotificationKind.BISECT,

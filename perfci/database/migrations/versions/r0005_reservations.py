@@ -36,7 +36,7 @@ EXCLUDE USING gist (lab WITH =, node WITH =, tstzrange(starts_at, ends_at, '[)')
 
 
 def upgrade() -> None:
-    """Make the tables anew with what the old ones hold."""
+    """Create the tables again and copy the rows of the old ones."""
     connection = op.get_bind()
     before = [dict(row) for row in connection.execute(sa.text("SELECT * FROM reservation")).mappings()]
     op.drop_table("reservation")
