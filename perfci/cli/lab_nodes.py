@@ -51,7 +51,7 @@ def add(
 ) -> None:
     """Put a node of the inventory into use, or back into use; write down facts of its hardware.
 
-    A node that stands in the inventory is in use unless it was retired. Admins only.
+    perfci uses every node of the inventory that is not retired. Admins only.
 
     Exit code 4: you are no admin.
     """

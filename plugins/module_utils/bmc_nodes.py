@@ -1,4 +1,4 @@
-"""How modules are told of BMCs, and what they make of it."""
+"""How modules read BMCs from their arguments, and refuse values that YAML has changed."""
 
 from __future__ import annotations
 
