@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from perfci.analysis.quantiles import quantiles
 from perfci.report.data_files import DECILES, LEVELS
-from perfci.report.svg import ticks
+from perfci.report.svg import reach, ticks
 from perfci.wording import counted, quantity
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def overlay(before: Sequence[float], after: Sequence[float], metric: Metric, nam
     """
     ordered = [sorted(before), sorted(after)]
     low, high = (pick(*(pick(values) for values in ordered)) for pick in (min, max))
-    reach = (high - low) or abs(high) or 1.0
-    low, high = max(0.0, low - 0.03 * reach), high + 0.03 * reach
+    room = 0.03 * reach(low, high)
+    low, high = max(0.0, low - room), high + room
     middle = [quantity(float(quantiles(values, (0.5,))[0][0]), metric) for values in ordered]
     label = (
         f"{names[0]}: {counted(len(before), 'value')} around {middle[0]}; "

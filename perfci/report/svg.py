@@ -45,6 +45,8 @@ _FINE = 10
 _TICKS = 6
 _DAYS = 7
 _HEADROOM = 0.06
+_LEAST_REACH, _LEAST_SHARE = 1e-200, 1e-9
+"""Values that are closer than this, or than this share of the larger one, are drawn as one value."""
 _LABEL_WIDTH = 90
 _NEAR = 2
 """A change of level this many runs from one that is marked is the same."""
@@ -151,9 +153,9 @@ def _scale(measured: SeriesTrend, judgement: Judgement | None) -> Scale:
         width = (judgement.mde or 0.0) * judgement.baseline_location
         low = min(low, judgement.baseline_location - width)
         high = max(high, judgement.baseline_location + width)
-    reach = (high - low) or abs(high) or 1.0
-    lowest = max(0.0, low - _HEADROOM * reach) if low >= 0 else low
-    return Scale(len(measured.runs), lowest, high + _HEADROOM * reach)
+    room = _HEADROOM * reach(low, high)
+    lowest = max(0.0, low - room) if low >= 0 else low
+    return Scale(len(measured.runs), lowest, high + room)
 
 
 def _grid(scale: Scale, key: SeriesKey) -> Iterator[str]:
@@ -162,6 +164,12 @@ def _grid(scale: Scale, key: SeriesKey) -> Iterator[str]:
         yield f'<path class="grid" d="M{LEFT} {y}H{WIDTH - RIGHT}"/>'
         yield f'<text class="tick" x="{WIDTH - RIGHT + 8}" y="{y + 3.5:.1f}">'
         yield f"{escape(quantity(value, key.metric))}</text>"
+
+
+def reach(low: float, high: float) -> float:
+    """Return the distance between two values, and a usable one where floats can hardly tell them apart."""
+    least = max(_LEAST_REACH, _LEAST_SHARE * abs(high))
+    return next((one for one in (high - low, abs(high)) if one > least), 1.0)
 
 
 def ticks(low: float, high: float) -> list[float]:

@@ -4,7 +4,7 @@ import random
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from perfci.report.distribution import HEIGHT, WIDTH, overlay, quantile_shifts
@@ -36,6 +36,8 @@ def test_zero_before_has_no_relative_shift():
     assert quantile_shifts([0.0] * 20, [1.0] * 20)[0].relative is None
 
 
+@example([0.0], [5e-324])
+@example([1e9], [1e9 - 1.2e-7])
 @given(
     st.lists(st.floats(0, 1e9), min_size=1, max_size=30), st.lists(st.floats(0, 1e9), min_size=1, max_size=30)
 )
