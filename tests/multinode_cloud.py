@@ -68,6 +68,21 @@ import json, sys, openstack
 with openstack.connect() as cloud:
     print(json.dumps([cloud.network.get_port(id).status for id in sys.argv[1:]]))
 """
+SEEN = """
+import json, openstack
+with openstack.connect() as cloud:
+    net = cloud.network
+    print(json.dumps({
+        "agents that do not answer": [f"{a.binary} {a.host}" for a in net.agents() if not a.is_alive],
+        "routers": {r.id: [a.host for a in net.routers_hosting_l3_agents(r.id)] for r in net.routers()},
+        "ports": [f"{p.device_owner} {p.binding_host_id} {p.binding_vif_type} {p.status} "
+                  f"{p.fixed_ips[0]['ip_address']} {p.mac_address}" for p in net.ports() if p.fixed_ips]}))
+"""
+FLOWS = (
+    "ip netns; ovs-vsctl list-ports br-tun; "
+    "for n in 20 21 22; do ovs-ofctl dump-flows br-tun table=$n; done | sed 's/.*n_packets/n_packets/'"
+)
+"""What the network of a node looks like: its routers, its tunnels, and which addresses they lead to."""
 PLUG = """
 set -e
 ip netns add {space}
@@ -141,11 +156,15 @@ class Cloud:
         self.on(node, PLUG.format(space=space, gateway=gateway, tap=f"tap{port['id'][:11]}", mtu=mtu, **port))
 
     def reaches(self, node, address, **where):
-        """Wait until an address answers; where it does not, say what neutron's services complained of."""
+        """Wait until an address answers; where it does not, show what the cloud knows and does."""
         try:
             until(lambda: self.answers(node, address, **where), seconds=240, every=1)
         except AssertionError:
-            pytest.fail(f"{address} does not answer to {node}; neutron's logs say {self.complaints()}")
+            flows = {name: self.inside.ssh(self.nodes[name], FLOWS).stdout.splitlines() for name in NODES}
+            seen = json.dumps({**self.python(SEEN), **flows}, indent=1)
+            pytest.fail(
+                f"{address} does not answer to {node}: {seen}\nneutron's logs say {self.complaints()}"
+            )
 
     def answers(self, node, address, *, space="", size=56):
         """Tell whether an address answers to packets of this size that must not be taken apart."""
