@@ -24,7 +24,9 @@ module: openstack_venv
 short_description: A virtual environment with OpenStack's code
 description:
   - Environments are kept under a key, the digest over the constraints, the sources and the patches. One that is
-    complete is used again. One that a killed deployment left half made is made anew.
+    complete is used again. One that a killed deployment left half made is made again.
+  - A new one begins as a copy of the one that was used last, with hard links. Only packages that differ are installed.
+  - They may be moved, as their programs find Python beside themselves.
 options:
   folder: {description: Where the environments are kept., type: path, required: true}
   constraints: {description: File with the exact version of every package., type: path, required: true}
@@ -39,7 +41,6 @@ options:
   uv: {description: The program uv., type: str, default: uv}
   python: {description: The interpreter., type: str, default: /usr/bin/python3}
   keep: {description: How many environments are kept., type: int, default: 4}
-  relocatable: {description: Whether the environment must also run in another folder., type: bool, default: false}
   record: {description: File to write the record of the code to., type: path}
 author: [perfci]
 """
@@ -65,6 +66,11 @@ DISTRIBUTIONS = {
 """Services whose code can be under test, and what their packages are called."""
 KNOWN_FIELDS = frozenset({"version", "git", "ref", "patches"})
 COMPLETE = ".complete"
+LOCK = "lock.txt"
+"""The exact packages of an environment, as uv resolved them."""
+PATCHED = ".patched"
+WITHOUT_HISTORY = {"SKIP_GENERATE_AUTHORS": "1", "SKIP_WRITE_GIT_CHANGELOG": "1"}
+"""pbr would write the whole history of a repository into two files of its wheel, which takes longer than the rest."""
 KEY_DIGITS = 16
 
 
@@ -166,7 +172,7 @@ def commit_of(url: str, ref: str) -> str:
 
 def run(command: list[str], **kwargs: Any) -> str:
     """Run a command and return its output. Raises CodeError with what it said."""
-    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", **WITHOUT_HISTORY}
     try:
         done = subprocess.run(
             command,
@@ -218,8 +224,12 @@ def make(
     if venv.exists():
         shutil.rmtree(venv)
     uv = str(params["uv"])
-    movable = ["--relocatable"] if params["relocatable"] else []
-    run([uv, "venv", "-q", "--no-project", *movable, "--python", str(params["python"]), str(venv)])
+    wanted_python = str(params["python"])
+    begin = template(venv.parent, run([wanted_python, "--version"]).split()[1])
+    if begin:
+        shutil.copytree(begin, venv, symlinks=True, copy_function=os.link, ignore=own_files)
+    else:
+        run([uv, "venv", "-q", "--no-project", "--relocatable", "--python", wanted_python, str(venv)])
     services = set(DISTRIBUTIONS.values())
     limits = [
         line for line in constraints.splitlines() if _normal(line.partition("==")[0].strip()) not in services
@@ -228,10 +238,38 @@ def make(
     wanted = [*(entry["requirement"] for entry in code.values()), *params["requirements"]]
     (venv / "requirements.txt").write_text("\n".join(wanted) + "\n")
     python = venv / "bin" / "python"
-    command = [uv, "pip", "install", "-q", "--compile-bytecode", "--python", str(python)]
-    run([*command, "-r", str(venv / "requirements.txt"), "-c", str(venv / "constraints.txt")])
+    lock = venv / LOCK
+    common = ["-q", "--python", str(python)]
+    given = [str(venv / "requirements.txt"), "-c", str(venv / "constraints.txt")]
+    run([uv, "pip", "compile", *common, "--no-header", "--no-annotate", *given, "-o", str(lock)])
+    # It removes what the copy has and this code does not need.
+    run([uv, "pip", "sync", *common, "--compile-bytecode", str(lock)])
+    if any(entry["patches"] for entry in code.values()):
+        (venv / PATCHED).touch()
     apply_patches(_site(venv), code, python)
     (venv / COMPLETE).touch()
+
+
+def own_files(_folder: str, names: list[str]) -> set[str]:
+    """Return what a copy of an environment must not have: its mark first of all, as half a copy is none."""
+    own = {COMPLETE, LOCK, "constraints.txt", "requirements.txt"}
+    return own & set(names) if COMPLETE in names else set()
+
+
+def template(folder: Path, python: str) -> Path | None:
+    """Return the environment of this Python that was used last and that a new one may begin as.
+
+    One with patches is none: uv does not see what was changed in a package. One without a lock is of an
+    earlier release, and its programs name its folder.
+    """
+    found = [
+        path
+        for path in folder.iterdir()
+        if (path / COMPLETE).exists() and (path / LOCK).exists() and not (path / PATCHED).exists()
+    ]
+    made_by = f"version_info = {python}"
+    found = [path for path in found if made_by in (path / "pyvenv.cfg").read_text().splitlines()]
+    return max(found, key=lambda path: (path / COMPLETE).stat().st_mtime, default=None)
 
 
 def prune(folder: Path, keep: int, used: Path) -> list[str]:
@@ -337,7 +375,6 @@ def main() -> None:
             "uv": {"type": "str", "default": "uv"},
             "python": {"type": "str", "default": "/usr/bin/python3"},
             "keep": {"type": "int", "default": 4},
-            "relocatable": {"type": "bool", "default": False},
             "record": {"type": "path"},
         }
     )

@@ -129,6 +129,24 @@ def test_keeps_the_environments_used_last_and_no_half_made_one(code, tmp_path):
     assert code.prune(tmp_path, 3, tmp_path / "oldest") == ["half", "older"]
 
 
+def test_which_environment_a_new_one_begins_as(code, tmp_path):
+    def made(name, used, *, python="3.11.2", marks=(code.COMPLETE, code.LOCK)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "pyvenv.cfg").write_text(f"home = /usr/bin\nversion_info = {python}\n")
+        for mark in marks:
+            (tmp_path / name / mark).touch()
+            os.utime(tmp_path / name / mark, (used, used))
+
+    assert code.template(tmp_path, "3.11.2") is None
+    made("older", 1)
+    made("newer", 2)
+    made("other-python", 3, python="3.11.20")
+    made("patched", 4, marks=(code.COMPLETE, code.LOCK, code.PATCHED))
+    made("earlier-release", 5, marks=(code.COMPLETE,))
+    made("half", 6, marks=(code.LOCK,))
+    assert code.template(tmp_path, "3.11.2") == tmp_path / "newer"
+
+
 def test_the_pins_name_every_service(code):
     pinned = code.pins((ROLE / "files" / "constraints.txt").read_text())
     assert set(code.DISTRIBUTIONS.values()) <= set(pinned)
@@ -160,7 +178,6 @@ def test_real_environments_share_a_cache_that_patches_never_change(code, cache, 
         "uv": beside_python("uv"),
         "python": "/usr/bin/python3",
         "keep": 4,
-        "relocatable": False,
         "record": None,
     }
     plain = code.provide({**common, "sources": {}})
@@ -180,16 +197,27 @@ def test_real_environments_share_a_cache_that_patches_never_change(code, cache, 
     neutron = next(s for s in patched["services"] if s["service"] == "neutron")
     assert [change.partition("@")[0] for change in neutron["changes"]] == ["mark.patch", "filter"]
     assert not code.provide({**common, "sources": {}})["changed"]
-    # One that lost its mark, as when it was killed half way, is made anew.
+    # Another one begins as a copy of the plain one: uv installs what is missing.
+    larger = code.provide({**common, "sources": {}, "requirements": ["uwsgi"]})
+    same = next(Path(larger["venv"]).glob("lib/python3*/site-packages/neutron/version.py"))
+    assert same.samefile(version)
+    site = version.parents[1]
+    held = {path: path.read_bytes() for path in site.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    # One that lost its mark, as when it was killed half way, is made again. It begins as a copy of the larger one.
     (Path(plain["venv"]) / code.COMPLETE).unlink()
     version.unlink()
     assert code.provide({**common, "sources": {}})["changed"]
-    assert version.exists()
+    now = {path: path.read_bytes() for path in site.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    assert [path for path in held.keys() | now.keys() if held.get(path) != now.get(path)] == []
+    assert (Path(larger["venv"]) / "bin" / "uwsgi").exists()
+    assert not (Path(plain["venv"]) / "bin" / "uwsgi").exists()
+    for made in (plain, larger):
+        assert (Path(made["venv"]) / code.COMPLETE).stat().st_nlink == 1
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_relocatable_environment_runs_elsewhere_and_its_key_is_recorded(code, cache, tmp_path, monkeypatch):
+def test_an_environment_runs_elsewhere_and_its_key_is_recorded(code, cache, tmp_path, monkeypatch):
     monkeypatch.setenv("UV_CACHE_DIR", str(cache))
     params = {
         "folder": str(tmp_path / "venvs"),
@@ -200,7 +228,6 @@ def test_a_relocatable_environment_runs_elsewhere_and_its_key_is_recorded(code, 
         "uv": beside_python("uv"),
         "python": "/usr/bin/python3",
         "keep": 4,
-        "relocatable": True,
         "record": str(tmp_path / "runs" / "r1" / "code.json"),
     }
     made = code.provide(params)
