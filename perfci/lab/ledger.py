@@ -26,7 +26,7 @@ from perfci.lab.errors import (
     ReservationOver,
 )
 from perfci.lab.model import Quarantine, Reservation
-from perfci.lab.scheduling import Granted, Impossible, Wish, Withheld, conflicts, decide, may_live, over
+from perfci.lab.scheduling import Granted, Impossible, Wish, Withheld, conflicts, decide, over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -115,7 +115,7 @@ class Ledger(ABC):
         now = self._clock()
         with self._transaction() as book:
             open_ones = book.unreleased(now + _A_MOMENT)
-        _, living = _known(open_ones, now)
+        _, living = owners.of_leases(open_ones, now)
         holding = [one for one in open_ones if one.holds_at(now) or one.owner in living]
         return tuple(sorted(holding, key=lambda reservation: (reservation.ends_at, reservation.id)))
 
@@ -214,7 +214,7 @@ class Ledger(ABC):
         with self._transaction() as book:
             now = self._clock()
             open_ones = book.unreleased(now + _A_MOMENT)
-            dead, living = _known(open_ones, now)
+            dead, living = owners.of_leases(open_ones, now)
             found = over(open_ones, dead=dead, now=now, living=living)
             for reservation, _ in found:
                 book.mark_released(reservation.id, now, reclaim=self._to_reclaim(reservation))
@@ -264,7 +264,7 @@ class Ledger(ABC):
         names = [node.name for node in self.nodes]
         quarantined = {entry.node: entry for entry in book.quarantined()}
         open_ones = book.unreleased(wish.ends_at)
-        _, living = _known(open_ones, wish.starts_at)
+        _, living = owners.of_leases(open_ones, wish.starts_at)
         decision = decide(wish, names, open_ones, quarantined, living)
         some = ", ".join(sorted(wish.among)) or f"lab {self.lab}"
         wanted = ", ".join(sorted(wish.names)) or f"{wish.count} of {some}"
@@ -346,14 +346,6 @@ def _wish(nodes: Nodes, now: datetime, until: datetime) -> Wish:
     if isinstance(nodes, Among):
         return Wish(now, until, count=nodes.count, among=nodes.names)
     return Wish(now, until, count=nodes) if isinstance(nodes, int) else Wish(now, until, names=nodes)
-
-
-def _known(reservations: Iterable[Reservation], now: datetime) -> tuple[frozenset[Owner], frozenset[Owner]]:
-    """Return which owners are known to be dead, and which live or may live."""
-    owned = [one for one in reservations if one.owner is not None]
-    dead = owners.dead(one.owner for one in owned if one.owner is not None)
-    host = owners.me().host
-    return dead, may_live(owned, dead=dead, host=host, now=now)
 
 
 def _check_line(name: str, text: str) -> None:

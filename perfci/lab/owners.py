@@ -1,4 +1,4 @@
-"""Which processes live, as the kernel tells it through /proc."""
+"""Which processes live: those of this host by /proc, those of another host by the time of their leases."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfci.lab.model import Owner
+from perfci.lab.scheduling import may_live
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
+
+    from perfci.lab.scheduling import Lease
 
 PROC = Path("/proc")
 _STATE, _PARENT, _STARTED = 0, 1, 19
@@ -37,6 +41,13 @@ def dead(owners: Iterable[Owner], proc: Path = PROC) -> frozenset[Owner]:
     """Return those of the owners that ran on this host and do not run any more."""
     host, boot = socket.gethostname(), _boot(proc)
     return frozenset(owner for owner in owners if owner.host == host and not _runs(owner, boot, proc))
+
+
+def of_leases(leases: Iterable[Lease], now: datetime) -> tuple[frozenset[Owner], frozenset[Owner]]:
+    """Return which owners of leases are known to be dead, and which live or `scheduling.may_live`."""
+    owned = [one for one in leases if one.owner is not None]
+    gone = dead(one.owner for one in owned if one.owner is not None)
+    return gone, may_live(owned, dead=gone, host=me().host, now=now)
 
 
 def in_use(owner: Owner) -> bool:

@@ -127,8 +127,8 @@ def conflicts(
     )
 
 
-class _Held(Protocol):
-    """What a reservation is, for who asks whether it is over."""
+class Lease(Protocol):
+    """What a reservation is to those who ask whether it is over."""
 
     @property
     def id(self) -> str: ...
@@ -140,11 +140,11 @@ class _Held(Protocol):
     def owner(self) -> Owner | None: ...
 
 
-Held = TypeVar("Held", bound=_Held)
+Held = TypeVar("Held", bound=Lease)
 
 
 def may_live(
-    reservations: Iterable[_Held], *, dead: Collection[Owner], host: str, now: datetime
+    reservations: Iterable[Lease], *, dead: Collection[Owner], host: str, now: datetime
 ) -> frozenset[Owner]:
     """Return the owners of leases that run, or may run for all that is known on this `host`.
 

@@ -204,7 +204,9 @@ class Reservations(Views):
         """End what is over, and return it with the reason: its process on this host is gone, or its time.
 
         Time does not end what a process on this host works on: it keeps its nodes for another hour, but not
-        beyond the time at which somebody else gets them. Doing it again changes nothing.
+        beyond the time at which somebody else gets them. Another host's processes can't be seen: what they
+        work on ends a day after its time (`scheduling.may_live`), and only their own host makes that later.
+        Doing it again changes nothing.
         """
         with self.order() as (store, now):
             table = schema.reservation.c
@@ -214,14 +216,13 @@ class Reservations(Views):
                 & ((table.ends_at <= now) | table.owner_pid.is_not(None))
             )
             here = owners.me().host
-            mine = {one.owner for one in begun if one.owner is not None and one.owner.host == here}
-            dead = owners.dead(mine)
-            found = over(begun, dead=dead, now=now, living=frozenset(mine) - dead)
+            dead, living = owners.of_leases(begun, now)
+            found = over(begun, dead=dead, now=now, living=living)
             for one, reason in found:
                 missed = one.job is not None and one.state is BookingState.WAITING
                 self.end(store, one, now, "perfci", "missed" if missed else f"ended: {reason}")
             for one in begun:
-                if one.ends_at <= now and one.owner in mine and one.owner not in dead:
+                if one.ends_at <= now and one.owner in living and one.owner.host == here:
                     self._prolong(store, one, now)
             if found:
                 self._advance(store, now)
@@ -282,7 +283,7 @@ class Reservations(Views):
             fitting = frozenset()
         else:
             fitting = self.eligible(store, found.wish) & self.usable(store)
-        fitting -= frozenset(found.nodes)
+        fitting -= frozenset(found.nodes) | self.late_nodes(store)
         start = max(now, found.starts_at)
         busy = busy_of(one[1:] for one in store.intervals(start, found.ends_at))
         free = free_at(busy, fitting, ticks(start), ticks(found.ends_at))

@@ -316,11 +316,11 @@ class Views:
             look *= 4
 
     def late_nodes(self, store: ReservationRows) -> frozenset[str]:
-        """Return the nodes that a process still works on though its time is over."""
+        """Return the nodes that a process still works on, or may work on, though its time is over."""
         return frozenset(node for node, _, _ in self._late(store))
 
     def _late(self, store: ReservationRows) -> list[tuple[str, int, int]]:
-        """Return the nodes of leases whose time is over though their process runs: they are not free yet."""
+        """Return the nodes that are not free yet: their lease is late, and its process lives or may live."""
         now = self._clock()
         overdue = store.bookings(
             reservation.c.released_at.is_(None)
@@ -329,12 +329,11 @@ class Views:
         )
         if not overdue:
             return []
-        host = owners.me().host
-        dead = owners.dead(one.owner for one in overdue if one.owner is not None)
+        _, living = owners.of_leases(overdue, now)
         return [
             (node, ticks(now), ticks(now + LATE))
             for one in overdue
-            if one.owner is not None and one.owner.host == host and one.owner not in dead
+            if one.owner in living
             for node in one.nodes
         ]
 
