@@ -36,6 +36,8 @@ _MAKING = ".lock"
 """Locked in between: a folder that is begun without being held is a dead process's."""
 _held: dict[Path, int] = {}
 """Handles of the folders that this process holds."""
+_numbers: dict[str, int] = {}
+"""The number that this process gave last, by its second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,16 @@ class WorkFolder:
 
 
 def new_run_id(job: str, now: datetime) -> str:
-    """Return an id that sorts by time: `20261121T041500Z-nightly-1f2e`."""
-    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{job}-{secrets.token_hex(2)}"
+    """Return an id that sorts by time: `20261121T041500Z-nightly-1f2e`.
+
+    Those that a process gives a job within one second sort as it gave them; of two processes, by chance.
+    """
+    second = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    last = _numbers.get(second)
+    number = secrets.randbelow(0x8000) if last is None else last + 1 + secrets.randbelow(0x10)
+    _numbers.clear()
+    _numbers[second] = number
+    return f"{second}-{job}-{number:04x}"
 
 
 def create(runs: Path, run_id: str, **identity: Any) -> WorkFolder:

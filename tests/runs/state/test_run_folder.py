@@ -21,6 +21,12 @@ def test_ids_sort_by_time() -> None:
     assert early < late
 
 
+def test_ids_of_one_second_sort_as_they_were_given_and_none_twice() -> None:
+    now = datetime(2026, 11, 21, 4, 15, tzinfo=UTC)
+    ids = [work.new_run_id("nightly", now) for _ in range(200)]
+    assert ids == sorted(set(ids))
+
+
 def test_my_own_run_is_alive(tmp_path) -> None:
     folder = work.create(tmp_path, "r1", job="nightly")
     assert folder.alive()
