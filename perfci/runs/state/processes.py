@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 MARK = "PERFCI_STATE_DIR"
 SERVICE = "PERFCI_SERVICE"
 RUN = "PERFCI_RUN"
-_MARKED = f"{SERVICE}=".encode()
 TERM_SECONDS = 10.0
+
+_SERVICE = f"{SERVICE}=".encode()
 
 Chosen = Callable[[psutil.Process], bool]
 
@@ -36,24 +37,32 @@ def processes_of(state_dir: Path) -> list[psutil.Process]:
     wanted = os.path.realpath(state_dir)
     found = []
     for pid in psutil.pids():
-        if pid in spared or not _may_be_marked(pid):
+        if pid in spared or not _is_marked(pid, wanted):
             continue
         try:
             process = psutil.Process(pid)
-            environment = process.environ()
+            # Another process may have got the number meanwhile.
+            if _is_marked(pid, wanted) and process.is_running():
+                found.append(process)
         except (psutil.Error, OSError):
             continue  # gone meanwhile
-        if SERVICE in environment and os.path.realpath(environment.get(MARK, os.sep)) == wanted:
-            found.append(process)
     return found
 
 
-def _may_be_marked(pid: int) -> bool:
-    """Tell whether a process may have the mark: nearly none has it, and taking an environment apart takes long."""
+def _is_marked(pid: int, state_dir: str) -> bool:
+    """Tell whether a process has the marks of a state folder, whose path has no links.
+
+    Nearly none has any, and there are hundreds: of those the environment is not taken apart.
+    """
     try:
-        return _MARKED in Path(f"/proc/{pid}/environ").read_bytes()
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return False  # gone meanwhile, or another user's
+    if _SERVICE not in environment:
+        return False
+    marks = dict(entry.partition(b"=")[::2] for entry in environment.split(b"\0"))
+    place = os.fsdecode(marks.get(MARK.encode(), os.sep.encode()))
+    return SERVICE.encode() in marks and os.path.realpath(place) == state_dir
 
 
 def service_of(process: psutil.Process) -> str:
