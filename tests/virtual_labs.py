@@ -16,6 +16,7 @@ import pytest
 import yaml
 from free_ports import port_base
 from programs import needs, needs_root
+from shared_cache import STATE, link_to, share_cache
 
 from perfci.lab.virtual import site
 from perfci.lab.virtual.folders import LabFolder
@@ -68,10 +69,9 @@ def project_for_nights(root: Path, kept: tuple[str, ...] = ("images",)) -> dict[
         (project / name).symlink_to(PROJECT / name)
     shutil.copytree(PROJECT / "inventory", project / "inventory", symlinks=True)
     (project / "inventory" / "virtual" / "hosts.yml").unlink(missing_ok=True)
-    state.mkdir()
+    share_cache(state)
     for name in kept:
-        (PROJECT / "state" / name).mkdir(parents=True, exist_ok=True)
-        (state / name).symlink_to(PROJECT / "state" / name)
+        link_to(state / name, STATE / name)
     return {
         "PERFCI_ROOT_DIR": str(project),
         "PERFCI_STATE_DIR": str(state),
@@ -197,7 +197,6 @@ class Inside:
         )
 
 
-STATE = Path(os.environ.get("PERFCI_STATE_DIR", PROJECT / "state"))
 SMALL_IMAGE: dict[str, Any] = {
     "os_image_folder": str(STATE / "images-small"),
     "os_image_kernel": "linux-image-cloud-amd64",
