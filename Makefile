@@ -18,9 +18,11 @@ DEBIAN ?= docker.io/library/debian:12
 IN_CONTAINER := apt-get update -q; apt-get install -y -q --no-install-recommends ca-certificates git make python3; \
 	mkdir /perfci; tar -C /src --exclude=./.venv --exclude=./state -c . | tar -C /perfci -x; cd /perfci; \
 	export PERFCI_STATE_DIR=/perfci/state; make test
-# Two processes, each with whole files: many tests wait more than they compute, and a file's tests share what they start. Files
-# begin in the order of tests/conftest.py: the longest first.
-SHARED_OUT := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Each process takes whole files, as a file's tests share what they start, in the order of tests/conftest.py: the longest first.
+# Tests with services wait for half of their time: two cores are busy with three processes, if each may run a cloud in memory.
+MEMINFO := /proc/meminfo
+WORKERS ?= $(shell awk '/^MemAvailable/ {print ($$2 < 14 * 1024 * 1024) ? 2 : 3}' $(MEMINFO))
+SHARED_OUT := --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup nightly demo demo-bisect test-setup test test-virtual test-container test-fast lint doctor status clean
 
@@ -52,7 +54,7 @@ test-setup: setup  ## Set up what the tests need, too
 
 test: test-setup  ## Set up, then lint and run all tests that this kind of machine can run
 	@$(MAKE) --no-print-directory lint
-	@PERFCI_TESTS_COMPLETE=1 python -m pytest -m "not virtual and not devstack" $(SHARED_OUT)
+	@PERFCI_TESTS_COMPLETE=1 python -m pytest -m "not virtual and not devstack" --numprocesses $(WORKERS) $(SHARED_OUT)
 
 test-virtual: test-setup  ## Whole nights on simulated machines; as root
 	@PERFCI_TESTS_COMPLETE=1 python -m pytest -m virtual
@@ -63,7 +65,7 @@ test-container:  ## All tests as root in a fresh Debian, by podman or docker
 	@$(CONTAINER) run --rm --privileged --volume "$(CURDIR):/src:ro" $(DEBIAN) sh -ec '$(IN_CONTAINER)'
 
 test-fast: setup  ## The tests that start no services
-	@python -m pytest -m "not slow and not virtual" -q $(SHARED_OUT)
+	@python -m pytest -m "not slow and not virtual" -q --numprocesses 2 $(SHARED_OUT)
 
 lint: setup  ## Formatter, linter, types, floors, roles
 	@ruff format --check --quiet .

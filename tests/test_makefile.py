@@ -60,6 +60,15 @@ def test_what_is_copied_is_all_but_what_this_machine_made(engine, tmp_path):
     assert copied == [".git/HEAD", "Makefile", "perfci/state/x.py"]
 
 
+@pytest.mark.parametrize(("gib", "processes"), [(8, 2), (13.9, 2), (14, 3), (60, 3)])
+def test_each_process_of_the_tests_has_memory_for_a_cloud(tmp_path, gib, processes):
+    memory = tmp_path / "meminfo"
+    memory.write_text(f"MemTotal: 65805120 kB\nMemAvailable: {int(gib * 2**20)} kB\n")
+    asked = ("--dry-run", "test", f"MEMINFO={memory}")
+    assert f" --numprocesses {processes} " in make(*asked, path=os.environ["PATH"]).stdout
+    assert " --numprocesses 5 " in make(*asked, "WORKERS=5", path=os.environ["PATH"]).stdout
+
+
 def test_without_podman_and_docker_it_says_what_to_install():
     done = make("test-container", "CONTAINER=", path=os.environ["PATH"])
     assert done.returncode != 0
