@@ -49,6 +49,7 @@ options:
       since: {description: "When the attempt began, in seconds of the epoch", type: float, required: true}
       ssh_address: {description: Where its SSH server is., type: str, required: true}
       ssh_port: {description: The port of it., type: int, default: 22}
+      silence_seconds: {description: "In place of the C(silence_seconds) of all, for this one.", type: float}
       mac: {description: "Its MAC, to be found in the log of the DHCP server", type: str, required: true}
       address: {description: "Address of its BMC. This and the next ones are as in the module bmc.", type: raw, required: true}
       port: {description: UDP port of its BMC., type: int, default: 623}
@@ -67,6 +68,13 @@ options:
   dhcp_log_begin: {description: "Where the attempt's lines begin in it, in bytes", type: int, default: 0}
   silence_seconds: {description: A machine without any news for so long is given up., type: float, default: 300}
   poll_seconds: {description: How often a BMC is asked., type: float, default: 5}
+attributes:
+  check_mode:
+    support: full
+    details: Nothing was ordered that could be waited for; all machines count as there.
+  diff_mode:
+    support: none
+    details: It changes nothing.
 author: [perfci]
 """
 EXAMPLES = r"""
@@ -111,6 +119,11 @@ class View:
     def steps(self) -> list[str]:
         """The steps that were reported, in their order."""
         return [report["step"] for report in self.reports]
+
+    @property
+    def queued(self) -> bool:
+        """Say whether it waits until the controller has time to send it the image."""
+        return self.steps[-1:] == ["queued"]
 
     @property
     def last(self) -> str:
@@ -201,6 +214,7 @@ class Watch:
         self.view = View()
         self._file = Path(params["reports"]) / f"{node['name']}.jsonl"
         self._target = bmc_nodes.target(node)
+        self._silence_seconds = node.get("silence_seconds") or params["silence_seconds"]
 
     async def run(self, clock: Callable[[], float] = time.monotonic) -> dict[str, Any]:
         """Watch until the goal is reached or can't be any more; return what is told about the machine."""
@@ -215,9 +229,11 @@ class Watch:
             reports = reports_of(self._file, self.node["attempt"])
             if len(reports) != len(self.view.reports):
                 self.view.reports, news_at = reports, clock()
+            if self.view.queued:
+                news_at = clock()  # it waits for the controller, not the other way round
             self.view.silent_seconds = clock() - news_at
             done = reached(self.params["goal"], self.view)
-            error = "" if done else refusal(self.params["goal"], self.view, self.params["silence_seconds"])
+            error = "" if done else refusal(self.params["goal"], self.view, self._silence_seconds)
             if done or error:
                 return {
                     "ok": done,
@@ -272,6 +288,7 @@ def main() -> None:
                     "mac": {"type": "str", "required": True},
                     "since": {"type": "float", "required": True},
                     "ssh_port": {"type": "int", "default": 22},
+                    "silence_seconds": {"type": "float"},
                     **bmc_nodes.ARGUMENTS,
                 },
             },
@@ -281,10 +298,13 @@ def main() -> None:
             "silence_seconds": {"type": "float", "default": 300},
             "poll_seconds": {"type": "float", "default": 5},
         },
-        supports_check_mode=False,
+        supports_check_mode=True,
     )
     if MISSING is not None:
         module.fail_json(msg=missing_required_lib("perfci"), exception=str(MISSING))
+    if module.check_mode:
+        arrived = {"ok": True, "error": None, "seconds": 0.0, "reports": []}
+        module.exit_json(nodes={node["name"]: arrived for node in module.params["nodes"]})
     module.exit_json(nodes=asyncio.run(watch_all(module.params)))
 
 

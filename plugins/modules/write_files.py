@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.whole_files import write
 
 DOCUMENTATION = r"""
 module: write_files
@@ -27,7 +27,8 @@ options:
     default: []
     suboptions:
       path: {description: Where., type: path, required: true}
-      content: {description: What., type: str, required: true}
+      content: {description: What., type: str}
+      source: {description: "In place of C(content): a file on the same machine that has it.", type: path}
       mode: {description: Mode of the file., type: str, default: '0600'}
 attributes:
   check_mode: {support: full}
@@ -46,20 +47,12 @@ paths: {description: What was changed., returned: always, type: list}
 """
 
 
-def write(path: Path, content: str, mode: int, *, check: bool = False) -> bool:
-    """Write a file atomically; say whether it was different before. With `check` only say so."""
-    data = content.encode()
-    if path.is_file() and path.read_bytes() == data and path.stat().st_mode & 0o777 == mode:
-        return False
-    if check:
-        return True
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "wb") as target:
-        os.fchmod(target.fileno(), mode)
-        target.write(data)
-    Path(name).replace(path)
-    return True
+def content_of(file: dict[str, Any], *, check: bool) -> str:
+    """Return what shall be in a file. In check mode the source may be what an earlier task would have made."""
+    if file["source"] is None:
+        return str(file["content"])
+    source = Path(file["source"])
+    return "" if check and not source.exists() else source.read_text()
 
 
 def remove(path: Path, *, check: bool = False) -> bool:
@@ -105,9 +98,12 @@ def main() -> None:
                 "default": [],
                 "options": {
                     "path": {"type": "path", "required": True},
-                    "content": {"type": "str", "required": True, "no_log": True},
+                    "content": {"type": "str", "no_log": True},
+                    "source": {"type": "path"},
                     "mode": {"type": "str", "default": "0600"},
                 },
+                "mutually_exclusive": [("content", "source")],
+                "required_one_of": [("content", "source")],
             },
         },
         supports_check_mode=True,
@@ -122,7 +118,7 @@ def main() -> None:
         written = [
             file["path"]
             for file in wanted["files"]
-            if write(Path(file["path"]), file["content"], int(file["mode"], 8), check=check)
+            if write(Path(file["path"]), content_of(file, check=check), int(file["mode"], 8), check=check)
         ]
     except OSError as error:
         module.fail_json(msg=f"{error.filename}: {error.strerror}")

@@ -31,6 +31,15 @@ bmc_nodes_module = _load("ansible.module_utils.bmc_nodes", PLUGINS / "module_uti
 smbios_module = _load("ansible.module_utils.smbios", PLUGINS / "module_utils" / "smbios.py")
 
 
+kernel_files_module = _load("ansible.module_utils.kernel_files", PLUGINS / "module_utils" / "kernel_files.py")
+whole_files_module = _load("ansible.module_utils.whole_files", PLUGINS / "module_utils" / "whole_files.py")
+
+
+@pytest.fixture(scope="session")
+def kernel_files():
+    return kernel_files_module
+
+
 @pytest.fixture(scope="session")
 def plugin():
     """Return a function that loads one of our Ansible modules."""

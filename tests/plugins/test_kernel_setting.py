@@ -57,10 +57,10 @@ def test_what_is_missing_is_told_with_its_reason(outcome, tmp_path):
     assert found["why"] == f"no {tmp_path / 'none'}: it is a VM"
 
 
-def test_the_chosen_one_of_several_is_the_value(kernel_setting, tmp_path):
+def test_the_chosen_one_of_several_is_the_value(kernel_files, tmp_path):
     path = tmp_path / "enabled"
     path.write_text("always [madvise] never\n")
-    assert kernel_setting.read(path) == "madvise"
+    assert kernel_files.read(path) == "madvise"
 
 
 def test_a_value_that_is_as_good_is_left(outcome, tmp_path):

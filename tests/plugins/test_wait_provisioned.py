@@ -221,6 +221,40 @@ def test_each_report_gives_a_machine_its_whole_time_again(lab, module, monkeypat
     assert now[0] == 1200, "800 s with reports, and 400 s until the silence was seen"
 
 
+def test_who_waits_for_its_turn_is_not_silent(lab, module, monkeypatch):
+    """The controller lets it wait for its image; its own time begins when it is its turn."""
+    on(lab.rack, "node-1")
+    lab.report("node-1", report("ramdisk"), report("image"), report("queued"))
+    now = [0.0]
+
+    async def sleep(_seconds):
+        now[0] += 200
+        if now[0] == 1000:
+            lab.report("node-1", report("turn"))
+
+    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+    params = {"goal": "deployed", "reports": str(lab.folder), "dhcp_log": None, "dhcp_log_begin": 0}
+    watch = module.Watch(lab.node("node-1"), {**params, "silence_seconds": 300, "poll_seconds": 1e9})
+    assert not asyncio.run(watch.run(lambda: now[0]))["ok"]
+    assert now[0] == 1400
+
+
+def test_each_machine_may_have_a_patience_of_its_own(lab, module, monkeypatch):
+    on(lab.rack, "node-1")
+    now = [0.0]
+
+    async def sleep(_seconds):
+        now[0] += 100
+
+    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+    params = {"goal": "ramdisk", "reports": str(lab.folder), "dhcp_log": None, "dhcp_log_begin": 0}
+    node = {**lab.node("node-1"), "silence_seconds": 900.0}
+    watch = module.Watch(node, {**params, "silence_seconds": 300, "poll_seconds": 1e9})
+    found = asyncio.run(watch.run(lambda: now[0]))
+    assert now[0] == 900
+    assert "within 900 s" in found["error"]
+
+
 def test_a_silent_machine_gets_a_hint_from_the_dhcp_log(lab, tmp_path):
     on(lab.rack, "node-1")
     earlier = "dhcp: DHCPACK(br-prov) 192.168.240.11 52:54:00:aa:bb:01 node-1\n"

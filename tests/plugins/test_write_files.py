@@ -67,3 +67,31 @@ def test_what_is_in_files_is_not_shown(call, tmp_path):
     said = call()
     assert said["diff"]["before"] == f"{tmp_path}/etc/nova.conf: different\n"
     assert "s3cret" not in json.dumps(said)
+
+
+def test_what_a_file_shall_be_may_be_in_another(write_files, capsys, tmp_path):
+    """Private keys are copied on the machine that has them, and are in no argument of a task."""
+    (tmp_path / "key").write_text("secret\n")
+    wanted = {"files": [{"path": str(tmp_path / "orders" / "host_key"), "source": str(tmp_path / "key")}]}
+    with patch_module_args(wanted), pytest.raises(SystemExit):
+        write_files.main()
+    assert json.loads(capsys.readouterr().out)["changed"]
+    assert (tmp_path / "orders" / "host_key").read_text() == "secret\n"
+    assert (tmp_path / "orders" / "host_key").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("more", [{}, {"source": "/x", "content": "x"}])
+def test_it_has_one_or_the_other(write_files, capsys, tmp_path, more):
+    with patch_module_args({"files": [{"path": str(tmp_path / "a"), **more}]}), pytest.raises(SystemExit):
+        write_files.main()
+    assert json.loads(capsys.readouterr().out)["failed"]
+
+
+def test_in_check_mode_a_source_may_be_missing(write_files, capsys, tmp_path):
+    wanted = {
+        "files": [{"path": str(tmp_path / "a"), "source": str(tmp_path / "b")}],
+        "_ansible_check_mode": True,
+    }
+    with patch_module_args(wanted), pytest.raises(SystemExit):
+        write_files.main()
+    assert json.loads(capsys.readouterr().out)["changed"]

@@ -9,9 +9,11 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from virtual_labs import until
 
 FILE = Path(__file__).parents[2] / "roles" / "netboot" / "files" / "netboot_server.py"
 MAC = "52-54-00-aa-bb-01"
@@ -113,6 +115,57 @@ def test_images_are_streamed(ask, site):
     expected = (site.images / "os-1" / "disk.img.gz").read_bytes()
     assert ask("GET", "/images/os-1/disk.img.gz") == (200, expected)
     assert ask("GET", "/images/os-1/disk.img.gz", address="127.0.0.2") == (200, expected)
+
+
+def test_images_go_to_so_many_machines_at_a_time(module, site, monkeypatch):
+    """The second one waits until the first has its image, and its reports say so; small files don't wait."""
+    monkeypatch.setattr(module, "LARGE_BYTES", 1000)
+    (site.images / "vmlinuz").write_bytes(b"kernel")
+    with module.Server(("127.0.0.1", 0), module.Site(site.folder, site.images), streams=1) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+
+        def ask(path):
+            link = http.client.HTTPConnection(
+                "127.0.0.1", server.server_address[1], timeout=20, source_address=("127.0.0.1", 0)
+            )
+            link.request("GET", path)
+            answer = link.getresponse()
+            return answer.read()
+
+        expected = (site.images / "os-1" / "disk.img.gz").read_bytes()
+        got = []
+        with server.turn("127.0.0.2", 1000):
+            second = threading.Thread(target=lambda: got.append(ask("/images/os-1/disk.img.gz")))
+            second.start()
+            until(lambda: [one["step"] for one in site.reports()] == ["queued"])
+            assert ask("/images/vmlinuz") == b"kernel"
+            assert got == []
+        second.join(20)
+        assert got == [expected]
+        assert [(one["step"], one["attempt"]) for one in site.reports()] == [("queued", "a1"), ("turn", "a1")]
+        assert ask("/images/os-1/disk.img.gz") == expected
+        assert len(site.reports()) == 2, "nobody was before it"
+        server.shutdown()
+        thread.join()
+
+
+def test_hundreds_may_ask_in_the_same_moment(module, site):
+    """Nobody is accepted yet, and all are waited for: with a short queue most would be reset."""
+    with (
+        module.Server(("127.0.0.1", 0), module.Site(site.folder, site.images)) as server,
+        ExitStack() as links,
+    ):
+        for _ in range(150):
+            link = socket.create_connection(server.server_address, timeout=2, source_address=("127.0.0.1", 0))
+            links.enter_context(link)
+
+
+def test_a_machine_that_was_switched_off_gives_its_turn_away(module, site):
+    with module.Server(("127.0.0.1", 0), module.Site(site.folder, site.images), streams=1) as server:
+        for _ in range(2):
+            with pytest.raises(BrokenPipeError), server.turn("127.0.0.1", module.LARGE_BYTES):
+                raise BrokenPipeError
 
 
 @pytest.mark.parametrize(

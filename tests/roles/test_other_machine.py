@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from programs import needs
 from role_plays import LOCAL
 from role_plays import play as run_play
 
@@ -166,45 +167,59 @@ def test_a_dump_is_kept_by_the_controller_and_given_to_the_next_node(lab):
     assert (dump / "nova.sql").read_text() == "CREATE TABLE t (x INT);"
 
 
+def tuned(setting, *, virtualization):
+    """What the module node_tuning says of a node that could not be given one setting."""
+    record = {
+        setting: {"state": "not available", "why": "the firmware controls it"},
+        "swap": {"state": "in effect", "value": "off"},
+    }
+    return {"node_tuning_result": {"virtualization": virtualization, "record": record}}
+
+
 @pytest.mark.parametrize(("virtualization", "fails"), [("none", True), ("kvm", False)])
 def test_a_real_machine_must_have_its_settings(lab, virtualization, fails):
-    done = lab.play(
-        role(
-            "node_tuning",
-            "outcome",
-            node_tuning_name="governor",
-            node_tuning_variable="node_tuning_governor",
-            node_tuning_outcome={"state": "not available", "why": "the firmware controls the frequency"},
-        ),
-        {"name": "Tell", "ansible.builtin.debug": {"var": "node_tuning_record"}},
-        node_tuning_virtualization=virtualization,
-        node_tuning_record={},
-    )
+    done = lab.play(role("node_tuning", "judge"), **tuned("governor", virtualization=virtualization))
     assert (done.returncode != 0) is fails
     if fails:
-        assert "the firmware controls the frequency" in done.stdout
+        assert "governor could not be set: the firmware controls it" in done.stdout
         assert 'node_tuning_governor: ""' in done.stdout
-    else:
-        assert "not available" in done.stdout
+        assert "swap" not in done.stdout
 
 
 @pytest.mark.parametrize(
     ("setting", "advice"), [("time", "a time server on UDP port 123"), ("governor", "the firmware's setup")]
 )
 def test_the_advice_is_that_of_the_setting(lab, setting, advice):
-    done = lab.play(
-        role(
-            "node_tuning",
-            "outcome",
-            node_tuning_name=setting,
-            node_tuning_variable=f"node_tuning_{setting}",
-            node_tuning_outcome={"state": "not available", "why": "none of these gives it"},
-        ),
-        node_tuning_virtualization="none",
-        node_tuning_record={},
-    )
+    done = lab.play(role("node_tuning", "judge"), **tuned(setting, virtualization="none"))
     assert done.returncode != 0
     assert advice in " ".join(done.stdout.replace("''", "'").split())
+
+
+@needs("systemd-detect-virt")
+def test_the_module_is_given_every_setting(lab):
+    """In check mode, as this is no machine to tune; what is written of a unit is part of what it is given."""
+    checked = role("node_tuning", "set")
+    checked["ansible.builtin.include_role"]["apply"] = {"check_mode": True, "diff": True}
+    done = lab.play(
+        checked,
+        {
+            "name": "Tell",
+            "ansible.builtin.debug": {"msg": "{{ node_tuning_result.record | length }} settings"},
+        },
+        node_tuning_record_file=str(lab.node / "tuning.json"),
+        node_tuning_time_servers=["192.0.2.1"],
+    )
+    assert done.returncode == 0, done.stdout
+    assert "11 settings" in done.stdout
+    assert not lab.node.exists()
+
+
+def test_every_setting_can_be_left_alone():
+    variables = yaml.safe_load((ROOT / "roles/node_tuning/vars/main.yml").read_text())
+    names = [line.partition(":")[0] for line in variables["node_tuning_variables"].values()]
+    defaults = yaml.safe_load((ROOT / "roles/node_tuning/defaults/main.yml").read_text())
+    assert set(names) <= set(defaults)
+    assert len(set(names)) == len(names) == 11
 
 
 def test_packages_that_an_image_lacks_are_told_and_not_installed(lab):

@@ -6,6 +6,8 @@
     nodes.json               {"node-1": {"mac": "52:54:00:aa:bb:01", "address": "192.168.240.11"}}
     boot/MAC/                the orders for one machine; removed here once it reports `deployed` or `wiped`
     phone-home/NODE.jsonl    its reports: {"time": ..., "attempt": ..., "step": ..., "text": ...}
+Images go to so many machines at a time (`--streams`); the others wait for their turn. Their reports say so
+(`queued`, then `turn`), and nobody takes them for dead.
 Only the addresses in nodes.json are answered, and each gets its own orders alone: keys are among them.
 Standard library only; nothing is kept in memory, so that it may be killed and started again at any time.
 """
@@ -18,17 +20,25 @@ import json
 import re
 import shutil
 import socketserver
+import threading
 import time
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ORDERS = frozenset({"boot.ipxe", "boot.conf", "authorized_keys", "host_key", "host_key.pub"})
 LAST_STEPS = frozenset({"deployed", "wiped"})
 STEP = re.compile(r"[a-z]{1,20}")
 TEXT_CHARACTERS = 500
 REPORT_BYTES = 4096
+LARGE_BYTES = 32 << 20
+"""Whoever asks for as much waits for a turn; kernels and ramdisks go at once: iPXE does not wait for long."""
+STREAMS = 32
 LOG_BYTES = 1_000_000
 """A machine that reports without end does not fill the controller's disk."""
 FROM_DISK = """#!ipxe
@@ -82,19 +92,28 @@ class Site:
             raise Refused(HTTPStatus.NOT_FOUND, "there is no such image")
         return path
 
+    def note(self, machine: Machine, step: str, text: str) -> None:
+        """Write down what happens to a machine here, as a report of its present attempt."""
+        attempt = _attempt(self.folder / "boot" / machine.mac)
+        if attempt is not None:
+            self._append(machine, {"attempt": attempt, "step": step, "text": text})
+
     def report(self, machine: Machine, body: bytes) -> None:
         """Write one report down; the last one of an attempt withdraws its orders. Raises Refused."""
-        line = {"time": round(time.time(), 3), **_parsed(body)}
-        log = self.folder / "phone-home" / f"{machine.name}.jsonl"
-        log.parent.mkdir(mode=0o700, exist_ok=True)
-        if log.exists() and log.stat().st_size > LOG_BYTES:
-            raise Refused(HTTPStatus.INSUFFICIENT_STORAGE, "this machine has reported too much")
+        line = _parsed(body)
         orders = self.folder / "boot" / machine.mac
         if line["step"] in LAST_STEPS and line["attempt"] == _attempt(orders):
             (orders / "boot.ipxe").unlink(missing_ok=True)  # first what would install once more
             shutil.rmtree(orders)
+        self._append(machine, line)
+
+    def _append(self, machine: Machine, report: dict[str, str]) -> None:
+        log = self.folder / "phone-home" / f"{machine.name}.jsonl"
+        log.parent.mkdir(mode=0o700, exist_ok=True)
+        if log.exists() and log.stat().st_size > LOG_BYTES:
+            raise Refused(HTTPStatus.INSUFFICIENT_STORAGE, "this machine has reported too much")
         with log.open("a", encoding="utf-8") as target:
-            target.write(json.dumps(line) + "\n")
+            target.write(json.dumps({"time": round(time.time(), 3), **report}) + "\n")
 
     def _nodes(self) -> dict[str, Any]:
         try:
@@ -147,7 +166,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             act(parts)
         except Refused as refusal:
             self.send_error(refusal.status, str(refusal))
-        except ConnectionError:
+        except (ConnectionError, TimeoutError):
             self.close_connection = True  # it was switched off in the middle
 
     def _get(self, parts: list[str]) -> None:
@@ -190,10 +209,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _send_file(self, path: Path) -> None:
         with path.open("rb") as source:
-            self._head(path.stat().st_size)
+            size = path.stat().st_size
+            self._head(size)
             if self.command != "HEAD":
                 self.wfile.flush()
-                self.connection.sendfile(source)
+                with self.server.turn(self.client_address[0], size):
+                    self.connection.sendfile(source)
 
     def _head(self, length: int) -> None:
         self.send_response(HTTPStatus.OK)
@@ -205,9 +226,32 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     """Answers the machines of the lab, and the controller itself."""
 
-    def __init__(self, address: tuple[str, int], site: Site) -> None:
+    request_queue_size = 1024
+    """Hundreds of machines ask in the same second; Python's 5 would reset the connections of most."""
+
+    def __init__(self, address: tuple[str, int], site: Site, streams: int = STREAMS) -> None:
         self.site = site
+        self._streams = threading.Semaphore(streams)
         super().__init__(address, Handler)
+
+    @contextmanager
+    def turn(self, host: str, size: int) -> Iterator[None]:
+        """Wait until a machine may be sent so many bytes, for as long as it gets them."""
+        if size < LARGE_BYTES:
+            yield
+            return
+        waited = not self._streams.acquire(blocking=False)
+        machine = self.site.machine_at(host) if waited else None
+        if waited:
+            if machine:
+                self.site.note(machine, "queued", "others get their image first")
+            self._streams.acquire()
+        try:
+            if machine:
+                self.site.note(machine, "turn", "the image is sent")
+            yield
+        finally:
+            self._streams.release()
 
     def server_bind(self) -> None:
         # Not HTTPServer's, which asks the DNS for a name, and waits where there is none.
@@ -225,8 +269,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--streams", type=int, default=STREAMS)
     given = parser.parse_args()
-    with Server((given.address, given.port), Site(given.folder, given.images)) as server:
+    with Server((given.address, given.port), Site(given.folder, given.images), given.streams) as server:
         print(f"listening on {server.server_address[0]}:{server.server_address[1]}", flush=True)
         server.serve_forever()
 
