@@ -41,6 +41,7 @@ _PROGRAMS = {
     "kmod": "modprobe",
     "libc-bin": "ldconfig localedef",
     "libvirt-daemon": "libvirtd",
+    "logrotate": "logrotate",
     "make": "make",
     "mariadb-server": "mariadb mariadb-admin mariadb-dump mariadb-install-db mariadbd mysql",
     "memcached": "memcached",

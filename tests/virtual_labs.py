@@ -110,6 +110,11 @@ def as_example_lab(settings: dict[str, str]) -> None:
         "preflight_memory_gib": 3,
         "preflight_disk_gib": 3,
     }
+    # This machine's own systemd, where it has one, is not in the lab's network.
+    _fill_in(
+        folder / "group_vars" / "controller.yml",
+        {"netboot_manager": "supervisor", "site_services_manager": "supervisor"},
+    )
     _fill_in(folder / "group_vars" / "all" / "lab.yml", everywhere)
     one = next(iter(own["hosts"].values()))
     of_nodes = {

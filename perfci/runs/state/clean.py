@@ -11,6 +11,7 @@ import psutil
 
 from perfci.errors import UsageError
 from perfci.lab.virtual.lab import down, left
+from perfci.runs.state import units
 from perfci.runs.state.processes import end, reap
 from perfci.runs.state.run_folder import unfinished
 
@@ -89,7 +90,7 @@ def clean(state: StateFolder, project: Path, *, purge: bool = False) -> Cleaned:
 
     The archive, the databases, the mail and runs that are not archived yet stay, unless `purge`. `project`
     is the folder with the inventories. Raises NotAStateFolder, before anything is done, for a folder that
-    holds nothing of ours, and RootNeeded where a virtual lab is up and this is not root.
+    holds nothing of ours, RootNeeded where a virtual lab is up and this is not root, and UnitsStay.
     """
     _check(state.root)
     runs = [folder for folder in unfinished(state.runs) if folder.alive()]
@@ -103,6 +104,8 @@ def clean(state: StateFolder, project: Path, *, purge: bool = False) -> Cleaned:
     ended = [
         *(folder.run_id for folder in runs),
         *(name for root in state.clouds for name in reap(root)),
+        # First their units, where they have any: systemd would start them again.
+        *(name for folder in CONTROLLER_SERVICES for name in units.remove(state.root / folder)),
         *(name for folder in CONTROLLER_SERVICES for name in reap(state.root / folder)),
     ]
     if not state.root.exists():
