@@ -101,25 +101,32 @@ def reap(
     """
     ended: set[str] = set()
     for _ in range(5):  # until nothing is left that was forked while we looked
-        found = services(state_dir)
-        spared = ancestors_of(os.getpid())
-        for pid, name in found.items():
-            if name in keep:
-                spared |= ancestors_of(pid)
-        targets = {
-            pid: name
-            for pid, name in found.items()
-            if pid not in spared and (not only or name in only) and (not run or on_behalf_of(pid, run))
-        }
-        if not targets:
+        found = targets(state_dir, run=run, keep=keep, only=only)
+        if not found:
             break
-        ended.update(targets.values())
-        _signal((pid for pid, name in targets.items() if name == "supervisord"), signal.SIGKILL)
-        _signal(targets, signal.SIGTERM)
-        if not _wait(targets, grace_seconds):
-            _signal(targets, signal.SIGKILL)
-            _wait(targets, grace_seconds)
+        ended.update(found.values())
+        _signal((pid for pid, name in found.items() if name == "supervisord"), signal.SIGKILL)
+        _signal(found, signal.SIGTERM)
+        if not _wait(found, grace_seconds):
+            _signal(found, signal.SIGKILL)
+            _wait(found, grace_seconds)
     return sorted(ended)
+
+
+def targets(
+    state_dir: str, *, run: str = "", keep: Collection[str] = (), only: Collection[str] = ()
+) -> dict[int, str]:
+    """Return the processes that `reap` would end now, with their services."""
+    found = services(state_dir)
+    spared = ancestors_of(os.getpid())
+    for pid, name in found.items():
+        if name in keep:
+            spared |= ancestors_of(pid)
+    return {
+        pid: name
+        for pid, name in found.items()
+        if pid not in spared and (not only or name in only) and (not run or on_behalf_of(pid, run))
+    }
 
 
 def _stat(pid: int) -> list[str]:

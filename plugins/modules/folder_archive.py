@@ -33,6 +33,12 @@ options:
   folder: {description: The folder., type: path, required: true}
   archive: {description: "The file, a compressed tar; inside of the folder it leaves itself out", type: path, required: true}
   renew: {description: Make the archive anew., type: bool, default: false}
+attributes:
+  check_mode:
+    support: full
+    details: The size of an archive that is not there is 0.
+  diff_mode:
+    support: full
 author: [perfci]
 """
 EXAMPLES = r"""
@@ -113,10 +119,20 @@ def main() -> None:
             "folder": {"type": "path", "required": True},
             "archive": {"type": "path", "required": True},
             "renew": {"type": "bool", "default": False},
-        }
+        },
+        supports_check_mode=True,
     )
     wanted = module.params
     folder, archive = Path(wanted["folder"]), Path(wanted["archive"])
+    new = wanted["state"] == "unpacked" or wanted["renew"] or not archive.exists()
+    target = archive if wanted["state"] == "packed" else folder
+    diff = {
+        "before": f"{target}: {'old' if target.exists() else 'missing'}\n" if new else "",
+        "after": f"{target}: {wanted['state']}\n" if new else "",
+    }
+    if module.check_mode:
+        size = archive.stat().st_size if archive.exists() else 0
+        module.exit_json(changed=new, bytes=size, diff=diff)
     try:
         if wanted["state"] == "packed":
             changed = pack(folder, archive, renew=wanted["renew"])
@@ -129,7 +145,7 @@ def main() -> None:
         module.fail_json(msg=f"{archive}: {error.stderr.strip()}")
     except OSError as error:
         module.fail_json(msg=f"{error.filename or archive}: {error.strerror}")
-    module.exit_json(changed=changed, bytes=size)
+    module.exit_json(changed=changed, bytes=size, diff=diff)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,12 @@ options:
       ref: {description: "Branch, tag, Gerrit ref or commit that is wanted; left out: none", type: str}
   timeout: {description: How long one git command may take in seconds., type: int, default: 900}
   record: {description: File to write the result to as JSON., type: path}
+attributes:
+  check_mode:
+    support: full
+    details: Nothing is fetched; what a revision is now is asked of the address where there is no copy.
+  diff_mode:
+    support: full
 author: [perfci]
 """
 EXAMPLES = r"""
@@ -149,6 +155,33 @@ def fetched(mirror: Path, url: str) -> float:
         return 0.0
 
 
+def look(folder: Path, wanted: dict[str, Any], timeout: float) -> dict[str, Any]:
+    """Return one copy as it is, without fetching; what it lacks is asked of its address. Raises MirrorError."""
+    name, url, ref = wanted["name"], wanted["url"], wanted.get("ref") or None
+    mirror = folder / f"{name.removesuffix('.git')}.git"
+    commit = commit_in(mirror, ref, timeout) if ref is not None and mirror.exists() else None
+    if ref is not None and commit is None:
+        lines = git("ls-remote", url, ref, f"{ref}^{{}}", timeout=timeout).splitlines()
+        if not lines and not _COMMIT.fullmatch(ref):
+            raise MirrorError(f"{without_credentials(url)}: {unknown(ref)}")
+        commit = lines[-1].split("\t")[0] if lines else ref
+    return told(mirror, url, ref, commit)
+
+
+def told(mirror: Path, url: str, ref: str | None, commit: str | None, problem: str = "") -> dict[str, Any]:
+    """Return what is known of one copy."""
+    when = fetched(mirror, url)
+    return {
+        "path": str(mirror),
+        "url": without_credentials(url),
+        "ref": ref,
+        "commit": commit,
+        "fetched": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when)),
+        "age_hours": round(max(0.0, time.time() - when) / 3600, 1),
+        "problem": problem,
+    }
+
+
 def provide(folder: Path, wanted: dict[str, Any], timeout: float) -> dict[str, Any]:
     """Return one copy, fetched if that is possible. Raises MirrorError where it lacks the wanted revision."""
     name, url, ref = wanted["name"], wanted["url"], wanted.get("ref") or None
@@ -171,16 +204,7 @@ def provide(folder: Path, wanted: dict[str, Any], timeout: float) -> dict[str, A
     commit = commit_in(mirror, ref, timeout) if ref is not None else None
     if ref is not None and commit is None:
         raise MirrorError(problem or f"{without_credentials(url)}: {unknown(ref)}")
-    when = fetched(mirror, url)
-    return {
-        "path": str(mirror),
-        "url": without_credentials(url),
-        "ref": ref,
-        "commit": commit,
-        "fetched": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when)),
-        "age_hours": round(max(0.0, time.time() - when) / 3600, 1),
-        "problem": problem,
-    }
+    return told(mirror, url, ref, commit, problem)
 
 
 @contextlib.contextmanager
@@ -190,6 +214,12 @@ def locked(folder: Path) -> Iterator[None]:
     with (folder / ".lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def difference(mirrors: dict[str, Any]) -> dict[str, str]:
+    """Return a line for each copy."""
+    after = "".join(f"{name}: {one['ref'] or 'all'} {one['commit'] or ''}\n" for name, one in mirrors.items())
+    return {"before": "", "after": after}
 
 
 def main() -> None:
@@ -204,20 +234,25 @@ def main() -> None:
             "repositories": {"type": "list", "elements": "dict", "required": True, "options": repository},
             "timeout": {"type": "int", "default": 900},
             "record": {"type": "path"},
-        }
+        },
+        supports_check_mode=True,
     )
-    folder, mirrors = Path(module.params["folder"]), {}
+    folder, timeout = Path(module.params["folder"]), module.params["timeout"]
+    mirrors: dict[str, Any] = {}
     try:
+        if module.check_mode:
+            mirrors = {one["name"]: look(folder, one, timeout) for one in module.params["repositories"]}
+            module.exit_json(changed=True, mirrors=mirrors, diff=difference(mirrors))
         with locked(folder):
             for wanted in module.params["repositories"]:
-                mirrors[wanted["name"]] = provide(folder, wanted, module.params["timeout"])
+                mirrors[wanted["name"]] = provide(folder, wanted, timeout)
     except MirrorError as error:
         module.fail_json(msg=str(error))
     if module.params["record"]:
         file = Path(module.params["record"])
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(mirrors, indent=1, sort_keys=True) + "\n")
-    module.exit_json(changed=True, mirrors=mirrors)
+    module.exit_json(changed=True, mirrors=mirrors, diff=difference(mirrors))
 
 
 if __name__ == "__main__":

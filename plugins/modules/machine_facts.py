@@ -56,9 +56,12 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    constraints = Path(module.params["constraints"])
+    # In check mode the environment that has them may not have been made.
+    pins = "" if module.check_mode and not constraints.exists() else constraints.read_text()
     facts: dict[str, Any] = {
         "packages": versions(module.params["packages"]),
-        "constraints": constraints_digest(Path(module.params["constraints"]).read_text()),
+        "constraints": constraints_digest(pins),
     }
     module.exit_json(machine=facts)
 

@@ -42,6 +42,12 @@ options:
   python: {description: The interpreter., type: str, default: /usr/bin/python3}
   keep: {description: How many environments are kept., type: int, default: 4}
   record: {description: File to write the record of the code to., type: path}
+attributes:
+  check_mode:
+    support: full
+    details: Nothing is installed; of an environment that is missing the versions are those that were asked for.
+  diff_mode:
+    support: full
 author: [perfci]
 """
 EXAMPLES = r"""
@@ -289,10 +295,27 @@ def record(
     venv: Path, code: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Iterable[str]]
 ) -> list[dict[str, Any]]:
     """Return which code of each service is in an environment, as code.json says it."""
+    versions = {service: _version(_site(venv), DISTRIBUTIONS[service]) for service in code}
+    return described(code, changes, versions)
+
+
+def asked_for(
+    code: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Iterable[str]]
+) -> list[dict[str, Any]]:
+    """Return the same for an environment that is not there; its versions are what was asked for."""
+    return described(code, changes, {service: entry["revision"] for service, entry in code.items()})
+
+
+def described(
+    code: Mapping[str, Mapping[str, Any]],
+    changes: Mapping[str, Iterable[str]],
+    versions: Mapping[str, str],
+) -> list[dict[str, Any]]:
+    """Return an entry for each service."""
     return [
         {
             "service": service,
-            "version": _version(_site(venv), DISTRIBUTIONS[service]),
+            "version": versions[service],
             "source": entry["source"],
             "revision": entry["revision"],
             "changes": [
@@ -313,14 +336,21 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def provide(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an environment with the wanted code, made where it is missing. Raises CodeError."""
+def provide(params: Mapping[str, Any], *, check: bool = False) -> dict[str, Any]:
+    """Return an environment with the wanted code, made where it is missing; with `check` only named.
+
+    Raises CodeError.
+    """
     constraints = Path(params["constraints"]).read_text()
     code = resolve(params["sources"], pins(constraints), commit_of)
     python = run([str(params["python"]), "--version"]).strip()
     key = key_of(code, constraints, params["requirements"], python)
     folder = Path(params["folder"])
     venv = folder / key
+    if check:
+        there = (venv / COMPLETE).exists()
+        services = record(venv, code, params["changes"]) if there else asked_for(code, params["changes"])
+        return {"changed": not there, "venv": str(venv), "key": key, "services": services, "removed": []}
     with locked(folder):
         made = not (venv / COMPLETE).exists()
         if made:
@@ -376,13 +406,16 @@ def main() -> None:
             "python": {"type": "str", "default": "/usr/bin/python3"},
             "keep": {"type": "int", "default": 4},
             "record": {"type": "path"},
-        }
+        },
+        supports_check_mode=True,
     )
     try:
-        result = provide(module.params)
+        result = provide(module.params, check=module.check_mode)
     except CodeError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(**result)
+    after = "".join(f"{one['service']}: {one['version']}\n" for one in result["services"])
+    texts = {"before": "", "after": f"{result['venv']}\n{after}"} if result["changed"] else {}
+    module.exit_json(**result, **({"diff": texts} if texts else {}))
 
 
 if __name__ == "__main__":

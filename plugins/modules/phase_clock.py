@@ -17,6 +17,11 @@ description:
 options:
   file: {description: File with all moments so far; it is made where it is missing., type: path, required: true}
   phase: {description: "The phase that begins; empty: the last one ends", type: str, default: ''}
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
 author: [perfci]
 """
 EXAMPLES = r"""
@@ -43,14 +48,21 @@ def main() -> None:
         argument_spec={
             "file": {"type": "path", "required": True},
             "phase": {"type": "str", "default": ""},
-        }
+        },
+        supports_check_mode=True,
     )
     at = time.time()
+    diff = {
+        "before": "",
+        "after": f"{module.params['file']}: {module.params['phase'] or 'the end'} at {at:.3f}\n",
+    }
+    if module.check_mode:
+        module.exit_json(changed=True, at=at, diff=diff)
     try:
         add(Path(module.params["file"]), module.params["phase"], at)
     except (OSError, ValueError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=True, at=at)
+    module.exit_json(changed=True, at=at, diff=diff)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,12 @@ options:
       File for the seconds of each chain (JSON). What the module returns passes Ansible's filter for secrets, which takes
       any number that has a digit in common with a value of an environment for one.
     type: path
+attributes:
+  check_mode:
+    support: full
+    details: No chain is run; each took no time.
+  diff_mode:
+    support: full
 author: [perfci]
 """
 EXAMPLES = r"""
@@ -117,9 +123,14 @@ def main() -> None:
             },
             "timeout": {"type": "float", "default": 600},
             "record": {"type": "path"},
-        }
+        },
+        supports_check_mode=True,
     )
     chains = module.params["chains"]
+    names = [chain["name"] for chain in chains]
+    diff = {"before": "", "after": "".join(f"{name}: run\n" for name in names)}
+    if module.check_mode:
+        module.exit_json(changed=bool(chains), seconds=dict.fromkeys(names, 0.0), diff=diff)
     deadline = time.monotonic() + module.params["timeout"]
     stop = threading.Event()
     # Ansible ends a task that it gives up with TERM: nothing may be left running then.
@@ -135,7 +146,7 @@ def main() -> None:
         module.fail_json(msg="\n\n".join(problems), seconds=seconds)
     if module.params["record"]:
         Path(module.params["record"]).write_text(json.dumps(seconds) + "\n")
-    module.exit_json(changed=True, seconds=seconds)
+    module.exit_json(changed=True, seconds=seconds, diff=diff)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lab_processes import alive, reap
+from ansible.module_utils.lab_processes import alive, reap, targets
 
 DOCUMENTATION = r"""
 module: supervise
@@ -39,6 +39,12 @@ options:
   grace_seconds: {description: "On stop, seconds between TERM and KILL for what the supervisor left", type: float, default: 5}
   keep: {description: Services that a stop leaves alone., type: list, elements: str, default: []}
   only: {description: "On stop, end these services and nothing else; empty: all", type: list, elements: str, default: []}
+attributes:
+  check_mode:
+    support: full
+    details: Services count as started or ended as far as can be told without doing it.
+  diff_mode:
+    support: full
 author: [perfci]
 """
 EXAMPLES = r"""
@@ -260,6 +266,28 @@ def started(params: dict[str, Any]) -> list[str]:
     return supervisor.start(names)
 
 
+def to_start(params: dict[str, Any]) -> list[str]:
+    """Return the units that `started` would start: those that don't run, or that are defined differently."""
+    supervisor, logs = Supervisor(params["state_dir"], params["group"]), Path(params["state_dir"]) / "logs"
+    running = set()
+    if supervisor.answers():
+        states = supervisor.rpc.getAllProcessInfo()
+        running = {one["name"] for one in states if one["statename"] in {"RUNNING", "STARTING"}}
+    found = []
+    for unit in params["units"]:
+        file = supervisor.folder / "conf.d" / f"{unit['name']}.ini"
+        text = unit_section(unit, params["state_dir"], logs, params)
+        if unit["name"] not in running or not file.exists() or file.read_text() != text:
+            found.append(unit["name"])
+    return found
+
+
+def to_stop(params: dict[str, Any]) -> list[str]:
+    """Return what `stopped` would end."""
+    choice = {"only": params["only"]} if params["only"] else {"keep": params["keep"]}
+    return sorted(set(targets(params["state_dir"], run=params["run"], **choice).values()) - {"supervisord"})
+
+
 def stopped(params: dict[str, Any]) -> list[str]:
     """End everything of the state folder but what is to be kept; return what was ended."""
     supervisor = Supervisor(params["state_dir"], params["group"])
@@ -307,16 +335,19 @@ def main() -> None:
             "grace_seconds": {"type": "float", "default": 5},
             "keep": {"type": "list", "elements": "str", "default": []},
             "only": {"type": "list", "elements": "str", "default": []},
-        }
+        },
+        supports_check_mode=True,
     )
+    starts = module.params["state"] == "started"
     try:
-        act = started if module.params["state"] == "started" else stopped
+        act = (to_start if starts else to_stop) if module.check_mode else (started if starts else stopped)
         services = act(module.params)
     except subprocess.CalledProcessError as error:
         module.fail_json(msg=f"supervisord did not start: {error.stdout}{error.stderr}")
     except (OSError, xmlrpc.client.Error) as error:
         module.fail_json(msg=f"supervisord of the group {module.params['group']}: {error}")
-    module.exit_json(changed=bool(services), services=services)
+    after = "".join(f"{name}: {module.params['state']}\n" for name in services)
+    module.exit_json(changed=bool(services), services=services, diff={"before": "", "after": after})
 
 
 if __name__ == "__main__":

@@ -36,6 +36,13 @@ options:
       log: {description: File whose end explains a failure., type: path, required: true}
   state_dir: {description: "The state folder, to look whether the services run at all", type: path}
   timeout: {description: Seconds for all of them., type: float, default: 90}
+attributes:
+  check_mode:
+    support: full
+    details: Nothing was started that could be waited for.
+  diff_mode:
+    support: none
+    details: It changes nothing.
 author: [perfci]
 """
 EXAMPLES = r"""
@@ -122,8 +129,11 @@ def main() -> None:
             },
             "state_dir": {"type": "path"},
             "timeout": {"type": "float", "default": 90},
-        }
+        },
+        supports_check_mode=True,
     )
+    if module.check_mode:
+        module.exit_json(seconds={check["name"]: 0.0 for check in module.params["checks"]})
     checks, timeout = module.params["checks"], module.params["timeout"]
     deadline = time.monotonic() + timeout
     with ThreadPoolExecutor(max(1, len(checks))) as pool:

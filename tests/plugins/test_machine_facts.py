@@ -91,7 +91,8 @@ def test_the_module_tells_packages_and_constraints_and_changes_nothing(module, d
     def ansible(**options):
         assert options["supports_check_mode"]
         params = {"packages": ["mariadb-server"], "constraints": str(pins)}
-        return SimpleNamespace(params=params, exit_json=lambda **result: told.update(result))
+        exit_json = lambda **result: told.update(result)  # noqa: E731
+        return SimpleNamespace(params=params, check_mode=False, exit_json=exit_json)
 
     monkeypatch.setattr(module, "AnsibleModule", ansible)
     module.main()
