@@ -37,6 +37,7 @@ async def simulated(
     console: object = None,
     power_seconds: float = 0.1,
     username: str = USERNAME,
+    listens: str = "127.0.0.1",
     **faults: object,
 ) -> AsyncIterator[Simulated]:
     """Start one BMC on a free port; it is gone when the context ends.
@@ -49,7 +50,7 @@ async def simulated(
     bmc = VirtualBmc(
         node, credentials, machine, boot=boot, faults=Faults(**faults), limits=limits, console=console
     )
-    await bmc.listen("127.0.0.1", 0)
+    await bmc.listen(listens, 0)
     address, port = bmc.address[:2]
     try:
         target = Target(node, address, username, PASSWORD, port=port, power_seconds=power_seconds)

@@ -19,6 +19,7 @@ from perfci.lab.bmc.base import (
     DEFAULT_POWER_SECONDS,
     BmcProtocol,
     Target,
+    plain_address,
 )
 from perfci.lab.bmc.errors import BmcUnknown
 from perfci.lab.errors import InventoryInvalid
@@ -183,7 +184,7 @@ def _target(folder: Path, found: dict[str, Any]) -> Target:
             raise BmcUnknown(node=node, reason=reason)
     return Target(
         node=node,
-        address=variables.bmc_address,
+        address=plain_address(variables.bmc_address),
         port=variables.bmc_port,
         username=variables.bmc_username,
         password=password,

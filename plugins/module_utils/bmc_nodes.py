@@ -24,9 +24,10 @@ ARGUMENTS: dict[str, Any] = {
 
 def target(node: dict[str, Any]) -> Any:
     """Return how a BMC is reached."""
-    from perfci.lab.bmc.base import BmcProtocol, Target
+    from perfci.lab.bmc.base import BmcProtocol, Target, plain_address
 
     known = {name: node[name] for name in ARGUMENTS}
+    known["address"] = plain_address(known["address"])
     return Target(**{**known, "node": node["name"], "protocol": BmcProtocol(node["protocol"])})
 
 

@@ -36,6 +36,7 @@ options:
       provision_address: {description: Its address., type: raw, required: true}
       provision_disk: {description: Rule for the disk., type: raw, required: true}
       provision_firmware: {description: bios or uefi., type: raw, required: true}
+      provision_console: {description: "Its serial console, as ttyS1,115200.", type: raw, default: 'ttyS0,115200'}
       bmc_address: {description: Address of the BMC., type: raw, required: true}
       bmc_port: {description: Its UDP port., type: int, default: 623}
 author: [perfci]
@@ -56,15 +57,16 @@ RETURN = r"""
 network: {description: First address of the network., returned: success, type: str}
 netmask: {description: Its netmask., returned: success, type: str}
 """
-NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+NAME = re.compile(r"(?!.{254})[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 MAC = re.compile(r"[0-9a-f]{2}([:-])([0-9a-f]{2}\1){4}[0-9a-f]{2}")
 DISK_TERM = re.compile(
-    r"smallest|/dev/[a-z0-9]+|(serial|wwn|model)=[^,]+|rotational=[01]|min_size=[0-9]+[KMGT]?"
+    r"smallest|/dev/[a-z0-9]+|/dev/disk/by-(id|path)/[A-Za-z0-9:._+@-]+|(serial|wwn|model)=[^,]+|rotational=[01]|min_size=[0-9]+[KMGT]?"
 )
 DISK_RULE = (
-    "smallest, /dev/NAME, serial=TEXT, wwn=TEXT, model=TEXT, rotational=0 or min_size=400G, or several with "
-    "commas (links such as /dev/disk/by-id are udev's, which the ramdisk has not)"
+    "smallest, /dev/NAME, /dev/disk/by-id/NAME, /dev/disk/by-path/NAME, serial=TEXT, wwn=TEXT, model=TEXT, "
+    "rotational=0 or min_size=400G, or several with commas"
 )
+CONSOLE = re.compile(r"ttyS[0-9]{1,2},[0-9]{4,7}(n8)?")
 NODE_OPTIONS = ("provision_mac", "provision_address", "provision_disk", "provision_firmware", "bmc_address")
 
 
@@ -90,7 +92,9 @@ def _problems_of(node: dict[str, Any], net: ipaddress.IPv4Network) -> list[str]:
     missing = [name for name in NODE_OPTIONS if not node[name]]
     wrong = [f"{name} is not set" for name in missing]
     if not NAME.fullmatch(node["name"]):
-        wrong.append("its name is no host name: small letters, digits and hyphens, at most 63")
+        wrong.append(
+            "its name is no host name: small letters, digits and hyphens, at most 63, also with a domain"
+        )
     checks = {
         "provision_mac": (
             bool(MAC.fullmatch(node["provision_mac"].lower())),
@@ -101,11 +105,15 @@ def _problems_of(node: dict[str, Any], net: ipaddress.IPv4Network) -> list[str]:
             all(DISK_TERM.fullmatch(term) for term in node["provision_disk"].split(",")),
             DISK_RULE,
         ),
+        "provision_console": (
+            bool(CONSOLE.fullmatch(str(node.get("provision_console", "ttyS0,115200")))),
+            "a serial port with its speed, such as ttyS1,115200",
+        ),
         "provision_firmware": (node["provision_firmware"] in {"bios", "uefi"}, "bios or uefi"),
     }
     for name, (good, expected) in checks.items():
         if name not in missing and not good:
-            wrong.append(f"{name}: expected {expected}, got {node[name]!r}")
+            wrong.append(f"{name}: expected {expected}, got {node.get(name)!r}")
     return wrong
 
 
@@ -124,6 +132,8 @@ def _shared(controller_address: str, nodes: list[dict[str, Any]]) -> list[str]:
     for node in nodes:
         if not all(isinstance(node[name], str) for name in NODE_OPTIONS):
             continue
+        # DHCP gives names without a domain.
+        holders["short name", node["name"].partition(".")[0]].append(node["name"])
         holders["provision_mac", node["provision_mac"].lower().replace("-", ":")].append(node["name"])
         holders["provision_address", node["provision_address"]].append(node["name"])
         bmc = f"{node['bmc_address']} port {node['bmc_port']}" if node["bmc_address"] else ""
@@ -149,6 +159,7 @@ def main() -> None:
                 "options": {
                     "name": {"type": "str", "required": True},
                     **texts,
+                    "provision_console": {"type": "raw", "default": "ttyS0,115200"},
                     "bmc_port": {"type": "int", "default": 623},
                 },
             },

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from perfci.config import SecretUnreadable
-from perfci.lab.bmc.base import BmcProtocol, Target
+from perfci.lab.bmc.base import BmcProtocol, Target, plain_address
 from perfci.lab.bmc.errors import BmcUnknown
 from perfci.lab.errors import InventoryInvalid
 from perfci.lab.inventory import nodes, targets
@@ -142,6 +142,11 @@ def inventory(folder: Path, text: str) -> Path:
     lab.mkdir(parents=True)
     (lab / "hosts.yml").write_text(text)
     return lab
+
+
+def test_an_ipv6_address_may_have_brackets() -> None:
+    assert plain_address("[fd00::11]") == plain_address("fd00::11") == "fd00::11"
+    assert plain_address("bmc-1.example.org") == "bmc-1.example.org"
 
 
 def test_the_nodes_are_the_hosts_of_their_group(tmp_path: Path) -> None:

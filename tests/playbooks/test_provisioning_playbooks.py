@@ -127,8 +127,12 @@ def test_the_configuration_of_dnsmasq_is_accepted(hosts, tmp_path):
         }
     ]
     (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
+    far = {"provision_mac": "52-54-00-AA-BB-04", "provision_address": "192.168.240.14"}
+    more = {"nodes": {"hosts": {"node-4.rack2.example.org": far}}}
+    (tmp_path / "more.yml").write_text(yaml.safe_dump(more))
+    inventories = ["-i", str(EXAMPLE), "-i", str(tmp_path / "more.yml")]
     done = ansible(
-        "ansible-playbook", "-i", str(EXAMPLE), str(tmp_path / "play.yml"), PERFCI_STATE_DIR=str(tmp_path)
+        "ansible-playbook", *inventories, str(tmp_path / "play.yml"), PERFCI_STATE_DIR=str(tmp_path)
     )
     assert done.returncode == 0, done.stdout
     written = (tmp_path / "netboot/dnsmasq.conf").read_text()
@@ -136,6 +140,7 @@ def test_the_configuration_of_dnsmasq_is_accepted(hosts, tmp_path):
     assert (
         "dhcp-boot=tag:ipxe,tag:node-3,http://192.168.240.1:8480/boot/52-54-00-aa-bb-03/boot.ipxe" in written
     )
+    assert "dhcp-host=52:54:00:aa:bb:04,set:node-4.rack2.example.org,192.168.240.14,node-4\n" in written
     assert json.loads((tmp_path / "netboot/nodes.json").read_text())["node-1"] == {
         "mac": "52:54:00:aa:bb:01",
         "address": "192.168.240.11",

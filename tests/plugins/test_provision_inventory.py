@@ -38,6 +38,27 @@ def test_a_mac_may_have_dashes_and_is_the_same_then(check):
     assert problem == "node-1 and node-2 have the same provision_mac 52:54:00:aa:bb:01"
 
 
+def test_what_labs_have_is_accepted(check):
+    """Names with a domain, MACs as other systems write them, BMCs by IPv6, links of udev."""
+    good = node(
+        1,
+        name="node-1.rack3.lab.example.org",
+        provision_mac="52-54-00-AA-BB-01",
+        bmc_address="fd00::11",
+        provision_disk="/dev/disk/by-path/pci-0000:00:17.0-ata-1",
+        provision_console="ttyS1,57600n8",
+    )
+    other = node(
+        2, provision_disk="/dev/disk/by-id/nvme-INTEL_SSDPE2KX010T8_PHLN_01", bmc_address="[fd00::12]"
+    )
+    assert check(good, other) == []
+
+
+def test_two_nodes_must_not_have_one_name_in_two_domains(check):
+    (problem,) = check(node(1, name="node-1.a.lab"), node(2, name="node-1.b.lab"))
+    assert problem == "node-1.a.lab and node-1.b.lab have the same short name node-1"
+
+
 def test_one_bmc_address_with_several_ports_is_fine(check):
     assert check(node(1, bmc_address="bmc"), node(2, bmc_address="bmc", bmc_port=624)) == []
 
@@ -60,7 +81,12 @@ def test_one_bmc_address_with_several_ports_is_fine(check):
         ({"provision_address": "node-1.lab"}, "node-1: provision_address: expected"),
         ({"provision_disk": "largest"}, "node-1: provision_disk: expected smallest"),
         ({"provision_disk": "smallest,,min_size=1G"}, "node-1: provision_disk: expected smallest"),
-        ({"provision_disk": "/dev/disk/by-id/x"}, "node-1: provision_disk: expected smallest"),
+        ({"provision_disk": "/dev/disk/by-uuid/x"}, "node-1: provision_disk: expected smallest"),
+        ({"provision_disk": "/dev/disk/by-id/"}, "node-1: provision_disk: expected smallest"),
+        ({"provision_console": "ttyS1"}, "node-1: provision_console: expected a serial port with its speed"),
+        ({"provision_console": "tty0,9600"}, "node-1: provision_console: expected a serial port"),
+        ({"name": "node-1..lab"}, "node-1..lab: its name is no host name"),
+        ({"name": "a" * 64}, f"{'a' * 64}: its name is no host name"),
         ({"provision_disk": "rotational=no"}, "node-1: provision_disk: expected smallest"),
         ({"provision_firmware": "efi"}, "node-1: provision_firmware: expected bios or uefi, got 'efi'"),
         ({"name": "Node_1"}, "Node_1: its name is no host name"),

@@ -165,6 +165,64 @@ def test_what_it_refuses_and_why(server_disks, shell, rule, at_least, why):
     assert done.returncode == 1
 
 
+@pytest.fixture
+def linked_disks(machine):
+    """Disks at places as they are in servers: two SATA disks, a RAID controller's, an NVMe, and a virtual machine's."""
+    sata, raid, nvme = (
+        "pci0000:00/0000:00:17.0",
+        "pci0000:17/0000:17:00.0/0000:18:00.0",
+        "pci0000:3a/0000:3b:00.0",
+    )
+    machine.disk(
+        "sda", 960 * GB, "S6P A", serial_file="device/serial", at=f"{sata}/ata1/host0/target0:0:0/0:0:0:0"
+    )
+    machine.disk(
+        "sdb", 960 * GB, "S6PB", serial_file="device/serial", at=f"{sata}/ata2/host1/target1:0:0/1:0:0:0"
+    )
+    for number in (1, 2):
+        port = machine.sys / "devices" / sata / f"ata{number}" / "ata_port" / f"ata{number}"
+        port.mkdir(parents=True)
+        (port / "port_no").write_text(f"{number}\n")
+    machine.disk("sdc", 960 * GB, at=f"{raid}/host8/target8:2:0/8:2:0:0")
+    machine.disk("sdd", 960 * GB, at=f"{raid}/host8/target8:2:1/8:2:1:0")
+    machine.disk("nvme0n1", 400 * GB, "PHLN 01", at=f"{nvme}/nvme/nvme0")
+    machine.disk("vda", 40 * GB, "disk-1", at="pci0000:00/0000:00:04.0/virtio1")
+    machine.details("sda", device__wwid="naa.5000c500a1b2c3d4")
+    return machine.details("nvme0n1", wwid="eui.0025385B71B0FFFF")
+
+
+@shells
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        ("by-id/wwn-0x5000c500a1b2c3d4", "sda"),
+        ("by-id/scsi-35000c500a1b2c3d4", "sda"),
+        ("by-id/ata-Samsung_SSD_870_EVO_1TB_S6P_A", "sda"),
+        ("by-id/ata-Samsung_SSD_870_EVO_1TB_S6PB", "sdb"),
+        ("by-id/nvme-eui.0025385b71b0ffff", "nvme0n1"),
+        ("by-id/nvme-INTEL_SSDPE2KX010T8_PHLN_01", "nvme0n1"),
+        ("by-id/nvme-INTEL_SSDPE2KX010T8_PHLN_01_1", "nvme0n1"),
+        ("by-id/virtio-disk-1", "vda"),
+        ("by-id/ata-Samsung_S6P", None),
+        ("by-id/*", None),
+        ("by-path/pci-0000:00:17.0-ata-1", "sda"),
+        ("by-path/pci-0000:00:17.0-ata-2.0", "sdb"),
+        ("by-path/pci-0000:18:00.0-scsi-0:2:1:0", "sdd"),
+        ("by-path/pci-0000:18:00.0-scsi-0:2:0:0,min_size=900G", "sdc"),
+        ("by-path/pci-0000:3b:00.0-nvme-1", "nvme0n1"),
+        ("by-path/pci-0000:00:04.0", "vda"),
+        ("by-path/virtio-pci-0000:00:04.0", "vda"),
+        ("by-path/pci-0000:00:17.0-ata-3", None),
+        ("by-path/pci-0000:18:00.0", None),
+        ("by-path/pci-0000:18:00.0-scsi-1:2:0:0", None),
+    ],
+)
+def test_disks_by_the_links_of_udev(linked_disks, shell, rule, name):
+    done = linked_disks.choose(shell, f"/dev/disk/{rule}")
+    assert done.stderr == ""
+    assert done.stdout.split("\t")[0] == name if name else "no disk fits" in done.stdout
+
+
 @shells
 def test_the_refusal_names_the_disks(server_disks, shell):
     said = server_disks.choose(shell, "min_size=500G").stdout
@@ -341,6 +399,40 @@ def test_only_the_card_that_it_is_provisioned_by_asks_for_an_address(machine, co
 
 
 @needs_busybox
+def console(machine, controller, tmp_path, **orders):
+    """Deploy a system with a boot loader; return its configuration."""
+    tree = tmp_path / "with-grub"
+    for folder in ("etc/ssh", "root", "boot/grub"):
+        (tree / folder).mkdir(parents=True)
+    (tree / "boot/grub/grub.cfg").write_text(
+        "if serial --unit=0 --speed=115200; then terminal_output console serial; fi\n"
+        "linux /boot/vmlinuz ro quiet console=tty0 console=ttyS0,115200\n"
+    )
+    with tarfile.open(tmp_path / "grub.tar.gz", "w:gz") as archive:
+        archive.add(tree, ".")
+    controller.orders(**controller.root((tmp_path / "grub.tar.gz").read_bytes()), **orders)
+    done = deploy(machine, controller, tmp_path / "disk", scratch=tmp_path / "scratch")
+    assert done.returncode == 0, done.stderr
+    return (tmp_path / "disk/boot/grub/grub.cfg").read_text()
+
+
+def test_the_console_is_that_of_the_machine(machine, controller, tmp_path):
+    found = console(machine, controller, tmp_path, console="ttyS1,57600n8")
+    assert "serial --unit=1 --speed=57600;" in found
+    assert "ro quiet console=tty0 console=ttyS1,57600n8\n" in found
+
+
+def test_without_one_the_image_keeps_its_own(machine, controller, tmp_path):
+    assert "console=tty0 console=ttyS0,115200" in console(machine, controller, tmp_path)
+
+
+def test_a_node_with_a_domain_knows_its_short_name(machine, controller, root_tar, tmp_path):
+    controller.orders(**controller.root(root_tar), node="node-1.lab.example.org")
+    assert deploy(machine, controller, tmp_path / "disk", scratch=tmp_path / "scratch").returncode == 0
+    assert (tmp_path / "disk/etc/hostname").read_text() == "node-1.lab.example.org\n"
+    assert "127.0.1.1 node-1.lab.example.org node-1\n" in (tmp_path / "disk/etc/hosts").read_text()
+
+
 @pytest.mark.parametrize("fault", ["digest", "garbage", "cut short", "missing"])
 def test_a_bad_image_leaves_the_old_system_alone(machine, controller, root_tar, tmp_path, fault):
     disk, scratch = tmp_path / "node" / "disk", tmp_path / "scratch"

@@ -79,7 +79,8 @@ class Lab:
             "provision_firmware": "uefi" if number == 1 else "bios",
             "provision_disk": "smallest",
             "provision_boot_seconds": 4,
-            "provision_kernel_arguments": f"console=ttyS{number}",
+            "provision_kernel_arguments": "quiet console=tty0 console=ttyS0,115200 panic=10",
+            "provision_console": "ttyS2,57600",
         }
 
     def orders(self, name):
@@ -163,7 +164,11 @@ def test_nodes_are_provisioned_and_taken_back(lab):
     assert lab.conf["node"] == "node-1"
     assert lab.conf["mac"] == "52:54:00:aa:bb:01"
     assert lab.conf["phone_home"] == "http://192.0.2.1:8480/phone-home/node-1"
-    assert "perfci.url=http://192.0.2.1:8480/boot/52-54-00-aa-bb-01 console=ttyS1\n" in lab.files["boot.ipxe"]
+    assert lab.conf["console"] == "ttyS2,57600"
+    assert (
+        "perfci.url=http://192.0.2.1:8480/boot/52-54-00-aa-bb-01 "
+        "quiet console=tty0 console=ttyS2,57600 panic=10\n" in lab.files["boot.ipxe"]
+    )
     key = lab.folder / "ssh" / "node-1.host_ed25519"
     assert lab.files["host_key"] == key.read_text()
     assert lab.files["authorized_keys"] == (lab.folder / "ssh" / "id_ed25519.pub").read_text()

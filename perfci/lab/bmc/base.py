@@ -121,6 +121,11 @@ class Event:
     health: str
 
 
+def plain_address(text: str) -> str:
+    """Return an address as sockets take it: IPv6 without the brackets that URLs have."""
+    return text[1:-1] if text.startswith("[") and text.endswith("]") else text
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """How the BMC of one node is reached."""

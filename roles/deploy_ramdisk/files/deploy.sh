@@ -24,6 +24,7 @@
 #       attempt          comes back in every report, so that a late one of an earlier attempt is known for what it is
 #       task             install | wipe
 #       mac              of the card that the system asks for its address on; left out: every card
+#       console          serial console of the system, as ttyS1,115200; left out: the image's own
 #       phone_home       http://CONTROLLER:PORT/phone-home/NODE
 #       disk             which disk: see `choose` below
 #       wipe             for task=wipe: headers (both ends of the disk) | full (all of it)
@@ -90,6 +91,7 @@ fetch() { timeout 30 busybox wget -q -O "$2" "$url/$1" 2>>"$work/errors"; }
 # A rule is one or more of these, with commas between them; all of them must hold, and exactly one disk must be left:
 #   smallest         the smallest of those that the other terms and the image leave
 #   /dev/NAME        this one
+#   /dev/disk/by-id/NAME, /dev/disk/by-path/NAME   the one that udev names so; the ramdisk has no udev, and works it out
 #   serial=TEXT      the one with this serial number
 #   wwn=TEXT         the one with this World Wide Name, as 0x5000c500a1b2c3d4 or naa.5000c500a1b2c3d4, or with this EUI-64
 #   model=TEXT       disks of this model
@@ -161,6 +163,53 @@ listed() {
     }' "$1"
 }
 
+# Whether udev would name the disk so below /dev/disk/by-id. Models are not compared: the kernel has but 16 characters of some.
+is_id() {
+    serial=$(serial_of "$sys/block/$1" | tr -s ' ' '_') wwn=$(wwn_of "$sys/block/$1")
+    if [ -n "$wwn" ]; then
+        case $2 in "wwn-0x$wwn" | "scsi-3$wwn" | "nvme-eui.$wwn") return 0 ;; esac
+    fi
+    [ -n "$serial" ] || return 1
+    case $2 in "virtio-$serial" | ata-*_"$serial" | scsi-*_"$serial" | nvme-*_"$serial" | nvme-*_"$serial"_[0-9]*) ;; *) return 1 ;; esac
+}
+
+# Whether udev would name the disk so below /dev/disk/by-path: the last PCI device on the way to it, and what is beyond that.
+is_path() {
+    real=$(readlink -f "$sys/block/$1")
+    parts=$(printf '%s\n' "$real" | tr / '\n')
+    pci=$(printf '%s\n' "$parts" | grep -x '[0-9a-f]\{4\}:[0-9a-f]\{2\}:[0-9a-f]\{2\}\.[0-7]' | tail -n 1)
+    [ -n "$pci" ] || return 1
+    host=$(printf '%s\n' "$parts" | grep -x 'host[0-9]*' | tail -n 1)
+    before=${real%%/"$host"/*}
+    case $2 in
+    "pci-$pci-nvme-${1##*n}") case $1 in nvme*) ;; *) return 1 ;; esac ;;
+    "pci-$pci" | "virtio-pci-$pci") case $real in */virtio[0-9]*) ;; *) return 1 ;; esac ;;
+    "pci-$pci-ata-"*)
+        port=${2##*-ata-}
+        [ "$(attribute "$before/ata_port/${before##*/}" port_no '')" = "${port%.0}" ]
+        ;;
+    "pci-$pci-scsi-"*)
+        # C:T:L as it is; hosts are counted from the first one of the card.
+        address=${real%/block/*} first=
+        for one in "$before"/host*; do
+            [ -n "$first" ] && [ "$first" -le "${one##*/host}" ] || first=${one##*/host}
+        done
+        address=${address##*/}
+        [ "${2##*-scsi-}" = "$((${host#host} - first)):${address#*:}" ]
+        ;;
+    *) return 1 ;;
+    esac
+}
+
+# Keep the disks for which a check by name holds.
+keep_named() {
+    : >"$work/kept"
+    while IFS= read -r line; do
+        if "$1" "$(printf '%s' "$line" | cut -f 1)" "$2"; then printf '%s\n' "$line" >>"$work/kept"; fi
+    done <"$work/left"
+    mv "$work/kept" "$work/left"
+}
+
 # Print name, bytes and serial of the disk that RULE means and that has at least BYTES; or say why there is none.
 choose() {
     disks >"$work/disks"
@@ -173,6 +222,8 @@ choose() {
         rest=${rest#*,}
         case $term in
         smallest) smallest=yes ;;
+        /dev/disk/by-id/?*) keep_named is_id "${term#/dev/disk/by-id/}" ;;
+        /dev/disk/by-path/?*) keep_named is_path "${term#/dev/disk/by-path/}" ;;
         /dev/*) keep '$1 == ENVIRON["want"]' "${term#/dev/}" ;;
         serial=?*) keep '$3 "" == ENVIRON["want"] ""' "${term#serial=}" ;;
         wwn=?*) keep '$4 "" == ENVIRON["want"] ""' "$(wwn_digits "${term#wwn=}")" ;;
@@ -186,7 +237,7 @@ choose() {
             keep '$2 + 0 >= ENVIRON["want"] + 0' "$size"
             ;;
         *)
-            echo "'$term' in the disk rule '$1' is unknown: smallest, /dev/NAME, serial=, wwn=, model=, rotational=, min_size="
+            echo "'$term' in the disk rule '$1' is unknown: smallest, /dev/NAME, /dev/disk/by-id/NAME, /dev/disk/by-path/NAME, serial=, wwn=, model=, rotational=, min_size="
             return 1
             ;;
         esac
@@ -299,9 +350,21 @@ inject() {
     umask 022
     {
         printf '%s\n' "$node" >"$1/etc/hostname"
-        printf '127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost\n' "$node" >"$1/etc/hosts"
+        # Of a name with a domain the short form is a name of the node, too.
+        names=$node
+        [ "$node" = "${node%%.*}" ] || names="$node ${node%%.*}"
+        printf '127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost\n' "$names" >"$1/etc/hosts"
     } 2>>"$work/errors" || fail "can't write the host name: $(complaints)"
     inject_network "$1/etc/systemd/network" "$(conf mac)"
+    inject_console "$1/boot/grub/grub.cfg" "$(conf console)"
+}
+
+# Let the boot loader and the kernel talk on the port that this machine's BMC listens to: one image is for machines of any kind.
+inject_console() {
+    [ -n "$2" ] && [ -f "$1" ] || return 0
+    unit=${2#ttyS} speed=${2#*,}
+    sed "s/console=ttyS[^ ]*/console=$2/; s/^if serial --unit=[0-9]* --speed=[0-9]*/if serial --unit=${unit%%,*} --speed=${speed%%[!0-9]*}/" \
+        "$1" >"$work/grub.cfg" 2>>"$work/errors" && cat "$work/grub.cfg" >"$1" || fail "can't set the console: $(complaints)"
 }
 
 # Let the system ask for an address on the card that it is provisioned by, and leave all others alone: what another network

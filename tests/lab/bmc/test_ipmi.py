@@ -244,6 +244,26 @@ def test_a_machine_that_switches_late_is_not_sick():
     with_bmc(scenario, switch_seconds=0.6)
 
 
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_a_bmc_with_an_ipv6_address():
+    async def scenario(one):
+        assert one.target.address == "::1"
+        (result,) = await give_to(one, NETWORK_ON)
+        assert result.ok
+        assert one.machine.is_on
+
+    with_bmc(scenario, listens="::1")
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", "no-such-name.invalid"])
 def test_what_the_network_refuses_is_no_sick_bmc(address):
     async def scenario(one):
