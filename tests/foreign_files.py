@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import gzip
+import io
 import json
 import random
 import shutil
@@ -25,7 +26,7 @@ from perfci.lab import inventory as lab_inventory
 from perfci.report.grafana import AlertNote, GrafanaSettings, annotate, push
 from perfci.results.archive import RunFiles
 from perfci.results.rally import read_report
-from perfci.results.rally_forms import reports_in
+from perfci.results.rally_forms import write_reports
 from perfci.results.record import record_from_bytes, record_to_dict
 from perfci.results.stores.influx import InfluxStore
 from perfci.results.stores.influx_http import InfluxServer, InfluxSettings
@@ -130,10 +131,8 @@ def old_rally_results(folder: Path, chance: random.Random) -> None:
     content = written(chance.choice((report, old)), chance)
     if chance.random() < 0.2:
         content = garbled(gzip.compress(content, 1), chance)
-    for number, one in enumerate(reports_in(content, "old.json")):
-        path = folder / f"{number}.json"
-        path.write_text(json.dumps(one))
-        read_report(path, lab="lab", job="job", run_id="run")
+    for one in write_reports(io.BytesIO(content), "old.json", folder):
+        read_report(one.path, lab="lab", job="job", run_id="run")
 
 
 def histories_in_csv(folder: Path, chance: random.Random) -> None:

@@ -109,7 +109,7 @@ def analyse(  # noqa: PLR0917 - typer takes them by name
             from perfci.cli.verdicts import show_judgements
 
             show_judgements(Console(), judgements, full=full)
-            print_dropped(results)
+            print_dropped(results.dropped)
     raise typer.Exit(judging.exit_code(judgements))
 
 

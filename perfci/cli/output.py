@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from perfci.results.model import RunResults
-
 NBSP = "\u00a0"
 """Joins a number and its unit: a line is not folded there."""
 _INDENT = "  "
@@ -164,11 +162,11 @@ def print_error(error: PerfciError, *, as_json: bool) -> None:
     sys.stderr.write("\n".join(lines) + "\n")
 
 
-def print_dropped(results: RunResults) -> None:
+def print_dropped(left_out: Iterable[tuple[str, int]]) -> None:
     """Say on stderr which iterations of a run were left out, and why."""
     from perfci.wording import dropped
 
-    for scenario, count in results.dropped:
+    for scenario, count in left_out:
         sys.stderr.write(f"{dropped(scenario, count)}\n")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +18,11 @@ from perfci.errors import UsageError
 from perfci.names import JOB, JOB_LENGTH, LAB
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from perfci.results.model import Measurement
+    from perfci.runs.verdicts.ingest import RallyFile
+    from perfci.runs.verdicts.lab_services import LabServices
 
 app = typer.Typer(no_args_is_help=True, help="What runs measured, and where it is stored.")
 
@@ -45,13 +51,14 @@ def show(
             from perfci.cli.verdicts import show_results
 
             show_results(Console(), found)
-            print_dropped(results)
+            print_dropped(results.dropped)
 
 
 @app.command()
 def ingest(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Archive folders of runs; with --rally: files.")
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Archive folders of runs; with --rally: files or folders."),
     ],
     rally: Annotated[
         bool, typer.Option("--rally", help="The paths are Rally's results in JSON; - is standard input.")
@@ -62,29 +69,66 @@ def ingest(
 ) -> None:
     """Take runs into the archive and the index: of another controller, or anybody's results of Rally.
 
-    With --rally each task is a run, in the order of their times. All that Rally has written can be read: its
-    JSON exporter's reports, the older lists of `rally task results`, each with gzip or without. `perfci
-    analyse` and `perfci report` follow.
+    With --rally each task is a run, in the order of their times. All JSON that Rally has written can be
+    read: its exporter's reports, and the older lists of `rally task results`, each with gzip or without. The
+    runs are judged, and the pages written. In a folder, files that have none of Rally's results are reported
+    and left out.
 
-    Exit code 1: a file can't be read; nothing was taken in.
+    Exit code 1: a file can't be read, or a folder has no results; nothing was taken in.
     """
     from perfci.runs.verdicts.ingest import ingest as take_in
-    from perfci.runs.verdicts.ingest import ingest_rally
 
     with errors_reported(as_json=as_json):
+        controller = lab_services()
         if rally:
             _check_name("--job", job, JOB)
             _check_name("--lab", lab, LAB)
-            contents = {str(path): _content(path) for path in paths}
-            taken = list(ingest_rally(lab_services(), contents, lab=lab, job=job))
-        else:
-            controller = lab_services()
-            taken = [take_in(controller, path) for path in paths]
+            _ingest_rally(controller, paths, lab=lab, job=job, as_json=as_json)
+            return
+        taken = [take_in(controller, path) for path in paths]
         if as_json:
             print_json([{"run": r.record.run_id, "series": len(r.measurements)} for r in taken])
         for results in () if as_json else taken:
             typer.echo(f"{results.record.run_id}: {len(results.measurements)} series")
-            print_dropped(results)
+            print_dropped(results.dropped)
+
+
+def _ingest_rally(controller: LabServices, paths: list[Path], *, lab: str, job: str, as_json: bool) -> None:
+    from perfci.results.errors import NotRallyResults
+    from perfci.runs.publish.site_data import write_site
+    from perfci.runs.verdicts.ingest import ingest_rally
+
+    done = ingest_rally(controller, _rally_files(paths), lab=lab, job=job)
+    for error in done.left_out:
+        typer.echo(f"left out: {error}", err=True)
+    if not done.runs:
+        place = ", ".join(map(str, paths))
+        raise NotRallyResults(
+            path=place, place="folder", found="no results of Rally", expected="at least one"
+        )
+    index = write_site(controller)
+    if as_json:
+        print_json([{"run": run.run_id, "series": run.series} for run in done.runs])
+        return
+    for run in done.runs:
+        typer.echo(f"{run.run_id}: {run.series} series")
+        print_dropped(run.dropped)
+    typer.echo(f"pages          {index}\nchange points  perfci analyse changepoints --job {job}")
+
+
+def _rally_files(paths: list[Path]) -> Iterator[RallyFile]:
+    """Yield the files that people named, and those of their folders."""
+    from perfci.runs.verdicts.ingest import RallyFile
+
+    for path in paths:
+        if str(path) == "-":
+            yield RallyFile("-", lambda: nullcontext(sys.stdin.buffer))
+        elif path.is_dir():
+            for one in sorted(path.rglob("*")):
+                if one.is_file():
+                    yield RallyFile(str(one), partial(one.open, "rb"), required=False)
+        else:
+            yield RallyFile(str(path), partial(path.open, "rb"))
 
 
 @app.command()
@@ -150,13 +194,6 @@ class NameInvalid(UsageError):
 def _check_name(option: str, name: str, pattern: str) -> None:
     if not re.fullmatch(pattern[1:-1], name) or len(name) > JOB_LENGTH:
         raise NameInvalid(option=option, name=name)
-
-
-def _content(path: Path) -> bytes:
-    from perfci.results.errors import ReportError
-    from perfci.results.files import read_bytes
-
-    return sys.stdin.buffer.read() if str(path) == "-" else read_bytes(path, ReportError)
 
 
 def _as_dict(measurement: Measurement) -> dict[str, object]:

@@ -23,6 +23,15 @@ class ReportError(ResultFileError):
     )
 
 
+class NotRallyResults(ReportError):
+    """A file that somebody hands over is none of Rally's results."""
+
+    help = (
+        "Write them with `rally task report --json --uuid TASK --out FILE`, or with older versions of Rally: "
+        "rally task results TASK > FILE"
+    )
+
+
 class CountersError(ResultFileError):
     """A node's counters, or the tasks' times, are not of the form needed."""
 

@@ -5,110 +5,274 @@
 - The older `rally task results`: a list with one entry for each scenario, its arguments under `key.kw`, its
   iterations under `result`. Before Rally 0.10 the atomic actions of an iteration were seconds by name.
 
-Any of them may be compressed with gzip. `rally.read_report` checks what a workload measured.
+Any of them may be compressed with gzip. A file is read once, and one iteration of it is held at a time.
+`rally.read_report` checks what a workload measured.
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import json
 import zlib
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
 
-from perfci.results.errors import ReportError
+from perfci.results.errors import NotRallyResults
 from perfci.results.files import shown
+from perfci.results.json_stream import JsonStream, NotJson
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 _GZIP = b"\x1f\x8b"
-_VERSION = "1.2"
+_HEAD = '{"info": {"format_version": "1.2"}, "tasks": [{"subtasks": [{"workloads": ['
+_TAIL = "]}]}]}"
 
 
-def reports_in(content: bytes, name: str) -> list[dict[str, Any]]:
-    """Return each task of a file as a report of its own, workloads without iterations left out.
+@dataclass(frozen=True, slots=True)
+class FoundReport:
+    """One task that somebody ran: its report as a file, and what tells it from others.
 
-    `name` is what errors call the file. Raises ReportError where it is of none of these forms, or has no
-    iteration.
+    `start` and `end` are seconds since the epoch, `scenarios` the names in the order of the report.
     """
-    document = _parsed(content, name)
-    if isinstance(document, dict):
-        _check_version(document, name)
-        tasks = document.get("tasks")
-        if not isinstance(tasks, list):
-            raise _unknown(name, "tasks", "missing" if tasks is None else f"got {shown(tasks)}", "a list")
-        found = [_task(task, name) for task in tasks]
-    elif isinstance(document, list):
-        found = [[_old_workload(one, n, name) for n, one in enumerate(document)]]
-    else:
-        expected = "an object of Rally's JSON exporter, or the list of `rally task results`"
-        raise _unknown(name, "file", f"got {shown(document)}", expected)
-    measured = [kept for task in found if (kept := [one for one in task if one.get("data")])]
-    if not measured:
-        raise _unknown(name, "file", "no iterations", "a task that ran")
-    return [
-        {"info": {"format_version": _VERSION}, "tasks": [{"subtasks": [{"workloads": workloads}]}]}
-        for workloads in measured
-    ]
+
+    path: Path
+    digest: str
+    start: float
+    end: float
+    scenarios: tuple[str, ...]
 
 
-def _check_version(document: dict[str, Any], name: str) -> None:
-    """Refuse reports of a newer Rally than is known; the first exporter wrote its version as a number."""
-    info = document.get("info")
-    version = info.get("format_version") if isinstance(info, dict) else None
-    if version is not None and str(version).partition(".")[0] != "1":
-        raise _unknown(name, "info.format_version", f"got {shown(version)}", "a version 1.x")
+def write_reports(source: IO[bytes], name: str, folder: Path) -> list[FoundReport]:
+    """Write each task of a file as a report of its own into an empty folder.
 
-
-def _parsed(content: bytes, name: str) -> Any:
+    Workloads without iterations are left out. `name` is what errors call the file. Raises NotRallyResults
+    where it is of none of these forms, or has no iteration, and OSError where a report can't be written.
+    """
+    form = _Form(name, folder)
     try:
-        return json.loads(gzip.decompress(content) if content.startswith(_GZIP) else content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise _unknown(name, "file", f"damaged gzip: {error}", "whole gzip") from error
-    except (ValueError, RecursionError) as error:
-        raise _unknown(name, "file", str(error), "whole JSON") from error
+        form.read(JsonStream(_unpacked(source)))
+    except NotJson as error:
+        raise NotRallyResults(path=name, place="file", found=str(error), expected="whole JSON") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        found = f"damaged gzip: {error}"
+        raise NotRallyResults(path=name, place="file", found=found, expected="whole gzip") from error
+    finally:
+        form.close()
+    if not form.found:
+        raise NotRallyResults(path=name, place="file", found="no iterations", expected="a task that ran")
+    return form.found
 
 
-def _task(task: Any, name: str) -> list[dict[str, Any]]:
-    workloads = []
-    for s, subtask in enumerate(_list(task, "subtasks", "tasks[]", name)):
-        for w, workload in enumerate(_list(subtask, "workloads", f"subtasks[{s}]", name)):
-            if not isinstance(workload, dict):
-                place = f"subtasks[{s}].workloads[{w}]"
-                raise _unknown(name, place, f"got {shown(workload)}", "an object")
-            contexts = workload.get("contexts", workload.get("context", {}))
-            data = workload.get("data")
-            measured = [_iteration(one) for one in data] if isinstance(data, list) else data
-            workloads.append({**workload, "contexts": contexts, "data": measured})
-    return workloads
+def _unpacked(source: IO[bytes]) -> IO[bytes]:
+    buffered = source if isinstance(source, io.BufferedReader) else io.BufferedReader(source)  # type: ignore[type-var]
+    return gzip.GzipFile(fileobj=buffered) if buffered.peek(2)[:2] == _GZIP else buffered
 
 
-def _list(value: Any, key: str, place: str, name: str) -> list[Any]:
-    found = value.get(key) if isinstance(value, dict) else None
-    if not isinstance(found, list):
-        raise _unknown(name, f"{place}.{key}", f"got {shown(found)}", "a list")
-    return found
+class _Form:
+    """A file as it is read, from its beginning to its end."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self._name = name
+        self._folder = folder
+        self._open: _ReportFile | None = None
+        self.found: list[FoundReport] = []
+
+    def close(self) -> None:
+        """Close what an error has left open."""
+        if self._open:
+            self._open.close()
+
+    def read(self, stream: JsonStream) -> None:
+        """Write each task. Raises NotJson and NotRallyResults."""
+        opening = stream.opens()
+        if opening == "{":
+            self._exported(stream)
+        elif opening == "[":
+            report = self._begin()
+            for number in stream.items():
+                self._entry(stream, report, f"[{number}]")
+            self._finish()
+        elif opening == "<":
+            expected = "JSON: Rally's pages show averages, and not when each iteration ran"
+            raise NotRallyResults(path=self._name, place="file", found="a page of HTML", expected=expected)
+        else:
+            expected = "an object of Rally's JSON exporter, or the list of `rally task results`"
+            raise self._wrong("file", stream.value(), expected)
+        stream.end()
+
+    def _exported(self, stream: JsonStream) -> None:
+        has_tasks = False
+        for key in stream.members():
+            if key == "info":
+                self._check_version(stream.value())
+            elif key == "tasks":
+                has_tasks = True
+                for task in self._items(stream, "tasks"):
+                    report = self._begin()
+                    for subtask in self._list_in(stream, task, "subtasks"):
+                        for workload in self._list_in(stream, subtask, "workloads"):
+                            self._workload(stream, report, workload)
+                    self._finish()
+            else:
+                stream.value()
+        if not has_tasks:
+            raise self._missing("tasks")
+
+    def _begin(self) -> _ReportFile:
+        self._open = _ReportFile(self._folder / f"{len(self.found)}.json")
+        return self._open
+
+    def _finish(self) -> None:
+        report = self._open
+        if report and (found := report.finish()):
+            self.found.append(found)
+
+    def _check_version(self, info: Any) -> None:
+        """Refuse reports of a newer Rally than is known; the first exporter wrote its version as a number."""
+        version = info.get("format_version") if isinstance(info, dict) else None
+        if version is not None and str(version).partition(".")[0] != "1":
+            raise self._wrong("info.format_version", version, "a version 1.x")
+
+    def _items(self, stream: JsonStream, place: str) -> Iterator[str]:
+        if stream.opens() != "[":
+            raise self._wrong(place, stream.value(), "a list")
+        for number in stream.items():
+            yield f"{place}[{number}]"
+
+    def _list_in(self, stream: JsonStream, place: str, name: str) -> Iterator[str]:
+        """Step into an object: yield the places of the items of a list in it."""
+        self._object(stream, place)
+        is_there = False
+        for key in stream.members():
+            if key == name:
+                is_there = True
+                yield from self._items(stream, f"{place}.{name}")
+            else:
+                stream.value()
+        if not is_there:
+            raise self._missing(f"{place}.{name}")
+
+    def _object(self, stream: JsonStream, place: str) -> None:
+        if stream.opens() != "{":
+            raise self._wrong(place, stream.value(), "an object")
+
+    def _workload(self, stream: JsonStream, report: _ReportFile, place: str) -> None:
+        self._object(stream, place)
+        rest: dict[str, Any] = {}
+        for key in stream.members():
+            if key == "data":
+                self._iterations(stream, report, f"{place}.data")
+            else:
+                rest[key] = stream.value()
+        report.end_workload({**rest, "contexts": rest.get("contexts", rest.get("context", {}))})
+
+    def _entry(self, stream: JsonStream, report: _ReportFile, place: str) -> None:
+        """Read an entry of `rally task results`: write it as the exporter writes a workload."""
+        self._object(stream, place)
+        rest: dict[str, Any] = {}
+        has_result = False
+        for key in stream.members():
+            if key == "result":
+                has_result = True
+                self._iterations(stream, report, f"{place}.result")
+            else:
+                rest[key] = stream.value()
+        described = self._described(rest.get("key"), f"{place}.key")
+        if not has_result:
+            raise self._missing(f"{place}.result")
+        report.end_workload(described)
+
+    def _described(self, key: Any, place: str) -> dict[str, Any]:
+        if not isinstance(key, dict):
+            raise self._wrong(place, key, "an object")
+        scenario = key.get("name")
+        if not isinstance(scenario, str):
+            raise self._wrong(f"{place}.name", scenario, "text")
+        words = key.get("kw")
+        kw: Mapping[str, Any] = words if isinstance(words, dict) else {}
+        runner = kw.get("runner")
+        settings = dict(runner) if isinstance(runner, dict) else {}
+        return {
+            "scenario": {scenario: kw.get("args") or {}},
+            "runner": {str(settings.pop("type", "serial")): settings},
+            "contexts": kw.get("context", kw.get("contexts")) or {},
+        }
+
+    def _iterations(self, stream: JsonStream, report: _ReportFile, place: str) -> None:
+        if stream.opens() != "[":
+            if found := stream.value():
+                raise self._wrong(place, found, "a list")
+            return  # a task that was stopped before it ran
+        for _ in stream.items():
+            report.add(_iteration(stream.value()))
+
+    def _missing(self, place: str) -> NotRallyResults:
+        return NotRallyResults(path=self._name, place=place, found="missing", expected="it to be there")
+
+    def _wrong(self, place: str, found: Any, expected: str) -> NotRallyResults:
+        return NotRallyResults(path=self._name, place=place, found=f"got {shown(found)}", expected=expected)
 
 
-def _old_workload(entry: Any, number: int, name: str) -> dict[str, Any]:
-    """Return an entry of `rally task results` as the exporter writes a workload."""
-    place = f"[{number}]"
-    key = entry.get("key") if isinstance(entry, dict) else None
-    if not isinstance(key, dict):
-        raise _unknown(name, f"{place}.key", f"got {shown(key)}", "an object")
-    scenario = key.get("name")
-    if not isinstance(scenario, str):
-        raise _unknown(name, f"{place}.key.name", f"got {shown(scenario)}", "text")
-    words = key.get("kw")
-    kw: Mapping[str, Any] = words if isinstance(words, dict) else {}
-    runner = kw.get("runner")
-    settings = dict(runner) if isinstance(runner, dict) else {}
-    return {
-        "scenario": {scenario: kw.get("args") or {}},
-        "runner": {str(settings.pop("type", "serial")): settings},
-        "contexts": kw.get("context", kw.get("contexts")) or {},
-        "data": [_iteration(one) for one in _list(entry, "result", place, name)],
-    }
+class _ReportFile:
+    """A report that is written while another form of it is read: of each workload its iterations first."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+        self._digest = hashlib.sha256()
+        self._in_workload = False
+        self._start, self._end = float("inf"), 0.0
+        self._scenarios: dict[str, None] = {}
+
+    def add(self, iteration: Any) -> None:
+        """Write an iteration of the workload that is being read."""
+        if self._file is None:
+            self._file = self._path.open("wb")
+            self._write(_HEAD)
+        elif not self._in_workload:
+            self._write(", ")
+        self._write(", " if self._in_workload else '{"data": [')
+        self._in_workload = True
+        self._write(json.dumps(iteration))
+        if isinstance(iteration, dict):
+            start, seconds = iteration.get("timestamp"), iteration.get("duration")
+            if isinstance(start, int | float) and isinstance(seconds, int | float):
+                self._start = min(self._start, start)
+                self._end = max(self._end, start + max(seconds, 0))
+
+    def end_workload(self, described: Mapping[str, Any]) -> None:
+        """Write what a workload has beside its iterations; nothing where it has none."""
+        if self._in_workload:
+            self._write(f"], {json.dumps(described)[1:]}")
+            scenario = described.get("scenario")
+            if isinstance(scenario, dict):
+                self._scenarios.update(dict.fromkeys(scenario))
+        self._in_workload = False
+
+    def finish(self) -> FoundReport | None:
+        """Close the file; None where no workload had an iteration."""
+        if self._file is None:
+            return None
+        self._write(_TAIL)
+        self.close()
+        return FoundReport(
+            self._path, self._digest.hexdigest(), self._start, self._end, tuple(self._scenarios)
+        )
+
+    def close(self) -> None:
+        """Close the file, whole or not."""
+        if self._file is not None:
+            self._file.close()
+
+    def _write(self, text: str) -> None:
+        if self._file is not None:
+            content = text.encode()
+            self._digest.update(content)
+            self._file.write(content)
 
 
 def _iteration(one: Any) -> Any:
@@ -144,7 +308,3 @@ def _in_turn(seconds: Mapping[str, Any], start: Any) -> list[dict[str, Any]]:
         )
         at = end if timed else at
     return found
-
-
-def _unknown(path: str, place: str, found: str, expected: str) -> ReportError:
-    return ReportError(path=path, place=place, found=found, expected=expected)

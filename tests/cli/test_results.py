@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
+from pathlib import Path
 
 import archives
 import pytest
@@ -92,3 +95,21 @@ def test_rallys_results_come_in_from_files_and_standard_input(state, tmp_path):
     assert f"{bad}: " in done.stderr
     done = CliRunner().invoke(app, ["results", "ingest", "--rally", "-", "--job", "No Name"], input=report)
     assert done.exit_code == 2
+
+
+def test_a_folder_of_rallys_results_becomes_pages_and_says_what_it_left_out(state, tmp_path):
+    folder = tmp_path / "old results"
+    (folder / "2024").mkdir(parents=True)
+    (folder / "2024" / "report.json.gz").write_bytes(gzip.compress(json.dumps(archives.report()).encode()))
+    (folder / "page.html").write_text("<html>")
+    done = CliRunner().invoke(app, ["results", "ingest", "--rally", str(folder), "--job", "old"])
+    assert done.exit_code == 0, done.output
+    assert f"left out: {folder / 'page.html'}: file: a page of HTML" in done.stderr
+    run, pages, change_points = done.stdout.splitlines()
+    assert re.fullmatch(r"20231114T221320Z-old-[0-9a-f]{4}: 5 series", run)
+    assert Path(pages.split(maxsplit=1)[1]).is_file()
+    assert change_points.endswith("perfci analyse changepoints --job old")
+    (folder / "2024" / "report.json.gz").unlink()
+    done = CliRunner().invoke(app, ["results", "ingest", "--rally", str(folder)])
+    assert done.exit_code == 1
+    assert "no results of Rally" in done.stderr

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import os
+from functools import partial
 
 import archives
 import pytest
 
 from perfci import config, pages
 from perfci.results.archive import run_folders
-from perfci.results.errors import ReportError
+from perfci.results.errors import NotRallyResults, ReportError
 from perfci.runs.publish.site_data import write_site
 from perfci.runs.state.archive import rerun_folders
 from perfci.runs.studies.change_points import column_of, find_changes
 from perfci.runs.studies.job_history import past
-from perfci.runs.verdicts.ingest import ingest, ingest_rally
+from perfci.runs.verdicts.ingest import RallyFile, ingest, ingest_rally
 from perfci.runs.verdicts.judgement_store import read_judgements, read_outcomes
 from perfci.runs.verdicts.lab_services import LabServices
 from perfci.runs.verdicts.rebuild import judge_all
@@ -104,11 +107,17 @@ def old_results(factor=1.0, number=0):
     return json.dumps(report).encode()
 
 
+def files(contents, *, required=True):
+    return [
+        RallyFile(name, partial(io.BytesIO, content), required=required) for name, content in contents.items()
+    ]
+
+
 def test_strangers_reports_become_runs_in_the_order_of_their_times_and_show_when_it_became_slower(controller):
     contents = {f"{n}.json": old_results(1.4 if n >= 10 else 1.0, n) for n in range(16)}
     backwards = dict(reversed(contents.items()))
-    taken = ingest_rally(controller, backwards, lab="elsewhere", job="old")
-    ids = [one.record.run_id for one in taken]
+    taken = ingest_rally(controller, files(backwards), lab="elsewhere", job="old").runs
+    ids = [one.run_id for one in taken]
     assert ids == sorted(ids)
     assert ids[0].startswith("20231114T221320Z-old-")
     assert controller.local.run_ids("elsewhere", "old") == tuple(ids)
@@ -120,17 +129,26 @@ def test_strangers_reports_become_runs_in_the_order_of_their_times_and_show_when
     assert change.point.low < 0.4 < change.point.high
     assert read_outcomes(controller.database, ids).keys() == set(ids)
     assert f"{ids[-1]}" in "".join(page.read_text() for page in write_site(controller).parent.rglob("*.html"))
-    assert ingest_rally(controller, contents, lab="elsewhere", job="old") == taken
+    assert ingest_rally(controller, files(contents), lab="elsewhere", job="old").runs == taken
 
 
-def test_one_file_that_is_no_report_keeps_all_out(controller):
-    with pytest.raises(ReportError, match=r"^b\.json: "):
-        ingest_rally(controller, {"a.json": old_results(), "b.json": b"[]"}, lab="elsewhere", job="old")
+def test_one_file_that_is_no_report_keeps_all_out_where_somebody_named_it(controller):
+    contents = {"a.json": old_results(), "b.json": b"[]"}
+    with pytest.raises(NotRallyResults, match=r"^b\.json: "):
+        ingest_rally(controller, files(contents), lab="elsewhere", job="old")
     assert not controller.state.archive.exists()
+    done = ingest_rally(controller, files(contents, required=False), lab="elsewhere", job="old")
+    assert [error.fields["path"] for error in done.left_out] == ["b.json"]
+    assert [folder.name for folder in run_folders(controller.state.archive)] == [done.runs[0].run_id]
 
 
 def test_a_report_whose_numbers_are_none_is_refused_by_its_own_name(controller):
     report = json.loads(old_results())
     report["tasks"][0]["subtasks"][0]["workloads"][0]["data"][3]["duration"] = "long"
-    with pytest.raises(ReportError, match=r"^a\.json: .*duration: got 'long'"):
-        ingest_rally(controller, {"a.json": json.dumps(report).encode()}, lab="elsewhere", job="old")
+    with pytest.raises(NotRallyResults, match=r"^a\.json: .*duration: got 'long'"):
+        ingest_rally(controller, files({"a.json": json.dumps(report).encode()}), lab="elsewhere", job="old")
+
+
+def test_the_same_results_in_two_files_are_one_run(controller):
+    contents = {"a.json": old_results(), "a.json.gz": gzip.compress(old_results())}
+    assert len(ingest_rally(controller, files(contents), lab="elsewhere", job="old").runs) == 1
