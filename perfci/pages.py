@@ -40,9 +40,9 @@ def alert_page(alert_id: str) -> str:
     return f"alerts/{_safe(alert_id)}.html"
 
 
-def job_page(lab: str, job: str) -> str:
-    """Return the page with all runs and all scenarios of a job."""
-    return f"jobs/{_safe(joined(lab, job))}.html"
+def job_page(lab: str, job: str, part: int = 1) -> str:
+    """Return the page with all runs and the first scenarios of a job, or a later part of its scenarios."""
+    return f"jobs/{_safe(joined(lab, job))}{f'.{part}' if part > 1 else ''}.html"
 
 
 def comparison(before: str, after: str) -> str:

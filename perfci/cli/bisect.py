@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from perfci import pages
 from perfci.cli.access import holder, lab_services
 from perfci.cli.durations import parse_duration
 from perfci.cli.options import Lab
@@ -81,9 +82,10 @@ def bisect(  # noqa: PLR0917 - typer takes them by name
     from perfci.cli.progress import Terminal
     from perfci.runs.publish.notify import deliver as send_waiting
     from perfci.runs.publish.notify import post_bisect
+    from perfci.runs.publish.site_data import write_site
     from perfci.runs.state.progress import Silent
     from perfci.runs.studies.bisect import bisect as measure
-    from perfci.runs.studies.bisect import keep_picture
+    from perfci.runs.studies.bisect import keep_found
     from perfci.runs.studies.bisect_told import story_of
 
     with errors_reported(as_json=as_json):
@@ -107,13 +109,16 @@ def bisect(  # noqa: PLR0917 - typer takes them by name
         if mail and asked.alert is not None and found.exit_code == 0:
             post_bisect(services, asked.alert, story)
             send_waiting(services)
-        picture = keep_picture(services, story)
+        shown = {"picture": keep_found(services, asked.alert, story), "page": None}
+        if asked.alert is not None:
+            write_site(services)
+            shown["page"] = services.state.site / pages.alert_page(asked.alert.id)
         if as_json:
-            print_json({**story.as_dict(), "picture": str(picture) if picture else None})
+            print_json({**story.as_dict(), **shown})
         else:
             _print(story)
-            if picture is not None:
-                typer.echo(f"picture   {picture}")
+            for name, file in shown.items():
+                typer.echo(f"{name:<10}{file}" if file else "", nl=bool(file))
     raise typer.Exit(found.exit_code)
 
 

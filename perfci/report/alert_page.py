@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from perfci import pages, wording
+from perfci.report.bisect_picture import bisect_picture
 from perfci.report.distribution import overlay, quantile_shifts
 from perfci.report.rendered import rendered
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
-    from perfci.report.model import AlertSummary
+    from perfci.report.model import AlertBisect, AlertSummary
 
 
 def alert_page(alert: AlertSummary, shown: Collection[str], scenarios: Collection[str]) -> dict[str, str]:
@@ -38,10 +39,19 @@ def alert_page(alert: AlertSummary, shown: Collection[str], scenarios: Collectio
         pairs=pairs,
         shown=shown,
         scenarios=scenarios,
+        bisects=list(_bisects(alert.bisect)),
         suspects=sorted(suspects, key=lambda row: -row.share),
         fixed=(suspects[0].project if suspects else projects[0] if projects else "neutron"),
     )
     return {pages.alert_page(alert.id): html}
+
+
+def _bisects(found: AlertBisect | None) -> Iterator[dict[str, object]]:
+    """Yield a bisect and the one within it, each with its picture."""
+    while found is not None:
+        # The picture escapes what it is given.
+        yield {"found": found, "picture": Markup(bisect_picture(found))}  # noqa: S704
+        found = found.inside
 
 
 def _day(run_id: str | None) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from perfci.results.dataplane import Rate
     from perfci.results.density import Curve
     from perfci.results.leftovers import Swept
-    from perfci.results.model import CodeUnderTest, Measurement, RunRecord, SeriesKey
+    from perfci.results.model import CodeUnderTest, Measurement, Metric, RunRecord, SeriesKey
 
 
 class PageTone(StrEnum):
@@ -89,6 +89,38 @@ class AlertSuspects:
 
 
 @dataclass(frozen=True, slots=True)
+class PairedRow:
+    """One timing of a paired night: the code under test against the reference beside it.
+
+    `effect` is the relative change pair by pair, `low` to `high` its 95 % interval with the luck of the two
+    deployments in it, `mde` the smallest change that this night alone shows in 8 of 10 cases. `old` and `new`
+    are median seconds on the reference and on the code under test. `dropped` pairs lack a timing on one side.
+    `old_values` and `new_values` are all seconds of a timing that is drawn, empty for the others.
+    """
+
+    key: SeriesKey
+    effect: float
+    low: float
+    high: float
+    mde: float
+    old: float
+    new: float
+    pairs: int
+    dropped: int
+    old_values: tuple[float, ...] = ()
+    new_values: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PairedView:
+    """What a night measured against the reference beside it; `notes` say what went wrong in the lock-step."""
+
+    reference: CodeUnderTest
+    rows: tuple[PairedRow, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """Everything about one run that people look at.
 
@@ -96,7 +128,7 @@ class RunReport:
     `swept` what its tasks left in the cloud, `rates` how fast its data plane was, and whether
     `on_hardware`, so that what others have published may stand beside it. `suspects` are those of its
     alerts, as far as they are known. `measurements` is all that it measured, `versions` the packages of its
-    services, `before` the record of the job's run before it.
+    services, `before` the record of the job's run before it, `paired` what it measured against a reference.
     """
 
     record: RunRecord
@@ -114,6 +146,7 @@ class RunReport:
     versions: Mapping[str, str] = field(default_factory=dict)
     before: RunRecord | None = None
     before_has_page: bool = True
+    paired: PairedView | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +203,62 @@ class DistributionPair:
 
 
 @dataclass(frozen=True, slots=True)
+class BisectCulprit:
+    """A change that a bisect names. Strangers wrote subject and author."""
+
+    name: str
+    subject: str
+    author: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class BisectPlace:
+    """One place of a bisect that was measured, or left out (`note` says why).
+
+    `place` counts revisions from 0, the good end. `level` and its 95 % interval `low` to `high` are in the
+    unit of the metric, None where nothing was measured. `at_head`: at the newest revision, behind all others.
+    """
+
+    place: int
+    what: str
+    subject: str
+    runs: int
+    level: float | None
+    low: float | None
+    high: float | None
+    at_head: bool
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlertBisect:
+    """What the bisect of an alert has found so far: in words, and each place that was measured in order.
+
+    `culprit_at` is the place with which it became worse, `inside` the bisect within a change of requirements.
+    """
+
+    title: str
+    series: str
+    metric: Metric
+    end: str
+    verdict: str
+    command: str
+    culprits: tuple[BisectCulprit, ...]
+    culprit_at: int | None
+    places: tuple[BisectPlace, ...]
+    remarks: tuple[str, ...]
+    inside: AlertBisect | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AlertSummary:
     """An alert: its clearest series `key`, since when and by how much it has moved.
 
     `effect` is relative, `before` and `after` are levels in the unit of the metric. `series` counts those
     that moved together, `moved` has them. `changes` is the code that differs between `last_good` and `since`;
     `code_known` is False where that can't be said. `closed` is the run that closed it, `ending` why.
+    `bisect` is what has been measured to find the change.
     """
 
     id: str
@@ -195,6 +278,7 @@ class AlertSummary:
     moved: tuple[MovedRow, ...] = ()
     suspects: AlertSuspects | None = None
     distributions: tuple[DistributionPair, ...] = ()
+    bisect: AlertBisect | None = None
 
 
 @dataclass(frozen=True, slots=True)

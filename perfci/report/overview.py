@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 RUNS_OPEN = 14
 """Of each job, on the overview; its own page has all that have a page."""
 SCENARIOS_OPEN = 40
+SCENARIOS_A_PAGE = 60
+"""A job with more has several pages of them: each stays below 100 kB."""
 NEWS = 12
 """So many series are named as new; the run's page has them all."""
 
@@ -41,7 +43,13 @@ def overview_pages(
         pages.COMPARE: rendered("compare.html.j2", root="", jobs=jobs),
     }
     for job in jobs:
-        found[job["page"]] = rendered("job.html.j2", root="../", job=job, shown=shown)
+        begins = range(0, max(len(job["scenarios"]), 1), SCENARIOS_A_PAGE)
+        names = [pages.job_page(job["lab"], job["job"], n) for n in range(1, len(begins) + 1)]
+        for number, (name, first) in enumerate(zip(names, begins, strict=True)):
+            part = job["scenarios"][first : first + SCENARIOS_A_PAGE]
+            found[name] = rendered(
+                "job.html.j2", root="../", job=job, part=part, number=number, names=names, first=first + 1
+            )
     return found
 
 

@@ -11,6 +11,7 @@ from perfci import pages, wording
 from perfci.redaction import redacted
 from perfci.report.curve import by_service, curves
 from perfci.report.data_files import is_calm, run_files, service_of
+from perfci.report.distribution import overlay
 from perfci.report.model import TONES, by_interest, tally, verdict
 from perfci.report.rendered import rendered
 from perfci.results.model import TOTAL, Metric
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from perfci.analysis.types import Judgement
-    from perfci.report.model import RunReport
+    from perfci.report.model import PairedView, RunReport
     from perfci.results.density import Curve
     from perfci.results.model import CodeUnderTest, SeriesKey, ServiceRevision
 
@@ -47,6 +48,7 @@ def run_pages(run: RunReport) -> dict[str, str]:
         blamed=service_of(telling[0].key) if telling else "",
         excerpt=redacted(run.failure.excerpt) if run.failure else "",
         error=redacted(run.failure.error) if run.failure else "",
+        paired=run.paired and _paired(run.paired, record.code),
         fills=[{"curve": curve, "pictures": list(_pictures(curve))} for curve in run.curves],
     )
     return {pages.run_page(record.run_id): page, **run_files(run)}
@@ -106,6 +108,23 @@ def _measured(run: RunReport) -> list[tuple[SeriesKey, float]]:
         if one.key.action == TOTAL and one.key.metric is Metric.SECONDS and one.values
     ]
     return sorted(whole)[:ROWS_SHOWN]
+
+
+def _paired(view: PairedView, code: CodeUnderTest) -> dict[str, Any]:
+    """Return what a paired night shows: the rows that fit on the page, the clearest with their iterations."""
+    drawn = [one for one in view.rows if one.old_values and one.new_values]
+    names = ("reference", "code under test")
+    return {
+        "code": code_differences(view.reference, code),
+        "rows": view.rows[:ROWS_SHOWN],
+        "more": len(view.rows[ROWS_SHOWN:]),
+        "notes": view.notes,
+        "pictures": [
+            # The picture escapes what it is given.
+            (one.key, Markup(overlay(one.old_values, one.new_values, Metric.SECONDS, names)))  # noqa: S704
+            for one in drawn
+        ],
+    }
 
 
 def _pictures(curve: Curve) -> Iterator[tuple[str, Markup]]:

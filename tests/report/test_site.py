@@ -10,13 +10,18 @@ import pytest
 from nights import BOOT, NETWORKS, PATCH, PORTS, run_id, seconds_key, statements_key
 from site_data import alert, site_data
 
-from perfci import pages
+from perfci import pages, wording
 from perfci.analysis.calibration import NoiseBudget, SeriesCalibration
 from perfci.analysis.noise_trend import Growth
 from perfci.analysis.types import Outcome, RunPoint, SeriesHistory
+from perfci.report import overview
+from perfci.report.bisect_picture import bisect_picture
 from perfci.report.levels import level_changes
 from perfci.report.model import (
+    AlertBisect,
     AlertSuspects,
+    BisectCulprit,
+    BisectPlace,
     Canary,
     DistributionPair,
     Mark,
@@ -556,10 +561,106 @@ def test_an_alerts_page_has_the_change_both_distributions_and_the_command_to_try
     assert f"perfci run compare {run_id(19)} {run_id(20)}" in text[heads[2] :]
 
 
+def bisect(**changes):
+    found = AlertBisect(
+        title="alert 65af3750f0",
+        series="create_port in NeutronNetworks",
+        metric=Metric.SECONDS,
+        end="culprit",
+        verdict="neutron 2222222222 made create_port 30 % slower.",
+        command="perfci bisect 65af3750f0",
+        culprits=(BisectCulprit("neutron 2222222222", "Slow <it>", "Ada", "https://x.org/2"),),
+        culprit_at=2,
+        places=(
+            BisectPlace(0, "good end", "", 3, 0.40, 0.39, 0.41, at_head=False, note=""),
+            BisectPlace(
+                1, "neutron 1111111111", "Calm", 0, None, None, None, at_head=False, note="no deploy"
+            ),
+            BisectPlace(2, "neutron 2222222222", "Slow <it>", 3, 0.52, 0.51, 0.53, at_head=False, note=""),
+            BisectPlace(3, "newest revision", "", 2, 0.53, 0.51, 0.55, at_head=True, note=""),
+        ),
+        remarks=("A single run scatters by about 2 %.",),
+    )
+    return replace(found, **changes)
+
+
+def test_an_alerts_page_shows_what_its_bisect_measured(data, tmp_path):
+    inside = bisect(title="oslo.db 17.0 → 18.0", verdict="It is not finished.", culprits=(), places=())
+    write(tmp_path, replace(data, alerts=(alert(bisect=bisect(inside=inside)),)))
+    text = (tmp_path / pages.alert_page(alert().id)).read_text()
+    Page(text)
+    section = text[text.index('id="bisect"') : text.index('id="do"')]
+    assert text.index('<a href="#bisect">neutron 2222222222</a>') < text.index('id="bisect"')
+    assert '<a href="https://x.org/2">neutron 2222222222</a>: Slow &lt;it&gt;' in section
+    table = section[section.index("<tbody>") : section.index("</tbody>")].split("<tr")[1:]
+    assert ["certain" in row for row in table] == [False, False, True, False]
+    assert f"{wording.quantity(0.4, Metric.SECONDS)}</td>" in table[0]
+    levels = [wording.quantity(one, Metric.SECONDS) for one in (0.39, 0.41)]
+    assert " … ".join(levels) in table[0]
+    assert "no deploy" in table[1]
+    picture = section[section.index("<svg") : section.index("</svg>")]
+    assert picture.count("<circle") == 2
+    assert picture.count("<rect") == 1
+    assert [number for number in "1234" if f">{number}</text></g>" in picture] == ["1", "3", "4"]
+    assert "<h3>Inside oslo.db 17.0 → 18.0</h3>" in section
+    assert "perfci bisect 65af3750f0" in section
+
+
+def test_the_line_of_a_bisects_picture_is_left_of_the_culprit():
+    left = bisect_picture(bisect(culprit_at=1))
+    assert bisect_picture(bisect()) == left, "nothing was measured between the two"
+    line = float(re.search(r'class="change bad"><path d="M([0-9.]+) ', left)[1])
+    points = [float(x) for x in re.findall(r'<text class="tick" x="([0-9.]+)" y="212"', left)]
+    assert points[0] < line < points[1]
+    assert "change bad" not in bisect_picture(bisect(culprit_at=None))
+    assert bisect_picture(bisect(places=())) == ""
+
+
+def test_an_alert_without_a_bisect_names_the_command_for_one(data, tmp_path):
+    write(tmp_path, replace(data, alerts=(alert(),)))
+    text = (tmp_path / pages.alert_page(alert().id)).read_text()
+    assert "perfci bisect 65af3750f0" in text
+    assert 'id="bisect"' not in text
+
+
 def test_the_first_view_of_each_page_is_small(site):
     for page in ("index.html", pages.run_page(run_id(21)), pages.scenario_page(seconds_key("total", PORTS))):
         loaded = [site / page, site / "style.css", site / "pages.js"]
         assert sum(file.stat().st_size for file in loaded) < 100_000
+
+
+def test_a_job_with_many_scenarios_has_pages_of_them_each_scenario_once(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(overview, "SCENARIOS_A_PAGE", 3)
+    write(tmp_path, data)
+    key = seconds_key("total", PORTS)
+    names = [pages.job_page(key.lab, key.job, part) for part in (1, 2)]
+    assert sorted(str(file.relative_to(tmp_path)) for file in (tmp_path / "jobs").iterdir()) == sorted(names)
+    texts = [(tmp_path / name).read_text() for name in names]
+    listed = [Page(text).links for text in texts]
+    scenarios = [
+        [one for one in links if one.startswith("../scenarios/") and "#" not in one] for links in listed
+    ]
+    assert [len(one) for one in scenarios] == [3, 1]
+    assert len({*scenarios[0], *scenarios[1]}) == 4
+    assert f"../{names[1]}#scenarios" in listed[0]
+    assert f"../{names[0]}#scenarios" in listed[1]
+    assert ['id="runs"' in text for text in texts] == [True, False]
+    assert "4 to 4" in texts[1]
+    monkeypatch.undo()
+    write(tmp_path, data)
+    assert [file.name for file in (tmp_path / "jobs").iterdir()] == [names[0].removeprefix("jobs/")]
+
+
+def test_a_page_of_a_jobs_scenarios_is_small_however_many_there_are(data, tmp_path):
+    many = [
+        replace(one, key=replace(one.key, arguments=f"{n:08x}"))
+        for n in range(200)
+        for one in data.series[:1]
+    ]
+    write(tmp_path, replace(data, series=tuple(many)))
+    sizes = [file.stat().st_size for file in (tmp_path / "jobs").iterdir()]
+    assert len(sizes) == 4
+    assert max(sizes) + sum((tmp_path / name).stat().st_size for name in ("style.css", "pages.js")) < 100_000
 
 
 def test_links_that_a_script_makes_lead_to_a_page_and_a_place_on_it(site, parsed):

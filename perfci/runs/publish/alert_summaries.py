@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from perfci.alerts.model import SeriesStatus, felt_first
 from perfci.report.model import AlertSummary, DistributionPair, MovedRow, ServiceChange
 from perfci.results.model import Metric
+from perfci.runs.publish.bisect_store import kept_bisect
 from perfci.runs.publish.suspect_store import kept_suspects
 from perfci.wording import MISSING, rerun_verdict, revision_name
 
@@ -55,6 +56,7 @@ def alert_summaries(
                 _moved(one, _size(alert, one, latest)) for one in sorted(alert.series, key=felt_first)
             ),
             suspects=kept_suspects(services.state.root, alert.id),
+            bisect=kept_bisect(services.state.root, alert.id),
             distributions=tuple(_distributions(services, alert, records)),
         )
 

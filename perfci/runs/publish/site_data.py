@@ -32,6 +32,7 @@ from perfci.results.model import FINISHED
 from perfci.results.validity import comparable
 from perfci.runs.publish.alert_summaries import alert_summaries
 from perfci.runs.publish.calibration_store import read_calibration
+from perfci.runs.publish.pairs_shown import pairs_shown
 from perfci.runs.publish.retention import kept_runs
 from perfci.runs.publish.suspect_store import kept_suspects
 from perfci.runs.state.archive import run_folders
@@ -184,6 +185,7 @@ class _Runs:
             versions={**run.document.get("versions", {})},
             before=before,
             before_has_page=before is not None and before.run_id in self._kept,
+            paired=pairs_shown(run),
         )
 
     def _canaries_of(self, run_id: str) -> RunReport:

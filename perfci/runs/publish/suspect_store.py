@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from perfci.alerts.mail_suspects import SuspectList
 
 FOLDER = "suspects"
-_SAFE = re.compile(r"^[A-Za-z0-9._-]+$")
+SAFE = re.compile(r"^[A-Za-z0-9._-]+$")
+"""Ids of alerts that can be names of files."""
 
 
 def keep_suspects(state: Path, alert: str, found: SuspectList) -> None:
@@ -36,7 +37,7 @@ def keep_suspects(state: Path, alert: str, found: SuspectList) -> None:
         "acquitted": found.acquitted,
         "problem": found.problem,
     }
-    if not _SAFE.match(alert):
+    if not SAFE.match(alert):
         return
     folder = state / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +46,7 @@ def keep_suspects(state: Path, alert: str, found: SuspectList) -> None:
 
 def kept_suspects(state: Path, alert: str) -> AlertSuspects | None:
     """Return what was kept of an alert; None where nothing was, or it can't be read."""
-    if not _SAFE.match(alert):
+    if not SAFE.match(alert):
         return None
     try:
         found = json.loads((state / FOLDER / f"{alert}.json").read_text(encoding="utf-8"))

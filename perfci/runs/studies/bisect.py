@@ -16,6 +16,7 @@ from perfci.analysis.bisect.model import Kind
 from perfci.files import write_whole
 from perfci.runs.ansible.playbook import Interrupted
 from perfci.runs.night.assemble import night
+from perfci.runs.publish.bisect_store import keep_bisect
 from perfci.runs.state.digests import digest
 from perfci.runs.studies.bisect_course import FOLDER
 from perfci.runs.studies.bisect_inside import question_inside
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from perfci.alerts.bisect_story import BisectStory
+    from perfci.alerts.model import Alert
     from perfci.errors import PerfciError
     from perfci.runs.state.progress import Progress
     from perfci.runs.studies.bisect_question import AskedBisect
@@ -150,8 +152,13 @@ def _why(end: TrialsEnd) -> str:
             return str(end.why)
 
 
-def keep_picture(services: LabServices, story: BisectStory) -> Path | None:
-    """Draw what was measured below the state folder; None where nothing was."""
+def keep_found(services: LabServices, alert: Alert | None, story: BisectStory) -> Path | None:
+    """Keep what was found for the page of its alert, and draw what was measured below the state folder.
+
+    Returns the picture; None where nothing was measured.
+    """
+    if alert is not None:
+        keep_bisect(services.state.root, alert.id, story)
     os.environ.setdefault("MPLCONFIGDIR", str(services.state.root / "cache" / "matplotlib"))
     picture = draw(story)
     if picture is None:

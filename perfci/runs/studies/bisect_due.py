@@ -13,7 +13,8 @@ from perfci.alerts.mail_sections import is_confirmed
 from perfci.alerts.model import SeriesStatus
 from perfci.errors import PerfciError
 from perfci.runs.publish.notify import deliver, has_bisect, post_bisect
-from perfci.runs.studies.bisect import bisect, keep_picture
+from perfci.runs.publish.site_data import write_site
+from perfci.runs.studies.bisect import bisect, keep_found
 from perfci.runs.studies.bisect_question import of_alert
 from perfci.runs.studies.bisect_told import story_of
 
@@ -71,13 +72,16 @@ def bisect_due(
 ) -> DueEnd:
     """Bisect what is due, until nothing is, the time is up, or somebody else wants the nodes."""
     found: list[DueBisect] = []
+    stopped = ""
     for alert in due(services):
         progress.say(f"\nalert {alert.id}: {alert.headline.key.label}")
         one, stopped = _one(services, alert, holder, progress, until, most_runs)
         found.append(one)
         if stopped:
-            return DueEnd(tuple(found), stopped)
-    return DueEnd(tuple(found))
+            break
+    if any(one.story for one in found):
+        write_site(services)
+    return DueEnd(tuple(found), stopped)
 
 
 def _one(  # noqa: PLR0917 - one caller
@@ -97,7 +101,7 @@ def _one(  # noqa: PLR0917 - one caller
         return DueBisect(alert.id, reason="there is one suspect alone: its mail has it"), ""
     outcome = bisect(services, asked, holder=holder, progress=progress, until=until, gives_way=True)
     story = story_of(outcome)
-    keep_picture(services, story)
+    keep_found(services, alert, story)
     if not outcome.final:
         stopped = outcome.ended or (outcome.inside.ended if outcome.inside else "")
         return DueBisect(alert.id, story, stopped), stopped

@@ -17,7 +17,7 @@ from perfci.runs.jobs.load import load_job
 from perfci.runs.night.assemble import night
 from perfci.runs.publish.notify import deliver, has_bisect, post_bisect
 from perfci.runs.state.run_folder import utc_now
-from perfci.runs.studies.bisect import bisect, keep_picture
+from perfci.runs.studies.bisect import bisect, keep_found
 from perfci.runs.studies.bisect_question import of_alert
 from perfci.runs.studies.bisect_told import story_of
 from perfci.runs.studies.demo import AGAIN, Check
@@ -77,7 +77,7 @@ class BisectDemo:
         if found.error is not None:
             raise found.error
         self.story = story_of(found)
-        self.picture = keep_picture(services, self.story)
+        self.picture = keep_found(services, alert, self.story)
         if found.exit_code == 0:
             post_bisect(services, alert, self.story)
             deliver(services)
