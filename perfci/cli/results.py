@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +17,8 @@ from perfci.errors import UsageError
 from perfci.names import JOB, JOB_LENGTH, LAB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from perfci.results.model import Measurement
     from perfci.runs.verdicts.ingest import RallyFile
@@ -116,6 +116,10 @@ def _ingest_rally(controller: LabServices, paths: list[Path], *, lab: str, job: 
     typer.echo(f"pages          {index}\nchange points  perfci analyse changepoints --job {job}")
 
 
+def _opens(path: Path) -> Callable[[], AbstractContextManager[IO[bytes]]]:
+    return lambda: path.open("rb")
+
+
 def _rally_files(paths: list[Path]) -> Iterator[RallyFile]:
     """Yield the files that people named, and those of their folders."""
     from perfci.runs.verdicts.ingest import RallyFile
@@ -126,9 +130,9 @@ def _rally_files(paths: list[Path]) -> Iterator[RallyFile]:
         elif path.is_dir():
             for one in sorted(path.rglob("*")):
                 if one.is_file():
-                    yield RallyFile(str(one), partial(one.open, "rb"), required=False)
+                    yield RallyFile(str(one), _opens(one), required=False)
         else:
-            yield RallyFile(str(path), partial(path.open, "rb"))
+            yield RallyFile(str(path), _opens(path))
 
 
 @app.command()

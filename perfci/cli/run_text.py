@@ -71,9 +71,12 @@ def _service(one: dict[str, Any]) -> str:
 
 
 def described(document: dict[str, Any], folder: Path) -> list[str]:
+    nodes = ", ".join(document.get("nodes", []))
+    taken = document.get("source", {}).get("rally")
     lines = [
         f"run          {document['run_id']}",
-        f"job          {document['job']} on {document['lab']} ({', '.join(document.get('nodes', []))})",
+        f"job          {document['job']} on {document['lab']}{f' ({nodes})' if nodes else ''}",
+        *([f"taken from   {taken}, results of Rally"] if taken else []),
         *([f"re-run for   {document['confirms']}"] if "confirms" in document else []),
         f"status       {document['status']}",
         f"started      {document['started_at']}",

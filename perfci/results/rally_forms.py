@@ -17,7 +17,7 @@ import io
 import json
 import zlib
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from perfci.results.errors import NotRallyResults
 from perfci.results.files import shown
@@ -68,8 +68,11 @@ def write_reports(source: IO[bytes], name: str, folder: Path) -> list[FoundRepor
 
 
 def _unpacked(source: IO[bytes]) -> IO[bytes]:
-    buffered = source if isinstance(source, io.BufferedReader) else io.BufferedReader(source)  # type: ignore[type-var]
-    return gzip.GzipFile(fileobj=buffered) if buffered.peek(2)[:2] == _GZIP else buffered
+    buffered: Any = (
+        source if isinstance(source, io.BufferedReader) else io.BufferedReader(cast("Any", source))
+    )
+    unpacked: IO[bytes] = gzip.GzipFile(fileobj=buffered) if buffered.peek(2)[:2] == _GZIP else buffered
+    return unpacked
 
 
 class _Form:

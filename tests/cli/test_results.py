@@ -109,6 +109,8 @@ def test_a_folder_of_rallys_results_becomes_pages_and_says_what_it_left_out(stat
     assert re.fullmatch(r"20231114T221320Z-old-[0-9a-f]{4}: 5 series", run)
     assert Path(pages.split(maxsplit=1)[1]).is_file()
     assert change_points.endswith("perfci analyse changepoints --job old")
+    shown = CliRunner().invoke(app, ["run", "show", run.partition(":")[0]]).stdout
+    assert "job          old on elsewhere\ntaken from   report.json.gz, results of Rally\n" in shown
     (folder / "2024" / "report.json.gz").unlink()
     done = CliRunner().invoke(app, ["results", "ingest", "--rally", str(folder)])
     assert done.exit_code == 1
