@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -74,6 +75,26 @@ class ServiceError(PerfciError):
 
     failure_class = FailureClass.LAB
     exit_code = 4
+
+
+class FileRefused(LabError):
+    """The controller's system refuses a file: its disk is full, or perfci may not write there."""
+
+    template = "{path}: {reason}"
+    help = (
+        "Look for a full disk, missing rights, or a disk that can't be written, then run the command again."
+    )
+    numbers: ClassVar[frozenset[int]] = frozenset(
+        {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
+    )
+    """The `errno` of what is the system's: all others are faults of perfci, and show a traceback."""
+
+    @classmethod
+    def of(cls, error: OSError) -> FileRefused | None:
+        """Return the error that stands for one of the system; None where it isn't the system's fault."""
+        if error.errno not in cls.numbers:
+            return None
+        return cls(path=error.filename or "a file", reason=error.strerror or str(error))
 
 
 class InternalError(PerfciError):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perfci.errors import PerfciError
+from perfci.errors import FileRefused, PerfciError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -148,6 +148,12 @@ def errors_reported(*, as_json: bool) -> Iterator[None]:
     except PerfciError as error:
         print_error(error, as_json=as_json)
         raise typer.Exit(error.exit_code) from error
+    except OSError as error:
+        refused = FileRefused.of(error)
+        if refused is None:
+            raise
+        print_error(refused, as_json=as_json)
+        raise typer.Exit(refused.exit_code) from error
 
 
 def print_error(error: PerfciError, *, as_json: bool) -> None:
