@@ -68,6 +68,7 @@ def summary_of(run: RunReport) -> dict[str, Any]:
         "text": found.text,
         "valid": record.validity.valid,
         "failed": run.failure is not None,
+        "fitness_known": bool(run.canaries or record.validity.reasons),
         "stages": [[stage.name, stage.seconds, stage.ok] for stage in run.stages],
         "changed": changed
         and {

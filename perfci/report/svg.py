@@ -44,6 +44,7 @@ _FINE = 10
 """Points are drawn on a finer grid than the rest, in whole numbers."""
 _TICKS = 6
 _DAYS = 7
+_YEAR = len("2026-")
 _HEADROOM = 0.06
 _LEAST_REACH, _LEAST_SHARE = 1e-200, 1e-9
 """Values that are closer than this, or than this share of the larger one, are drawn as one value."""
@@ -183,15 +184,20 @@ def ticks(low: float, high: float) -> list[float]:
 
 @lru_cache(maxsize=64)
 def _days(ids: tuple[str, ...]) -> str:
-    """Return the dates below a picture: the same for all series of a scenario."""
+    """Return the dates below a picture, the same for all series of a scenario; runs of one day with times."""
     scale = Scale(len(ids), 0.0, 1.0)
     step = max(1, math.ceil(len(ids) / _DAYS))
+    shown = range(len(ids) - 1, -1, -step)
+    days = [run_day(ids[position]) for position in shown]
     found = []
-    for position in range(len(ids) - 1, -1, -step):
+    for position, day in zip(shown, days, strict=True):
         x = scale.x(position)
         if x >= LEFT + 30:  # else it would be cut off
+            moment = run_moment(ids[position])
+            is_plain = days.count(day) == 1 or moment == day
+            text = day if is_plain else moment.removeprefix(day[:_YEAR])
             found.append(f'<text class="tick" x="{x}" y="{HEIGHT - 6}" text-anchor="middle">')
-            found.append(f"{escape(run_day(ids[position]))}</text>")
+            found.append(f"{escape(text)}</text>")
     return "".join(found)
 
 

@@ -55,6 +55,19 @@ def test_a_higher_value_is_drawn_higher_and_a_later_run_further_right():
     assert first_x < second_x
 
 
+def test_below_a_picture_are_days_and_times_of_runs_of_one_day():
+    def below(ids):
+        points = [RunPoint(one, "e", "c", (1.0,), 1, 0, valid=True) for one in ids]
+        root = drawn(points)
+        return [one.text for one in root.iter("text") if one.get("y") == str(HEIGHT - 6)][::-1]
+
+    nights = [f"202611{day:02}T041500Z-nightly-{day:04x}" for day in (1, 2, 3)]
+    assert below(nights) == ["2026-11-01", "2026-11-02", "2026-11-03"]
+    twice = [*nights, "20261103T120000Z-nightly-0004"]
+    assert below(twice) == ["2026-11-01", "2026-11-02", "11-03 04:15", "11-03 12:00"]
+    assert below(["a", "b", "b"]) == ["a", "b", "b"]
+
+
 def test_series_of_a_job_share_an_axis():
     runs = [TrendRun(run_id(n), "e", "c", valid=True) for n in range(4)]
     late = trend_of(SeriesHistory(KEY, (point(3, 1.0),)), runs)

@@ -152,3 +152,19 @@ def test_a_report_whose_numbers_are_none_is_refused_by_its_own_name(controller):
 def test_the_same_results_in_two_files_are_one_run(controller):
     contents = {"a.json": old_results(), "a.json.gz": gzip.compress(old_results())}
     assert len(ingest_rally(controller, files(contents), lab="elsewhere", job="old").runs) == 1
+
+
+def test_pages_of_what_was_taken_in_claim_nothing_that_nobody_knows(controller):
+    contents = {f"{n}.json": old_results(number=n) for n in range(2)}
+    run = ingest_rally(controller, files(contents), lab="elsewhere", job="old").runs[-1].run_id
+    index = write_site(controller)
+    assert ">fit</span>" not in index.read_text()
+    assert "no alert, no series that changed</li>" in index.read_text()
+    page = (index.parent / pages.run_page(run)).read_text()
+    assert "<dt>new code</dt><dd>not known</dd>" in page
+    assert "Which code ran is not known." in page
+    assert "perfci run reproduce" not in page
+    known = ingest(controller, archives.night(controller.state.root / "elsewhere", 1)).record.run_id
+    page = (write_site(controller).parent / pages.run_page(known)).read_text()
+    assert f"perfci run reproduce {known}" in page
+    assert "not known" not in page
