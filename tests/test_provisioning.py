@@ -18,10 +18,11 @@ from pathlib import Path
 
 import pytest
 from programs import needs, needs_root
-from virtual_labs import NO_TRACES, PROJECT, SMALL_IMAGE, Inside, plan, traces
+from virtual_labs import NO_TRACES, PROJECT, SMALL_IMAGE, Inside, plan, traces, until
 
 from perfci.lab.virtual import lab
 from perfci.lab.virtual.plan import Firmware, MachineKind
+from perfci.lab.virtual.qemu import EFI_CODE
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,6 +31,8 @@ pytestmark = [
     pytest.mark.timeout(2400),  # the first of them builds an image
 ]
 TUNING = "/etc/perfci/tuning.json"
+
+IPXE_EFI = "/usr/lib/ipxe/ipxe.efi"
 
 IMAGES = """\
 - hosts: controller
@@ -124,10 +127,10 @@ def project_in(folder):
 
 
 @contextmanager
-def laboratory(folder, size, kind, firmware=Firmware.BIOS, **variables):
+def laboratory(folder, size, kind, firmwares=(Firmware.BIOS,), **variables):
     """Bring a lab up for as long as a test needs it; nothing of it stays."""
     wanted = plan(size, kind, state=folder / "state", project=project_in(folder))
-    wanted = replace(wanted, firmware=firmware)
+    wanted = replace(wanted, firmwares=firmwares)
     lab.up(wanted)
     try:
         controller = Controller(wanted, **variables)
@@ -271,20 +274,76 @@ def test_taking_back_twice_and_without_wiping(provisioned):
     assert provisioned.inside.folder.node("node-2").disk.exists()
 
 
-# --- one with firmware, a disk and a kernel ------------------------------------------------------------------
+# --- two with firmware, a disk and a kernel ------------------------------------------------------------------
 
 
-@needs(*lab.PROGRAMS[MachineKind.QEMU])
-def test_a_machine_with_real_firmware(tmp_path_factory):
-    """Power-on by IPMI, DHCP, iPXE, kernel and ramdisk by HTTP, the image on its disk, its own boot loader, SSH."""
-    with laboratory(tmp_path_factory.mktemp("qemu"), 1, MachineKind.QEMU) as controller:
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory):
+    """Provision a machine with BIOS and one with UEFI.
+
+    Power-on by IPMI, DHCP, iPXE, kernel and ramdisk by HTTP, the image on their disks, their own boot loader, SSH.
+    """
+    firmwares = (Firmware.BIOS, Firmware.UEFI)
+    with laboratory(tmp_path_factory.mktemp("qemu"), 2, MachineKind.QEMU, firmwares) as controller:
         done = controller.play("provision")
         assert done.returncode == 0, done.stdout
-        result = controller.result("node-1")
-        assert result["ok"]
-        assert controller.ssh("node-1", "hostname") == "node-1"
-        assert int(controller.ssh("node-1", "df --output=size -m / | tail -n 1")) > 6000, (
-            "it has grown to its disk"
-        )
-        assert "running" in controller.ssh("node-1", "systemctl is-system-running --wait || true")
-        assert list(result["seconds"]) == ["deploy", "netboot", "ssh"]
+        yield controller
+
+
+needs_firmware = needs(*lab.PROGRAMS[MachineKind.QEMU], str(EFI_CODE), IPXE_EFI)
+
+
+@needs_firmware
+@pytest.mark.parametrize("node", ["node-1", "node-2"])
+def test_a_machine_with_real_firmware(machines, node):
+    result = machines.result(node)
+    assert result["ok"]
+    assert machines.ssh(node, "hostname") == node
+    assert int(machines.ssh(node, "df --output=size -m / | tail -n 1")) > 6000, "it has grown to its disk"
+    assert "running" in machines.ssh(node, "systemctl is-system-running --wait || true")
+    assert list(result["seconds"]) == ["deploy", "netboot", "ssh"]
+
+
+@needs_firmware
+def test_the_pxe_of_uefi_itself_gets_the_ipxe_for_uefi(machines):
+    log = (machines.inside.folder.root / "netboot/logs/dhcp.log").read_text()
+    assert "vendor class: PXEClient:Arch:00007" in log
+    assert "bootfile name: ipxe.efi" in log
+
+
+def boot_entry(controller, node):
+    """Return the entry that UEFI has booted, as `0007 perfci`, and whether it is the first of the boot order."""
+    variables = "/sys/firmware/efi/efivars"
+    mounted = f"mountpoint -q {variables} || mount -t efivarfs efivarfs {variables}"
+    said = controller.ssh(node, f"{mounted}; efibootmgr").splitlines()
+    current = next(line.removeprefix("BootCurrent: ") for line in said if line.startswith("BootCurrent: "))
+    label = next(line.partition(" ")[2] for line in said if line.startswith(f"Boot{current}"))
+    return label.split("\t")[0], f"BootOrder: {current}," in "\n".join(said)
+
+
+@needs_firmware
+def test_uefi_boots_by_the_entry_that_the_deployment_wrote(machines):
+    assert machines.ssh("node-1", "test -e /sys/firmware/efi && echo uefi || echo bios") == "bios"
+    reports = {one["step"]: one["text"] for one in machines.result("node-2")["reports"]}
+    assert list(reports)[-2:] == ["firmware", "deployed"]
+    assert reports["firmware"].startswith("boot entry 00")
+    assert boot_entry(machines, "node-2") == ("perfci", True)
+    assert "firmware" not in {one["step"] for one in machines.result("node-1")["reports"]}
+
+
+@needs_firmware
+@pytest.mark.virtual  # two more boots of an emulated machine
+def test_uefi_boots_from_its_disk_without_an_order_and_forgets_the_entry_when_it_is_wiped(machines):
+    node = machines.node("node-2")
+    before = machines.ssh("node-2", "cat /proc/sys/kernel/random/boot_id")
+    machines.inside.bmc(node, "chassis", "bootdev", "none")
+    assert machines.status("node-2")["next_boot"] == "default"
+    machines.inside.bmc(node, "power", "cycle")
+    command = ["cat", "/proc/sys/kernel/random/boot_id"]
+    until(lambda: machines.inside.ssh(node, *command).stdout.strip() not in {"", before}, 300, every=2)
+    assert boot_entry(machines, "node-2") == ("perfci", True)
+
+    done = machines.play("reclaim", provision_nodes="node-2", reclaim_wipe="headers")
+    assert done.returncode == 0, done.stdout
+    console = machines.inside.folder.node("node-2").console.read_text(errors="replace")
+    assert "deploy: firmware no boot entry is left, BootOrder: " in console

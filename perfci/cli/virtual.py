@@ -46,7 +46,10 @@ def up(
     network: Annotated[
         str, typer.Option(metavar="CIDR", help="The provisioning network; seen inside the lab only.")
     ] = DEFAULT_NETWORK,
-    firmware: Annotated[Firmware, typer.Option(help="Of qemu nodes.")] = Firmware.BIOS,
+    firmware: Annotated[
+        list[Firmware] | None,
+        typer.Option(help="Of qemu nodes; given several times, nodes have them in turn. [default: bios]"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a virtual lab: all nodes are off, and have no system yet.
@@ -64,7 +67,7 @@ def up(
             kind=kind,
             size=nodes,
             network=_network(network),
-            firmware=firmware,
+            firmwares=tuple(firmware or [Firmware.BIOS]),
         )
         now = lab.up(plan)
         if as_json:

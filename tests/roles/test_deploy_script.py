@@ -8,13 +8,14 @@ import http.server
 import json
 import os
 import shutil
+import struct
 import subprocess
 import tarfile
 import threading
 from pathlib import Path
 
 import pytest
-from programs import needs
+from programs import needs, path_of
 
 OVERLAY = Path(__file__).parents[2] / "roles" / "os_image" / "files" / "overlay"
 FILES = Path(__file__).parents[2] / "roles" / "deploy_ramdisk" / "files"
@@ -350,11 +351,11 @@ def root_tar(tmp_path):
     return (tmp_path / "root.tar.gz").read_bytes()
 
 
-def deploy(machine, controller, *target, scratch):
+def deploy(machine, controller, *target, scratch, **environment):
     kind = "folder" if target else "disk"
     command = ["sh", str(SCRIPT), kind, f"{controller.url}/boot/m", *map(str, target)]
     scratch.mkdir(exist_ok=True)
-    return machine.run(command, TMPDIR=str(scratch))
+    return machine.run(command, TMPDIR=str(scratch), **environment)
 
 
 @needs_busybox
@@ -541,6 +542,101 @@ def test_a_disk_is_wiped(machine, controller, tmp_path, how, zeros):
     assert len(written) == 64 * MIB
     assert written.count(0) == zeros
     assert set(written[: 16 * MIB] + written[-16 * MIB :]) == {0}
+
+
+# --- UEFI ------------------------------------------------------------------------------------------------------
+
+
+class Variables:
+    """UEFI's variables as the kernel's efivarfs shows them: four bytes of attributes, then the value; for the real efibootmgr."""
+
+    GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
+    END_OF_PATH = b"\x7f\xff\x04\x00"
+
+    def __init__(self, machine, **entries):
+        (machine.sys / "firmware" / "efi").mkdir(parents=True)
+        self.folder = machine.sys / "firmware" / "efi" / "efivars"
+        self.folder.mkdir()
+        for number, label in entries.items():
+            option = struct.pack("<IH", 1, len(self.END_OF_PATH)) + label.encode("utf-16-le") + b"\0\0"
+            self._write(number, option + self.END_OF_PATH)
+        self._write("BootOrder", b"".join(bytes.fromhex(name[-4:])[::-1] for name in entries))
+
+    def _write(self, name, value):
+        (self.folder / f"{name}-{self.GLOBAL}").write_bytes(struct.pack("<I", 7) + value)
+
+    @property
+    def environment(self):
+        return {"EFIVARFS_PATH": f"{self.folder}/"}
+
+    @property
+    def entries(self):
+        return sorted(file.name[:8] for file in self.folder.glob("Boot0*"))
+
+
+@needs_busybox
+@needs("efibootmgr")
+def test_a_uefi_machine_whose_disk_is_wiped_forgets_our_boot_entries_and_no_other(
+    machine, controller, tmp_path
+):
+    one_disk(machine, 64 * MIB)
+    labels = {"Boot0000": "UiApp", "Boot0001": "perfci", "Boot0002": "perfci spare", "Boot000A": "perfci"}
+    variables = Variables(machine, **labels)
+    controller.orders("wipe", wipe="headers", firmware="uefi")
+    done = deploy(machine, controller, scratch=tmp_path / "scratch", **variables.environment)
+    assert done.returncode == 3
+    assert variables.entries == ["Boot0000", "Boot0002"]
+    assert controller.steps == ["ramdisk", "disk", "wipe", "firmware", "wiped"]
+    assert "no boot entry is left, BootOrder: 0000,0002" in controller.reports[-2]["text"]
+
+
+@needs_busybox
+@needs("efibootmgr")
+def test_boot_entries_that_cannot_be_removed_are_reported_and_stop_nothing(machine, controller, tmp_path):
+    one_disk(machine, 64 * MIB)
+    variables = Variables(machine, Boot0001="perfci")
+    controller.orders("wipe", wipe="headers")
+    done = deploy(
+        machine,
+        controller,
+        scratch=tmp_path / "scratch",
+        PATH=f"{_locked(tmp_path)}:{os.environ['PATH']}",
+        **variables.environment,
+    )
+    assert done.returncode == 3
+    assert variables.entries == ["Boot0001"]
+    assert "could not be removed: Could not delete variable" in controller.reports[-2]["text"]
+
+
+def _locked(folder):
+    """Return a folder with an efibootmgr that reads, and may not delete, as on a firmware that is write-protected."""
+    (folder / "bin").mkdir()
+    program = folder / "bin" / "efibootmgr"
+    real = path_of("efibootmgr")
+    refusal = "echo 'Could not delete variable: Read-only file system' >&2; exit 5"
+    program.write_text(
+        f'#!/bin/sh\ncase " $* " in *" --delete-bootnum "*) {refusal} ;; esac\nexec {real} "$@"\n'
+    )
+    program.chmod(0o755)
+    return program.parent
+
+
+@needs_busybox
+@pytest.mark.parametrize(
+    ("booted", "said", "task"),
+    [("uefi", "bios", "install"), ("bios", "uefi", "install"), ("uefi", "bios", "wipe")],
+)
+def test_a_wrong_firmware_in_the_inventory_is_told_before_the_disk_is_touched(  # noqa: PLR0917 - fixtures
+    machine, controller, tmp_path, booted, said, task
+):
+    disk = one_disk(machine, 4 * MIB)
+    if booted == "uefi":
+        Variables(machine)
+    controller.orders(task, firmware=said, wipe="headers", **controller.image(bytes(MIB)))
+    assert deploy(machine, controller, scratch=tmp_path / "scratch").returncode == 1
+    assert controller.steps == ["ramdisk", "failed"]
+    assert f"booted by {booted}, but provision_firmware is {said}" in controller.reports[-1]["text"]
+    assert set(disk.read_bytes()) == {0xFF}
 
 
 @needs_busybox

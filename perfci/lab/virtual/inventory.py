@@ -55,7 +55,7 @@ def owner(project: Path) -> Path | None:
 
 def inventory(plan: Plan, folder: LabFolder) -> dict[str, Any]:
     """Return the inventory as YAML holds it."""
-    hosts = {node.name: _host(plan, node) for node in plan.nodes}
+    hosts = {node.name: _host(node) for node in plan.nodes}
     names: dict[str, Any] = {node.name: {} for node in plan.nodes}
     return {
         "all": {
@@ -91,12 +91,12 @@ def _of_nodes(folder: LabFolder) -> dict[str, Any]:
     }
 
 
-def _host(plan: Plan, node: PlannedNode) -> dict[str, Any]:
+def _host(node: PlannedNode) -> dict[str, Any]:
     reached = {
         "ansible_host": node.address,
         "provision_mac": node.mac,
         "provision_address": node.address,
-        "provision_firmware": str(plan.firmware),
+        "provision_firmware": str(node.firmware),
     }
     tunnels = {
         "tunnel_interface": TUNNEL_INTERFACE,

@@ -145,7 +145,7 @@ def _check(plan: Plan) -> None:
     _need_root("up")
     tuple(plan.nodes)
     missing = [program for program in PROGRAMS[plan.kind] if not shutil.which(program)]
-    if plan.kind is MachineKind.QEMU and plan.firmware is Firmware.UEFI and not EFI_CODE.exists():
+    if plan.kind is MachineKind.QEMU and Firmware.UEFI in plan.firmwares and not EFI_CODE.exists():
         missing.append(str(EFI_CODE))
     if missing:
         raise ProgramsMissing(programs=", ".join(missing))

@@ -59,6 +59,7 @@ class PlannedNode:
     """Its fixed address in the provisioning network; empty for a `null` node, which has no network."""
     tunnel_address: str = ""
     """Its address in the network for tunnels, with a card of its own; empty where it has none."""
+    firmware: Firmware = Firmware.BIOS
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ class Plan:
     kind: MachineKind
     size: int
     network: IPv4Network
-    firmware: Firmware = Firmware.BIOS
+    firmwares: tuple[Firmware, ...] = (Firmware.BIOS,)
+    """Of qemu nodes, in turn: with two of them, every second node has the second."""
 
     @property
     def site(self) -> str:
@@ -106,12 +108,17 @@ class Plan:
             tunnel_address=str(TUNNEL_NETWORK[FIRST_NODE + number])
             if self.kind is MachineKind.NSPAWN
             else "",
+            firmware=self.firmwares[(number - 1) % len(self.firmwares)],
         )
 
     def describe(self) -> str:
         """Return the lab in a few words."""
         words = f"{self.size} {self.kind} node{'s' if self.size != 1 else ''} in {self.network}"
-        return f"{words} with {self.firmware} firmware" if self.kind is MachineKind.QEMU else words
+        return (
+            f"{words} with {' and '.join(self.firmwares)} firmware"
+            if self.kind is MachineKind.QEMU
+            else words
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as JSON can hold it."""
@@ -121,7 +128,7 @@ class Plan:
             "kind": str(self.kind),
             "size": self.size,
             "network": str(self.network),
-            "firmware": str(self.firmware),
+            "firmware": ",".join(self.firmwares),
         }
 
     @classmethod
@@ -133,7 +140,7 @@ class Plan:
             kind=MachineKind(data["kind"]),
             size=int(data["size"]),
             network=IPv4Network(data["network"]),
-            firmware=Firmware(data["firmware"]),
+            firmwares=tuple(Firmware(word) for word in data["firmware"].split(",")),
         )
 
 

@@ -48,7 +48,6 @@ ORDERS = {
     BootFrom.NETWORK: (BootFrom.NETWORK, BootFrom.DISK),
     BootFrom.DISK: (BootFrom.DISK,),
     BootFrom.DEFAULT: (BootFrom.DISK, BootFrom.NETWORK),
-    BootFrom.SETUP: (),
 }
 
 log = logging.getLogger(__name__)
@@ -91,6 +90,11 @@ def arguments(machine: Machinery) -> list[str]:
     ]
 
 
+def boot_order(device: BootFrom, firmware: Firmware) -> tuple[BootFrom, ...]:
+    """Return what QEMU tells the firmware; nothing where UEFI goes by the boot order in its own variables."""
+    return () if (device, firmware) == (BootFrom.DEFAULT, Firmware.UEFI) else ORDERS[device]
+
+
 def accelerator(cpu_info: str) -> str:
     """Return what to run a machine with, by /proc/cpuinfo.
 
@@ -117,7 +121,9 @@ def _disk(machine: Machinery) -> Iterator[str]:
 def _network(machine: Machinery) -> Iterator[str]:
     yield from ("-netdev", f"tap,id=network,ifname={machine.tap},script=no,downscript=no")
     index = _index(machine, BootFrom.NETWORK)
-    yield from ("-device", f"virtio-net-pci,netdev=network,mac={machine.mac}{index}")
+    # UEFI boots by PXE of its own, as servers do; the card's ROM, which has iPXE, would come before it.
+    rom = ",romfile=" if machine.efi_variables else ""
+    yield from ("-device", f"virtio-net-pci,netdev=network,mac={machine.mac}{rom}{index}")
 
 
 def _index(machine: Machinery, device: BootFrom) -> str:
@@ -162,8 +168,7 @@ class QemuHardware:
     async def run(self, boot: Boot) -> Ending:
         """Run QEMU until the system ends by itself."""
         self.stage = f"runs, booted from {boot.device}"
-        order = ORDERS[boot.device]
-        if not order:
+        if boot.device is BootFrom.SETUP:
             self.stage = "in setup"
             await asyncio.Event().wait()
         from_network = boot.device is BootFrom.NETWORK
@@ -172,7 +177,7 @@ class QemuHardware:
             disk = self._folder.small_image
             await self._make_disk(disk, SMALL_DISK_SIZE)
         mac = unknown_mac(self._node.mac) if from_network and self._faults.pxe_nak else self._node.mac
-        running = self._run_qemu(boot, disk, mac, order)
+        running = self._run_qemu(disk, mac, boot_order(boot.device, self._node.firmware))
         if not self._faults.dies_in_deploy:
             return await running
         before = written(disk)
@@ -194,7 +199,7 @@ class QemuHardware:
         """Remove the node's folder."""
         await run_async("rm", "--recursive", "--force", "--one-file-system", str(self._folder.root))
 
-    async def _run_qemu(self, boot: Boot, disk: Path, mac: str, order: tuple[BootFrom, ...]) -> Ending:
+    async def _run_qemu(self, disk: Path, mac: str, order: tuple[BootFrom, ...]) -> Ending:
         monitor, its_monitor = socket.socketpair()
         console, its_console = socket.socketpair()
         machinery = Machinery(
@@ -203,7 +208,7 @@ class QemuHardware:
             mac=mac,
             tap=self._tap,
             order=order,
-            efi_variables=self._efi_variables(boot),
+            efi_variables=self._efi_variables(),
             monitor=its_monitor.fileno(),
             console=its_console.fileno(),
             accelerator=self._accelerator,
@@ -229,9 +234,9 @@ class QemuHardware:
             log.error("%s: QEMU left with %d; see %s", self._node.name, status, self._folder.qemu_log)
         return Ending.RESET if reason == GUEST_RESET else Ending.OFF
 
-    def _efi_variables(self, boot: Boot) -> Path | None:
+    def _efi_variables(self) -> Path | None:
         """Return where UEFI keeps its variables, made at its first use; None where the machine has a BIOS."""
-        if self._plan.firmware is not Firmware.UEFI and not boot.uefi:
+        if self._node.firmware is not Firmware.UEFI:
             return None
         if not self._folder.efi_variables.exists():
             shutil.copyfile(EFI_VARIABLES, self._folder.efi_variables)

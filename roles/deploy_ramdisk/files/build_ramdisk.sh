@@ -3,7 +3,7 @@
 #
 #   build_ramdisk.sh OUT KERNEL SCRIPTS ALWAYS MODULE...
 #
-# KERNEL is kernel.tar.gz of an image, SCRIPTS the folder with init, lease.sh and deploy.sh, ALWAYS the modules (spaces between
+# KERNEL is kernel.tar.gz of an image, SCRIPTS the folder with init, lease.sh, deploy.sh and disks.sh, ALWAYS the modules (spaces between
 # them) that are loaded at every boot; MODULE are those that are loaded for the devices that want them. What the kernel does not
 # have is left out and listed in OUT/missing.txt. OUT then has vmlinuz and initrd.gz; it appears whole or not at all.
 set -eu
@@ -30,8 +30,9 @@ mkdir -p bin dev etc mnt proc run sys tmp "lib/modules/$kernel"
 ln -s bin sbin # the kernel itself calls /sbin/modprobe
 cp /bin/busybox bin/busybox
 for applet in $(bin/busybox --list); do [ -e "bin/$applet" ] || ln -s busybox "bin/$applet"; done
+cp -R "$tree/ramdisk/." . # tools of the image, with their libraries
 cp "$scripts/init" init
-cp "$scripts/lease.sh" "$scripts/deploy.sh" bin/
+cp "$scripts/lease.sh" "$scripts/deploy.sh" "$scripts/disks.sh" bin/
 chmod 755 init bin/lease.sh bin/deploy.sh
 
 : >"$part/missing.txt"

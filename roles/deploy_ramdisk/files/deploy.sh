@@ -32,6 +32,8 @@
 #       image_bytes      its size once unpacked, a multiple of 1 MiB
 #       image_sha256     its SHA-256 once unpacked
 #       image_partition  number of the root partition in it
+#       efi_partition    number of the EFI system partition in it
+#       firmware         bios | uefi: how the machine must have booted; left out: either. Not for `folder`
 #       root             URL of the same system as a tar, gzip, for `folder`
 #       root_sha256      SHA-256 of that file as it is served
 #   URL/authorized_keys  who may log in as root
@@ -41,11 +43,12 @@
 # ## What it tells
 # POST to phone_home with {"attempt": ..., "step": ..., "text": ...}; 204 is the answer. Steps, in this order:
 #   ramdisk, disk, image, verify, inject, deployed     or     ramdisk, disk, wipe, wiped
-# and from any of them to `failed`, whose text is the reason.
+# and from any of them to `failed`, whose text is the reason. A UEFI machine also tells `firmware` before the last one: what
+# became of its boot entry.
 set -u
 
-sys=${PERFCI_SYS:-/sys}
-dev=${PERFCI_DEV:-/dev}
+# Beside this one: which disks there are.
+. "${0%/*}/disks.sh"
 mebibyte=1048576
 work=$(mktemp -d) || exit 1
 root_mounted=
@@ -98,42 +101,6 @@ fetch() { timeout 30 busybox wget -q -O "$2" "$url/$1" 2>>"$work/errors"; }
 #   rotational=0|1   0: flash only, 1: disks that turn
 #   min_size=SIZE    disks of at least this size: 400G, 2T, 512M (powers of 1000), or bytes
 # Removable, read-only and USB disks (virtual media of a BMC are such) are never chosen.
-
-serial_of() {
-    {
-        cat "$1/serial" "$1/device/serial" 2>/dev/null ||
-            tail -c +5 "$1/device/vpd_pg80" 2>/dev/null
-    } | tr -cd '\040-\176' | sed 's/^ *//; s/ *$//'
-}
-
-attribute() { cat "$1/$2" 2>/dev/null || echo "$3"; }
-
-text_of() { tr -cd '\040-\176' <"$1" 2>/dev/null | sed 's/^ *//; s/ *$//'; }
-
-# The hexadecimal digits of a World Wide Name, in whatever form it is written.
-wwn_digits() { printf '%s' "$1" | tr 'A-Z' 'a-z' | sed 's/^naa\.//; s/^eui\.//; s/^0x//'; }
-
-wwn_of() {
-    for file in "$1/device/wwid" "$1/wwid"; do
-        [ ! -r "$file" ] || wwn_digits "$(text_of "$file")"
-    done
-}
-
-model_of() { [ ! -r "$1/device/model" ] || text_of "$1/device/model"; }
-
-# One line per disk: name, bytes, serial number, WWN, model, and whether it turns; tabs between them.
-disks() {
-    for entry in "$sys"/block/*; do
-        name=${entry##*/}
-        case $name in loop* | ram* | zram* | sr* | fd* | dm-* | md* | nbd* | mtd* | '*') continue ;; esac
-        case $(readlink -f "$entry") in */usb[0-9]*) continue ;; esac
-        [ "$(attribute "$entry" removable 0)$(attribute "$entry" ro 0)$(attribute "$entry" hidden 0)" = 000 ] || continue
-        sectors=$(attribute "$entry" size 0)
-        [ "$sectors" -gt 0 ] || continue
-        printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$name" "$((sectors * 512))" "$(serial_of "$entry")" \
-            "$(wwn_of "$entry")" "$(model_of "$entry")" "$(attribute "$entry" queue/rotational '')"
-    done
-}
 
 bytes_of() {
     number=${1%[KMGT]}
@@ -301,6 +268,7 @@ install_disk() {
     umount "$work/root" || fail "can't unmount the root partition on /dev/$disk"
     root_mounted=
     sync
+    tell_firmware
 }
 
 mount_root() {
@@ -375,6 +343,62 @@ inject_network() {
         rm "$1/50-perfci.network" || fail "can't write the configuration of its network: $(complaints)"
 }
 
+# --- UEFI ---------------------------------------------------------------------------------------------------
+# UEFI keeps its boot entries and their order in variables of the machine. Many firmwares find a loader at the path for removable
+# media by themselves, on every disk; some only what has an entry.
+
+label=perfci
+loader='\EFI\BOOT\BOOTX64.EFI'
+
+booted_by() { if [ -d "$sys/firmware/efi" ]; then echo uefi; else echo bios; fi; }
+
+# The wrong one in the inventory makes orders that a BMC may not obey. Better now than after the disk was overwritten.
+check_firmware() {
+    firmware=$(conf firmware)
+    [ -z "$firmware" ] || [ "$firmware" = "$(booted_by)" ] ||
+        fail "it booted by $(booted_by), but provision_firmware is $firmware: correct the inventory, or the setup of the machine"
+}
+
+boot_manager() { timeout 60 efibootmgr "$@" 2>>"$work/errors"; }
+
+# The numbers of the entries with our label. Newer versions of efibootmgr add a tab and the path.
+entries() {
+    tab=$(printf '\t')
+    boot_manager | sed -n "s/^Boot\([0-9A-F]\{4\}\)[* ] $label\($tab.*\)\{0,1\}\$/\1/p"
+}
+
+# Remove the entries of earlier deployments; their places in the boot order go with them.
+remove_entries() {
+    for entry in $(entries); do boot_manager --quiet --bootnum "$entry" --delete-bootnum || return 1; done
+}
+
+# An entry that comes first in the boot order; all others keep theirs.
+add_entry() {
+    boot_manager --quiet --create --disk "$dev/$disk" --part "$(conf efi_partition)" --label "$label" --loader "$loader" &&
+        [ -n "$(entries)" ]
+}
+
+# A firmware that takes no entry may yet find the loader, so this is no failure; if it does not, the report says why.
+tell_firmware() {
+    [ "$(booted_by)" = uefi ] || return 0
+    if remove_entries && add_entry; then
+        phone firmware "boot entry $(entries), $(boot_manager | grep '^BootOrder')"
+    else
+        phone firmware "no boot entry, so the firmware must find $loader by itself: $(complaints)"
+    fi
+}
+
+let_firmware_forget() {
+    [ "$(booted_by)" = uefi ] || return 0
+    if remove_entries; then
+        phone firmware "no boot entry is left, $(boot_manager | grep '^BootOrder')"
+    else
+        phone firmware "the boot entry could not be removed: $(complaints)"
+    fi
+}
+
+# ------------------------------------------------------------------------------------------------------------
+
 wipe_disk() {
     find_disk 0
     phone wipe "$(conf wipe) of /dev/$disk"
@@ -388,6 +412,7 @@ wipe_disk() {
     *) fail "no such way to wipe: '$(conf wipe)'" ;;
     esac
     sync
+    let_firmware_forget
 }
 
 wipe_folder() {
@@ -414,6 +439,7 @@ work_on() {
     target=$1
     read_orders
     phone ramdisk "$(uname -r)"
+    [ "$target" = folder ] || check_firmware
     case $(conf task) in
     install)
         "install_$target"

@@ -16,8 +16,8 @@
 #   IMAGE_INPUTS             digest of all of it, for the node to tell
 #   IMAGE_PACKAGE_CACHE      folder that keeps packages for the next build; not part of the digest
 #
-# The disk: a DOS partition table; GRUB for BIOS in the gap before sector 2048, an EFI system partition, and the root partition
-# as the last one, so that it can grow. Its root file system can be 2 TiB at most, as a DOS table ends there.
+# The disk boots by BIOS and by UEFI. It has a GPT: a partition with GRUB's core for BIOS, an EFI system partition with GRUB at the
+# path for removable media, and the root partition as the last one, so that it can grow.
 set -eu
 umask 022
 
@@ -27,9 +27,11 @@ tree=$part/tree
 disk=$part/disk.img
 uuid=$(cat /proc/sys/kernel/random/uuid)
 mebibyte=1048576
-efi_start=1 efi_mib=16                    # MiB
+core_start=1 efi_start=2 efi_mib=40       # MiB; FAT32, which UEFI asks of fixed disks, begins at 33 MiB
 root_start=$((efi_start + efi_mib))       # MiB
-grub_modules="part_msdos ext2 normal linux search search_fs_uuid serial terminal echo"
+root_partition=3 efi_partition=2
+sectors=2048                              # in a MiB
+grub_modules="part_gpt ext2 normal linux search search_fs_uuid serial terminal echo"
 
 debian() {
     # What the controller's apt was told about fetching (proxies, certificates, snapshots) holds here, too.
@@ -78,6 +80,14 @@ CONFIG
     dpkg-query --admindir="$tree/var/lib/dpkg" --show >"$part/packages.txt"
 }
 
+# What the deploy ramdisk writes UEFI's boot entries with, and its libraries.
+ramdisk_tools() {
+    mkdir -p "$part/tools/ramdisk"
+    for file in $(chroot "$tree" ldd /bin/efibootmgr | grep -o '/[^ ]*') /bin/efibootmgr; do
+        (cd "$tree" && cp --parents --dereference ".$file" "$part/tools/ramdisk/")
+    done
+}
+
 pack() {
     tar -C "$tree" --numeric-owner --xattrs --xattrs-include='*' --sort=name \
         --use-compress-program='gzip -1' -cf "$part/root.tar.gz" .
@@ -85,37 +95,58 @@ pack() {
     firmware=
     [ ! -d "$tree/usr/lib/firmware" ] || firmware=usr/lib/firmware
     # shellcheck disable=SC2086  # none, or one
-    tar -C "$tree" --use-compress-program='gzip -1' -cf "$part/kernel.tar.gz" boot usr/lib/modules $firmware
+    tar -C "$tree" --use-compress-program='gzip -1' -cf "$part/kernel.tar.gz" boot usr/lib/modules $firmware -C "$part/tools" ramdisk
 }
 
 efi_partition() {
     echo "search --no-floppy --fs-uuid --set=root $uuid
 set prefix=(\$root)/boot/grub" >"$part/efi.cfg"
+    # efi_gop: without it the kernel has no screen.
     # shellcheck disable=SC2086  # a list
-    grub-mkimage -O x86_64-efi -o "$part/BOOTX64.EFI" -c "$part/efi.cfg" -p /boot/grub $grub_modules
-    mformat -C -i "$part/efi.img" -T $((efi_mib * mebibyte / 512)) -h 64 -s 32 ::
+    grub-mkimage -O x86_64-efi -o "$part/BOOTX64.EFI" -c "$part/efi.cfg" -p /boot/grub $grub_modules efi_gop
+    mformat -C -F -c 1 -i "$part/efi.img" -T $((efi_mib * sectors)) -h 64 -s 32 ::
     mmd -i "$part/efi.img" ::/EFI ::/EFI/BOOT
     mcopy -i "$part/efi.img" "$part/BOOTX64.EFI" ::/EFI/BOOT/BOOTX64.EFI
+}
+
+# A number as eight bytes, the lowest first.
+eight_bytes() {
+    number=$1
+    for _ in 1 2 3 4 5 6 7 8; do
+        # shellcheck disable=SC2059  # an escape that printf reads
+        printf "\\$(printf %o $((number % 256)))"
+        number=$((number / 256))
+    done
+}
+
+# GRUB's core goes where GRUB's installer would put it: its first sector is told to the boot record, and its second one to the
+# first; see kernel_sector in GRUB's boot.S (0x5c) and blocklist_default_start in its diskboot.S (0x1f4).
+write_core() {
+    start=$((core_start * sectors))
+    dd if=/usr/lib/grub/i386-pc/boot.img of="$disk" bs=440 count=1 conv=notrunc status=none
+    eight_bytes "$start" | dd of="$disk" bs=1 seek=$((0x5c)) conv=notrunc status=none
+    dd if="$part/core.img" of="$disk" bs=512 seek="$start" conv=notrunc status=none
+    eight_bytes $((start + 1)) | dd of="$disk" bs=1 seek=$((start * 512 + 0x1f4)) conv=notrunc status=none
 }
 
 write_disk() {
     used=$(du --summarize --block-size=1M "$tree" | cut -f 1)
     root_mib=$((used + used / 8 + 64 + IMAGE_FREE_MIB)) # an eighth and 64 MiB for inode tables and the journal
-    truncate -s $((root_start + root_mib))M "$disk"
+    truncate -s $((root_start + root_mib + 1))M "$disk" # the last MiB is for the second copy of the table
     sfdisk --quiet "$disk" <<TABLE
-label: dos
-start=$((efi_start * 2048)), size=$((efi_mib * 2048)), type=ef
-start=$((root_start * 2048)), type=83, bootable
+label: gpt
+start=$((core_start * sectors)), size=$sectors, type=21686148-6449-6E6F-744E-656564454649
+start=$((efi_start * sectors)), size=$((efi_mib * sectors)), type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B
+start=$((root_start * sectors)), size=$((root_mib * sectors)), type=0FC63DAF-8483-4772-8E79-3D69D8477DE4
 TABLE
     # GRUB 2.06 does not read a file system with a seed for its checksums. Nothing is left for the kernel to lay out later,
     # in the background, while something is measured.
     mke2fs -q -t ext4 -L root -U "$uuid" -O ^metadata_csum_seed,^orphan_file -d "$tree" \
         -E offset=$((root_start * mebibyte)),lazy_itable_init=0,lazy_journal_init=0 "$disk" "${root_mib}M"
     # shellcheck disable=SC2086  # a list
-    grub-mkimage -O i386-pc -o "$part/core.img" -p '(,msdos2)/boot/grub' biosdisk $grub_modules
-    [ "$(stat -c %s "$part/core.img")" -le $((2047 * 512)) ] || { echo "GRUB's core is too large for the gap" >&2; exit 1; }
-    dd if=/usr/lib/grub/i386-pc/boot.img of="$disk" bs=440 count=1 conv=notrunc status=none
-    dd if="$part/core.img" of="$disk" bs=512 seek=1 conv=notrunc status=none
+    grub-mkimage -O i386-pc -o "$part/core.img" -p "(,gpt$root_partition)/boot/grub" biosdisk $grub_modules
+    [ "$(stat -c %s "$part/core.img")" -le $mebibyte ] || { echo "GRUB's core is too large for its partition" >&2; exit 1; }
+    write_core
     efi_partition
     dd if="$part/efi.img" of="$disk" bs=1M seek=$efi_start conv=notrunc status=none
 }
@@ -126,7 +157,8 @@ describe() {
   "image": "disk.img.gz",
   "image_bytes": $(stat -c %s "$disk"),
   "image_sha256": "$(sha256sum "$disk" | cut -d ' ' -f 1)",
-  "image_partition": 2,
+  "image_partition": $root_partition,
+  "efi_partition": $efi_partition,
   "root": "root.tar.gz",
   "root_sha256": "$(sha256sum "$part/root.tar.gz" | cut -d ' ' -f 1)",
   "kernel": "$kernel",
@@ -143,9 +175,10 @@ rm -rf "$part" # of a build that was cut short
 mkdir -p "$part"
 debian
 settle
+ramdisk_tools
 pack
 write_disk
 describe
 gzip -1 "$disk"
-rm -rf "$tree" "$part/core.img" "$part/efi.cfg" "$part/efi.img" "$part/BOOTX64.EFI" "$part/apt.conf" "$part/sources.list"
+rm -rf "$tree" "$part/tools" "$part/core.img" "$part/efi.cfg" "$part/efi.img" "$part/BOOTX64.EFI" "$part/apt.conf" "$part/sources.list"
 mv "$part" "$out"

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from virtual_labs import PROJECT, plan
 
 from perfci.lab.virtual import inventory
 from perfci.lab.virtual.folders import LabFolder
-from perfci.lab.virtual.plan import MachineKind
+from perfci.lab.virtual.plan import Firmware, MachineKind
 
 
 @pytest.fixture
@@ -51,6 +52,12 @@ def test_a_node_has_all_that_playbooks_ask_for(written):
     }
     assert text["all"]["vars"]["provision_controller_address"] == "192.168.240.1"
     assert "a secret" not in inventory.file_of(one.project).read_text()
+
+
+def test_each_node_says_its_own_firmware():
+    mixed = replace(plan(2, kind=MachineKind.QEMU), firmwares=(Firmware.BIOS, Firmware.UEFI))
+    hosts = inventory.inventory(mixed, LabFolder.of(Path("/srv/state")))["all"]["children"]["nodes"]["hosts"]
+    assert [host["provision_firmware"] for host in hosts.values()] == ["bios", "uefi"]
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -52,12 +53,21 @@ def test_null_nodes_have_no_network_and_may_be_many():
         _ = plan(size=70_000, kind=MachineKind.NULL).nodes
 
 
-def test_a_plan_outlives_json():
-    whole = Plan(
-        Path("/srv"), Path("/srv/state"), MachineKind.QEMU, 3, IPv4Network("10.0.0.0/24"), Firmware.UEFI
-    )
+@pytest.mark.parametrize(
+    ("firmwares", "words"),
+    [((Firmware.UEFI,), "uefi"), ((Firmware.BIOS, Firmware.UEFI), "bios and uefi")],
+)
+def test_a_plan_outlives_json(firmwares, words):
+    network = IPv4Network("10.0.0.0/24")
+    whole = Plan(Path("/srv"), Path("/srv/state"), MachineKind.QEMU, 3, network, firmwares)
     assert Plan.from_dict(json.loads(json.dumps(whole.as_dict()))) == whole
-    assert whole.describe() == "3 qemu nodes in 10.0.0.0/24 with uefi firmware"
+    assert whole.describe() == f"3 qemu nodes in 10.0.0.0/24 with {words} firmware"
+
+
+def test_nodes_have_firmwares_in_turn():
+    mixed = replace(plan(3, kind=MachineKind.QEMU), firmwares=(Firmware.BIOS, Firmware.UEFI))
+    assert [node.firmware for node in mixed.nodes] == ["bios", "uefi", "bios"]
+    assert {node.firmware for node in plan(3).nodes} == {"bios"}
 
 
 def test_macs():

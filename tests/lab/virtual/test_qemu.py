@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from perfci.lab.virtual.machine import BootFrom
-from perfci.lab.virtual.qemu import ORDERS, Machinery, accelerator, arguments
+from perfci.lab.virtual.plan import Firmware
+from perfci.lab.virtual.qemu import ORDERS, Machinery, accelerator, arguments, boot_order
 
 MACHINERY = Machinery(
     name="node-1",
@@ -40,6 +41,22 @@ def test_the_boot_order(device, disk, network):
     card = option(command, "virtio-net-pci")
     assert card.endswith(network) if network else "bootindex" not in card
     assert "strict=on" in command  # else SeaBIOS tries what has no index, too
+
+
+def test_uefi_goes_by_its_own_boot_order_where_the_bmc_gives_none():
+    assert boot_order(BootFrom.DEFAULT, Firmware.UEFI) == ()
+    assert boot_order(BootFrom.DEFAULT, Firmware.BIOS) == (BootFrom.DISK, BootFrom.NETWORK)
+    for firmware in Firmware:
+        assert boot_order(BootFrom.NETWORK, firmware)[0] is BootFrom.NETWORK
+        assert boot_order(BootFrom.DISK, firmware) == (BootFrom.DISK,)
+    command = arguments(replace(MACHINERY, order=(), efi_variables=Path("/srv/variables.fd")))
+    assert not any("bootindex" in word for word in command)
+
+
+def test_uefi_boots_by_pxe_of_its_own_and_not_of_the_card_s_rom():
+    assert "romfile" not in option(arguments(MACHINERY), "virtio-net-pci")
+    uefi = arguments(replace(MACHINERY, efi_variables=Path("/srv/variables.fd")))
+    assert "romfile=," in option(uefi, "virtio-net-pci")
 
 
 @pytest.mark.parametrize(
