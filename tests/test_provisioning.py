@@ -190,6 +190,19 @@ def test_packages_are_kept_for_the_next_image_and_not_in_this_one(provisioned):
         assert not [name for name in root.getnames() if name.endswith(".deb")]
 
 
+def test_a_node_tells_what_it_is_and_the_inventory_keeps_it(provisioned):
+    told = provisioned.perfci("lab", "inspect", "node-1", "node-2", "--write")
+    assert told["not_inspected"] == {}
+    for found in told["nodes"]:
+        mac = provisioned.node(found["name"]).mac
+        assert found["provision_mac"] == mac
+        assert {card["mac"]: card["link"] for card in found["cards"]}[mac] == "yes"
+        assert found["differences"] == []
+    shown = {one["name"]: one["facts"] for one in provisioned.perfci("lab", "nodes")["nodes"]}
+    assert shown["node-1"] == told["nodes"][0]["facts"]
+    assert shown["node-3"] == {}
+
+
 def test_services_of_the_packages_do_not_run(provisioned):
     listed = provisioned.ssh("node-1", "systemctl", "list-units", "--state=running", "--plain", "--no-legend")
     assert "ssh.service" in listed
@@ -329,6 +342,23 @@ def test_uefi_boots_by_the_entry_that_the_deployment_wrote(machines):
     assert reports["firmware"].startswith("boot entry 00")
     assert boot_entry(machines, "node-2") == ("perfci", True)
     assert "firmware" not in {one["step"] for one in machines.result("node-1")["reports"]}
+
+
+@needs_firmware
+@pytest.mark.parametrize(("node", "firmware"), [("node-1", "bios"), ("node-2", "uefi")])
+def test_a_machine_tells_what_it_is(machines, node, firmware):
+    (found,) = machines.perfci("lab", "inspect", node)["nodes"]
+    assert (found["firmware"], found["differences"], found["secure_boot"]) == (firmware, [], "off")
+    (card,) = found["cards"]
+    assert (card["mac"], card["link"], card["driver"]) == (machines.node(node).mac, "yes", "virtio_net")
+    assert found["provision_mac"] == card["mac"]
+    assert found["disk_rules"] == {"vda": f"serial={node}"}
+    (disk,) = found["disks"]
+    assert disk["bytes"] == 8 << 30
+    assert f"by-id/virtio-{node}" in disk["links"]
+    assert [link for link in disk["links"] if link.startswith("by-path/")]
+    assert found["facts"]["memory_gib"] == "1"
+    assert found["firmware_version"]
 
 
 @needs_firmware

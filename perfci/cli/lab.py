@@ -75,6 +75,11 @@ COMMANDS = (
     Entry(
         "node", "perfci.cli.lab_nodes:node_app", "Take nodes out of use, put them back, and say how they did."
     ),
+    Entry(
+        "inspect",
+        "perfci.cli.lab_inspect:inspect",
+        "Ask nodes what machines they are: cards, disks, memory, NUMA, CPU, firmware.",
+    ),
     Entry("power", "perfci.cli.bmc:power", "Switch nodes on or off, and see that it happened."),
     Entry("boot", "perfci.cli.bmc:boot", "Set from where nodes boot, and read it back."),
     Entry("identify", "perfci.cli.bmc:identify", "Light the lamps of nodes, to find them in the rack."),

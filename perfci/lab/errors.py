@@ -169,6 +169,29 @@ class InventoryInvalid(UsageError):
     help = "Check it with `ansible-inventory -i {folder} --graph`; nodes are the hosts of group {group!r}."
 
 
+class InspectionUnreadable(LabError):
+    """What a node tells of itself can't be read."""
+
+    template = "what it tells of itself can't be read: {reason}"
+    help = (
+        "Run `cat disks.sh inspect.sh | ssh NODE sh -s` in roles/deploy_ramdisk/files and look at what comes."
+    )
+
+
+class NodesNotInspected(LabError):
+    """Nodes did not tell what they are."""
+
+    template = "not inspected:\n{nodes}"
+    help = "A node must answer under SSH with the lab's key; `perfci lab power status NODE` says if it is on."
+
+
+class HostVariablesElsewhere(UsageError):
+    """The inventory keeps a node's variables in a file, which Ansible would not read beside a folder."""
+
+    template = "{file} is in the way of {wanted}"
+    help = "Ansible reads either the file or the folder: mkdir {folder} && git mv {file} {folder}/."
+
+
 class NodesUnmatched(UsageError):
     """A job wants nodes of a kind that the lab does not have."""
 

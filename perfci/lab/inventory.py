@@ -37,6 +37,8 @@ BMC = "bmc_address"
 """The variable that a host with a BMC has."""
 LABELS = "node_labels"
 """The variable with a node's labels: a mapping from names to texts."""
+FACTS = "node_facts"
+"""The variable with what `perfci lab inspect` found; a label of the same name counts more."""
 TIMEOUT_SECONDS = 60
 LONGEST_USERNAME, LONGEST_PASSWORD = 16, 20
 """In bytes; no BMC takes more over IPMI (IPMI v2.0, 22.29 and 22.30)."""
@@ -69,7 +71,11 @@ def nodes(folder: Path) -> tuple[Node, ...]:
             name,
             has_bmc=BMC in variables.get(name, {}),
             in_cloud=name in cloud,
-            labels=_labels(folder, name, variables.get(name, {}).get(LABELS, {})),
+            labels={
+                label: text
+                for variable in (FACTS, LABELS)
+                for label, text in _labels(folder, name, variable, variables.get(name, {}).get(variable, {}))
+            },
         )
         for name in sorted(names)
     )
@@ -133,6 +139,14 @@ def ssh_arguments(folder: Path, names: Sequence[str]) -> dict[str, tuple[str, ..
             arguments += ["-l", str(one["ansible_user"])]
         found[node] = (*arguments, str(one["ansible_host"] or node))
     return found
+
+
+def texts(folder: Path, names: Sequence[str], variables: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return by node those of these variables that are set to a text. Raises InventoryInvalid."""
+    return {
+        str(one["node"]): {name: one[name] for name in variables if isinstance(one[name], str) and one[name]}
+        for one in _resolved(folder, names, variables)
+    }
 
 
 def _resolved(folder: Path, names: Sequence[str], variables: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -221,15 +235,15 @@ def _password(folder: Path, node: str, variables: _Variables) -> str:
     return secret
 
 
-def _labels(folder: Path, node: str, given: object) -> dict[str, str]:
-    """Return a node's labels. Raises InventoryInvalid: `rack: 03` is the number 3 by the time it is read."""
+def _labels(folder: Path, node: str, variable: str, given: object) -> Iterator[tuple[str, str]]:
+    """Yield a node's labels. Raises InventoryInvalid: `rack: 03` is the number 3 by the time it is read."""
     if not isinstance(given, dict):
-        raise InventoryInvalid(folder=folder, group=GROUP, reason=f"{LABELS} of {node}: expected a mapping")
+        raise InventoryInvalid(folder=folder, group=GROUP, reason=f"{variable} of {node}: expected a mapping")
     for name, value in given.items():
         if not isinstance(value, str):
-            reason = f"{LABELS} of {node}: {name}: {quote_it(value)}"
+            reason = f"{variable} of {node}: {name}: {quote_it(value)}"
             raise InventoryInvalid(folder=folder, group=GROUP, reason=reason)
-    return {str(name): value for name, value in given.items()}
+        yield str(name), value
 
 
 def _listed(folder: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ all virtual labs have in common stands in the group_vars.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from pathlib import Path
@@ -51,6 +52,17 @@ def owner(project: Path) -> Path | None:
         return Path(written["all"]["vars"]["virtual_folder"])
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
         return None
+
+
+def erase(project: Path) -> None:
+    """Remove the inventory, and what `perfci lab inspect --write` has added for machines that are gone."""
+    file = file_of(project)
+    for written in file.parent.glob("host_vars/*/inspected.yml"):
+        written.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # somebody's own variables are there, too
+            written.parent.rmdir()
+            written.parent.parent.rmdir()
+    file.unlink(missing_ok=True)
 
 
 def inventory(plan: Plan, folder: LabFolder) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def remove(state_dir: Path, project: Path) -> Remains:
     _kill(state_dir)
     site.remove(name)
     if found.inventory:
-        found.inventory.unlink(missing_ok=True)
+        inventory.erase(project)
     if found.folder:
         removal = ("rm", "--recursive", "--force", "--one-file-system", str(folder.root))
         run(*removal, timeout_seconds=REMOVE_SECONDS)

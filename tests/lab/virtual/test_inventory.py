@@ -105,6 +105,18 @@ def test_null_nodes_have_a_bmc_and_carry_no_cloud():
     assert groups["cloud"] == {"hosts": {}}
 
 
+def test_erasing_it_leaves_what_somebody_has_added(written):
+    one, _ = written
+    variables = inventory.file_of(one.project).parent / "host_vars"
+    for name in ("node-1/inspected.yml", "node-2/inspected.yml", "node-2/own.yml"):
+        (variables / name).parent.mkdir(parents=True, exist_ok=True)
+        (variables / name).write_text("---\n")
+    for _ in range(2):
+        inventory.erase(one.project)
+    assert not inventory.file_of(one.project).exists()
+    assert [str(file.relative_to(variables)) for file in variables.rglob("*")] == ["node-2", "node-2/own.yml"]
+
+
 def test_whose_inventory_it_is(written, tmp_path):
     one, folder = written
     assert inventory.owner(one.project) == folder.root
