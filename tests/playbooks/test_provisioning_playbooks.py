@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from programs import needs
+from programs import needs, needs_root, require
 
 from perfci.database.engine import Database
 from perfci.lab.model import Node
@@ -110,32 +110,79 @@ def test_the_operators_guide_explains_every_variable_of_the_example():
     assert [name for name in sorted(shown) if f"`{name}`" not in OPERATOR] == []
 
 
-@needs("dnsmasq")
-def test_the_configuration_of_dnsmasq_is_accepted(hosts, tmp_path):
-    """What the role writes for the example, read by dnsmasq itself."""
+def netboot(folder, interface):
+    """Return the folder with what the role writes for the example; dnsmasq itself has read it."""
     play = [
         {
             "hosts": "controller",
             "gather_facts": False,
             "vars": {
-                "netboot_folder": str(tmp_path / "netboot"),
-                "netboot_images": str(tmp_path / "images"),
+                "netboot_folder": str(folder / "netboot"),
+                "netboot_images": str(folder / "images"),
                 "netboot_range": {"network": "192.168.240.0", "netmask": "255.255.255.0"},
-                "netboot_interface": "lo",
+                "netboot_interface": interface,
             },
             "tasks": [{"ansible.builtin.import_role": {"name": "netboot", "tasks_from": "config"}}],
         }
     ]
-    (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
+    (folder / "play.yml").write_text(yaml.safe_dump(play))
     far = {"provision_mac": "52-54-00-AA-BB-04", "provision_address": "192.168.240.14"}
     more = {"nodes": {"hosts": {"node-4.rack2.example.org": far}}}
-    (tmp_path / "more.yml").write_text(yaml.safe_dump(more))
-    inventories = ["-i", str(EXAMPLE), "-i", str(tmp_path / "more.yml")]
+    (folder / "more.yml").write_text(yaml.safe_dump(more))
+    inventories = ["-i", str(EXAMPLE), "-i", str(folder / "more.yml")]
     done = ansible(
-        "ansible-playbook", *inventories, str(tmp_path / "play.yml"), PERFCI_STATE_DIR=str(tmp_path)
+        "ansible-playbook", *inventories, str(folder / "play.yml"), PERFCI_STATE_DIR=str(folder)
     )
     assert done.returncode == 0, done.stdout
-    written = (tmp_path / "netboot/dnsmasq.conf").read_text()
+    return folder / "netboot"
+
+
+@pytest.fixture(scope="module")
+def dhcp(tmp_path_factory):
+    """The configuration of dnsmasq for the interface `srv`."""
+    require("dnsmasq")
+    return netboot(tmp_path_factory.mktemp("dhcp"), "srv") / "dnsmasq.conf"
+
+
+ASK = """\
+ip link set lo up
+ip link add srv type veth peer name cli address {mac}
+ip address add 192.168.240.1/24 dev srv
+ip link set srv up
+ip link set cli up
+dnsmasq --keep-in-foreground --conf-file={configuration} &
+trap 'kill %1' EXIT
+busybox udhcpc -i cli -s {hook} -q -n -f -t 6 -T 1 -V {vendor} -O bootfile -x 93:{architecture}
+"""
+
+
+@needs_root
+@needs("busybox", "dnsmasq", "ip", "unshare", "bash")
+@pytest.mark.parametrize(
+    ("architecture", "file"),
+    [("0000", "undionly.kpxe"), ("0007", "ipxe.efi"), ("0009", "ipxe.efi"), ("000b", "")],
+    ids=["bios", "uefi", "uefi-9", "arm64"],
+)
+def test_dhcp_tells_firmwares_apart_by_their_architecture(dhcp, tmp_path, architecture, file):
+    hook = tmp_path / "hook"
+    hook.write_text(
+        f'#!/bin/sh\n[ "$1" = deconfig ] || echo "${{boot_file:-$bootfile}}" >{tmp_path}/offered\n'
+    )
+    hook.chmod(0o755)
+    vendor = "PXEClient:Arch:00007:UNDI:003016"
+    script = ASK.format(
+        mac="52:54:00:aa:bb:01", configuration=dhcp, hook=hook, vendor=vendor, architecture=architecture
+    )
+    done = subprocess.run(
+        ["unshare", "--net", "bash", "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "offered").read_text().strip() == file
+
+
+@needs("dnsmasq")
+def test_the_configuration_of_dnsmasq_is_accepted(tmp_path):
+    written = (netboot(tmp_path, "lo") / "dnsmasq.conf").read_text()
     assert "dhcp-host=52:54:00:aa:bb:03,set:node-3,192.168.240.13,node-3" in written
     assert (
         "dhcp-boot=tag:ipxe,tag:node-3,http://192.168.240.1:8480/boot/52-54-00-aa-bb-03/boot.ipxe" in written
