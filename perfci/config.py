@@ -34,6 +34,12 @@ NO_SETTINGS = frozenset(
         # Marks on the processes that perfci starts, which they hand on.
         "PERFCI_RUN",
         "PERFCI_SERVICE",
+        # What `perfci lab env` and `lab run` tell a shell, from which more of perfci is called.
+        "PERFCI_ENTER",
+        "PERFCI_NODES",
+        "PERFCI_OPENRC",
+        "PERFCI_RESERVATION",
+        "PERFCI_SSH_CONFIG",
         # Of the tests and benchmarks.
         "PERFCI_DETECTOR_HARNESS",
         "PERFCI_TESTS_COMPLETE",
@@ -241,6 +247,10 @@ class ReservationSettings(_Section):
     """After so many hours in the queue a reservation is put behind nobody any more."""
     book_over_nights: bool = False
     """Whether people may take the time of a planned night, which then moves."""
+    idle_hours: Annotated[float, Field(ge=1, le=8784)] | None = None
+    """After so many hours without typing or load on machines their holder is warned; left out: never."""
+    idle_end_hours: Annotated[float, Field(ge=1, le=8784)] | None = None
+    """After so many hours without any of that they are taken back; left out: never."""
 
 
 class Web(_Section):

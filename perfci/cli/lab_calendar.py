@@ -36,6 +36,17 @@ From = Annotated[
     str | None,
     typer.Option("--from", metavar="WHEN", help="Not before: 'tomorrow 09:00', 'fri 14:00', +2h, ISO 8601."),
 ]
+System = Annotated[
+    str, typer.Option("--os", metavar="NAME", help="The machines' operating system: debian12.")
+]
+Cloud = Annotated[
+    str,
+    typer.Option(
+        "--cloud",
+        metavar="NAME",
+        help="Deploy this on them first: the cloud of a job, or embedded, multinode or devstack.",
+    ),
+]
 ID = Annotated[str, typer.Argument(metavar="ID", help="Reservation, as `lab nodes` shows it.")]
 COLUMNS = ("reservation", "state", "holder", "nodes", "from", "until", "for", "left", "reason")
 
@@ -44,7 +55,14 @@ def reservations() -> Reservations:
     """Open the calendar of the lab; raises what settings, inventory and database raise."""
     from perfci.lab.reservations.service import open_reservations
 
-    return open_reservations(settings_for())
+    settings = settings_for()
+
+    def check_cloud(name: str, nodes: int) -> None:
+        from perfci.runs.tick.clouds import cloud_check  # most commands ask for no cloud
+
+        cloud_check(settings)(name, nodes)
+
+    return open_reservations(settings, check_cloud=check_cloud)
 
 
 def actor(service: Reservations, settings: Settings) -> Actor:
@@ -101,12 +119,8 @@ def calendar(  # noqa: PLR0917 - typer takes them by name
         service, now = reservations(), datetime.now(UTC)
         if node is not None:
             service.node(node)
-        shown = service.calendar(now, now + timedelta(days=days))
-        bookings = [
-            one
-            for one in shown.bookings
-            if (node is None or node in one.nodes) and (user is None or one.holder == user)
-        ]
+        shown = service.calendar(now, now + timedelta(days=days), nodes=None if node is None else [node])
+        bookings = [one for one in shown.bookings if user is None or one.holder == user]
         if ics is not None:
             from perfci.lab.reservations.ics import calendar_file
 

@@ -129,7 +129,7 @@ def check(node: Name, as_json: Json = False) -> None:
 
     from perfci.lab import inventory
     from perfci.lab.reservations.checks import check_admin
-    from perfci.runs.tick.prepare import NodePlaybooks
+    from perfci.runs.tick.node_playbooks import NodePlaybooks
 
     with errors_reported(as_json=as_json):
         settings = settings_for()

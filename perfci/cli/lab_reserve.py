@@ -12,7 +12,19 @@ import typer
 from perfci.cli.access import settings_for
 from perfci.cli.choices import ChoiceUnclear
 from perfci.cli.durations import parse_duration, shown_duration
-from perfci.cli.lab_calendar import ID, Count, From, Length, Names, Where, actor, reservations, wish_of
+from perfci.cli.lab_calendar import (
+    ID,
+    Cloud,
+    Count,
+    From,
+    Length,
+    Names,
+    System,
+    Where,
+    actor,
+    reservations,
+    wish_of,
+)
 from perfci.cli.output import Json, errors_reported, print_json
 from perfci.cli.times import parse_moment
 from perfci.lab.errors import NodesBusy, NoSuchSlot, local_time
@@ -36,6 +48,8 @@ def reserve(  # noqa: PLR0917 - typer takes them by name
     names: Names = None,
     where: Where = "",
     start: From = None,
+    os: System = "",
+    cloud: Cloud = "",
     reason: Reason = NO_REASON,
     wait: Annotated[
         str | None,
@@ -52,7 +66,8 @@ def reserve(  # noqa: PLR0917 - typer takes them by name
     """Take nodes now, at a time to come (`--from`), or as soon as they are free (`--queue`, `--wait`).
 
     You never get other nodes than you asked for. Machines are ready when they were provisioned and have
-    passed a canary: `perfci lab show ID` says how far they are.
+    passed a canary; with `--cloud`, when it was deployed and a server has booted in it. `perfci lab show ID`
+    says how far they are.
 
     Exit code 0: they are yours, or will be at the time that is said.
     Exit code 3: they can't be had then; perfci says the earliest time that would work.
@@ -70,6 +85,8 @@ def reserve(  # noqa: PLR0917 - typer takes them by name
             starts_at=parse_moment(start, datetime.now(UTC)) if start else None,
             wait_seconds=None if queue else bound,
             contact=mail,
+            os=os,
+            cloud=cloud,
         )
         who = actor(service, settings)
         swept(service)

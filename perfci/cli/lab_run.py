@@ -10,19 +10,32 @@ import sys
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from perfci.cli.access import settings_for
 from perfci.cli.durations import parse_duration
-from perfci.cli.lab_calendar import ID, Count, Length, Names, Where, actor, reservations, wish_of
+from perfci.cli.lab_calendar import (
+    ID,
+    Cloud,
+    Count,
+    Length,
+    Names,
+    System,
+    Where,
+    actor,
+    reservations,
+    wish_of,
+)
 from perfci.cli.lab_reserve import NO_REASON, Reason, begin_work, swept
 from perfci.cli.output import Json, errors_reported, print_json
 from perfci.errors import PerfciError
 from perfci.lab import inventory, owners
 from perfci.lab.errors import NodeNotHeld, NoSuchSlot, ReservationOver, local_time
 from perfci.lab.reservations.checks import check_may
+from perfci.lab.reservations.idle import Looks
 from perfci.lab.reservations.model import BookingState, Request
 from perfci.lab.reservations.states import OPEN
 from perfci.lab.virtual.lab import entering
@@ -76,6 +89,8 @@ def run(  # noqa: PLR0917 - typer takes them by name
     count: Count = None,
     names: Names = None,
     where: Where = "",
+    os: System = "",
+    cloud: Cloud = "",
     reason: Reason = NO_REASON,
     wait: Annotated[
         str, typer.Option("--wait", metavar="TIME", help="How long to wait for the nodes at most.")
@@ -84,20 +99,23 @@ def run(  # noqa: PLR0917 - typer takes them by name
 ) -> None:
     """Take nodes, wait until they are ready, run a command, and give them back whatever happens.
 
-    The command finds their names in PERFCI_NODES, and the reservation in PERFCI_RESERVATION. It is ended
-    when the time is over. The exit code is the command's.
+    The command finds their names in PERFCI_NODES, the reservation in PERFCI_RESERVATION, and all else that
+    `perfci lab env` says, such as OS_CLOUD. It is ended when the time is over. The exit code is the
+    command's.
 
     Exit code 3: the nodes can't be had in that time.
     """
     with errors_reported(as_json=as_json):
-        service = reservations()
-        who = actor(service, settings_for())
+        service, settings = reservations(), settings_for()
+        who = actor(service, settings)
         bound = parse_duration(wait).total_seconds()
         request = Request(
             wish=wish_of(count, names, where, "run"),
             length_seconds=parse_duration(length).total_seconds(),
             purpose=reason if reason != NO_REASON else shlex.join(command)[:200],
             wait_seconds=bound,
+            os=os,
+            cloud=cloud,
         )
         with _ended_by_signals():
             swept(service)
@@ -106,7 +124,7 @@ def run(  # noqa: PLR0917 - typer takes them by name
             ready = wait_until_ready(service, made, who, bound)
             sys.stderr.write(f"{', '.join(ready.nodes)}: yours until {local_time(ready.ends_at)}\n")
             try:
-                code = _run(command, ready)
+                code = _run(command, ready, access_to(ready, settings))
             finally:
                 begin_work([service.release(made.id, who)])
         if as_json:
@@ -114,12 +132,8 @@ def run(  # noqa: PLR0917 - typer takes them by name
     raise typer.Exit(code)
 
 
-def _run(command: list[str], booking: Booking) -> int:
-    environment = {
-        **os.environ,
-        "PERFCI_NODES": " ".join(booking.nodes),
-        "PERFCI_RESERVATION": booking.id,
-    }
+def _run(command: list[str], booking: Booking, variables: dict[str, str]) -> int:
+    environment = {**os.environ, **variables}
     left = (booking.ends_at - datetime.now(UTC)).total_seconds()
     try:
         with subprocess.Popen(command, env=environment, start_new_session=True) as process:
@@ -204,26 +218,75 @@ def ssh(
             raise CommandUnusable(command=words[0], reason=error.strerror) from error
 
 
-def env(reservation: ID, as_json: Json = False) -> None:
+def env(
+    reservation: ID,
+    folder: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Where its files go; left out: into the lab's state folder."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Print what a shell needs to work on a reservation: `eval "$(perfci lab env ID)"`.
 
-    Sets PERFCI_NODES, PERFCI_RESERVATION, and ANSIBLE_INVENTORY with ANSIBLE_LIMIT.
+    Writes an Ansible inventory of its nodes alone (ANSIBLE_INVENTORY) and a file for `ssh -F`
+    (PERFCI_SSH_CONFIG); of its cloud, clouds.yaml (OS_CLIENT_CONFIG_FILE, OS_CLOUD) and a file to source
+    (PERFCI_OPENRC). PERFCI_ENTER is what a command must begin with that reaches nodes of a virtual lab.
 
     Exit code 4: the reservation is not yours.
     """
     with errors_reported(as_json=as_json):
         found, settings = _ready(reservation)
-        variables = {
-            "PERFCI_RESERVATION": found.id,
-            "PERFCI_NODES": " ".join(found.nodes),
-            "ANSIBLE_INVENTORY": str(settings.inventory_dir),
-            "ANSIBLE_LIMIT": ",".join(found.nodes),
-        }
+        variables = access_to(found, settings, Path(folder).absolute() if folder else None)
+        if "OS_CLOUD" in variables and _on_loopback(Path(variables["PERFCI_OPENRC"])):
+            sys.stderr.write(
+                f"the cloud listens on {found.nodes[0]} alone: use it there, `perfci lab ssh {found.id}`\n"
+            )
         if as_json:
             print_json(variables)
         else:
             for name, value in variables.items():
                 sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+
+
+def access_to(booking: Booking, settings: Settings, folder: Path | None = None) -> dict[str, str]:
+    """Write the files with which one works on a reservation, and return what a shell needs to know.
+
+    Raises AccessNotWritten, and what the inventory raises.
+    """
+    from perfci.lab import access
+    from perfci.runs.tick.node_playbooks import cloud_groups, folder_of
+
+    kept = folder_of(settings, booking.id)
+    try:
+        clouds = (kept / access.CLOUDS).read_text(encoding="utf-8") if booking.cloud else None
+        written = access.write(
+            folder or kept,
+            inventory.connections(settings.inventory_dir, booking.nodes),
+            cloud_groups(settings, booking.id),
+            clouds,
+        )
+    except OSError as error:
+        raise AccessNotWritten(folder=folder or kept, reason=error) from error
+    within = entering(settings.state_dir) if settings.lab == VIRTUAL else []
+    return {
+        "PERFCI_RESERVATION": booking.id,
+        "PERFCI_NODES": " ".join(booking.nodes),
+        **written,
+        **({"PERFCI_ENTER": shlex.join(within)} if within else {}),
+    }
+
+
+def _on_loopback(openrc: Path) -> bool:
+    return "://127.0.0.1:" in openrc.read_text(encoding="utf-8")
+
+
+class AccessNotWritten(PerfciError):
+    """The files with which one works on a reservation can't be read or written."""
+
+    template = "the files in {folder} can't be written: {reason}"
+    help = (
+        "Name another folder with `--folder`; only the user who runs `perfci tick` can read a cloud's access."
+    )
 
 
 def _ready(reservation: str) -> tuple[Booking, Settings]:
@@ -234,6 +297,7 @@ def _ready(reservation: str) -> tuple[Booking, Settings]:
     check_may(actor(service, settings), found)
     if found.state is not BookingState.READY:
         raise NotReady(id=found.id, state=found.state)
+    Looks(service, "lab").seen(found.id, active=True)
     return found, settings
 
 

@@ -36,6 +36,7 @@ def serve(
     from perfci.lab.web import server
     from perfci.lab.web.app import make_app
     from perfci.logs import FILE, controller_log
+    from perfci.runs.tick.clouds import cloud_check
 
     with errors_reported(as_json=as_json):
         settings = settings_for()
@@ -45,7 +46,7 @@ def serve(
         listening = server.listen(host, settings.web.port if port is None else port)
         names = {*server.LOOPBACK, *filter(None, (public.hostname,))}
         app = make_app(
-            open_reservations(settings),
+            open_reservations(settings, check_cloud=cloud_check(settings)),
             Tokens(open_database(settings)),
             root=public.path.rstrip("/"),
             names=names if host in server.LOOPBACK else (),

@@ -40,6 +40,12 @@ def tick(
             "--work", metavar="ID", help="Prepare or reclaim this reservation's nodes; ticks start that."
         ),
     ] = None,
+    look: Annotated[
+        str | None,
+        typer.Option(
+            "--look", metavar="ID", help="Look whether anybody works on its machines; ticks start that."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Do what is due: begin and end reservations, start nights, prepare nodes, send mails about them.
@@ -66,6 +72,17 @@ def tick(
                 print_json(None if done is None else booking_document(done))
             else:
                 sys.stdout.write(f"{work}: {'nothing to do' if done is None else done.state}\n")
+            return
+        if look is not None:
+            from perfci.lab.node_cache import nodes_of
+            from perfci.lab.reservations.service import open_reservations
+            from perfci.runs.tick.look import look_at
+
+            active = look_at(settings, open_reservations(settings), nodes_of(settings), look, worker_name())
+            if as_json:
+                print_json({"reservation": look, "active": active})
+            else:
+                sys.stdout.write(f"{look}: {'somebody works on it' if active else 'nobody works on it'}\n")
             return
         report = once(settings)
         if as_json:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from perfci.config import Settings
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest revision in `migrations/versions`: read without loading Alembic, which costs start-up time."""
 BUSY_SECONDS = 30
 """How long one process waits for another's transaction; each takes some milliseconds."""

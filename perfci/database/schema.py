@@ -50,6 +50,8 @@ reservation = sa.Table(
     sa.Column("owner_boot", sa.Text),
     sa.Column("owner_pid", sa.BigInteger),
     sa.Column("owner_started_ticks", sa.BigInteger),
+    sa.Column("active_at", UtcDateTime),
+    sa.Column("looked_at", UtcDateTime),
     sa.Index("reservation_open", "lab", "released_at"),
     sa.Index("reservation_state", "lab", "state", "starts_at"),
     sa.Index("reservation_holder", "lab", "holder", "starts_at"),
@@ -60,7 +62,8 @@ reservation = sa.Table(
 `starts_at` and `ends_at` are planned where it waits, and hold for all others. A `firm` one keeps its time;
 others come earlier where they can. `wish` is `reservations.model.Wish` as JSON. `released_at` is when the
 last node was given back or the time ended. `job` and `window_at` are those of a scheduled night: a window is
-in here once. `claimed_by` is the controller that prepares or reclaims it, until `claimed_until`.
+in here once. `claimed_by` is the controller that prepares, reclaims or looks at it, until `claimed_until`.
+`active_at` is when somebody was last seen at work on its nodes, `looked_at` when that was last looked at.
 """
 
 reservation_node = sa.Table(

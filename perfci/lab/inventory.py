@@ -50,6 +50,7 @@ _SSH = (
     "ansible_ssh_private_key_file",
     "ansible_ssh_common_args",
 )
+_SSH_OPTIONS = {"ansible_ssh_private_key_file": "-i", "ansible_port": "-p", "ansible_user": "-l"}
 
 
 def nodes(folder: Path) -> tuple[Node, ...]:
@@ -122,22 +123,29 @@ class _Variables(BaseModel):
     pdu_command: _Text | None = None
 
 
+def connections(folder: Path, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return for each node those of Ansible's variables that say how it is reached, as far as they are set.
+
+    Raises InventoryInvalid.
+    """
+    return {
+        str(one["node"]): {name: str(one[name]) for name in _SSH if one[name]}
+        for one in _resolved(folder, names, _SSH)
+    }
+
+
 def ssh_arguments(folder: Path, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return for each node the arguments with which ssh reaches it as Ansible does.
 
     Raises InventoryInvalid.
     """
     found = {}
-    for one in _resolved(folder, names, _SSH):
-        node = str(one["node"])
-        arguments = shlex.split(str(one["ansible_ssh_common_args"] or ""))
-        if one["ansible_ssh_private_key_file"]:
-            arguments += ["-i", str(one["ansible_ssh_private_key_file"])]
-        if one["ansible_port"]:
-            arguments += ["-p", str(one["ansible_port"])]
-        if one["ansible_user"]:
-            arguments += ["-l", str(one["ansible_user"])]
-        found[node] = (*arguments, str(one["ansible_host"] or node))
+    for node, one in connections(folder, names).items():
+        arguments = shlex.split(one.get("ansible_ssh_common_args", ""))
+        for name, option in _SSH_OPTIONS.items():
+            if name in one:
+                arguments += [option, one[name]]
+        found[node] = (*arguments, one.get("ansible_host", node))
     return found
 
 

@@ -65,7 +65,7 @@ class Book(Protocol):
         """Write down a new one."""
 
     def mark_released(self, reservation_id: str, when: datetime, *, reclaim: bool) -> None:
-        """Write down that it is released; with `reclaim` its nodes are to be cleaned."""
+        """Write down that it is released; with `reclaim` a person's nodes are to be cleaned."""
 
     def mark_extended(self, reservation_id: str, until: datetime) -> None:
         """Write down that it ends later."""
@@ -256,9 +256,9 @@ class Ledger(ABC):
         self.release(reservation.id)
 
     def _to_reclaim(self, reservation: Reservation) -> bool:
-        """Tell whether nodes are cleaned after it: a person had machines; a run cleans up after itself."""
+        """Tell whether it has machines, which are cleaned where a person had them."""
         machines = {node.name for node in self.nodes if node.has_bmc}
-        return reservation.owner is None and not machines.isdisjoint(reservation.nodes)
+        return not machines.isdisjoint(reservation.nodes)
 
     def _granted(self, wish: Wish, book: Book) -> tuple[str, ...]:
         names = [node.name for node in self.nodes]

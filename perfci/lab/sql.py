@@ -94,10 +94,15 @@ class _SqlBook:
         self._store.note(reservation.id, starts_at, reservation.holder, "taken", reservation.purpose)
 
     def mark_released(self, reservation_id: str, when: datetime, *, reclaim: bool) -> None:
-        state = BookingState.ENDING if reclaim else BookingState.OVER
-        self._store.change(reservation_id, released_at=when, state=str(state))
-        self._store.end_places(reservation_id, when)
         found = self._store.booking(reservation_id)
+        touched = found is not None and found.state in {BookingState.PREPARING, BookingState.READY}
+        # A night cleans up after itself; a person may have left anything, also with a command of `lab run`.
+        people = found is not None and found.priority is Priority.PEOPLE and (reclaim or bool(found.cloud))
+        state = BookingState.ENDING if touched and people else BookingState.OVER
+        self._store.change(
+            reservation_id, released_at=when, state=str(state), claimed_by=None, claimed_until=None
+        )
+        self._store.end_places(reservation_id, when)
         missed = found is not None and found.job is not None and found.ready_at is None
         self._store.note(reservation_id, when, "perfci", "missed" if missed else "released")
 

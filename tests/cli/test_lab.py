@@ -186,7 +186,7 @@ def test_a_command_is_ended_with_its_reservation(tmp_path: Path) -> None:
         Request(NodeWish(1, frozenset({"node-0"})), 3600, "x"), Actor("x"), owner=owners.me()
     )
     over = replace(booking, ends_at=datetime.now(UTC))
-    assert lab_run._run(["sleep", "1000"], over) == 128 + signal.SIGTERM
+    assert lab_run._run(["sleep", "1000"], over, {}) == 128 + signal.SIGTERM
 
 
 def test_the_calendar_in_every_form(tmp_path: Path) -> None:
@@ -307,3 +307,29 @@ def test_wrong_settings_and_a_missing_inventory_are_told(monkeypatch: pytest.Mon
     assert "does not exist; there are: embedded" in result.stderr
     monkeypatch.setenv("PERFCI_LAB", "Not A Name")
     assert "PERFCI_LAB: expected text of the form" in run("nodes").stderr
+
+
+def test_env_knows_these_nodes_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = json.loads(run("reserve", "--node", "node-1", "--for", "1h", "--json").stdout)
+    folder = tmp_path / "access"
+    told = json.loads(run("env", taken["id"], "--folder", str(folder), "--json").stdout)
+    assert told["PERFCI_NODES"] == "node-1"
+    written = (folder / "hosts.yml").read_text()
+    assert told["ANSIBLE_INVENTORY"] == str(folder / "hosts.yml")
+    assert "node-1" in written
+    assert "node-0" not in written
+    assert "OS_CLOUD" not in told
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert run("mine").exit_code == 0, "perfci works in the shell that was told"
+
+
+def test_a_cloud_that_this_lab_can_not_deploy_is_refused() -> None:
+    refused = run("reserve", "--nodes", "2", "--for", "1h", "--cloud", "multinode")
+    assert refused.exit_code == 2
+    assert "needs machines behind BMCs" in refused.stderr
+    unknown = run("reserve", "--for", "1h", "--cloud", "multinod")
+    assert unknown.exit_code == 2
+    assert "multinode" in unknown.stderr
+    assert run("reserve", "--for", "1h", "--os", "windows").exit_code == 2
+    assert book().held() == ()

@@ -13,6 +13,7 @@ from perfci.lab.labels import check_expression
 from perfci.validation import MAIL_ADDRESS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from perfci.lab.reservations.model import Actor, Booking, NodeWish, Request
@@ -21,8 +22,15 @@ LONGEST_LINE = 500
 """Characters of a purpose, a reason or a name."""
 MOST_NODES = 10_000
 SHORTEST = timedelta(minutes=1)
+SYSTEMS = ("debian12",)
+"""The operating systems that machines can be given; the first is what they get where nobody asks."""
 _GRACE = timedelta(minutes=1)
 """A start may lie so far back: people type the minute that it is."""
+
+
+def no_clouds(cloud: str, nodes: int) -> None:
+    """Refuse every cloud: nothing here knows how to deploy one."""
+    raise ReservationInvalid(reason=f"no cloud can be prepared here, got {cloud[:60]!r} on {nodes} nodes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,8 @@ class Policy:
 
     `nodes_per_person` is how many nodes one person may have at one time, `open_per_person` how many
     reservations that are not over. After `patience_hours` in the queue nobody is put before a reservation.
-    `book_over_nights` lets people take the time of a planned night, which then moves.
+    `book_over_nights` lets people take the time of a planned night, which then moves. `check_cloud` gets the
+    name of a cloud and the number of nodes, and raises a PerfciError where it can't be deployed on so many.
     """
 
     admins: frozenset[str] = frozenset()
@@ -41,6 +50,7 @@ class Policy:
     open_per_person: int | None = None
     patience_hours: float = 48
     book_over_nights: bool = False
+    check_cloud: Callable[[str, int], None] = no_clouds
 
 
 def check_line(name: str, text: str) -> str:
@@ -59,11 +69,13 @@ def check_request(request: Request, now: datetime, policy: Policy) -> None:
     check_line("purpose", request.purpose)
     if request.contact and not re.fullmatch(MAIL_ADDRESS, request.contact):
         raise ReservationInvalid(reason=f"{request.contact[:60]!r} is no mail address")
-    if request.os or request.cloud:
-        raise ReservationInvalid(
-            reason="machines get the lab's own system, and no cloud: deploy one yourself"
-        )
+    if request.os not in {"", *SYSTEMS}:
+        there = ", ".join(SYSTEMS)
+        raise ReservationInvalid(reason=f"machines can be given {there}, not {request.os[:60]!r}")
     check_wish(request.wish)
+    if request.cloud:
+        check_line("cloud", request.cloud)
+        policy.check_cloud(request.cloud, request.wish.size)
     check_length(request.length_seconds, policy)
     wait = request.wait_seconds
     if wait is not None and not (math.isfinite(wait) and 0 <= wait <= policy.horizon_days * 86400):

@@ -95,8 +95,8 @@ class Request:
 
     `length_seconds` is how long; `starts_at` (aware) is a firm start, None: as soon as possible.
     `wait_seconds` refuses a slot that would begin later than that from now; None: any time will do. `contact`
-    is a mail address, empty: nobody hears of it. `os` and `cloud` must be empty: no system or cloud of one's
-    choice can be prepared yet, and none is promised.
+    is a mail address, empty: nobody hears of it. `os` is one of `checks.SYSTEMS`, empty: the lab's own.
+    `cloud` names a job, or a kind of cloud: it is deployed on the nodes before they are ready; empty: none.
     """
 
     wish: NodeWish
@@ -126,7 +126,8 @@ class Booking:
 
     `starts_at` and `ends_at` are planned where it waits. A `firm` one keeps its time. `earliest_at` is when
     its holder wanted it at the earliest. `ready_at` is when it became ready, `released_at` when it was given
-    back or its time ended. `job` and `window_at` say which night it was planned for.
+    back or its time ended. `job` and `window_at` say which night it was planned for. `active_at` is when
+    somebody was last seen at work on its nodes, `looked_at` when that was last looked at.
     """
 
     id: str
@@ -153,6 +154,8 @@ class Booking:
     claimed_by: str | None = None
     claimed_until: datetime | None = None
     attempts: int = 0
+    active_at: datetime | None = None
+    looked_at: datetime | None = None
 
     @property
     def nodes(self) -> tuple[str, ...]:

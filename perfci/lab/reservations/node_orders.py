@@ -12,6 +12,7 @@ from perfci.lab.reservations.calendar import Item, Span, busy_of, repairs
 from perfci.lab.reservations.checks import check_admin, check_line
 from perfci.lab.reservations.model import BookingState, NodeRecord, Place
 from perfci.lab.reservations.queue import Queue
+from perfci.lab.reservations.states import SMOKE
 from perfci.lab.reservations.store import ticks
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from perfci.lab.reservations.service import Reservations
     from perfci.lab.reservations.store import ReservationRows
 
+NOT_THE_NODE = frozenset({SMOKE})
+"""Steps whose failure says nothing about a machine: a cloud's code may be what does not work."""
 FAILURES_IN_A_ROW = 2
 """After so many failed operations of one kind in a row a node goes into quarantine."""
 STRANDED = "stranded"
@@ -99,7 +102,7 @@ class NodeOrders:
         detail = " ".join(detail.split())[:500]
         with self._service.order() as (store, now):
             store.note_node(node, now, "perfci", step, ok=ok, reservation_id=reservation_id, detail=detail)
-            if ok or node in store.quarantined():
+            if ok or step in NOT_THE_NODE or node in store.quarantined():
                 return None
             mine = (node_event.c.node == node) & (node_event.c.action.in_([step, "restore"]))
             last = store.node_events(mine, limit=FAILURES_IN_A_ROW)

@@ -40,6 +40,7 @@ from perfci.lab.reservations.checks import (
     check_line,
     check_may,
     check_request,
+    no_clouds,
 )
 from perfci.lab.reservations.model import Actor, Booking, BookingState, Place, Priority
 from perfci.lab.reservations.queue import Queue
@@ -295,8 +296,9 @@ class Reservations(Views):
         store.end_places(found.id, now, node=node, left=True)
         store.add_places(found.id, [Place(free[0], start, found.ends_at)])
         store.note(found.id, now, actor, "swapped", f"{node} for {free[0]}")
-        if found.state is BookingState.READY and self.machines({free[0]}):
-            self.to(store, found, BookingState.PREPARING, now, actor=actor, ready_at=None)
+        if found.state is BookingState.READY and (found.cloud or self.machines({free[0]})):
+            columns = {"ready_at": None, "claimed_by": None, "claimed_until": None}
+            self.to(store, found, BookingState.PREPARING, now, actor=actor, **columns)
         return free[0]
 
     def _reserved(
@@ -320,6 +322,8 @@ class Reservations(Views):
                 slot=slot_of(found),
             )
         slot = slot_of(found)
+        if request.os and (bare := sorted(set(slot.nodes).difference(self.machines(slot.nodes)))):
+            raise ReservationInvalid(reason=f"no system can be installed without a BMC: {', '.join(bare)}")
         started = slot.starts_at <= now
         booking = Booking(
             id=secrets.token_hex(4),
@@ -335,6 +339,8 @@ class Reservations(Views):
             ends_at=slot.ends_at,
             wish=wish,
             places=tuple(Place(node, slot.starts_at, slot.ends_at) for node in slot.nodes),
+            os=request.os,
+            cloud=request.cloud,
             contact=request.contact,
             owner=owner,
         )
@@ -350,7 +356,7 @@ class Reservations(Views):
 
     def end(self, store: ReservationRows, found: Booking, now: datetime, actor: str, action: str) -> None:
         """Take the nodes back from their holder; where they were touched, ENDING cleans them."""
-        touched = found.state in {BookingState.PREPARING, BookingState.READY} and self.machines(found.nodes)
+        touched = found.state in {BookingState.PREPARING, BookingState.READY} and self.touched(found)
         state = BookingState.ENDING if touched else BookingState.OVER
         store.end_places(found.id, now)
         self.to(
@@ -428,8 +434,10 @@ class Reservations(Views):
             yield ReservationRows(connection, self.lab), self._clock()
 
 
-def open_reservations(settings: Settings) -> Reservations:
-    """Open the calendar of the lab that the settings name.
+def open_reservations(
+    settings: Settings, *, check_cloud: Callable[[str, int], None] = no_clouds
+) -> Reservations:
+    """Open the calendar of the lab that the settings name; `check_cloud` is that of its Policy.
 
     Raises DatabaseUnavailable, DatabaseTooNew, InventoryInvalid, SecretUnreadable.
     """
@@ -442,5 +450,6 @@ def open_reservations(settings: Settings) -> Reservations:
         open_per_person=rules.open_per_person,
         patience_hours=rules.patience_hours,
         book_over_nights=rules.book_over_nights,
+        check_cloud=check_cloud,
     )
     return Reservations(open_database(settings), settings.lab, nodes_of(settings), policy=policy)

@@ -24,6 +24,8 @@ NEXT: dict[BookingState, frozenset[BookingState]] = {
 }
 OPEN = frozenset({BookingState.ASKED, BookingState.WAITING, BookingState.PREPARING, BookingState.READY})
 """The states in which nodes are, or will be, its holder's."""
+SMOKE = "smoke"
+"""The step of a cloud: it was deployed, and a server has booted in it."""
 
 
 def may_follow(before: BookingState, after: BookingState) -> bool:
@@ -37,7 +39,7 @@ def steps_before_ready(*, has_bmc: bool, cloud: str) -> tuple[str, ...]:
     A machine without a BMC can't be provisioned: there is nothing to do on it unless a cloud is wanted.
     """
     steps = ("power", "provision", "canary") if has_bmc else ()
-    return (*steps, "smoke") if cloud else steps
+    return (*steps, SMOKE) if cloud else steps
 
 
 def is_ready(wanted: dict[str, tuple[str, ...]], outcomes: Iterable[tuple[str, str, bool]]) -> bool:

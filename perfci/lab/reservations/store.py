@@ -34,6 +34,7 @@ _OWNER = ("owner_host", "owner_boot", "owner_pid", "owner_started_ticks")
 _SAME = (
     "id", "lab", "holder", "purpose", "firm", "asked_at", "earliest_at", "starts_at", "ends_at", "ready_at",
     "released_at", "os", "cloud", "contact", "job", "window_at", "claimed_by", "claimed_until", "attempts",
+    "active_at", "looked_at",
 )  # fmt: skip
 """Columns that are fields of a Booking as they are."""
 _AT_ONCE = 500
@@ -106,14 +107,19 @@ class ReservationRows:
                 found[one.id] = one
         return found
 
-    def between(self, start: datetime, end: datetime) -> list[Booking]:
-        """Return the reservations that have a node at some time between two, by their start."""
+    def between(self, start: datetime, end: datetime, nodes: Collection[str] | None = None) -> list[Booking]:
+        """Return the reservations that have a node (of `nodes`) at some time between two, by their start."""
+        if nodes is not None and len(nodes) > _AT_ONCE:
+            found = {one.id: one for part in _parts(sorted(nodes)) for one in self.between(start, end, part)}
+            return sorted(found.values(), key=lambda one: (one.starts_at, one.id))
         having = sa.select(reservation_node.c.reservation_id).where(
             reservation_node.c.lab == self.lab,
             reservation_node.c.ends_at > start,
             reservation_node.c.starts_at < end,
             reservation_node.c.starts_at < reservation_node.c.ends_at,
         )
+        if nodes is not None:
+            having = having.where(reservation_node.c.node.in_(sorted(nodes)))
         return self.bookings(reservation.c.id.in_(having))
 
     def intervals(

@@ -20,7 +20,7 @@ from perfci.lab.reservations.model import (
     NodeStatus,
     NodeWish,
 )
-from perfci.lab.reservations.states import OPEN
+from perfci.lab.reservations.states import OPEN, SMOKE
 from perfci.lab.reservations.store import ReservationRows, slot_of, ticks
 
 if TYPE_CHECKING:
@@ -122,11 +122,15 @@ class Views:
         self.check_known([name])
         return next(one for one in self.nodes() if one.name == name)
 
-    def calendar(self, starts_at: datetime, ends_at: datetime) -> Calendar:
-        """Return who has or will have nodes between two times; also those who only had them."""
+    def calendar(
+        self, starts_at: datetime, ends_at: datetime, *, nodes: Collection[str] | None = None
+    ) -> Calendar:
+        """Return who has or will have nodes (of these) between two times; also those who only had them."""
         with self._database.reading() as connection:
-            bookings = ReservationRows(connection, self.lab).between(starts_at, ends_at)
-        return Calendar(starts_at, ends_at, tuple(sorted(self._nodes)), tuple(bookings))
+            bookings = ReservationRows(connection, self.lab).between(starts_at, ends_at, nodes)
+        return Calendar(
+            starts_at, ends_at, tuple(sorted(self._nodes if nodes is None else nodes)), tuple(bookings)
+        )
 
     def find(
         self, wish: NodeWish, length_seconds: float, *, earliest: datetime | None = None, limit: int = 5
@@ -383,9 +387,13 @@ class Views:
         """Return those of the nodes that have a BMC: perfci provisions and reclaims them."""
         return tuple(name for name in names if name in self._nodes and self._nodes[name].has_bmc)
 
+    def touched(self, booking: Booking) -> tuple[str, ...]:
+        """Return the nodes that perfci changes for a reservation: its machines; with a cloud, all."""
+        return booking.nodes if booking.cloud else self.machines(booking.nodes)
+
     def _to_prepare(self, booking: Booking) -> bool:
         """Tell whether anything is to be done before a reservation is ready."""
-        return bool(self.machines(booking.nodes) or booking.os or booking.cloud)
+        return bool(self.touched(booking))
 
     def _found(self, store: ReservationRows, reservation_id: str) -> Booking:
         found = store.booking(reservation_id)
@@ -428,5 +436,5 @@ def _broken(events: list[BookingEvent], since: datetime, now: datetime) -> float
     return hours + ((now - begun).total_seconds() / 3600 if begun else 0.0)
 
 
-_NO_OPERATIONS = frozenset({"quarantine", "restore", "retire", "add"})
+_NO_OPERATIONS = frozenset({"quarantine", "restore", "retire", "add", SMOKE})
 _IMPOSSIBLE = (NodesUnknown, NodesUnmatched)

@@ -7,6 +7,7 @@ reservation ready.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from perfci.database.schema import node_event, reservation
 from perfci.lab.errors import NoSuchSlot, StateOrder
 from perfci.lab.reservations.model import BookingState, Place
 from perfci.lab.reservations.queue import Queue
-from perfci.lab.reservations.states import is_ready, steps_before_ready
+from perfci.lab.reservations.states import SMOKE, is_ready, steps_before_ready
 from perfci.lab.reservations.store import moment
 
 if TYPE_CHECKING:
@@ -88,11 +89,33 @@ class Work:
             store.change(found.id, claimed_until=now + timedelta(seconds=seconds))
             return True
 
-    def machines_to_reclaim(self, booking: Booking) -> tuple[str, ...]:
-        """Return the machines of a reservation that is being reclaimed that nobody else has yet."""
+    def to_reclaim(self, booking: Booking) -> tuple[str, ...]:
+        """Return the nodes of a reservation that is being reclaimed that nobody else has yet."""
         now = self._service.now()
         kept = {place.node for place in booking.places if place.left_at is not None and place.ends_at > now}
-        return self._service.machines(sorted(kept))
+        return tuple(sorted(kept)) if booking.cloud else self._service.machines(sorted(kept))
+
+    def failed_deployments(self, booking: Booking) -> int:
+        """Return how often the cloud of a reservation could not be deployed since its preparation began."""
+        with self._service.reading() as store:
+            failed = store.node_events(
+                node_event.c.reservation_id == booking.id,
+                node_event.c.action == SMOKE,
+                node_event.c.ok.is_(False),
+            )
+        counts = Counter(one.subject for one in failed if one.subject in booking.nodes)
+        return max(counts.values(), default=0)
+
+    def end(self, reservation_id: str, action: str, reason: str) -> Booking | None:
+        """End a reservation that can't be prepared, and say why; None where the claim was lost."""
+        with self._service.order() as (store, now):
+            found = self._claimed(store, reservation_id)
+            if found is None or found.state is not BookingState.PREPARING:
+                return None
+            store.note(found.id, now, "perfci", action, reason[:500])
+            self._service.end(store, found, now, "perfci", "ended")
+            Queue(store, self._service.fits(store), now, self._service.policy).move_up()
+            return self._service.again(store, found.id)
 
     def ready(self, reservation_id: str) -> Booking | None:
         """Say that a reservation is ready; None where the claim was lost.
@@ -192,7 +215,7 @@ class Work:
 
     def _keep_nodes(self, store: ReservationRows, found: Booking, now: datetime) -> None:
         store.cut(found.id, now)
-        wanted = self._service.machines(found.nodes)
+        wanted = self._service.touched(found)
         until = now + RECLAIM
         taken: dict[str, int] = {}
         for _, node, start, _ in store.intervals(now, until, frozenset(wanted)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import RedirectResponse, Response
@@ -18,7 +18,7 @@ from perfci.lab.web.forms import read_form, seconds_of
 from perfci.lab.web.problems import status_of
 from perfci.lab.web.render import page, times_of
 from perfci.lab.web.site import COOKIE, TheSite, TheVisitor, address_of
-from perfci.lab.web.views import reservation_page, reserve_page
+from perfci.lab.web.views import node_page, reservation_page, reserve_page
 from perfci.lab.web.zones import typed_time, zone_called
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def signed_in(request: Request, visitor: TheVisitor, fields: Annotated[Fields, D
 TheFields = Annotated[Fields, Depends(fields_of)]
 SignedIn = Annotated[Actor, Depends(signed_in)]
 ReservationId = Annotated[str, Path(max_length=60)]
+NodeName = Annotated[str, Path(max_length=100)]
 
 
 @router.post("/reserve")
@@ -111,13 +112,38 @@ def _change(
             zone = zone_called(_one(fields, "zone")) or times_of(request).zone
             service.shorten(reservation_id, typed_time(_one(fields, "ends"), zone), actor)
         case "release":
-            service.release(reservation_id, actor, node=node or None)
+            service.release(reservation_id, actor, node=node or None, force="force" in fields)
         case "swap":
             service.swap(reservation_id, node, actor, to=_one(fields, "to") or None)
         case "transfer":
             service.transfer(reservation_id, _one(fields, "to"), actor)
         case _:
             raise RequestInvalid(problems=f"there is no order {order[:40]!r}")
+
+
+@router.post("/nodes/{name}/{order}")
+def change_node(
+    request: Request,
+    *,
+    site: TheSite,
+    visitor: TheVisitor,
+    actor: SignedIn,
+    fields: TheFields,
+    name: NodeName,
+    order: str,
+) -> Response:
+    """Put a node into quarantine, or give it out again: for admins."""
+    try:
+        match order:
+            case "quarantine":
+                site.node_orders.quarantine(name, _one(fields, "reason"), actor)
+            case "restore":
+                site.node_orders.restore(name, actor, force="force" in fields)
+            case _:
+                raise RequestInvalid(problems=f"there is no order {order[:40]!r}")
+    except PerfciError as error:
+        return node_page(request, site, visitor, name, problem=error, status=status_of(error))
+    return _to(site, f"/nodes/{quote(name, safe='')}?done={order}")
 
 
 @router.post("/sign-in")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from perfci.errors import PerfciError
 from perfci.lab.errors import NoSuchSlot
+from perfci.lab.reservations.ics import calendar_file
 from perfci.lab.reservations.model import NodeState
 from perfci.lab.web.errors import PageUnknown
 from perfci.lab.web.filters import ROWS, SPANS, chosen, in_order, read_filters
@@ -30,8 +31,11 @@ _DONE = {
     "release": "Given back.",
     "swap": "Another node is in its place.",
     "transfer": "Handed over.",
+    "quarantine": "Nobody gets it from now on.",
+    "restore": "It is given out again.",
 }
 _HISTORY = 50
+_ICS_PAST, _ICS_AHEAD = timedelta(days=30), timedelta(days=366)
 
 
 @router.get("/")
@@ -46,7 +50,8 @@ def calendar(request: Request, site: TheSite, visitor: TheVisitor) -> HTMLRespon
     pages = max(1, -(-len(nodes) // ROWS))
     number = min(filters.page, pages)
     shown = nodes[(number - 1) * ROWS : number * ROWS]
-    bookings = site.reservations.calendar(window.starts_at, window.ends_at).bookings
+    names = [one.name for one in shown]
+    bookings = site.reservations.calendar(window.starts_at, window.ends_at, nodes=names).bookings
     return page(
         request,
         "calendar",
@@ -108,23 +113,57 @@ def node(
     request: Request, site: TheSite, visitor: TheVisitor, name: Annotated[str, Path(max_length=100)]
 ) -> HTMLResponse:
     """One node: health, who has it, what was done with it."""
+    return node_page(request, site, visitor, name)
+
+
+def node_page(
+    request: Request,
+    site: TheSite,
+    visitor: TheVisitor,
+    name: str,
+    *,
+    problem: PerfciError | None = None,
+    status: int = 200,
+) -> HTMLResponse:
+    """Return the page of a node; `problem` says why an order was refused."""
     times = times_of(request)
-    status = site.reservations.node(name)
+    found = site.reservations.node(name)
     window = window_of(times, times.today(), _NODE_DAYS)
-    bookings = site.reservations.calendar(window.starts_at, window.ends_at).bookings
-    mine = tuple(one for one in bookings if any(place.node == name for place in one.places))
+    mine = site.reservations.calendar(window.starts_at, window.ends_at, nodes=[name]).bookings
     return page(
         request,
         "node",
         visitor,
-        node=status,
+        status=status,
+        node=found,
         health=site.reservations.health(name),
         window=window,
         days=days_of(window, times),
-        rows=rows_of([status], mine, window, times.now, visitor.name),
+        rows=rows_of([found], mine, window, times.now, visitor.name),
         bookings=[one for one in mine if one.ends_at > times.now],
         events=site.reservations.node_history(name, limit=_HISTORY)[::-1],
+        problem=problem,
+        advice=advice_for_page(problem) if problem else "",
+        done="" if problem else _DONE.get(request.query_params.get("done", ""), ""),
     )
+
+
+@router.get("/calendar.ics")
+def ics(
+    site: TheSite,
+    node: Annotated[str | None, Query(max_length=100)] = None,
+    holder: Annotated[str | None, Query(max_length=100)] = None,
+) -> Response:
+    """Return the calendar for programs that subscribe to it: of the lab, of a node, of a person."""
+    if node is not None:
+        site.reservations.node(node)
+    now = site.clock()
+    title = " ".join(filter(None, (site.reservations.lab, "lab", node, holder)))
+    found = site.reservations.calendar(
+        now - _ICS_PAST, now + _ICS_AHEAD, nodes=None if node is None else [node]
+    ).bookings
+    mine = [one for one in found if holder is None or one.holder == holder]
+    return Response(calendar_file(title, mine, now), media_type="text/calendar")
 
 
 @router.get("/reservations/{reservation_id}")

@@ -6,12 +6,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from perfci.lab.errors import local_time
+from perfci.lab.reservations.idle import IdlePolicy, idle_for, idle_since
 from perfci.lab.reservations.model import BookingState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from perfci.lab.model import Quarantine
     from perfci.lab.reservations.model import Booking, BookingEvent
 
 STARTS_SOON = timedelta(hours=1)
@@ -19,12 +21,14 @@ ENDS_SOON = (timedelta(days=1), timedelta(hours=1), timedelta(minutes=15))
 """Before the end: one mail for each that is shorter than a third of the whole time."""
 TOLD_FOR = timedelta(days=2)
 """What happened longer ago is no news any more: a controller that was down does not send it."""
+NEVER_IDLE = IdlePolicy()
 _BY_EVENT = {
     "moved": ("moved", "has another time"),
     "swapped": ("swapped", "has another node"),
     "stranded": ("stranded", "needs a node that is in quarantine"),
     "back in the queue": ("requeued", "waits again: its nodes could not be prepared"),
     "transferred": ("transferred", "has another holder"),
+    "cloud failed": ("failed", "has ended: its cloud could not be deployed"),
     "missed": ("missed", "was missed: no controller started it in time"),
 }
 
@@ -38,7 +42,12 @@ class ReservationLetter(NamedTuple):
     body: str
 
 
-def letters_due(booking: Booking, events: Iterable[BookingEvent], now: datetime) -> list[ReservationLetter]:
+def letters_due(
+    booking: Booking,
+    events: Iterable[BookingEvent],
+    now: datetime,
+    idle: IdlePolicy = NEVER_IDLE,
+) -> list[ReservationLetter]:
     """Return every mail that should have gone out by now; the caller knows which did."""
     found = []
     what = f"{', '.join(booking.nodes) or booking.wish} ({booking.id})"
@@ -52,6 +61,7 @@ def letters_due(booking: Booking, events: Iterable[BookingEvent], now: datetime)
         body = f"They are ready, and yours until {until}.\n\n  perfci lab ssh {booking.id}\n"
         found.append(_letter(booking, "ready", booking.ready_at.isoformat(), f"Ready: {what}", body))
         found += _ends_soon(booking, what, now)
+        found += _idle(booking, what, idle)
     for one in events:
         if one.action in _BY_EVENT and now - one.at < TOLD_FOR:
             kind, words = _BY_EVENT[one.action]
@@ -81,6 +91,20 @@ def _ends_soon(booking: Booking, what: str, now: datetime) -> list[ReservationLe
     return [_letter(booking, "ends soon", about, f"Ends soon: {what}", body)]
 
 
+def _idle(booking: Booking, what: str, policy: IdlePolicy) -> list[ReservationLetter]:
+    """Warn of nodes on which nobody works, once each time that this begins."""
+    since = idle_since(booking)
+    if since is None or policy.warn is None or idle_for(booking) < policy.warn:
+        return []
+    after = f" They are taken back at {local_time(since + policy.end)}." if policy.end else ""
+    body = (
+        f"Nobody has logged in, typed or put load on them since {local_time(since)}.{after}\n"
+        "If you don't need them any more:\n\n"
+        f"  perfci lab release {booking.id}\n"
+    )
+    return [_letter(booking, "idle", since.isoformat(), f"Idle: {what}", body)]
+
+
 def _granted(booking: Booking) -> str:
     if booking.state is BookingState.ASKED:
         return f"No time can be planned for it now.\n\n  perfci lab why {booking.id}\n"
@@ -88,6 +112,18 @@ def _granted(booking: Booking) -> str:
         f"From {local_time(booking.starts_at)} until {local_time(booking.ends_at)} on "
         f"{', '.join(booking.nodes)}.\n\n  perfci lab show {booking.id}\n"
     )
+
+
+def quarantine_letter(lab: str, entry: Quarantine) -> tuple[str, str]:
+    """Return subject and body of the mail to the admins about a node that went into quarantine."""
+    body = (
+        f"{entry.reason}\n\nIt is given to nobody since {local_time(entry.since)}. What was done with it, "
+        "and how to give it out again after the repair:\n\n"
+        f"  perfci lab history --node {entry.node}\n"
+        f"  perfci lab node check {entry.node}\n"
+        f"  perfci lab node restore {entry.node}\n"
+    )
+    return f"[{lab}] In quarantine: {entry.node}", body
 
 
 def _letter(booking: Booking, kind: str, about: str, subject: str, body: str) -> ReservationLetter:

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from perfci.alerts.outbox import Outbox
 from perfci.database.schema import reservation, reservation_event, reservation_notice
 from perfci.lab.reservations.ics import calendar_file
-from perfci.runs.tick.letters import TOLD_FOR, letters_due
+from perfci.lab.reservations.idle import IdlePolicy
+from perfci.runs.tick.letters import TOLD_FOR, letters_due, quarantine_letter
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,9 +21,18 @@ if TYPE_CHECKING:
     from perfci.config import Settings
     from perfci.lab.reservations.model import Booking
     from perfci.lab.reservations.service import Reservations
+    from perfci.lab.reservations.store import ReservationRows
     from perfci.runs.tick.letters import ReservationLetter
 
 _LONGEST_SUBJECT = 150
+
+
+def idle_policy(settings: Settings) -> IdlePolicy:
+    """Return when nodes on which nobody works are warned of, and taken back."""
+    warn, end = settings.reservations.idle_hours, settings.reservations.idle_end_hours
+    return IdlePolicy(
+        None if warn is None else timedelta(hours=warn), None if end is None else timedelta(hours=end)
+    )
 
 
 def post_due(settings: Settings, reservations: Reservations) -> int:
@@ -45,7 +55,7 @@ def post_due(settings: Settings, reservations: Reservations) -> int:
                 )
             }
             events = store.events(reservation_event.c.reservation_id == booking.id)
-            for letter in letters_due(booking, events, now):
+            for letter in letters_due(booking, events, now, idle_policy(settings)):
                 if (letter.kind, letter.about) in known:
                     continue
                 row = {"reservation_id": booking.id, "kind": letter.kind, "about": letter.about, "at": now}
@@ -58,17 +68,40 @@ def post_due(settings: Settings, reservations: Reservations) -> int:
                     now=now,
                 )
                 count += 1
+        if settings.mail.admins:
+            count += _quarantines(settings, outbox, store, now)
     return count
 
 
-def _message(letter: ReservationLetter, booking: Booking, settings: Settings, now: datetime) -> EmailMessage:
+def _quarantines(settings: Settings, outbox: Outbox, store: ReservationRows, now: datetime) -> int:
+    """Tell the admins of nodes that went into quarantine, each once; return of how many."""
+    count = 0
+    for node, entry in sorted(store.quarantined().items()):
+        if now - entry.since < TOLD_FOR:
+            subject, body = quarantine_letter(store.lab, entry)
+            count += outbox.put(
+                f"quarantine-{store.lab}-{node}-{entry.since.isoformat()}",
+                _plain(settings, settings.mail.admins, subject, body, now),
+                sender=settings.mail.from_address,
+                recipients=settings.mail.admins,
+                now=now,
+            )
+    return count
+
+
+def _plain(settings: Settings, to: tuple[str, ...], subject: str, body: str, now: datetime) -> EmailMessage:
     message = EmailMessage()
     message["From"] = Address("perfci", addr_spec=settings.mail.from_address)
-    message["To"] = booking.contact
-    message["Subject"] = letter.subject[:_LONGEST_SUBJECT]
+    message["To"] = ", ".join(to)
+    message["Subject"] = subject[:_LONGEST_SUBJECT]
     message["Date"] = now
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(letter.body)
+    message.set_content(body)
+    return message
+
+
+def _message(letter: ReservationLetter, booking: Booking, settings: Settings, now: datetime) -> EmailMessage:
+    message = _plain(settings, (booking.contact,), letter.subject, letter.body, now)
     attached = calendar_file(f"reservation {booking.id}", [booking], now)
     message.add_attachment(attached, maintype="text", subtype="calendar", filename=f"{booking.id}.ics")
     return message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,69 +10,21 @@ from typing import TYPE_CHECKING
 from perfci.errors import PerfciError
 from perfci.lab.reservations.model import BookingState
 from perfci.lab.reservations.node_orders import NodeOrders
+from perfci.lab.reservations.states import SMOKE
 from perfci.lab.reservations.work import CLAIM_SECONDS, Work
-from perfci.runs.ansible.lab_playbooks import node_playbooks
-from perfci.runs.ansible.playbook import PlaybookFailed
+from perfci.runs.tick.node_playbooks import CLOUD, NodePlaybooks, folder_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from perfci.config import Settings
     from perfci.lab.model import Node
     from perfci.lab.reservations.model import Booking
     from perfci.lab.reservations.service import Reservations
+    from perfci.runs.tick.node_playbooks import Play
 
-PREPARE_SECONDS = 3600.0
-CHECK_SECONDS = 600.0
-RECLAIM_SECONDS = 900.0
-_NEEDED = {"provision": ("supplies", "provision")}
-"""The playbooks that one needs before it, with itself."""
-
-
-class NodePlaybooks:
-    """Runs the project's playbooks on some nodes, and says which of them failed."""
-
-    def __init__(self, settings: Settings, nodes: tuple[Node, ...], stop: threading.Event) -> None:
-        self._settings = settings
-        self._nodes = nodes
-        self._stop = stop
-
-    def play(self, playbook: str, names: tuple[str, ...], reason: str) -> dict[str, str]:
-        """Return the nodes that failed, each with the words; where nobody can say which, all of them.
-
-        Raises Interrupted.
-        """
-        chosen = [node for node in self._nodes if node.name in names]
-        books = node_playbooks(self._settings, chosen, self._stop)
-        limits = {"provision": PREPARE_SECONDS, "check": CHECK_SECONDS}
-        # The book says that the nodes are the holder's: that is for whom this is done, and it is recorded.
-        variables = {"provision_force": True, "provision_reason": reason, "provision_nodes": ",".join(names)}
-        log = self._settings.state_dir / "logs" / f"{playbook}-{'-'.join(names)[:80]}.log"
-        try:
-            for name in _NEEDED.get(playbook, (playbook,)):
-                books.run(
-                    name,
-                    log=log,
-                    limit_seconds=limits.get(playbook, RECLAIM_SECONDS),
-                    variables=variables,
-                )
-        except PlaybookFailed as error:
-            return failed_nodes(names, str(error))
-        except PerfciError as error:
-            if self._stop.is_set():
-                raise
-            return dict.fromkeys(names, str(error))
-        return {}
-
-
-def failed_nodes(names: tuple[str, ...], text: str) -> dict[str, str]:
-    """Return the nodes that a playbook's error names, at the begin of a line or as the host; else all."""
-    found = {}
-    for name in names:
-        told = [line for line in text.splitlines() if line.strip().startswith(f"{name}: ")]
-        if told or f" on {name}: " in text:
-            found[name] = told[0].strip() if told else text.splitlines()[0]
-    return found or dict.fromkeys(names, text.splitlines()[0])
+MOST_DEPLOYMENTS = 2
+"""After so many deployments that failed a reservation ends: its cloud can't be had."""
 
 
 def work_on(
@@ -81,7 +34,7 @@ def work_on(
     reservation_id: str,
     worker: str,
     *,
-    play: Callable[[str, tuple[str, ...], str], dict[str, str]] | None = None,
+    play: Play | None = None,
 ) -> Booking | None:
     """Do what is to be done for a reservation, and return it; None where another controller does it."""
     work = Work(reservations, worker)
@@ -89,34 +42,25 @@ def work_on(
     if booking is None:
         return None
     stop = threading.Event()
-    run = play or NodePlaybooks(settings, nodes, stop).play
+    run = play or NodePlaybooks(settings, nodes, stop, booking).play
     with _kept(work, reservation_id, stop):
         if booking.state is BookingState.PREPARING:
             return _prepare(work, reservations, booking, run)
         _reclaim(work, reservations, booking, run)
+        # The access to its cloud.
+        shutil.rmtree(folder_of(settings, reservation_id), ignore_errors=True)
         return reservations.show(reservation_id)
 
 
-def _prepare(
-    work: Work,
-    reservations: Reservations,
-    booking: Booking,
-    play: Callable[[str, tuple[str, ...], str], dict[str, str]],
-) -> Booking | None:
+def _prepare(work: Work, reservations: Reservations, booking: Booking, play: Play) -> Booking | None:
     """Prepare machine after machine, until all that the reservation has then are ready, or none is left."""
     orders, reason = NodeOrders(reservations), f"reservation {booking.id} of {booking.holder}"
     current: Booking | None = booking
     while current is not None and current.state is BookingState.PREPARING:
-        machines = reservations.machines(work.unprepared(current))
-        if not machines:
+        unprepared = work.unprepared(current)
+        if not unprepared:
             return work.ready(booking.id)
-        failed = play("provision", machines, reason)
-        _note(orders, booking.id, machines, failed, ("power", "provision"))
-        fine = tuple(name for name in machines if name not in failed)
-        if fine:
-            slow = play("check", fine, reason)
-            _note(orders, booking.id, fine, slow, ("canary",))
-            failed |= slow
+        failed = _systems(orders, current, play, names=reservations.machines(unprepared))
         for name, words in failed.items():
             current = work.without(booking.id, name, words)
             if current is None or current.state is not BookingState.PREPARING or name in current.nodes:
@@ -124,24 +68,54 @@ def _prepare(
                 work.give_up(booking.id)
                 return current
         current = reservations.show(booking.id)
+        if failed or not current.cloud:
+            continue
+        failed = play(CLOUD, current.nodes, reason)
+        # A cloud is one thing on all its nodes: where it fails, none of them has it.
+        words = "; ".join(dict.fromkeys(failed.values()))
+        _note(
+            orders, booking.id, current.nodes, dict.fromkeys(current.nodes, words) if failed else {}, (SMOKE,)
+        )
+        if failed and work.failed_deployments(current) >= MOST_DEPLOYMENTS:
+            return work.end(booking.id, "cloud failed", words)
     return current
 
 
-def _reclaim(
-    work: Work,
-    reservations: Reservations,
+def _systems(
+    orders: NodeOrders,
     booking: Booking,
-    play: Callable[[str, tuple[str, ...], str], dict[str, str]],
-) -> None:
-    """Take machines back; one that fails is tried once more, and is in quarantine then."""
+    play: Play,
+    *,
+    names: tuple[str, ...],
+) -> dict[str, str]:
+    """Give machines their system and run their canaries; return those that failed, with the words."""
+    if not names:
+        return {}
+    reason = f"reservation {booking.id} of {booking.holder}"
+    failed = play("provision", names, reason)
+    _note(orders, booking.id, names, failed, ("power", "provision"))
+    fine = tuple(name for name in names if name not in failed)
+    if fine:
+        slow = play("check", fine, reason)
+        _note(orders, booking.id, fine, slow, ("canary",))
+        failed |= slow
+    return failed
+
+
+def _reclaim(work: Work, reservations: Reservations, booking: Booking, play: Play) -> None:
+    """Take nodes back; a machine that fails is tried once more, and is in quarantine then."""
     orders, reason = NodeOrders(reservations), f"end of reservation {booking.id} of {booking.holder}"
-    machines = work.machines_to_reclaim(booking)
-    for _ in range(2):
-        if not machines:
-            break
-        failed = play("reclaim", machines, reason)
-        _note(orders, booking.id, machines, failed, ("reclaim",))
-        machines = tuple(failed)
+    nodes = work.to_reclaim(booking)
+    machines = reservations.machines(nodes)
+    # Machines are switched off, with whatever runs on them; on others the cloud is stopped.
+    for playbook, some in (("reclaim", machines), ("teardown", tuple(set(nodes).difference(machines)))):
+        left = some
+        for _ in range(2):
+            if not left:
+                break
+            failed = play(playbook, left, reason)
+            _note(orders, booking.id, left, failed, ("reclaim",))
+            left = tuple(failed)
     work.reclaimed(booking.id)
 
 

@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from perfci.errors import PerfciError
+from perfci.lab.reservations.idle import Looks
 from perfci.lab.reservations.model import NodeWish
 from perfci.lab.reservations.nights import Nights, Plan
 from perfci.lab.reservations.node_orders import NodeOrders
@@ -24,7 +25,8 @@ from perfci.lab.reservations.work import Work
 from perfci.runs.jobs.load import jobs, load_job
 from perfci.runs.night.lease_time import needed
 from perfci.runs.publish.notify import deliver
-from perfci.runs.tick.mail import post_due
+from perfci.runs.tick.letters import NEVER_IDLE
+from perfci.runs.tick.mail import idle_policy, post_due
 from perfci.runs.verdicts.lab_services import LabServices
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class TickReport:
     planned: list[str] = field(default_factory=list)
     nights: list[str] = field(default_factory=list)
     work: list[str] = field(default_factory=list)
+    looks: list[str] = field(default_factory=list)
     mails: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -80,6 +83,7 @@ def tick(
         lambda: _start_nights(settings, service, report, start),
         lambda: report.begun.extend(one.id for one in service.begin()),
         lambda: _start_work(service, report, start),
+        lambda: _look(settings, service, report, start),
         lambda: _mails(settings, service, report),
     )
     for step in steps:
@@ -149,6 +153,20 @@ def _start_work(service: Reservations, report: TickReport, spawn: Callable[[list
     for one in Work(service, worker_name()).due(MOST_STARTED):
         spawn(["tick", "--work", one])
         report.work.append(one)
+
+
+def _look(
+    settings: Settings, service: Reservations, report: TickReport, spawn: Callable[[list[str]], None]
+) -> None:
+    """Let processes look whether anybody works on nodes, and end what was idle for too long."""
+    policy = idle_policy(settings)
+    if policy == NEVER_IDLE:
+        return
+    looks = Looks(service, worker_name())
+    report.ended.extend(looks.end(policy))
+    for one in looks.due(MOST_STARTED):
+        spawn(["tick", "--look", one])
+        report.looks.append(one)
 
 
 def _mails(settings: Settings, service: Reservations, report: TickReport) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from perfci.lab import owners
 from perfci.lab.errors import StateOrder
-from perfci.lab.reservations.model import BookingState
+from perfci.lab.model import Node
+from perfci.lab.reservations.model import BookingState, NodeWish, Request
 from perfci.lab.reservations.node_orders import NodeOrders
 from perfci.lab.reservations.work import CLAIM_SECONDS, RECLAIM, Work
+from perfci.lab.sql import SqlLedger
 
 from .test_service import ANN, BOB, MACHINES, ROOT, START, Clock, at, clock, opened, wants
 
@@ -121,7 +125,7 @@ def test_nodes_are_taken_back_before_others_get_them(lab: Reservations, clock: C
     claimed = work.claim(made.id)
     assert claimed is not None
     assert claimed.state is BookingState.RECLAIMING
-    assert work.machines_to_reclaim(claimed) == ("a", "b")
+    assert work.to_reclaim(claimed) == ("a", "b")
     assert lab.reserve(wants(), BOB).nodes == ("c",)
     assert lab.find(wants().wish, 3600)[0].starts_at == START + RECLAIM
     work.reclaimed(made.id)
@@ -136,11 +140,11 @@ def test_what_somebody_got_meanwhile_is_not_taken_back(lab: Reservations, clock:
     work = Work(lab, "one")
     claimed = work.claim(made.id)
     assert claimed is not None
-    assert work.machines_to_reclaim(claimed) == ("b",)
+    assert work.to_reclaim(claimed) == ("b",)
     clock.now += timedelta(seconds=CLAIM_SECONDS)
     again = Work(lab, "two").claim(made.id)
     assert again is not None
-    assert Work(lab, "two").machines_to_reclaim(again) == ("b",)
+    assert Work(lab, "two").to_reclaim(again) == ("b",)
 
 
 def test_what_ended_while_nobody_looked(lab: Reservations, clock: Clock) -> None:
@@ -157,3 +161,24 @@ def test_what_ended_while_nobody_looked(lab: Reservations, clock: Clock) -> None
     (begun,) = lab.begin()
     assert (begun.id, begun.state) == (due.id, BookingState.PREPARING)
     assert lab.begin() == ()
+
+
+def test_machines_of_a_command_whose_process_died_are_reclaimed_whoever_sees_it_first(
+    lab: Reservations,
+) -> None:
+    gone = replace(owners.me(), started_ticks=owners.me().started_ticks + 1)
+    made = lab.reserve(Request(NodeWish(1), 3600, "lab run"), ANN, owner=gone)
+    ledger = SqlLedger(lab.database, lab.lab, [Node("a", has_bmc=True)], clock=lab.now)
+    assert [one.id for one, _ in ledger.sweep()] == [made.id]
+    assert lab.show(made.id).state is BookingState.ENDING
+    assert Work(lab, "one").due() == (made.id,)
+
+
+def test_a_night_that_died_has_nothing_to_reclaim(lab: Reservations) -> None:
+    gone = replace(owners.me(), started_ticks=owners.me().started_ticks + 1)
+    ledger = SqlLedger(lab.database, lab.lab, [Node("a", has_bmc=True)], clock=lab.now)
+    made = ledger.reserve(
+        nodes=1, holder="perfci", purpose="run x", until=lab.now() + timedelta(hours=1), owner=gone
+    )
+    ledger.sweep()
+    assert lab.show(made.id).state is BookingState.OVER

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import icalendar
 import pytest
 from starlette.testclient import TestClient
 from web_site import HOUR, START, WebSite, proof_in
 
+from perfci.lab import owners
 from perfci.lab.model import Node
-from perfci.lab.reservations.model import Actor
+from perfci.lab.reservations.model import Actor, NodeWish, Request
 from perfci.lab.reservations.node_orders import NodeOrders
 
 FORM = {"by": "names", "nodes": "node-1", "when": "soon", "length": "2", "unit": "hours", "reason": "tuning"}
@@ -218,3 +220,86 @@ def test_free_times_are_found_for_a_form(site, client):
     assert "First times that work" in page
     assert "17:00 CET" in page
     assert 'role="alert"' in client.get("/reserve?where=(&find=1").text
+
+
+def test_an_admin_puts_a_node_into_quarantine_and_gives_it_out_again(site, client):
+    proof = sign_in(site, client, "root")
+    assert "Into quarantine" in client.get("/nodes/node-1").text
+    hostile = "<b>fan</b>"
+    answer = client.post("/nodes/node-1/quarantine", data={"proof": proof, "reason": hostile})
+    assert answer.headers["location"] == "/nodes/node-1?done=quarantine"
+    assert site.lab.node("node-1").quarantine.reason == hostile
+    page = client.get("/nodes/node-1?done=quarantine").text
+    assert hostile not in page
+    assert "&lt;b&gt;fan" in page
+    assert "Give it out again" in page
+    assert client.post("/nodes/node-1/restore", data={"proof": proof}).status_code == 303
+    assert site.lab.node("node-1").quarantine is None
+    assert client.post("/nodes/node-1/explode", data={"proof": proof}).status_code == 422
+    assert client.post("/nodes/node-9/restore", data={"proof": proof}).status_code == 404
+
+
+def test_nobody_else_has_the_admins_buttons(site, client):
+    proof = sign_in(site, client, "ann")
+    assert "Into quarantine" not in client.get("/nodes/node-1").text
+    assert client.post("/nodes/node-1/quarantine", data={"proof": proof, "reason": "x"}).status_code == 403
+    assert client.post("/nodes/node-1/quarantine", data={"reason": "x"}).status_code == 403
+    client.cookies.clear()
+    assert client.post("/nodes/node-1/quarantine", data={"reason": "x"}).status_code == 401
+    assert site.lab.node("node-1").quarantine is None
+
+
+def test_a_machine_without_a_canary_stays_in_quarantine_unless_forced(tmp_path):
+    site = WebSite(tmp_path, [Node("node-1", has_bmc=True)])
+    NodeOrders(site.lab).quarantine("node-1", "fan broken", Actor("root", admin=True))
+    client = TestClient(site.app, follow_redirects=False)
+    proof = sign_in(site, client, "root")
+    refused = client.post("/nodes/node-1/restore", data={"proof": proof})
+    assert refused.status_code == 409
+    assert "no canary" in refused.text
+    assert client.post("/nodes/node-1/restore", data={"proof": proof, "force": "yes"}).status_code == 303
+    assert site.lab.node("node-1").quarantine is None
+
+
+def test_an_admin_takes_nodes_from_a_run_only_with_force(site, client):
+    wish = NodeWish(1, frozenset({"node-1"}))
+    parent = next(iter(owners.with_ancestors() - {owners.me()}))
+    made = site.lab.reserve(Request(wish, 3600, "run x"), Actor("ann"), owner=parent)
+    proof = sign_in(site, client, "root")
+    path = f"/reservations/{made.id}/release"
+    assert client.post(path, data={"proof": proof}).status_code == 409
+    assert "though the run on them goes on" in client.get(f"/reservations/{made.id}").text
+    assert client.post(path, data={"proof": proof, "force": "yes"}).status_code == 303
+    assert site.lab.node("node-1").booking is None
+
+
+def test_calendars_to_subscribe_to(site, client):
+    mine = site.reserve("ann", "node-1")
+    other = site.reserve("bob", "node-2")
+
+    def ids(path):
+        answer = client.get(path)
+        assert answer.headers["content-type"].startswith("text/calendar")
+        calendar = icalendar.Calendar.from_ical(answer.content)
+        return {str(event["uid"]).partition("@")[0] for event in calendar.walk("VEVENT")}
+
+    assert ids("/calendar.ics") == {mine.id, other.id}
+    assert ids("/calendar.ics?node=node-1") == {mine.id}
+    assert ids("/calendar.ics?holder=bob") == {other.id}
+    assert client.get("/calendar.ics?node=node-99").status_code == 404
+    assert "/calendar.ics" in client.get("/").text
+
+
+def test_a_page_asks_for_the_nodes_that_it_shows_alone(tmp_path):
+    nodes = [Node(f"node-{number}") for number in range(1, 121)]
+    site = WebSite(tmp_path, nodes)
+    site.reserve("ann", "node-3", reason="on the first page")
+    site.reserve("bob", "node-103", reason="on the third page")
+    client = TestClient(site.app)
+    asked = []
+    calendar = site.lab.calendar
+    site.lab.calendar = lambda *times, nodes: asked.append(len(nodes)) or calendar(*times, nodes=nodes)
+    first, third = client.get("/").text, client.get("/?page=3").text
+    assert ("on the first page" in first, "on the third page" in first) == (True, False)
+    assert ("on the first page" in third, "on the third page" in third) == (False, True)
+    assert asked == [50, 20]

@@ -19,7 +19,8 @@ from perfci.lab.model import Node
 from perfci.lab.reservations.checks import Policy
 from perfci.lab.reservations.model import Actor, BookingState, NodeWish, Request
 from perfci.lab.reservations.service import Reservations
-from perfci.runs.tick.prepare import failed_nodes, work_on
+from perfci.runs.tick.node_playbooks import failed_nodes
+from perfci.runs.tick.prepare import work_on
 from perfci.runs.tick.tick import tick
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -143,6 +144,12 @@ def test_a_reclaim_that_fails_twice_puts_the_node_into_quarantine(settings, lab)
     )
     assert lab.show(made.id).state is BookingState.OVER
     assert "reclaim failed 2 times in a row: BMC silent" in lab.node("a").quarantine.reason
+    ticked(settings, lab)
+    ticked(settings, lab)
+    (told,) = [one for one in mails(settings) if "quarantine" in one["Subject"]]
+    assert (told["To"], told["Subject"]) == ("admin@example.org", "[embedded] In quarantine: a")
+    assert "BMC silent" in told.get_content()
+    assert "perfci lab node restore a" in told.get_content()
 
 
 def test_a_job_file_that_is_broken_keeps_no_other_night_out(settings, lab, project):

@@ -1,0 +1,161 @@
+"""The project's playbooks on the nodes of a reservation: system, canary, cloud, and taking back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from perfci.errors import PerfciError
+from perfci.runs.ansible.lab_playbooks import (
+    PARTS_FILE,
+    cloud_parts,
+    cloud_variables,
+    node_playbooks,
+    spread,
+)
+from perfci.runs.ansible.playbook import PlaybookFailed
+from perfci.runs.jobs.node_roles import SEVERAL
+from perfci.runs.night.measure import KEEP_RUNNING
+from perfci.runs.tick.clouds import cloud_job
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from perfci.config import Settings
+    from perfci.lab.model import Node
+    from perfci.lab.reservations.model import Booking
+    from perfci.runs.ansible.playbook import Playbooks
+    from perfci.runs.jobs.model import Job
+
+    Play = Callable[[str, tuple[str, ...], str], dict[str, str]]
+
+CLOUD = "cloud"
+"""Not one playbook but those that deploy a cloud, up to a server that booted."""
+ACTIVITY = "activity"
+"""The playbook that looks whether anybody works on nodes."""
+PREPARE_SECONDS = 3600.0
+CHECK_SECONDS = 600.0
+RECLAIM_SECONDS = 900.0
+FOLDER = "reservations"
+"""In the state folder: one folder for each reservation, with the access to its cloud."""
+_DEPLOYS = {"devstack": "devstack"}
+_LIMITS = {"provision": PREPARE_SECONDS, "supplies": PREPARE_SECONDS, "check": CHECK_SECONDS}
+
+
+class NodePlaybooks:
+    """Runs the project's playbooks on some nodes, and says which of them failed."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        nodes: tuple[Node, ...],
+        stop: threading.Event,
+        booking: Booking | None = None,
+    ) -> None:
+        self._settings = settings
+        self._nodes = nodes
+        self._stop = stop
+        self._booking = booking
+
+    def play(self, playbook: str, names: tuple[str, ...], reason: str) -> dict[str, str]:
+        """Return the nodes that failed, each with the words; where nobody can say which, all of them.
+
+        `playbook` is `provision`, `check`, `reclaim`, `teardown`, ACTIVITY or CLOUD. Raises Interrupted.
+        """
+        try:
+            self._run(playbook, names, reason)
+        except PlaybookFailed as error:
+            return failed_nodes(names, str(error))
+        except PerfciError as error:
+            if self._stop.is_set():
+                raise
+            return dict.fromkeys(names, str(error))
+        return {}
+
+    def _run(self, playbook: str, names: tuple[str, ...], reason: str) -> None:
+        chosen = [node for node in self._nodes if node.name in names]
+        books = node_playbooks(self._settings, chosen, self._stop)
+        # The book says that the nodes are the holder's: that is for whom this is done, and it is recorded.
+        variables: dict[str, Any] = {
+            "provision_force": True,
+            "provision_reason": reason,
+            "provision_nodes": ",".join(names),
+        }
+        folder, job = self._folder(names), self._job()
+        deploy = "deploy"
+        if job is not None:
+            variables |= cloud_variables(job, self._settings.root_dir)
+            deploy = _DEPLOYS.get(job.cloud.kind, deploy)
+            if playbook == CLOUD:
+                books = spread(books, cloud_parts(job, books), folder)
+        needed = {
+            # Nodes without a cloud run nobody's code: there is none to make for them.
+            "provision": ("supplies", "provision"),
+            CLOUD: ("setup", deploy, "access"),
+        }
+        if playbook == ACTIVITY:
+            variables["perfci_run_dir"] = str(folder)
+        elif playbook in needed:
+            variables |= {"perfci_run_dir": str(folder), "supplies_code": job is not None}
+            if books.nodes:
+                variables["perfci_node_run_dir"] = "{{ perfci_state_dir }}/reservation"
+        elif playbook == "teardown":
+            variables["teardown_keep"] = list(KEEP_RUNNING)
+        self._play(books, needed.get(playbook, (playbook,)), variables, names=names, job=job)
+
+    def _play(
+        self,
+        books: Playbooks,
+        playbooks: tuple[str, ...],
+        variables: dict[str, Any],
+        *,
+        names: tuple[str, ...],
+        job: Job | None,
+    ) -> None:
+        log = self._settings.state_dir / "logs" / f"{playbooks[-1]}-{'-'.join(names)[:80]}.log"
+        limits = _LIMITS | (dict.fromkeys(("setup", "deploy", "devstack"), job.limits.deploy) if job else {})
+        for name in playbooks:
+            books.run(name, log=log, limit_seconds=limits.get(name, RECLAIM_SECONDS), variables=variables)
+
+    def _job(self) -> Job | None:
+        booking = self._booking
+        if booking is None or not booking.cloud:
+            return None
+        return cloud_job(booking.cloud, booking.wish.size, self._settings)
+
+    def _folder(self, names: tuple[str, ...]) -> Path:
+        """Return the folder of the reservation on the controller; nobody else may read it."""
+        name = self._booking.id if self._booking else "-".join(names)[:80]
+        folder = folder_of(self._settings, name)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+
+def folder_of(settings: Settings, reservation_id: str) -> Path:
+    """Return where the controller keeps the files of a reservation, such as the access to its cloud."""
+    return settings.state_dir / FOLDER / reservation_id
+
+
+def cloud_groups(settings: Settings, reservation_id: str) -> dict[str, tuple[str, ...]]:
+    """Return which nodes of a reservation play which part of its cloud, by group; empty without parts."""
+    try:
+        written = yaml.safe_load(
+            (folder_of(settings, reservation_id) / PARTS_FILE).read_text(encoding="utf-8")
+        )
+    except FileNotFoundError:
+        return {}
+    (of_kind,) = written["all"]["children"][SEVERAL]["children"].values()
+    return {name: tuple(group["hosts"]) for name, group in of_kind["children"].items()}
+
+
+def failed_nodes(names: tuple[str, ...], text: str) -> dict[str, str]:
+    """Return the nodes that a playbook's error names, at the begin of a line or as the host; else all."""
+    found = {}
+    for name in names:
+        told = [line for line in text.splitlines() if line.strip().startswith(f"{name}: ")]
+        if told or f" on {name}: " in text:
+            found[name] = told[0].strip() if told else text.splitlines()[0]
+    return found or dict.fromkeys(names, text.splitlines()[0])
