@@ -130,9 +130,7 @@ def netboot(folder, interface):
     more = {"nodes": {"hosts": {"node-4.rack2.example.org": far}}}
     (folder / "more.yml").write_text(yaml.safe_dump(more))
     inventories = ["-i", str(EXAMPLE), "-i", str(folder / "more.yml")]
-    done = ansible(
-        "ansible-playbook", *inventories, str(folder / "play.yml"), PERFCI_STATE_DIR=str(folder)
-    )
+    done = ansible("ansible-playbook", *inventories, str(folder / "play.yml"), PERFCI_STATE_DIR=str(folder))
     assert done.returncode == 0, done.stdout
     return folder / "netboot"
 

@@ -10,7 +10,7 @@ import secrets
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perfci.database import schema
 from perfci.database.engine import open_database
@@ -297,7 +297,7 @@ class Reservations(Views):
         store.add_places(found.id, [Place(free[0], start, found.ends_at)])
         store.note(found.id, now, actor, "swapped", f"{node} for {free[0]}")
         if found.state is BookingState.READY and (found.cloud or self.machines({free[0]})):
-            columns = {"ready_at": None, "claimed_by": None, "claimed_until": None}
+            columns: dict[str, Any] = {"ready_at": None, "claimed_by": None, "claimed_until": None}
             self.to(store, found, BookingState.PREPARING, now, actor=actor, **columns)
         return free[0]
 
