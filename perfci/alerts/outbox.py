@@ -26,7 +26,7 @@ from perfci.database.schema import letter as letters
 from perfci.database.schema import letter_recipient as recipients_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from email.message import EmailMessage
 
     from perfci.database.engine import Database
@@ -112,6 +112,17 @@ class OutboxStatus:
     last_error: str | None
 
 
+def _recipient(letter_id: str, address: str, position: int, now: datetime) -> dict[str, Any]:
+    return {
+        "letter_id": letter_id,
+        "address": address,
+        "position": position,
+        "state": RecipientState.WAITING,
+        "last_error": "",
+        "changed_at": now,
+    }
+
+
 class Outbox:
     """The letters in a database. Every method raises DatabaseUnavailable."""
 
@@ -138,18 +149,32 @@ class Outbox:
             connection.execute(
                 recipients_of.insert(),
                 [
-                    {
-                        "letter_id": letter_id,
-                        "address": address,
-                        "position": position,
-                        "state": RecipientState.WAITING,
-                        "last_error": "",
-                        "changed_at": now,
-                    }
+                    _recipient(letter_id, address, position, now)
                     for position, address in enumerate(dict.fromkeys(recipients))
                 ],
             )
         return True
+
+    def put_all(self, mails: Iterable[tuple[str, EmailMessage, str]], *, sender: str, now: datetime) -> int:
+        """Queue mails to one person each, as (id, mail, address), in a few statements; return how many.
+
+        None of the ids may be known.
+        """
+        written = [(one, on_the_wire(message), address) for one, message, address in mails]
+        if not written:
+            return 0
+        with self._database.transaction() as connection:
+            connection.execute(
+                letters.insert(),
+                [
+                    {"id": one, "sender": sender, "message": wire, "queued_at": now, "attempts": 0}
+                    for one, wire, _ in written
+                ],
+            )
+            connection.execute(
+                recipients_of.insert(), [_recipient(one, address, 0, now) for one, _, address in written]
+            )
+        return len(written)
 
     def knows(self, letter_id: str) -> bool:
         """Tell whether a letter of this id was put in, and is kept."""

@@ -50,7 +50,8 @@ def ssh_config(reached: Reached) -> str:
 
 def _common(text: str) -> list[str]:
     """Return options of ssh's command line as lines of its file; others are left out."""
-    words, lines = iter(shlex.split(text)), []
+    lines: list[str] = []
+    words = iter(shlex.split(text))
     for word in words:
         if word.startswith("-o"):
             option, _, value = (word[2:] or next(words, "")).partition("=")

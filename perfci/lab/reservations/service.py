@@ -219,15 +219,19 @@ class Reservations(Views):
             here = owners.me().host
             dead, living = owners.of_leases(begun, now)
             found = over(begun, dead=dead, now=now, living=living)
+            ended: dict[str, list[Booking]] = {}
             for one, reason in found:
                 missed = one.job is not None and one.state is BookingState.WAITING
-                self.end(store, one, now, "perfci", "missed" if missed else f"ended: {reason}")
+                ended.setdefault("missed" if missed else f"ended: {reason}", []).append(one)
+            for action, some in ended.items():
+                self.end_all(store, some, now, "perfci", action)
             for one in begun:
                 if one.ends_at <= now and one.owner in living and one.owner.host == here:
                     self._prolong(store, one, now)
             if found:
                 self._advance(store, now)
-            return tuple((self.again(store, one.id), reason) for one, reason in found)
+            now_are = store.named([one.id for one, _ in found])
+            return tuple((now_are[one.id], reason) for one, reason in found)
 
     def _prolong(self, store: ReservationRows, one: Booking, now: datetime) -> None:
         """Let a run that is late keep its nodes, as far as nobody else has them."""
@@ -259,12 +263,14 @@ class Reservations(Views):
                 return ()
             usable = self.usable(store) - self.late_nodes(store)
             begun = [one for one in due if one.nodes and usable.issuperset(one.nodes)]
-            for one in begun:
-                self.to(store, one, BookingState.PREPARING, now)
-                if not self._to_prepare(one):
-                    preparing = replace(one, state=BookingState.PREPARING)
-                    self.to(store, preparing, BookingState.READY, now, ready_at=now)
-            return tuple(self.again(store, one.id) for one in begun)
+            ids = [one.id for one in begun]
+            store.change_all(ids, state=str(BookingState.PREPARING))
+            store.note_all(ids, now, "perfci", str(BookingState.PREPARING))
+            done = [one.id for one in begun if not self._to_prepare(one)]
+            store.change_all(done, state=str(BookingState.READY), ready_at=now)
+            store.note_all(done, now, "perfci", str(BookingState.READY))
+            now_are = store.named(ids)
+            return tuple(now_are[one] for one in ids)
 
     def swap_for(
         self,
@@ -356,20 +362,24 @@ class Reservations(Views):
 
     def end(self, store: ReservationRows, found: Booking, now: datetime, actor: str, action: str) -> None:
         """Take the nodes back from their holder; where they were touched, ENDING cleans them."""
-        touched = found.state in {BookingState.PREPARING, BookingState.READY} and self.touched(found)
-        state = BookingState.ENDING if touched else BookingState.OVER
-        store.end_places(found.id, now)
-        self.to(
-            store,
-            found,
-            state,
-            now,
-            actor=actor,
-            action=action,
-            released_at=now,
-            claimed_by=None,
-            claimed_until=None,
-        )
+        self.end_all(store, [found], now, actor, action)
+
+    def end_all(
+        self, store: ReservationRows, some: Iterable[Booking], now: datetime, actor: str, action: str
+    ) -> None:
+        """Do so with many, in a few statements."""
+        by_state: dict[BookingState, list[str]] = {}
+        for one in some:
+            touched = one.state in {BookingState.PREPARING, BookingState.READY} and self.touched(one)
+            state = BookingState.ENDING if touched else BookingState.OVER
+            if not may_follow(one.state, state):
+                raise StateOrder(id=one.id, before=one.state, after=state, why="")
+            by_state.setdefault(state, []).append(one.id)
+        for state, ids in by_state.items():
+            store.end_places_all(ids, now)
+            columns = {"released_at": now, "claimed_by": None, "claimed_until": None}
+            store.change_all(ids, state=str(state), **columns)
+            store.note_all(ids, now, actor, action)
 
     def to(
         self,

@@ -185,6 +185,38 @@ class ReservationRows:
         mine = (reservation.c.id == reservation_id) & (reservation.c.lab == self.lab)
         self.connection.execute(reservation.update().where(mine).values(columns))
 
+    def change_all(self, ids: Collection[str], **columns: Any) -> None:
+        """Write down what has changed of many reservations, the same of each."""
+        for part in _parts(sorted(ids)):
+            mine = reservation.c.id.in_(part) & (reservation.c.lab == self.lab)
+            self.connection.execute(reservation.update().where(mine).values(columns))
+
+    def note_all(self, ids: Iterable[str], at: datetime, actor: str, action: str) -> None:
+        """Write down what was done to many reservations, the same to each."""
+        rows = [
+            {
+                "id": new_event_id(),
+                "reservation_id": one,
+                "lab": self.lab,
+                "at": at,
+                "actor": actor,
+                "action": action,
+                "detail": "",
+            }
+            for one in ids
+        ]
+        if rows:
+            self.connection.execute(reservation_event.insert(), rows)
+
+    def end_places_all(self, ids: Collection[str], when: datetime) -> None:
+        """End the places of many reservations that reach beyond `when`."""
+        table = reservation_node.c
+        later = sa.case((table.starts_at > when, table.starts_at), else_=when)
+        ends_at = sa.case((table.ends_at > when, later), else_=table.ends_at)
+        for part in _parts(sorted(ids)):
+            mine = table.reservation_id.in_(part) & table.left_at.is_(None)
+            self.connection.execute(reservation_node.update().where(mine).values(ends_at=ends_at))
+
     def add_places(self, reservation_id: str, places: Iterable[Place]) -> None:
         """Give nodes to a reservation. The database refuses a node that somebody has at that time."""
         rows = [

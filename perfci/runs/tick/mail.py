@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from perfci.config import Settings
-    from perfci.lab.reservations.model import Booking
+    from perfci.lab.reservations.model import Booking, BookingEvent
     from perfci.lab.reservations.service import Reservations
     from perfci.lab.reservations.store import ReservationRows
     from perfci.runs.tick.letters import ReservationLetter
 
 _LONGEST_SUBJECT = 150
+_AT_ONCE = 500
 
 
 def idle_policy(settings: Settings) -> IdlePolicy:
@@ -37,9 +38,8 @@ def idle_policy(settings: Settings) -> IdlePolicy:
 
 def post_due(settings: Settings, reservations: Reservations) -> int:
     """Put the mails that are due into the outbox, and return how many; doing it again puts none."""
-    count = 0
     # The same database object: the mail and the note of it are one transaction.
-    outbox = Outbox(reservations.database)
+    outbox, policy = Outbox(reservations.database), idle_policy(settings)
     with reservations.order() as (store, now):
         table = reservation.c
         told = store.bookings(
@@ -47,30 +47,49 @@ def post_due(settings: Settings, reservations: Reservations) -> int:
             & (table.released_at.is_(None) | (table.released_at > now - TOLD_FOR))
             & (table.starts_at < now + timedelta(days=3660))
         )
-        for booking in told:
-            known = {
-                (row.kind, row.about)
-                for row in store.connection.execute(
-                    sa.select(reservation_notice).where(reservation_notice.c.reservation_id == booking.id)
-                )
-            }
-            events = store.events(reservation_event.c.reservation_id == booking.id)
-            for letter in letters_due(booking, events, now, idle_policy(settings)):
-                if (letter.kind, letter.about) in known:
-                    continue
-                row = {"reservation_id": booking.id, "kind": letter.kind, "about": letter.about, "at": now}
-                store.connection.execute(reservation_notice.insert().values(row))
-                outbox.put(
-                    f"reservation-{booking.id}-{letter.kind}-{letter.about}",
-                    _message(letter, booking, settings, now),
-                    sender=settings.mail.from_address,
-                    recipients=(booking.contact,),
-                    now=now,
-                )
-                count += 1
+        known, events = _known(store, told)
+        # What happened twice at one moment is told once.
+        found = {
+            (booking.id, letter.kind, letter.about): (booking, letter)
+            for booking in told
+            for letter in letters_due(booking, events.get(booking.id, ()), now, policy)
+        }
+        due = [one for name, one in found.items() if name not in known]
+        if due:
+            store.connection.execute(
+                reservation_notice.insert(),
+                [
+                    {"reservation_id": one.id, "kind": letter.kind, "about": letter.about, "at": now}
+                    for one, letter in due
+                ],
+            )
+        mails = (
+            (
+                f"reservation-{one.id}-{letter.kind}-{letter.about}",
+                _message(letter, one, settings, now),
+                one.contact,
+            )
+            for one, letter in due
+        )
+        count = outbox.put_all(mails, sender=settings.mail.from_address, now=now)
         if settings.mail.admins:
             count += _quarantines(settings, outbox, store, now)
     return count
+
+
+def _known(
+    store: ReservationRows, told: list[Booking]
+) -> tuple[set[tuple[str, str, str]], dict[str, list[BookingEvent]]]:
+    """Return which letters about these reservations went out, and what was done to each of them."""
+    known: set[tuple[str, str, str]] = set()
+    events: dict[str, list[BookingEvent]] = {}
+    for first in range(0, len(told), _AT_ONCE):
+        ids = [one.id for one in told[first : first + _AT_ONCE]]
+        of_them = sa.select(reservation_notice).where(reservation_notice.c.reservation_id.in_(ids))
+        known |= {(row.reservation_id, row.kind, row.about) for row in store.connection.execute(of_them)}
+        for event in store.events(reservation_event.c.reservation_id.in_(ids)):
+            events.setdefault(event.subject, []).append(event)
+    return known, events
 
 
 def _quarantines(settings: Settings, outbox: Outbox, store: ReservationRows, now: datetime) -> int:

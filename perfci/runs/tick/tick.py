@@ -41,6 +41,8 @@ AHEAD = timedelta(days=14)
 """How far ahead nights stand in the calendar."""
 MOST_STARTED = 32
 """How many processes one tick starts at most; the next one starts more."""
+MOST_DELIVERED = 20
+"""How many mails one tick sends itself; more are sent by a process of their own."""
 _logger = logging.getLogger(__name__)
 
 
@@ -84,7 +86,7 @@ def tick(
         lambda: report.begun.extend(one.id for one in service.begin()),
         lambda: _start_work(service, report, start),
         lambda: _look(settings, service, report, start),
-        lambda: _mails(settings, service, report),
+        lambda: _mails(settings, service, report, start),
     )
     for step in steps:
         try:
@@ -169,10 +171,15 @@ def _look(
         report.looks.append(one)
 
 
-def _mails(settings: Settings, service: Reservations, report: TickReport) -> None:
+def _mails(
+    settings: Settings, service: Reservations, report: TickReport, spawn: Callable[[list[str]], None]
+) -> None:
     report.mails = post_due(settings, service)
     services = LabServices(settings)
-    if services.outbox.status().waiting:
+    waiting = services.outbox.status().waiting
+    if waiting > MOST_DELIVERED:
+        spawn(["alerts", "deliver"])
+    elif waiting:
         report.problems.extend(deliver(services).problems)
 
 
