@@ -71,8 +71,8 @@ def _unpacked(source: IO[bytes]) -> IO[bytes]:
     buffered: Any = (
         source if isinstance(source, io.BufferedReader) else io.BufferedReader(cast("Any", source))
     )
-    unpacked: IO[bytes] = gzip.GzipFile(fileobj=buffered) if buffered.peek(2)[:2] == _GZIP else buffered
-    return unpacked
+    packed = buffered.peek(2)[:2] == _GZIP
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=buffered) if packed else buffered)
 
 
 class _Form:

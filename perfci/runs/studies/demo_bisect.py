@@ -82,7 +82,8 @@ class BisectDemo:
             post_bisect(services, alert, self.story)
             deliver(services)
         shown = self._shown(plan, alert, reverted=bool(found.result and found.result.reverted))
-        (folder / PLAN).unlink()
+        if found.final:
+            (folder / PLAN).unlink()
         return shown
 
     def _plan(self, folder: Path) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class Lab:
 
     def __init__(self, factor=1.8, kill_at=0):
         self.factor, self.kill_at, self.runs = factor, kill_at, 0
+        self.unfit = range(0)
 
     def __call__(self, job, settings, *, label, **_):
         return SimpleNamespace(run=lambda: self.run(job, settings, label))
@@ -65,6 +66,7 @@ class Lab:
             step=step,
             lab=label,
             confirms=confirms,
+            fit=self.runs not in self.unfit,
         )
 
 
@@ -107,6 +109,17 @@ def test_one_that_was_cut_short_goes_on(demo):
         with pytest.raises(Killed):
             demo(lab).run()
     lab.kill_at = 0
+    shown = demo(lab).run()
+    assert [(one.expected, one.ok) for one in shown.checks if not one.ok] == []
+    assert lab.runs <= 24 + 3
+
+
+def test_one_whose_lab_was_not_fit_for_a_while_goes_on(demo):
+    lab = Lab()
+    lab.unfit = range(15, 18)
+    shown = demo(lab).run()
+    assert "The same command goes on where it is" in shown.checks[2].found
+    assert shown.exit_code == 1
     shown = demo(lab).run()
     assert [(one.expected, one.ok) for one in shown.checks if not one.ok] == []
     assert lab.runs <= 24 + 3
