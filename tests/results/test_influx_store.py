@@ -1,11 +1,16 @@
+import contextlib
+import copy
 import dataclasses
+import json
 import logging
 import re
 import socket
 import statistics
+from pathlib import Path
 
 import pytest
 import requests
+from foreign_files import INFLUX, RECORD
 from influx_recorder import Recorder, cut_short, hang_up, parse_line, sleep
 
 from perfci.database.engine import Database
@@ -24,6 +29,7 @@ from perfci.results.errors import (
     InfluxUnreachable,
 )
 from perfci.results.model import Metric, RunResults
+from perfci.results.record import record_from_bytes
 from perfci.results.stores.influx import InfluxStore
 from perfci.results.stores.influx_http import InfluxSettings
 from perfci.results.sync import sync
@@ -209,6 +215,7 @@ QUERY_FAILURES = {
     ),
     "query error": ((200, '{"error": "error parsing query"}'), InfluxRefused, "error parsing query"),
     "not JSON": ((200, "<html>"), InfluxRefused, "application/json instead of JSON"),
+    "nested without an end": ((200, "[" * 100_000), InfluxRefused, "instead of JSON"),
     "a list": ((200, "[]"), InfluxRefused, "not an object"),
     "no results": ((200, "{}"), InfluxRefused, "not of the form"),
     "rows too short": (
@@ -232,6 +239,18 @@ def test_a_read_that_fails_says_why(any_server, answer, error, message):
     any_server.answers["/query"] = answer
     with pytest.raises(error, match=message):
         InfluxStore(InfluxSettings(any_server.url, timeout_seconds=0.3)).record("r1")
+
+
+@pytest.mark.parametrize("field", ["attempts", "failures", "at", "median"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), "many", None])
+def test_points_that_hold_what_perfci_never_writes_are_refused_or_read(any_server, field, value):
+    answer = copy.deepcopy(INFLUX)
+    (series,) = answer["results"][0]["series"]
+    series["values"][0][series["columns"].index(field)] = value
+    any_server.answers["/query"] = (200, json.dumps(answer))
+    record = record_from_bytes(json.dumps(RECORD).encode(), Path("run.json"))
+    with contextlib.suppress(InfluxRefused, InfluxRunIncomplete):
+        InfluxStore(InfluxSettings(any_server.url)).measurements([record])
 
 
 def test_a_server_that_is_down(run):

@@ -127,7 +127,7 @@ class InfluxStore(Store):
         """Turn what an answer lacks, or has of another type than was written, into InfluxRefused."""
         try:
             yield
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             reason = f"it sent points that perfci did not write: {error!r}"
             raise InfluxRefused(url=self.server.url, status="unreadable answer", reason=reason) from error
 

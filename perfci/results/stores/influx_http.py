@@ -191,7 +191,7 @@ class InfluxServer:
         self._check(response)
         try:
             answer = response.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._unreadable(
                 f"{response.headers.get('Content-Type', 'something')} instead of JSON"
             ) from error
