@@ -1,4 +1,4 @@
-"""A calibration with tiny playbooks: fresh runs of one revision, nothing told, and what they show."""
+"""A calibration with recorded playbooks: fresh runs of one revision, nothing told, and what they show."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from contextlib import closing
 
 import pytest
 from made_up_nights import Killed, MadeUpNights
+from recorded_playbooks import Recorded, raising
 
 from perfci import config
 from perfci.results.model import Purpose
 from perfci.results.record import read_record
+from perfci.runs.ansible.playbook import PlaybookFailed
 from perfci.runs.jobs.load import load_job
 from perfci.runs.publish.calibration_store import read_calibration
 from perfci.runs.state.archive import run_folders
@@ -56,10 +58,16 @@ def nights(controller, monkeypatch):
     return made_up
 
 
-def test_every_run_is_a_fresh_deployment_and_none_is_told(project, controller):
+@pytest.fixture
+def recorded(monkeypatch):
+    """Let each playbook leave what it left on a recorded night."""
+    return Recorded().install(monkeypatch)
+
+
+def test_every_run_is_a_fresh_deployment_and_none_is_told(controller, recorded):
     found = calibrated(controller, 3)
     records = [read_record(folder / "run.json") for folder in run_folders(controller.state.archive)]
-    assert project.trace().count("deploy") == 3
+    assert recorded.played.count("deploy") == 3
     assert {(one.job, one.purpose) for one in records} == {("tiny-calibrate", Purpose.CALIBRATE)}
     assert ArchivedRun(controller.state.archive / records[0].run_id).document["purpose"] == "calibrate"
     assert found.runs == tuple(one.run_id for one in records)
@@ -70,8 +78,9 @@ def test_every_run_is_a_fresh_deployment_and_none_is_told(project, controller):
     assert controller.outbox.status().waiting == 0
 
 
-def test_runs_that_fail_again_and_again_end_it(project, controller):
-    project.playbook("deploy", "ansible.builtin.fail: {msg: no}")
+def test_runs_that_fail_again_and_again_end_it(controller, recorded):
+    failed = PlaybookFailed(playbook="deploy", where="here", detail="no", log="x")
+    recorded.instead["deploy"] = raising(failed)
     with pytest.raises(CalibrationFailed, match="3 runs in a row"):
         calibrated(controller, 3)
     assert len(run_folders(controller.state.archive)) == 3

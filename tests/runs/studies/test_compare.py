@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 from made_up_nights import Killed, MadeUpNights
+from recorded_playbooks import Recorded, raising
 
 from perfci import config
 from perfci.results.model import Purpose
 from perfci.results.record import read_record
+from perfci.runs.ansible.playbook import PlaybookFailed
 from perfci.runs.jobs.load import load_job
 from perfci.runs.state.archive import run_folders
 from perfci.runs.state.progress import Silent
@@ -82,8 +84,9 @@ def test_both_files_are_deployed_and_the_pin_moves_at_the_end(project, controlle
     assert controller.outbox.status().waiting == 0
 
 
-def test_runs_that_fail_leave_nothing_compared(project, controller):
-    project.playbook("deploy", "ansible.builtin.fail: {msg: no}")
+def test_runs_that_fail_leave_nothing_compared(controller, monkeypatch):
+    failed = PlaybookFailed(playbook="deploy", where="here", detail="no", log="x")
+    Recorded(instead={"deploy": raising(failed)}).install(monkeypatch)
     found = bumped(controller)
     assert found.compared is not None
     assert (found.compared.runs, found.compared.slower) == ((), False)
