@@ -28,6 +28,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import kill_caches
 import sqlalchemy as sa
 from kill_points import Copier, Points, fail
 from killed_nights import BASELINE, Project, Said, run_id, said, wrong
@@ -166,6 +167,7 @@ class Worker:
         project.end()
         copier.close()
         for at, running in kept.items():
+            gc.collect(1)
             shutil.rmtree(self.state)
             (copies / str(at)).rename(self.state)
             if running:
@@ -203,6 +205,7 @@ class Worker:
                 yield from self.killed(stage, every * stage.scene.stride)
                 continue
             for at in ats:
+                gc.collect(1)
                 found = self.really_killed(stage, at) if kind == REALLY else self.failed(stage, kind, at)
                 yield self._name(stage, kind, at), found
 
@@ -229,6 +232,7 @@ def _prepared(scratch: Path, scenes: tuple[Scene, ...], worker: Worker) -> Itera
     inventory._listed = lambda _folder: listed
     # A picture takes a second, and none of a state folder's files.
     mail_sections.draw = lambda *_, **__: PNG
+    kill_caches.install()
     for number in range(1, FIRST):
         project.night(number)
     project.end()
@@ -318,6 +322,29 @@ def _jobs(
     return out
 
 
+def _work_on(jobs: list[tuple[Stage, str, range]], folder: Path, every: int) -> tuple[int, int]:
+    """Start a worker; return its process id, and a pipe that gives a line of JSON for each point."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(writer)
+        return child, reader
+    os.close(reader)
+    code = 1
+    try:
+        worker = Worker(folder, Points())
+        worker.points.install()
+        with os.fdopen(writer, "w") as output:
+            for point in worker.work(jobs, every):
+                output.write(json.dumps(point) + "\n")
+                output.flush()
+        code = 0
+    except BaseException:  # noqa: BLE001 - whatever it is, the parent must not go on as this one
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser()
@@ -340,34 +367,19 @@ def main() -> None:
         shares = _jobs(stages, kinds, options.every, options.workers)
     gc.collect()
     gc.freeze()
-    pipes = []
-    for number, jobs in enumerate(shares):
-        reader, writer = os.pipe()
-        if os.fork() == 0:
-            os.close(reader)
-            code = 1
-            try:
-                worker = Worker(place / f"worker-{number}", Points())
-                worker.points.install()
-                with os.fdopen(writer, "w") as output:
-                    for point in worker.work(jobs, options.every):
-                        output.write(json.dumps(point) + "\n")
-                        output.flush()
-                code = 0
-            except BaseException:  # noqa: BLE001 - whatever it is, the parent must not go on as this one
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        os.close(writer)
-        pipes.append(reader)
+    gc.disable()  # looking for garbage in the middle of a night takes as long as the night
+    workers = [
+        _work_on(jobs, place / f"worker-{number}", options.every) for number, jobs in enumerate(shares)
+    ]
     tried, found = 0, {}
-    for reader in pipes:
+    for _, reader in workers:
         with os.fdopen(reader) as lines:
             for name, problems in map(json.loads, lines):
                 tried += 1
                 if problems:
                     found[name] = problems
-    ends = [os.wait()[1] for _ in pipes]
+    # As the first process of a namespace it is also the parent of what killed nights left: that does not count.
+    ends = [os.waitpid(child, 0)[1] for child, _ in workers]
     summary = {
         "tried": tried,
         "writes": {stage.scene.name: len(stage.names) for stage in stages},

@@ -73,11 +73,11 @@ class Points:
         sys.addaudithook(self._audited)
         sa.event.listen(sa.Engine, "commit", lambda _connection: self.reach("commit"))
         sa.event.listen(sa.pool.Pool, "reset", lambda *_: self.reach("committed"))
-        flush, opened = os.fsync, io.open
+        opened = io.open
 
-        def fsync(handle: int) -> None:
+        def fsync(_handle: int) -> None:
+            # What a process has written survives it without being flushed.
             self.reach("fsync")
-            flush(handle)
 
         def open_(file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
             found = opened(file, mode, *args, **options)
