@@ -30,6 +30,8 @@ class Recorded:
     instead: dict[str, Callable[[Path], None]] = field(default_factory=dict)
     """What a playbook does in place of what was recorded, given the folder of the run."""
     sample: Path = SAMPLE
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """The variables of the playbook that is played."""
 
     def install(self, monkeypatch: Any) -> Recorded:
         """Let all playbooks be played from here."""
@@ -45,6 +47,7 @@ class Recorded:
             on_step: Callable[[str], None] = lambda _: None,
         ) -> None:
             recorded.played.append(name)
+            recorded.given = {**books.variables, **(variables or {})}
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a", encoding="utf-8") as output:
                 output.write(f"PLAY [{name}]\n")

@@ -62,18 +62,18 @@ def bumped(controller, job="tiny", name="parts", version="2.0"):
     return bump(controller, name, version, loaded, holder="tester", progress=Silent())
 
 
-def test_both_files_are_deployed_and_the_pin_moves_at_the_end(project, controller):
-    seen = project.root / "seen"
-    project.playbook(
-        "deploy",
-        f"ansible.builtin.shell: cat {{{{ openstack_code_constraints }}}} {project.root}/{CONSTRAINTS} >> {seen}",
-    )
+def test_both_files_are_deployed_and_the_pin_moves_at_the_end(project, controller, monkeypatch):
+    recorded, deployed, stood = Recorded().install(monkeypatch), [], []
+
+    def deploy(folder):
+        deployed.append(Path(recorded.given["openstack_code_constraints"]).read_text())
+        stood.append((project.root / CONSTRAINTS).read_text())
+        recorded.play("deploy", folder)
+
+    recorded.instead["deploy"] = deploy
     found = bumped(controller)
-    deployed = seen.read_text()
-    assert "parts==2.0" in deployed
-    assert deployed.count("parts==1.0") > deployed.count(
-        "parts==2.0"
-    )  # the project's file stood at 1.0 all the time
+    assert {"parts==2.0" in one for one in deployed} == {True, False}
+    assert set(stood) == {PINS}
     assert (project.root / CONSTRAINTS).read_text() == PINS.replace("parts==1.0", "parts==2.0")
     records = [read_record(folder / "run.json") for folder in run_folders(controller.state.archive)]
     assert {(one.job, one.purpose) for one in records} == {("tiny-compare", Purpose.COMPARE)}
