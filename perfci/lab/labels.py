@@ -1,8 +1,8 @@
 """Which nodes fit, by what is known of them: `model == "r640" and cores >= 32`.
 
-An expression compares a node's `name`, its labels (`node_labels` in the inventory) and its recorded facts
-with texts and numbers, by `== != < <= > >=`, `in [...]`, `not in [...]`, `and`, `or`, `not` and brackets.
-Values are texts; compared with a number they are read as numbers. What a node lacks equals nothing.
+An expression compares a node's `name`, its labels (`node_labels` and `node_facts` in the inventory) and its
+recorded facts with texts and numbers, by `== != < <= > >=`, `in [...]`, `not in [...]`, `and`, `or`, `not`
+and brackets. Values are texts; compared with a number they are read as one. What a node lacks equals nothing.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ class Node:
     name: str
     has_bmc: bool = field(default=False, compare=False)
     labels: Mapping[str, str] = field(default_factory=dict, compare=False)
-    """What its inventory says of it, for jobs that want nodes of one kind: `node_labels`."""
+    """What its inventory says of it, for jobs that want nodes of one kind: `node_facts` and `node_labels`."""
     in_cloud: bool = field(default=True, compare=False)
     """Whether the playbooks deploy clouds on it: it is in the inventory's group `cloud`."""
 

@@ -65,7 +65,7 @@ class NodeChoice(Part):
     count: NodeCount = 1
     """How many; left out where `names` are given: all of these."""
     where: Annotated[str, AfterValidator(_expression)] = ""
-    """Only nodes for which this is true: `model == "r640"`; of `node_labels` in the inventory, and `name`."""
+    """Only nodes for which this is true: `model == "r640"`; of a node's labels, facts and `name`."""
     names: tuple[Text, ...] = ()
     """Only these nodes."""
     spares: Annotated[int, Field(strict=True, ge=0, le=1000)] = 0
