@@ -14,7 +14,7 @@
 #   IMAGE_KERNEL_ARGUMENTS   for the nodes' kernel
 #   IMAGE_UNITS              systemd units that are enabled, spaces between them; all others are not
 #   IMAGE_INPUTS             digest of all of it, for the node to tell
-#   IMAGE_PACKAGE_CACHE      folder that keeps packages for the next build; not part of the digest
+#   IMAGE_PACKAGE_CACHE      folder that keeps packages for the next build of this release; not part of the digest
 #
 # The disk boots by BIOS and by UEFI. It has a GPT: a partition with GRUB's core for BIOS, an EFI system partition with GRUB at the
 # path for removable media, and the root partition as the last one, so that it can grow.
