@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -20,7 +19,7 @@ from perfci.lab.bmc.base import BmcProtocol, BootDevice, BootOrder, PowerOrder
 from perfci.lab.bmc.fleet import CONCURRENCY, FleetLimits, each, run
 from perfci.lab.bmc.operations import Order
 from perfci.lab.claims import against
-from perfci.lab.errors import NodesUnknown, local_time
+from perfci.lab.errors import AdminsOnly, NodesNotReserved, NodesUnknown, local_time
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -51,7 +50,8 @@ Force = Annotated[
     bool,
     typer.Option(
         "--force",
-        help="Also nodes that somebody else holds; and with --recover, cut the mains for any order.",
+        help="Also nodes that somebody else holds (admins only, recorded); and with --recover, cut the mains "
+        "for any order.",
     ),
 ]
 Deadline = Annotated[
@@ -96,7 +96,7 @@ def power(
 
     wanted = Order() if order is Switch.STATUS else Order(power=PowerOrder(order.value))
     only_looks = order is Switch.STATUS
-    chosen = _Chosen(nodes or [], everything, "power", force=force or only_looks)
+    chosen = _Chosen(nodes or [], everything, "power", force=force, looks=only_looks)
     means = Means(deadline, None, concurrency, recover=recover, force=force and not only_looks)
     _give(wanted, chosen, means, as_json=as_json)
 
@@ -144,14 +144,14 @@ def identify(
         return f"on for {seconds} s" if ends else "on, until `perfci lab identify --off`"
 
     with errors_reported(as_json=as_json):
-        outcomes = _asked(_Chosen(nodes or [], everything, "identify", force=True), light, as_json=as_json)
+        outcomes = _asked(_Chosen(nodes or [], everything, "identify", looks=True), light, as_json=as_json)
         _print(("node", "lamp"), outcomes, lambda one: [(one,)], lambda one: one, as_json=as_json)
 
 
 def sensors(nodes: Nodes = None, everything: All = False, as_json: Json = False) -> None:
     """Read the sensors of nodes."""
     with errors_reported(as_json=as_json):
-        chosen = _Chosen(nodes or [], everything, "sensors", force=True)
+        chosen = _Chosen(nodes or [], everything, "sensors", looks=True)
         _print(
             ("node", "sensor", "value", "state", "health"),
             _asked(chosen, lambda bmc: bmc.sensors(), as_json=as_json),
@@ -172,7 +172,7 @@ def sensors(nodes: Nodes = None, everything: All = False, as_json: Json = False)
 def events(nodes: Nodes = None, everything: All = False, as_json: Json = False) -> None:
     """Read the event logs of nodes' BMCs, oldest first."""
     with errors_reported(as_json=as_json):
-        chosen = _Chosen(nodes or [], everything, "events", force=True)
+        chosen = _Chosen(nodes or [], everything, "events", looks=True)
         _print(
             ("node", "at", "component", "event", "health"),
             _asked(chosen, lambda bmc: bmc.events(), as_json=as_json),
@@ -191,7 +191,10 @@ def console(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Open the serial console of a node in this terminal. `~.` at the begin of a line ends it."""
+    """Open the serial console of a node in this terminal. `~.` at the begin of a line ends it.
+
+    Exit code 4: you did not reserve the node. Admins may look at any.
+    """
 
     async def attend(target: Target) -> None:
         from perfci.lab.bmc.protocols import connect
@@ -212,15 +215,23 @@ def console(
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """Which nodes a command is for; without `force`, none that somebody else holds."""
+    """Which nodes a command is for: one's own, for admins those that nobody holds, with `force` all.
+
+    A command that only `looks` is for everybody.
+    """
 
     names: Sequence[str]
     everything: bool
     command: str
     force: bool = False
+    looks: bool = False
 
     def targets(self) -> tuple[Target, ...]:
-        """Raise ChoiceUnclear, NodesUnknown, NodeHeld, BmcUnknown and what settings and inventory raise."""
+        """Return how their BMCs are reached.
+
+        Raises ChoiceUnclear, NodesUnknown, NodeHeld, NodesNotReserved, AdminsOnly, BmcUnknown and what
+        settings and inventory raise.
+        """
         if bool(self.names) == self.everything:
             raise ChoiceUnclear(choices="names of nodes, or --all", command=self.command)
         from perfci.lab import inventory
@@ -234,15 +245,38 @@ class _Chosen:
                 lab=ledger.lab, size=len(known), known=", ".join(known), wanted=", ".join(unknown)
             )
         names = known if self.everything else list(dict.fromkeys(self.names))
-        if not self.force:
-            _refuse_held(ledger, names)
+        if not self.looks:
+            _check_may(ledger, names, self.command, force=self.force)
         return inventory.targets(settings.inventory_dir, names)
 
 
-def _refuse_held(ledger: Ledger, names: Sequence[str]) -> None:
+def _check_may(ledger: Ledger, names: Sequence[str], command: str, *, force: bool) -> None:
+    """Refuse to disturb others, and let nobody but admins order nodes that they did not reserve.
+
+    What an admin does by force is written down. Raises NodeHeld, NodesNotReserved, AdminsOnly.
+    """
+    from perfci.cli.lab_calendar import actor, reservations
+    from perfci.lab.reservations.views import FORCED
+
+    service = reservations()
+    who = actor(service, settings_for())
     ledger.sweep()
-    if claims := against(names, ledger.held(), person=getpass.getuser()):
+    held = ledger.held()
+    claims = against(names, held, person=who.name)
+    if claims and not force:
         raise claims.error
+    if claims and not who.admin:
+        nodes = ", ".join(sorted({node for one in claims.held for node in one.nodes}.intersection(names)))
+        raise AdminsOnly(actor=who.name, lab=ledger.lab, order=f"{command} of {nodes}, which others hold")
+    mine = {node for one in held if one.owner is None and one.holder == who.name for node in one.nodes}
+    if not who.admin and (others := sorted(set(names) - mine)):
+        raise NodesNotReserved(nodes=", ".join(others), actor=who.name)
+    with service.order() as (store, now):
+        for one in claims.held:
+            for node in sorted(set(names).intersection(one.nodes)):
+                store.note_node(
+                    node, now, who.name, FORCED, detail=f"{command}, though {one.holder} holds it"
+                )
 
 
 def _give(order: Order, chosen: _Chosen, means: Means, *, as_json: bool) -> None:

@@ -125,6 +125,14 @@ class AdminsOnly(LabError):
     exit_code = 4
 
 
+class NodesNotReserved(LabError):
+    """Somebody who is no admin gives orders to nodes that they did not reserve, or have no more."""
+
+    template = "{actor} has not reserved {nodes}"
+    help = "Reserve them first: `perfci lab reserve --node NAME --for TIME`. Admins may order free nodes."
+    exit_code = 4
+
+
 class ReservationOver(LabError):
     """What is to be changed is over, or is just being ended."""
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,7 @@ from simulated_bmcs import PASSWORD, Thread
 from typer.testing import CliRunner
 
 from perfci import config
-from perfci.cli import lab
+from perfci.cli import lab, lab_calendar, terminal
 from perfci.cli.terminal import Escape, attach
 from perfci.database.errors import DatabaseUnavailable
 from perfci.lab import inventory
@@ -193,6 +194,30 @@ def test_what_others_hold_is_left_alone_unless_forced(rack):
     assert run("power", "on", "node-1").exit_code == 0
     assert run("power", "on", "node-0", "--force").exit_code == 0
     assert rack.bmcs["node-0"].machine.is_on
+
+    history = json.loads(run("history", "--node", "node-0", "--json").stdout)["events"]
+    assert [(one["action"], one["detail"]) for one in history] == [("forced", "power, though ann holds it")]
+
+
+def test_who_is_no_admin_gives_orders_to_nodes_that_they_have_alone(rack, monkeypatch):
+    monkeypatch.setattr(lab_calendar, "os", SimpleNamespace(getuid=lambda: 65533))
+    monkeypatch.setattr(terminal, "need_terminal", lambda: None)
+    ledger, me = open_ledger(config.load()), getpass.getuser()
+    until = datetime.now(UTC) + timedelta(hours=1)
+    ledger.reserve(nodes=frozenset({"node-1"}), holder="ann", purpose="tuning", until=until)
+    mine = ledger.reserve(nodes=frozenset({"node-0"}), holder=me, purpose="mine", until=until)
+    assert run("power", "on", "node-0").exit_code == 0
+    for command in (("power", "on", "node-1", "--force"), ("console", "node-1")):
+        refused = run(*command)
+        assert refused.exit_code == 4, command
+        assert "docs/errors.md#adminsonly" in refused.stderr
+    assert run("power", "status", "node-1").exit_code == 0
+    ledger.release(mine.id)
+    for command in (("power", "off", "node-0"), ("boot", "network", "node-0"), ("console", "node-0")):
+        refused = run(*command)
+        assert refused.exit_code == 4, command
+        assert "docs/errors.md#nodesnotreserved" in refused.stderr
+    assert rack.bmcs["node-0"].machine.is_on, "access ends with the reservation"
 
 
 def test_what_a_run_of_mine_holds_is_left_alone_too(rack):

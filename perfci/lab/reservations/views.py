@@ -436,5 +436,7 @@ def _broken(events: list[BookingEvent], since: datetime, now: datetime) -> float
     return hours + ((now - begun).total_seconds() / 3600 if begun else 0.0)
 
 
-_NO_OPERATIONS = frozenset({"quarantine", "restore", "retire", "add", SMOKE})
+FORCED = "forced"
+"""The event of a node that an admin gave orders to though somebody else held it."""
+_NO_OPERATIONS = frozenset({"quarantine", "restore", "retire", "add", FORCED, SMOKE})
 _IMPOSSIBLE = (NodesUnknown, NodesUnmatched)
