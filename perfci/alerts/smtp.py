@@ -55,7 +55,7 @@ class SmtpTransport:
         except (smtplib.SMTPException, OSError) as error:
             raise MailServerUnavailable(server=self.server, reason=_reason(error)) from error
         try:
-            refused = session.sendmail(letter.sender, letter.recipients, letter.message.encode("ascii"))
+            refused = session.sendmail(letter.sender, letter.recipients, letter.message)
         except smtplib.SMTPRecipientsRefused as error:
             raise self._refusal(dict(error.recipients)) from error
         except smtplib.SMTPHeloError as error:

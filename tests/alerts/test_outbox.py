@@ -491,3 +491,12 @@ def test_a_letter_comes_with_the_transaction_it_was_put_in(database_url):
 def test_a_recipient_named_twice_gets_one_mail(outbox):
     put(outbox, recipients=("a@x.org", "b@x.org", "a@x.org"))
     assert [one.recipients for one in outbox.letters()] == [("a@x.org", "b@x.org")]
+
+
+def test_lines_end_as_smtp_wants_however_long_the_mail_is(outbox, server, transport):
+    long = mail("long")
+    long.set_content("a line of a table\n" * 500)
+    outbox.put("long", long, sender="perfci@lab.example.org", recipients=DEVELOPERS, now=NOW)
+    assert outbox.deliver(transport).sent == ("long",)
+    ((_, _, content),) = server.taken
+    assert content.count(b"\n") == content.count(b"\r\n") > 500
