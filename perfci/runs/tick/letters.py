@@ -63,6 +63,9 @@ def letters_due(
         found += _ends_soon(booking, what, now)
         found += _idle(booking, what, idle)
     for one in events:
+        # Which nodes a night gets is the lab's choice: nobody wants two weeks of mails about one that broke.
+        if booking.job is not None and one.action == "swapped":
+            continue
         if one.action in _BY_EVENT and now - one.at < TOLD_FOR:
             kind, words = _BY_EVENT[one.action]
             subject = f"Reservation {booking.id} {words}"
