@@ -12,11 +12,11 @@ import os
 import re
 import shutil
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 GONE = ".gone-"
@@ -24,28 +24,35 @@ GONE = ".gone-"
 _SCRATCH = re.compile(r"^\..+\.\d+$")
 
 
-def write_whole(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+def write_whole(path: Path, content: str | bytes, *, durable: bool = True, private: bool = False) -> None:
     """Replace a file; on return its content is on the disk. A file that is there keeps its mode.
 
     Where that fails, the old file is as it was. With `durable=False` the disk may still be behind on return:
-    for many files that are synced together, or that can be made again. Raises OSError.
+    for many files that are synced together, or that can be made again. With `private` nobody else can read
+    it at any time, though its folder may be anybody's. Raises OSError.
     """
     data = content.encode() if isinstance(content, str) else content
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with scratch.open("wb") as target:
+        with open(scratch, "wb", opener=_private if private else None) as target:
             target.write(data)
             if durable:
                 target.flush()
                 os.fsync(target.fileno())
-        with suppress(FileNotFoundError):
-            shutil.copymode(path, scratch)
+        if not private:
+            with suppress(FileNotFoundError):
+                shutil.copymode(path, scratch)
         scratch.replace(path)
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
     if durable:
         sync_folder(path.parent)
+
+
+def _private(name: str, flags: int) -> int:
+    Path(name).unlink(missing_ok=True)
+    return os.open(name, flags | os.O_EXCL, 0o600)
 
 
 def put_in_place(scratch: Path, path: Path) -> None:

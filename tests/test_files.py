@@ -119,3 +119,16 @@ def test_a_folder_is_moved_onto_none_that_has_something_in_it(tmp_path) -> None:
     with pytest.raises(OSError, match="not empty"):
         move(tmp_path / "other", tmp_path / "new")
     assert (tmp_path / "new" / "kept").exists()
+
+
+def test_a_private_file_is_for_nobody_else_whatever_was_there(tmp_path):
+    path = tmp_path / "openrc"
+    path.write_text("old")
+    path.chmod(0o644)
+    left = path.with_name(f".openrc.{os.getpid()}")  # of a process that was killed
+    left.write_text("half")
+    left.chmod(0o644)
+    write_whole(path, "new", private=True)
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from perfci.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,14 +110,5 @@ def write(
             "PERFCI_OPENRC": str(folder / OPENRC),
         }
     for name, text in files.items():
-        _write_private(folder / name, text)
+        write_whole(folder / name, text, durable=False, private=True)
     return variables
-
-
-def _write_private(file: Path, text: str) -> None:
-    """Write a file that nobody else can read at any time, though its folder may be anybody's."""
-    scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    scratch.unlink(missing_ok=True)
-    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as target:
-        target.write(text)
-    scratch.replace(file)

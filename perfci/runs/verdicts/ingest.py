@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from perfci.files import copy_folder
+from perfci.files import copy_folder, move
 from perfci.results.archive import TASKS
 from perfci.results.errors import NotRallyResults, ReportError
 from perfci.results.model import CodeUnderTest, Purpose, RunRecord, Validity
@@ -144,7 +144,7 @@ class _Run:
         """Write the archive folder of the run, to which the report moves; return it."""
         run = folder / self.record.run_id
         (run / "rally").mkdir(parents=True, exist_ok=True)
-        self._report.path.rename(run / "rally" / "01-rally.json")
+        move(self._report.path, run / "rally" / "01-rally.json")
         task = {
             "status": "finished",
             "slug": "01-rally",
