@@ -12,11 +12,11 @@ import os
 import re
 import shutil
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 GONE = ".gone-"
@@ -34,7 +34,7 @@ def write_whole(path: Path, content: str | bytes, *, durable: bool = True, priva
     data = content.encode() if isinstance(content, str) else content
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(scratch, "wb", opener=_private if private else None) as target:
+        with _open_private(scratch) if private else scratch.open("wb") as target:
             target.write(data)
             if durable:
                 target.flush()
@@ -50,9 +50,9 @@ def write_whole(path: Path, content: str | bytes, *, durable: bool = True, priva
         sync_folder(path.parent)
 
 
-def _private(name: str, flags: int) -> int:
-    Path(name).unlink(missing_ok=True)
-    return os.open(name, flags | os.O_EXCL, 0o600)
+def _open_private(path: Path) -> BinaryIO:
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 def put_in_place(scratch: Path, path: Path) -> None:
