@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from perfci.wording import quantity
@@ -17,6 +18,7 @@ _GOOD, _BAD, _MUTED, _TEXT, _GRID = "#1f5f99", "#b3261e", "#8a8f98", "#24292f", 
 _LABELLED = 12
 """With more places the names would run into each other: then they are numbers."""
 _NAME = 24
+_BESIDE = 0.25
 
 
 def draw(story: BisectStory) -> bytes | None:
@@ -35,8 +37,11 @@ def draw(story: BisectStory) -> bytes | None:
     figure = Figure(figsize=(7.2, 3.4), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
+    drawn: Counter[int] = Counter()
     for row in rows:
-        _point(axes, row, story)
+        # What a proof measured again stands beside what the search measured.
+        _point(axes, row, story, row.place + _BESIDE * drawn[row.place])
+        drawn[row.place] += 1
     if story.culprit_at is not None:
         axes.axvline(story.culprit_at - 0.5, color=_BAD, lw=1, ls=(0, (3, 2)), zorder=2)
     axes.set_title(story.series, loc="left", fontsize=8, color=_TEXT)
@@ -63,17 +68,17 @@ def describe(story: BisectStory) -> str:
     return "What was measured, in the order of the changes. " + "; ".join(parts)
 
 
-def _point(axes: Axes, row: BisectRow, story: BisectStory) -> None:
+def _point(axes: Axes, row: BisectRow, story: BisectStory, place: float) -> None:
     level, low, high = row.level, row.low, row.high
     if level is None:
         return
     worse = story.culprit_at is not None and row.place >= story.culprit_at and not row.at_head
     colour = _MUTED if row.at_head else _BAD if worse else _GOOD
     if low is not None and high is not None:
-        axes.plot([row.place, row.place], [low, high], color=colour, lw=1.6, alpha=0.45)
-    axes.plot(row.place, level, "o", ms=4.5, color=colour, zorder=3)
+        axes.plot([place, place], [low, high], color=colour, lw=1.6, alpha=0.45)
+    axes.plot(place, level, "o", ms=4.5, color=colour, zorder=3)
     axes.annotate(
-        str(row.runs), (row.place, level), xytext=(5, 4), textcoords="offset points", fontsize=6, color=_MUTED
+        str(row.runs), (place, level), xytext=(5, 4), textcoords="offset points", fontsize=6, color=_MUTED
     )
 
 

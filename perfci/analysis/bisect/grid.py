@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from perfci.analysis.bisect.model import BisectQuestion, Observation
 
 MOST_LEVELS = 600
-FARTHEST = 1.2
-"""Levels farther than this from the middle of what was seen are not thought of."""
+FARTHEST = 3.0
+"""Levels farther than this from the middle of what was seen are not thought of: 20 times as much."""
 TAILS = 0.87
 """The scale of Student's t with 5 degrees of freedom that is nearest to a normal of deviation 1."""
 LEAST_SCALE = 0.0005
@@ -61,7 +61,8 @@ class Grid:
             return np.zeros(self.levels.size)
         ordered = sorted(observations, key=lambda one: (one.log, one.runs, one.error))
         away = np.array([one.log for one in ordered])[:, None] - self.levels
-        scales = np.array([scale_of(question.variance(one)) for one in ordered])[:, None]
+        # What is finer than the grid would be far from each of its levels.
+        scales = np.array([max(scale_of(question.variance(one)), self.spacing) for one in ordered])[:, None]
         return np.asarray(log_density(away, scales).sum(axis=0), dtype=np.float64)
 
     def transition(self, density: Array) -> Array:

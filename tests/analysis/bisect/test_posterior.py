@@ -194,6 +194,24 @@ def test_the_size_of_a_step():
     assert high - low < 0.06
 
 
+@pytest.mark.parametrize("deviation", [0.0, 0.001, 0.03, 0.1])
+@pytest.mark.parametrize("times", [1.5, 4.8, 10.0, 0.1])
+def test_a_step_may_be_as_large_as_it_likes(times, deviation):
+    whole = math.log(times)
+    asked = question(effect=whole, effect_error=0.05, noise=VarianceLevels(0.0, deviation**2, 0.0))
+    rows = seen((0, 5.0), (1, 5.001), (2, 5.0 + whole), (4, 5.001 + whole))
+    posterior = infer(asked, rows)
+    assert posterior.steps[1] > 0.9
+    _, low, high = interval(*step_size(asked, rows, 2))
+    assert low < times - 1 < high
+    assert math.log1p(high) - math.log1p(low) < 0.5
+    sizes, shares = step_size(asked, rows, 2)
+    factor = bayes_factor(
+        seen((1, 5.0), (1, 5.001)), seen((2, 5.0 + whole), (2, 5.0 + whole)), asked, sizes, shares
+    )
+    assert factor > 20
+
+
 def test_a_proof_grows_with_the_difference_and_shrinks_without_one():
     asked = question()
     sizes, shares = step_size(asked, seen((0, 1.0), (4, 1.1)), 2)
