@@ -48,7 +48,7 @@ class Lab:
             },
             "os_image_result": {
                 "name": "os-1", "image": "os-1/disk.img.gz", "image_bytes": 1, "image_sha256": "00",
-                "image_partition": 1, "root": "os-1/root.tar.gz", "root_sha256": "11",
+                "image_partition": 1, "efi_partition": 2, "root": "os-1/root.tar.gz", "root_sha256": "11",
             },
             "deploy_ramdisk_result": {"kernel": "r/vmlinuz", "ramdisk": "r/initrd.gz"},
             "provision_quarantine": False,
@@ -70,7 +70,8 @@ class Lab:
         return {
             "ansible_host": "127.0.0.1",
             "ansible_port": ssh_port,
-            "ansible_ssh_private_key_file": str(self.folder / "ssh" / "id_ed25519"),
+            # As inventory/example has it.
+            "ansible_ssh_private_key_file": "{{ hostvars['controller'].perfci_state_dir }}/ssh/id_ed25519",
             "bmc_address": target.address,
             "bmc_port": target.port,
             "bmc_username": USERNAME,
@@ -116,7 +117,11 @@ class Lab:
         tasks = [
             {"ansible.builtin.import_role": {"name": "provision", "tasks_from": one}} for one in tasks_from
         ]
-        playbook = [{"name": "Try", "hosts": "controller", "gather_facts": False, "tasks": tasks}]
+        described = [{"ansible.builtin.import_role": {"name": "provision", "tasks_from": "describe"}}]
+        playbook = [
+            {"name": name, "hosts": hosts, "gather_facts": False, "tasks": some}
+            for name, hosts, some in (("Look", "nodes", described), ("Try", "controller", tasks))
+        ]
         (self.folder / "play.yml").write_text(yaml.safe_dump(playbook))
         command = [Path(sys.executable).with_name("ansible-playbook"), "-i", self.folder / "hosts.yml"]
         return subprocess.run(
