@@ -291,6 +291,14 @@ def test_taking_back_twice_and_without_wiping(provisioned):
 # --- two with firmware, a disk and a kernel ------------------------------------------------------------------
 
 
+EMULATED_SECONDS = {
+    "provision_boot_seconds": 900,
+    "provision_deploy_seconds": 1800,
+    "provision_ssh_seconds": 900,
+}
+"""An emulated processor on a busy machine is silent for long while it unpacks an image."""
+
+
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory):
     """Provision a machine with BIOS and one with UEFI.
@@ -299,7 +307,7 @@ def machines(tmp_path_factory):
     """
     firmwares = (Firmware.BIOS, Firmware.UEFI)
     with laboratory(tmp_path_factory.mktemp("qemu"), 2, MachineKind.QEMU, firmwares) as controller:
-        done = controller.play("provision")
+        done = controller.play("provision", **EMULATED_SECONDS)
         assert done.returncode == 0, done.stdout
         yield controller
 
