@@ -167,7 +167,12 @@ class Cloud:
             )
 
     def answers(self, node, address, *, space="", size=56):
-        """Tell whether an address answers to packets of this size that must not be taken apart."""
+        """Tell whether an address answers to packets of this size that must not be taken apart.
+
+        A router's new port has a smaller MTU for a moment. What a kernel was told of that it would believe for
+        ten minutes.
+        """
         within = f"ip netns exec {space} " if space else ""
+        forget = f"{within}ip route flush cache"
         ping = f"{within}ping -c 2 -i 0.2 -W 5 -M do -s {size} {address}"
-        return not self.inside.ssh(self.nodes[node], ping, seconds=60).returncode
+        return not self.inside.ssh(self.nodes[node], f"{forget}; {ping}", seconds=60).returncode
