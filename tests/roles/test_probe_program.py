@@ -68,6 +68,19 @@ def test_a_router_that_says_unreachable_is_asked_again(tmp_path, monkeypatch) ->
     assert counter.read_text() == "\n" * 3
 
 
+def test_whole_packets_are_sent_whatever_mtu_the_path_had_a_minute_ago(tmp_path, monkeypatch) -> None:
+    log = tmp_path / "log"
+    for name in ("ip", "ping"):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\necho "{name} $*" >> {log}\n')
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    Node("br-int", "").ping("", "192.0.2.1", 2)
+    Node("br-int", "").ping("", "192.0.2.1", 2, 8922, whole=True)
+    asked = [line.split(" -")[0] for line in log.read_text().splitlines()]
+    assert asked == ["ping", "ip route flush cache", "ping"]
+
+
 def test_an_interruption_removes_everything_too() -> None:
     node = Recorder()
 

@@ -102,6 +102,9 @@ class Node:
     ) -> dict[str, Any]:
         """Return the round trips in seconds; `whole` forbids to fragment, `size` is that of the payload."""
         forbid = ["-M", "do"] if whole else []
+        if whole:
+            # A router's new port has a smaller MTU for a moment: the kernel would believe it for ten minutes.
+            _in(port, "ip", "route", "flush", "cache")
         found = _in(
             port, "ping", "-n", "-i", "0.02", "-c", str(count), "-W", "1", "-s", str(size), *forbid, target
         )
