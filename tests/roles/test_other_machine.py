@@ -211,7 +211,7 @@ def test_the_module_is_given_every_setting(lab):
     )
     assert done.returncode == 0, done.stdout
     assert "11 settings" in done.stdout
-    assert not lab.node.exists()
+    assert not (lab.node / "tuning.json").exists()
 
 
 def test_every_setting_can_be_left_alone():
