@@ -91,7 +91,7 @@ def test_files_that_may_take_longest_begin(tmp_path):
     (shared,) = re.findall(
         r"^SHARED_OUT := (.*)", (Path(__file__).parents[1] / "Makefile").read_text(), re.MULTILINE
     )
-    options = shared.replace("--numprocesses 2", "--numprocesses 1").split()
+    options = ["--numprocesses", "1", *shared.split()]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *options, tmp_path],
         capture_output=True,
