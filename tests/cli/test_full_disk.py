@@ -1,4 +1,4 @@
-"""What the system refuses is told without a traceback, whatever the command; what is perfci's fault is not hidden."""
+"""Every command reports what the system refuses without a traceback, and hides no fault of perfci's own."""
 
 from __future__ import annotations
 

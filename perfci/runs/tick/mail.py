@@ -48,7 +48,7 @@ def post_due(settings: Settings, reservations: Reservations) -> int:
             & (table.starts_at < now + timedelta(days=3660))
         )
         known, events = _known(store, told)
-        # What happened twice at one moment is told once.
+        # One mail says what happened twice at one moment.
         found = {
             (booking.id, letter.kind, letter.about): (booking, letter)
             for booking in told

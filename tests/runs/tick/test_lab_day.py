@@ -163,7 +163,7 @@ def test_two_people_and_a_night_share_four_machines(day, mailbox):  # noqa: PLR0
     day.broken.write_text("node-2")
     assert len(day.tick(8)["planned"]) == 14, "two weeks of nights are in the calendar"
 
-    # Ann gets two machines. The one that does not come up is replaced, and she is told.
+    # Ann gets two machines. perfci replaces the one that does not come up, and writes to her.
     ann = day(
         ANN,
         "lab",
@@ -182,7 +182,7 @@ def test_two_people_and_a_night_share_four_machines(day, mailbox):  # noqa: PLR0
     assert (ann["state"], ann["nodes"]) == ("ready", ["node-1", "node-3"])
     assert day(ANN, "lab", "reserve", "--nodes", "2", "--for", "1h", code=3)["error"] == "ReservationLimit"
 
-    # Bob wants two as well: node-2 fails again, which is enough. He waits, and is told when and why.
+    # Bob wants two as well. node-2 fails again, which is enough. He waits, and a mail says when and why.
     day.tick(9)
     bob = day(BOB, "lab", "reserve", "--nodes", "2", "--for", "4h", "--queue", "--mail", "bob@example.org")
     assert day.states() == {"node-1": "held", "node-2": "quarantined", "node-3": "held", "node-4": "free"}
@@ -251,4 +251,4 @@ def test_two_people_and_a_night_share_four_machines(day, mailbox):  # noqa: PLR0
     ]
     assert told["bob"][-1] == f"Ended: node-3, node-4 ({bob['id']})"
     assert not [subject for subject in told.get("night", ()) if "another node" in subject]
-    assert len(set(mailbox.mails)) == len(mailbox.mails), "nobody is told twice"
+    assert len(set(mailbox.mails)) == len(mailbox.mails), "nobody gets a mail twice"
