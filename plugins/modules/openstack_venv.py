@@ -271,7 +271,8 @@ def template(folder: Path, python: str) -> Path | None:
     found = [
         path
         for path in folder.iterdir()
-        if (path / COMPLETE).exists() and (path / LOCK).exists() and not (path / PATCHED).exists()
+        if all((path / name).is_file() for name in (COMPLETE, LOCK, "pyvenv.cfg"))
+        and not (path / PATCHED).exists()
     ]
     made_by = f"version_info = {python}"
     found = [path for path in found if made_by in (path / "pyvenv.cfg").read_text().splitlines()]

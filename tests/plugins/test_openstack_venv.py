@@ -144,6 +144,8 @@ def test_which_environment_a_new_one_begins_as(code, tmp_path):
     made("patched", 4, marks=(code.COMPLETE, code.LOCK, code.PATCHED))
     made("earlier-release", 5, marks=(code.COMPLETE,))
     made("half", 6, marks=(code.LOCK,))
+    made("damaged", 7)
+    (tmp_path / "damaged" / "pyvenv.cfg").unlink()
     assert code.template(tmp_path, "3.11.2") == tmp_path / "newer"
 
 
