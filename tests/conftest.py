@@ -50,6 +50,13 @@ def _check_program(event, arguments):
 sys.addaudithook(_check_program)
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Name binary values after their argument: they may hold a time, and xdist wants the same names in each process."""
+    if isinstance(val, bytes) and not (val.isascii() and val.decode("ascii").isprintable()):
+        return argname
+    return None
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     """Where several processes share the files, begin with those that may take longest: each declares its `timeout`."""
