@@ -14,7 +14,8 @@ from perfci.alerts.fix import found_fix
 from perfci.alerts.mail_sections import (
     back_table,
     determined,
-    from_to,
+    felt_levels,
+    felt_name,
     is_confirmed,
     page_steps,
     pictures,
@@ -90,10 +91,11 @@ def _regression(alert: Alert, evidence: MailContext, settings: MailSettings) -> 
     effect = change(leading.effect, leading.key.metric)
     scenarios = counted(len({one.key.scenario for one in alert.series}), "scenario")
     name = _short_name(leading)
+    paired = leading.key.metric is Metric.RATIO
     verdict = (
-        f"{action_name(leading.key)} {is_or_are(leading.key)} {_size(leading)} than the baseline since "
-        "the run of "
-        f"{run_moment(alert.since)} UTC ({from_to(leading)}); "
+        f"{felt_name(leading.key)} {is_or_are(leading.key)} {_size(leading)} than "
+        f"{'on the reference beside it' if paired else 'the baseline'} since the run of "
+        f"{run_moment(alert.since)} UTC ({felt_levels(leading, evidence)}); "
         f"{counted(len(alert.series), 'series')} in {scenarios} moved together."
         f"{_counter_sentence(alert)}{_rerun_sentence(alert)}"
     )
@@ -158,12 +160,13 @@ def _closed(alert: Alert, run_id: str, evidence: MailContext, settings: MailSett
         now = evidence.by_key.get(leading.key)
         fix = found_fix(alert, evidence.histories, evidence.records)
         noisy = now is not None and now.outcome is Outcome.TOO_NOISY
-        state = "no longer slower by what was told" if noisy else "back at the baseline"
+        level = "level of the reference" if leading.key.metric is Metric.RATIO else "baseline"
+        state = "no longer slower by what the alert said" if noisy else f"back at the {level}"
         when = (
             f"since the run of {run_moment(fix.run_id)}" if fix else f"as of the run of {run_moment(run_id)}"
         )
         verdict = (
-            f"{action_name(leading.key)} {is_or_are(leading.key)} {state} {when} UTC; "
+            f"{felt_name(leading.key)} {is_or_are(leading.key)} {state} {when} UTC; "
             f"it was {_size(leading)} since {run_moment(alert.since)} UTC."
         )
     sections = [Section("Then and now", (*pictures(alert, evidence, fix), back_table(alert, evidence)))]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from perfci.alerts.mail_suspects import SuspectList
     from perfci.analysis.calibration import SeriesCalibration
     from perfci.analysis.types import Judgement, SeriesHistory
-    from perfci.results.model import RunRecord, SeriesKey
+    from perfci.results.model import RunRecord, SeriesKey, ServiceRevision
 
 METHOD = (
     "The runs since the change are compared with the baseline's runs, each by the middle of its iterations; "
@@ -21,23 +21,30 @@ METHOD = (
     "of the false discovery rate), with what this lab's own false alarms have taught."
 )
 
+METHOD_OF_PAIRS = (
+    "Each iteration is paired with one on the reference, a second cloud beside the code under test, within "
+    "the same second: what the machine does to both cancels. The effect is the middle of the pairs' ratios. "
+    "The 95 % interval covers the luck by which two deployments of the same code differ, too. q is the share "
+    "of false alarms to expect among findings as clear as this one."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class MailContext:
     """What is known around a notification.
 
-    `judgements` are those of the run, `histories` of (at least) the series of the alert, up to that run.
-    `lab_state` is a sentence on canaries and foreign load; `method` is how verdicts are found;
-    `calibrations` say what series can show. `suspects` are the changes in between, where repositories are
-    known that have them. `bisect` is which change a bisect found. `records` are those of the job's runs up to
-    this one, by id.
+    `judgements` are those of the run, `histories` of (at least) the series of the alert, up to that run;
+    beside a ratio to a reference they have its seconds. `reference` is the code of that cloud.
+    `lab_state` is a sentence on canaries and foreign load; `calibrations` say what series can show.
+    `suspects` are the changes in between, where repositories are known that have them. `bisect` is which
+    change a bisect found. `records` are those of the job's runs up to this one, by id.
     """
 
     record: RunRecord | None = None
     judgements: tuple[Judgement, ...] = ()
     histories: tuple[SeriesHistory, ...] = ()
     lab_state: str = ""
-    method: str = METHOD
+    reference: tuple[ServiceRevision, ...] = ()
     calibrations: Mapping[SeriesKey, SeriesCalibration] = field(default_factory=dict)
     suspects: SuspectList | None = None
     records: Mapping[str, RunRecord] = field(default_factory=dict)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import re
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from perfci import pages
 from perfci.alerts.chart import Trend, describe, draw
 from perfci.alerts.document import FactList, Paragraph, Picture, Row, Steps, Table
+from perfci.alerts.mail_context import METHOD, METHOD_OF_PAIRS
 from perfci.alerts.model import Alert, Audience, Closing, felt_first, interest
 from perfci.analysis.decision import Decision
+from perfci.analysis.robust import median
 from perfci.analysis.types import Basis
 from perfci.projects import project
-from perfci.results.model import TOTAL
+from perfci.results.model import TOTAL, Metric
 from perfci.wording import (
     MISSING,
     TIMES,
@@ -29,6 +32,7 @@ from perfci.wording import (
     reruns,
     revision_name,
     run_day,
+    seconds,
     shown,
 )
 
@@ -50,6 +54,11 @@ _COMPARING = ("https://opendev.org/", "https://github.com/")
 _ALONE = "Where the night alone would prove nothing, effect and interval above are those of the re-runs."
 _PROOF = (
     "The proof is how much likelier the re-runs' results are if the new code is slower than if it is not."
+)
+
+
+_PAIRS_PROOF = (
+    "The intervals of the re-runs hold however often one looks: one in 250 would miss the true difference."
 )
 
 
@@ -107,7 +116,7 @@ def _moved_table(alert: Alert, evidence: MailContext) -> Table:
             one.key.scenario,
             (
                 change(one.effect, one.key.metric),
-                from_to(one),
+                felt_levels(one, evidence),
                 interval(one.low, one.high, one.key.metric),
                 probability(one.q_value),
                 _sample(runs.get(one.key), _iterations(one.key, evidence.histories)),
@@ -123,10 +132,28 @@ def _moved_table(alert: Alert, evidence: MailContext) -> Table:
     )
 
 
-def from_to(one: MovedSeries) -> str:
-    """Return a series' level before and since the change."""
+def felt_name(key: SeriesKey) -> str:
+    """Name a series in a sentence that says itself what it was compared with."""
+    return action_name(replace(key, metric=Metric.SECONDS) if key.metric is Metric.RATIO else key)
+
+
+def felt_levels(one: MovedSeries, evidence: MailContext) -> str:
+    """Return a series' level before and since the change; of a ratio to a reference the seconds behind it.
+
+    The seconds are those of the latest run with both; what the reference took follows from the ratio.
+    """
     metric = one.key.metric
+    took = _seconds_of(one.key, evidence) if metric is Metric.RATIO else None
+    if took is not None and one.after and one.baseline_location:
+        return f"{seconds(took / one.after * one.baseline_location)} → {seconds(took)}"
     return f"{quantity(one.baseline_location, metric)} → {quantity(one.after, metric)}"
+
+
+def _seconds_of(key: SeriesKey, evidence: MailContext) -> float | None:
+    """Return the median seconds behind a ratio in the last run of its history; None where it has none."""
+    timing = replace(key, metric=Metric.SECONDS)
+    points = next((one.points for one in evidence.histories if one.key == timing), ())
+    return median(points[-1].values) if points and points[-1].values else None
 
 
 def back_table(alert: Alert, evidence: MailContext) -> Table:
@@ -220,10 +247,14 @@ def determined(alert: Alert, evidence: MailContext) -> list[Block]:
     leading = alert.headline
     judgement = evidence.by_key.get(leading.key)
     facts = []
-    if judgement and judgement.baseline:
-        first, last = min(judgement.baseline), max(judgement.baseline)
+    paired = leading.key.metric is Metric.RATIO
+    if paired:
+        facts.append(("reference", _reference(alert, evidence)))
+    elif judgement and judgement.baseline:
+        first, last = run_day(min(judgement.baseline)), run_day(max(judgement.baseline))
         runs = counted(len(judgement.baseline), "run")
-        facts.append(("baseline", f"{runs} in the same environment, {run_day(first)} to {run_day(last)}"))
+        days = first if first == last else f"{first} to {last}"
+        facts.append(("baseline", f"{runs} in the same environment, {days}"))
     if leading.kind is not None:
         facts.append(("kind", f"{leading.kind}"))
     if leading.mde is not None:
@@ -235,7 +266,14 @@ def determined(alert: Alert, evidence: MailContext) -> list[Block]:
         facts.append(("calibrated", f"{shows}, from {runs} of unchanged code"))
     facts.append(("lab", evidence.lab_state or "valid: canaries and foreign load within their limits"))
     facts.append(("found in", f"{alert.opened}"))
-    return [*confirmed(alert), Paragraph(evidence.method), FactList(tuple(facts))]
+    return [*confirmed(alert), Paragraph(METHOD_OF_PAIRS if paired else METHOD), FactList(tuple(facts))]
+
+
+def _reference(alert: Alert, evidence: MailContext) -> str:
+    """Name the code of the cloud beside the one under test: that of the service to blame, else all of it."""
+    blamed = [one for one in evidence.reference if project(one.service) == alert.service]
+    names = [f"{one.service} {revision_name(one)}" for one in blamed or evidence.reference]
+    return f"{', '.join(names) or 'code accepted before'}, on a second cloud beside the code under test"
 
 
 def is_confirmed(one: MovedSeries) -> bool:
@@ -250,7 +288,9 @@ def confirmed(alert: Alert) -> list[Block]:
     blocks: list[Block] = []
     if rerun and rerun[0].confirmation is not None:
         alone = any(one.confirmation is not None and not one.confirmation.claimed for one in rerun)
-        text = f"Confirmed by re-runs: {reruns(rerun[0].confirmation)}. {_PROOF}"
+        proven = any(one.confirmation is not None and one.confirmation.log_proof is not None for one in rerun)
+        rule = _PROOF if proven else _PAIRS_PROOF
+        text = f"Confirmed by re-runs: {reruns(rerun[0].confirmation)}. {rule}"
         blocks.append(Paragraph(f"{text} {_ALONE}" if alone else text))
         blocks.append(_rerun_table(rerun[:ROWS]))
     reasons = {
@@ -263,6 +303,8 @@ def confirmed(alert: Alert) -> list[Block]:
 
 
 def _rerun_table(moved: Sequence[MovedSeries]) -> Table:
+    """Show what nights and re-runs say. Only where it has a number, the proof: pairs decide by intervals."""
+    proven = any(one.confirmation is not None and one.confirmation.log_proof is not None for one in moved)
     rows = tuple(
         Row(
             action_name(one.key),
@@ -270,12 +312,12 @@ def _rerun_table(moved: Sequence[MovedSeries]) -> Table:
             (
                 change(_nightly(one), one.key.metric),
                 shown(one.confirmation, one.key.metric) if one.confirmation else MISSING,
-                _odds(one.confirmation.log_proof) if one.confirmation else MISSING,
+                *((_odds(one.confirmation.log_proof if one.confirmation else None),) if proven else ()),
             ),
         )
         for one in moved
     )
-    return Table("series", ("the nights", "the re-runs", "proof"), rows, strong=1)
+    return Table("series", ("the nights", "the re-runs", *(("proof",) if proven else ())), rows, strong=1)
 
 
 def _nightly(one: MovedSeries) -> float | None:

@@ -18,10 +18,12 @@ from perfci.changes.model import REQUIREMENTS
 from perfci.changes.super_repository import SUPER
 from perfci.changes.suspects import SlowTarget
 from perfci.errors import PerfciError
+from perfci.results.model import Metric
 from perfci.results.validity import comparable
 from perfci.runs.publish.calibration_store import read_calibration
 from perfci.runs.publish.lab_condition import lab_state
 from perfci.runs.publish.suspect_store import keep_suspects
+from perfci.runs.state.digests import code_under_test
 from perfci.runs.state.run_folder import utc_now
 from perfci.runs.verdicts.judge import histories_of
 from perfci.runs.verdicts.judgement_store import read_judgements
@@ -153,13 +155,16 @@ def _context(
     if notification.alert is None or record is None:
         return MailContext(record=record)
     moved = {series.key for series in notification.alert.series}
+    moved |= {replace(key, metric=Metric.SECONDS) for key in moved if key.metric is Metric.RATIO}
     records = services.local.records(record.lab, record.job, until=record.run_id, limit=_HISTORY_RUNS)
     calibration = read_calibration(services.database, record.lab, record.job)
+    run = services.archived(record.run_id)
     return MailContext(
         record=record,
         judgements=tuple(judgements),
         histories=tuple(histories_of(services, moved, records, comparable(records))),
-        lab_state=lab_state(services.archived(record.run_id)),
+        lab_state=lab_state(run),
+        reference=code_under_test((run.document.get("reference") or {}).get("services", ())).services,
         calibrations={one.key: one for one in calibration.series} if calibration is not None else {},
         suspects=suspects_of(services, notification.alert),
         records={one.run_id: one for one in records},

@@ -24,7 +24,7 @@ from perfci.runs.night.assemble import night
 from perfci.runs.night.reference import check_memory
 from perfci.runs.state.run_folder import utc_now
 from perfci.runs.state.state_folder import RERUNS
-from perfci.wording import change, quantity, reruns, shown
+from perfci.wording import change, counted, quantity, reruns, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -224,7 +224,9 @@ def noise(outcomes: dict[str, list[NightOutcome]]) -> list[str]:
             f"{quantity(min(values), key.metric)} to {quantity(max(values), key.metric)}" if values else "-"
         )
         can = f"changes above {mde:.0%} could be shown" if mde is not None else "no baseline"
-        lines.append(f"  {key.scenario}: {spread} over {len(values)} runs; {can}")
+        if len(values) == 1:
+            spread = quantity(values[0], key.metric)
+        lines.append(f"  {key.scenario}: {spread} in {counted(len(values), 'run')}; {can}")
     return lines
 
 
@@ -270,7 +272,7 @@ def _confirmations(series: Sequence[MovedSeries]) -> str:
 
 def _size(series: MovedSeries, size: float | None) -> str:
     told = change(series.effect, series.key.metric)
-    return f"{series.key.label} told {told}, found {change(size, series.key.metric)}"
+    return f"{series.key.label}: the mail says {told}, the iterations {change(size, series.key.metric)}"
 
 
 def _medians(key: SeriesKey, outcomes: Iterable[NightOutcome]) -> list[float]:
