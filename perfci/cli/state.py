@@ -36,7 +36,7 @@ def status(as_json: Json = False) -> None:
     from perfci.runs.state import status as states
     from perfci.runs.state.archive import run_folders
     from perfci.runs.state.schedule import planned
-    from perfci.runs.state.unreported import owing
+    from perfci.runs.state.unreported import being_reported, owing
 
     with errors_reported(as_json=as_json):
         services = lab_services()
@@ -47,6 +47,7 @@ def status(as_json: Json = False) -> None:
             "database": services.database.shown,
             "not_taken_over": left_aside(services.database, services.state.root),
             "unreported": owing(services.database, services.state),
+            "being_reported": being_reported(services.database, services.state),
             "runs": [asdict(run) for run in states.runs(services.state)],
             "services": [asdict(service) for service in states.services(services.state)],
             "reservations": [asdict(one) for one in open_ledger(services.settings).held()],
@@ -275,7 +276,9 @@ def _influx_lines(found: dict[str, Any]) -> Iterator[str]:
 def _run_lines(found: dict[str, Any]) -> Iterator[str]:
     running = {run["run_id"] for run in found["runs"]}
     for run_id in found["unreported"]:
-        if run_id not in running:
+        if run_id not in running and run_id in found["being_reported"]:
+            yield f"judging   {run_id}; where it suspects a change, re-runs take a while"
+        elif run_id not in running:
             yield f"owed      verdict and mail of {run_id}; the next run makes up for it"
     for run in found["runs"]:
         how = (

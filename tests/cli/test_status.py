@@ -13,8 +13,10 @@ from perfci import config
 from perfci.alerts.model import Alert, AlertState, MovedSeries, SeriesStatus
 from perfci.analysis.types import Judgement, Outcome
 from perfci.cli.main import app
+from perfci.lab import owners
 from perfci.results.archive import read_archive
 from perfci.results.model import Validity
+from perfci.runs.state.unreported import owe
 from perfci.runs.verdicts.judgement_store import keep_judgements
 from perfci.runs.verdicts.lab_services import LabServices
 
@@ -96,6 +98,18 @@ def test_status_says_the_last_verdict_open_alerts_and_the_next_run(services, ale
     told = json.loads(run("status", "--json").stdout)
     assert (told["last"]["run"], told["open_alerts"][0]["alert"]) == (alert.opened, "ab12cd34")
     assert told["next"][0]["command"] == "make nightly"
+
+
+def test_status_tells_a_run_that_is_being_judged_from_one_that_was_killed(services, monkeypatch):
+    one = night(services, 1)
+    owe(services.database, services.state, one)
+    lines = run("status").stdout.splitlines()
+    assert f"judging   {one}; where it suspects a change, re-runs take a while" in lines
+    gone = replace(owners.me(), started_ticks=1)
+    monkeypatch.setattr("perfci.lab.owners.me", lambda: gone)
+    owe(services.database, services.state, one)
+    lines = run("status").stdout.splitlines()
+    assert f"owed      verdict and mail of {one}; the next run makes up for it" in lines
 
 
 def test_status_of_an_empty_state_folder(services):

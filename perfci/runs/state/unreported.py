@@ -52,14 +52,19 @@ def owing(database: Database, state: StateFolder) -> tuple[str, ...]:
         return tuple(sorted(connection.scalars(sa.select(unreported.c.run_id).where(mine))))
 
 
+def being_reported(database: Database, state: StateFolder) -> tuple[str, ...]:
+    """Return the ids of the runs that are not reported yet and whose process lives."""
+    noted = _noted(database, state)
+    gone = owners.dead(noted.values())
+    return tuple(sorted(run_id for run_id, owner in noted.items() if owner not in gone))
+
+
 def left_owing(database: Database, state: StateFolder) -> list[ArchivedRun]:
     """Return the archived runs whose process died before their verdict was out, oldest first.
 
     A run that died before it was archived owes nothing but its end, which `recover` archives.
     """
-    mine = sa.select(unreported).where(unreported.c.state_dir == str(state.root))
-    with database.reading() as connection:
-        noted = {row["run_id"]: _owner(row) for row in connection.execute(mine).mappings()}
+    noted = _noted(database, state)
     gone = owners.dead(noted.values())
     dead = {run_id for run_id, owner in noted.items() if owner in gone}
     archived = [ArchivedRun(folder) for folder in run_folders(state.archive) if folder.name in dead]
@@ -67,6 +72,12 @@ def left_owing(database: Database, state: StateFolder) -> list[ArchivedRun]:
     for run_id in dead - {run.run_id for run in archived} - waiting:
         settle(database, run_id)
     return archived
+
+
+def _noted(database: Database, state: StateFolder) -> dict[str, Owner]:
+    mine = sa.select(unreported).where(unreported.c.state_dir == str(state.root))
+    with database.reading() as connection:
+        return {row["run_id"]: _owner(row) for row in connection.execute(mine).mappings()}
 
 
 def _owner(row: sa.RowMapping) -> Owner:
