@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from perfci import pages
 from perfci.report.model import by_interest, interest_rank, verdict
+from perfci.report.points import MIDDLE
 from perfci.report.rendered import rendered
 from perfci.report.run_page import code_differences
 from perfci.report.svg import sparkline
+from perfci.results.model import Metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -130,9 +133,17 @@ def _by_verdict(scenario: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _scenario(series: Sequence[SeriesTrend], data: SiteData) -> dict[str, Any]:
+    """Return a scenario's row: the seconds of the last run, and the trend of what is judged of them."""
     lead = series[0]
     judged = [data.judgements[one.key] for one in series if one.key in data.judgements]
     worst = min(judged, key=interest_rank, default=None)
-    now = data.judgements.get(lead.key)
+    judgement = data.judgements.get(lead.key)
+    now, trend = judgement.location if judgement else None, lead
+    if judgement is None:
+        # Beside a reference the ratio has the verdict: what the machine does to both sides is not in it.
+        ratio = replace(lead.key, metric=Metric.RATIO)
+        trend = next((one for one in series if one.key == ratio), lead)
+        measured = lead.measured().numbers[:, MIDDLE]
+        now = float(measured[-1]) if measured.size else None
     # The picture escapes what it is given.
-    return {"key": lead.key, "spark": Markup(sparkline(lead)), "worst": worst, "now": now}  # noqa: S704
+    return {"key": lead.key, "spark": Markup(sparkline(trend)), "worst": worst, "now": now}  # noqa: S704

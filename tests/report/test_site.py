@@ -31,9 +31,11 @@ from perfci.report.model import (
     SuspectRow,
     with_usual_canaries,
 )
-from perfci.report.points import trend_of
+from perfci.report.points import MIDDLE, trend_of
 from perfci.report.site import Written, write
+from perfci.report.svg import sparkline
 from perfci.results.model import Metric, Validity
+from perfci.wording import quantity
 
 VOID = frozenset({"meta", "link", "br", "wbr", "input"})
 
@@ -275,6 +277,18 @@ def test_the_order_of_what_is_given_does_not_matter(data, site, tmp_path):
     write(tmp_path, turned)
     for file in (*tmp_path.rglob("*.html"), *tmp_path.rglob("*.js")):
         assert file.read_text() == (site / file.relative_to(tmp_path)).read_text()
+
+
+def test_a_paired_scenario_shows_its_seconds_and_the_trend_of_its_ratio(data, tmp_path):
+    timing = next(one for one in data.series if one.key == seconds_key("total", NETWORKS))
+    key = replace(timing.key, metric=Metric.RATIO)
+    ratio = replace(timing, key=key, numbers=timing.numbers[::-1].copy())
+    judgement = replace(data.judgements[timing.key], key=key)
+    write(tmp_path, replace(data, series=(timing, ratio), judgements={key: judgement}))
+    text = (tmp_path / "index.html").read_text()
+    assert f">{quantity(timing.numbers[-1, MIDDLE], Metric.SECONDS)}</td>" in text
+    assert sparkline(ratio) in text
+    assert sparkline(timing) not in text
 
 
 def test_an_empty_lab_has_an_overview(tmp_path):
