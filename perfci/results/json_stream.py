@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import codecs
 import json
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
+from perfci.results.files import shown
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 CHUNK = 1 << 20
 """Bytes that are read at a time; more where a single value needs more."""
@@ -24,6 +27,47 @@ _DECODER = json.JSONDecoder()
 
 class NotJson(ValueError):
     """What is read is no JSON, or not JSON to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonSteps:
+    """Steps into a stream whose form is known, and knows the place: `tasks[0].subtasks[2]`.
+
+    `wrong` makes the error where something else is there: of its place, of what was found and expected.
+    """
+
+    stream: JsonStream
+    wrong: Callable[[str, str, str], Exception]
+    empty: bool
+    """Whether lists may have nothing in them."""
+
+    def object(self, place: str) -> None:
+        """Make sure that an object comes next."""
+        if self.stream.opens() != "{":
+            raise self.wrong(place, f"got {shown(self.stream.value())}", "an object")
+
+    def items(self, place: str) -> Iterator[str]:
+        """Step into a list: yield the place of each item; the caller reads it before the next one."""
+        if self.stream.opens() != "[":
+            raise self.wrong(place, f"got {shown(self.stream.value())}", "a list")
+        number = -1
+        for number in self.stream.items():
+            yield f"{place}[{number}]"
+        if number < 0 and not self.empty:
+            raise self.wrong(place, "got []", "at least one")
+
+    def list_in(self, place: str, name: str) -> Iterator[str]:
+        """Step into an object: yield the places of the items of the list `name` in it."""
+        self.object(place)
+        is_there = False
+        for key in self.stream.members():
+            if key == name:
+                is_there = True
+                yield from self.items(f"{place}.{name}")
+            else:
+                self.stream.value()
+        if not is_there:
+            raise self.wrong(f"{place}.{name}", "missing", "it to be there")
 
 
 class JsonStream:

@@ -33,12 +33,12 @@ from pydantic import Field
 
 from perfci.results.errors import ReportError
 from perfci.results.files import FromFile, Name, parse, shown
-from perfci.results.json_stream import JsonStream, NotJson
+from perfci.results.json_stream import JsonSteps, JsonStream, NotJson
 from perfci.results.model import TOTAL, Measurement, Metric, SeriesKey
 from perfci.results.rally_columns import Output, WorkloadColumns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -132,13 +132,18 @@ class _Report:
             raise self._wrong("file", reason, "a file that can be read") from error
 
     def _read(self, stream: JsonStream) -> list[tuple[str, _Workload, WorkloadColumns]]:
+        steps = JsonSteps(stream, self._wrong, empty=False)
         header: dict[str, Any] = {}
         found: list[tuple[str, _Workload, WorkloadColumns]] | None = None
-        if stream.opens() != "{":
-            raise self._wrong("file", f"got {shown(stream.value())}", "an object")
+        steps.object("file")
         for key in stream.members():
             if key == "tasks":
-                found = [one for task in self._items(stream, "tasks") for one in self._task(stream, task)]
+                found = [
+                    self._workload(steps, workload)
+                    for task in steps.items("tasks")
+                    for subtask in steps.list_in(task, "subtasks")
+                    for workload in steps.list_in(subtask, "workloads")
+                ]
             elif key == "info":
                 header[key] = self._known_version(stream.value())
             else:
@@ -150,35 +155,9 @@ class _Report:
             raise self._wrong("tasks", "missing", "it to be there")
         return found
 
-    def _task(self, stream: JsonStream, place: str) -> Iterator[tuple[str, _Workload, WorkloadColumns]]:
-        for subtask in self._list_in(stream, place, "subtasks"):
-            for workload in self._list_in(stream, subtask, "workloads"):
-                yield self._workload(stream, workload)
-
-    def _list_in(self, stream: JsonStream, place: str, name: str) -> Iterator[str]:
-        """Step into an object: yield the places of the items of a list in it, at least one."""
-        self._object(stream, place)
-        is_there = False
-        for key in stream.members():
-            if key == name:
-                is_there = True
-                yield from self._items(stream, f"{place}.{name}")
-            else:
-                stream.value()
-        if not is_there:
-            raise self._wrong(f"{place}.{name}", "missing", "it to be there")
-
-    def _items(self, stream: JsonStream, place: str) -> Iterator[str]:
-        if stream.opens() != "[":
-            raise self._wrong(place, f"got {shown(stream.value())}", "a list")
-        number = -1
-        for number in stream.items():
-            yield f"{place}[{number}]"
-        if number < 0:
-            raise self._wrong(place, "got []", "at least one")
-
-    def _workload(self, stream: JsonStream, place: str) -> tuple[str, _Workload, WorkloadColumns]:
-        self._object(stream, place)
+    def _workload(self, steps: JsonSteps, place: str) -> tuple[str, _Workload, WorkloadColumns]:
+        steps.object(place)
+        stream = steps.stream
         rest: dict[str, Any] = {}
         columns: WorkloadColumns | None = None
         for key in stream.members():
@@ -201,10 +180,6 @@ class _Report:
         for number in stream.items():
             columns.add(stream.value(), path=self._path, place=f"{place}[{number}]")
         return columns
-
-    def _object(self, stream: JsonStream, place: str) -> None:
-        if stream.opens() != "{":
-            raise self._wrong(place, f"got {shown(stream.value())}", "an object")
 
     def _known_version(self, info: Any) -> str:
         content = json.dumps({} if info is None else {"info": info}).encode()

@@ -21,10 +21,10 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from perfci.results.errors import NotRallyResults
 from perfci.results.files import shown
-from perfci.results.json_stream import JsonStream, NotJson
+from perfci.results.json_stream import JsonSteps, JsonStream, NotJson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 _GZIP = b"\x1f\x8b"
@@ -67,6 +67,10 @@ def write_reports(source: IO[bytes], name: str, folder: Path) -> list[FoundRepor
     return form.found
 
 
+def _got(value: Any) -> str:
+    return f"got {shown(value)}"
+
+
 def _unpacked(source: IO[bytes]) -> IO[bytes]:
     buffered: Any = (
         source if isinstance(source, io.BufferedReader) else io.BufferedReader(cast("Any", source))
@@ -91,34 +95,36 @@ class _Form:
 
     def read(self, stream: JsonStream) -> None:
         """Write each task. Raises NotJson and NotRallyResults."""
+        steps = JsonSteps(stream, self._wrong, empty=True)
         opening = stream.opens()
         if opening == "{":
-            self._exported(stream)
+            self._exported(steps)
         elif opening == "[":
             report = self._begin()
-            for number in stream.items():
-                self._entry(stream, report, f"[{number}]")
+            for entry in steps.items(""):
+                self._entry(steps, report, entry)
             self._finish()
         elif opening == "<":
             expected = "JSON: Rally's pages show averages, and not when each iteration ran"
             raise NotRallyResults(path=self._name, place="file", found="a page of HTML", expected=expected)
         else:
             expected = "an object of Rally's JSON exporter, or the list of `rally task results`"
-            raise self._wrong("file", stream.value(), expected)
+            raise self._wrong("file", _got(stream.value()), expected)
         stream.end()
 
-    def _exported(self, stream: JsonStream) -> None:
+    def _exported(self, steps: JsonSteps) -> None:
+        stream = steps.stream
         has_tasks = False
         for key in stream.members():
             if key == "info":
                 self._check_version(stream.value())
             elif key == "tasks":
                 has_tasks = True
-                for task in self._items(stream, "tasks"):
+                for task in steps.items("tasks"):
                     report = self._begin()
-                    for subtask in self._list_in(stream, task, "subtasks"):
-                        for workload in self._list_in(stream, subtask, "workloads"):
-                            self._workload(stream, report, workload)
+                    for subtask in steps.list_in(task, "subtasks"):
+                        for workload in steps.list_in(subtask, "workloads"):
+                            self._workload(steps, report, workload)
                     self._finish()
             else:
                 stream.value()
@@ -138,33 +144,11 @@ class _Form:
         """Refuse reports of a newer Rally than is known; the first exporter wrote its version as a number."""
         version = info.get("format_version") if isinstance(info, dict) else None
         if version is not None and str(version).partition(".")[0] != "1":
-            raise self._wrong("info.format_version", version, "a version 1.x")
+            raise self._wrong("info.format_version", _got(version), "a version 1.x")
 
-    def _items(self, stream: JsonStream, place: str) -> Iterator[str]:
-        if stream.opens() != "[":
-            raise self._wrong(place, stream.value(), "a list")
-        for number in stream.items():
-            yield f"{place}[{number}]"
-
-    def _list_in(self, stream: JsonStream, place: str, name: str) -> Iterator[str]:
-        """Step into an object: yield the places of the items of a list in it."""
-        self._object(stream, place)
-        is_there = False
-        for key in stream.members():
-            if key == name:
-                is_there = True
-                yield from self._items(stream, f"{place}.{name}")
-            else:
-                stream.value()
-        if not is_there:
-            raise self._missing(f"{place}.{name}")
-
-    def _object(self, stream: JsonStream, place: str) -> None:
-        if stream.opens() != "{":
-            raise self._wrong(place, stream.value(), "an object")
-
-    def _workload(self, stream: JsonStream, report: _ReportFile, place: str) -> None:
-        self._object(stream, place)
+    def _workload(self, steps: JsonSteps, report: _ReportFile, place: str) -> None:
+        steps.object(place)
+        stream = steps.stream
         rest: dict[str, Any] = {}
         for key in stream.members():
             if key == "data":
@@ -173,9 +157,10 @@ class _Form:
                 rest[key] = stream.value()
         report.end_workload({**rest, "contexts": rest.get("contexts", rest.get("context", {}))})
 
-    def _entry(self, stream: JsonStream, report: _ReportFile, place: str) -> None:
+    def _entry(self, steps: JsonSteps, report: _ReportFile, place: str) -> None:
         """Read an entry of `rally task results`: write it as the exporter writes a workload."""
-        self._object(stream, place)
+        steps.object(place)
+        stream = steps.stream
         rest: dict[str, Any] = {}
         has_result = False
         for key in stream.members():
@@ -191,10 +176,10 @@ class _Form:
 
     def _described(self, key: Any, place: str) -> dict[str, Any]:
         if not isinstance(key, dict):
-            raise self._wrong(place, key, "an object")
+            raise self._wrong(place, _got(key), "an object")
         scenario = key.get("name")
         if not isinstance(scenario, str):
-            raise self._wrong(f"{place}.name", scenario, "text")
+            raise self._wrong(f"{place}.name", _got(scenario), "text")
         words = key.get("kw")
         kw: Mapping[str, Any] = words if isinstance(words, dict) else {}
         runner = kw.get("runner")
@@ -208,16 +193,16 @@ class _Form:
     def _iterations(self, stream: JsonStream, report: _ReportFile, place: str) -> None:
         if stream.opens() != "[":
             if found := stream.value():
-                raise self._wrong(place, found, "a list")
+                raise self._wrong(place, _got(found), "a list")
             return  # a task that was stopped before it ran
         for _ in stream.items():
             report.add(_iteration(stream.value()))
 
     def _missing(self, place: str) -> NotRallyResults:
-        return NotRallyResults(path=self._name, place=place, found="missing", expected="it to be there")
+        return self._wrong(place, "missing", "it to be there")
 
-    def _wrong(self, place: str, found: Any, expected: str) -> NotRallyResults:
-        return NotRallyResults(path=self._name, place=place, found=f"got {shown(found)}", expected=expected)
+    def _wrong(self, place: str, found: str, expected: str) -> NotRallyResults:
+        return NotRallyResults(path=self._name, place=place, found=found, expected=expected)
 
 
 class _ReportFile:
