@@ -31,13 +31,19 @@ options:
       name: {description: For messages., type: str, required: true}
       log: {description: File that the output is appended to., type: path, required: true}
       environment: {description: Added to the environment., type: dict, default: {}}
+      secrets:
+        description: >-
+          Added to the environment, too. Ansible takes these values out of all that the module returns, and anything that they are a
+          part of; so nothing else stands here.
+        type: dict
+        default: {}
       commands: {description: Lists of a program and its arguments., type: list, elements: list, required: true}
       stdin: {description: File that the first command reads., type: path}
   timeout: {description: Seconds for all of it., type: float, default: 600}
   record:
     description: >-
       File for the seconds of each chain (JSON). What the module returns passes Ansible's filter for secrets, which takes
-      any number that has a digit in common with a value of an environment for one.
+      any number that has a digit in common with a secret of one digit for one.
     type: path
 attributes:
   check_mode:
@@ -67,7 +73,8 @@ def run_chain(chain: dict[str, Any], deadline: float, stop: threading.Event) -> 
     began = time.monotonic()
     log = Path(chain["log"])
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, **{k: str(v) for k, v in (chain.get("environment") or {}).items()}}
+    added = {**(chain.get("environment") or {}), **(chain.get("secrets") or {})}
+    environment = {**os.environ, **{name: str(value) for name, value in added.items()}}
     stdin = chain.get("stdin")
     for command in chain["commands"]:
         start = log.stat().st_size if log.exists() else 0
@@ -116,7 +123,8 @@ def main() -> None:
                 "options": {
                     "name": {"type": "str", "required": True},
                     "log": {"type": "path", "required": True},
-                    "environment": {"type": "dict", "default": {}, "no_log": True},
+                    "environment": {"type": "dict", "default": {}},
+                    "secrets": {"type": "dict", "default": {}, "no_log": True},
                     "commands": {"type": "list", "elements": "list", "required": True},
                     "stdin": {"type": "path"},
                 },

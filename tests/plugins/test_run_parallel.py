@@ -19,7 +19,10 @@ def run(run_parallel, wanted, seconds=30):
 
 def test_commands_run_in_their_order_with_their_environment(run_parallel, tmp_path):
     first = ["sh", "-c", "echo $WHO"]
-    run(run_parallel, chain(tmp_path, first, ["echo", "second"], environment={"WHO": "first"}))
+    run(
+        run_parallel,
+        chain(tmp_path, first, ["echo", "second"], environment={"WHO": "another"}, secrets={"WHO": "first"}),
+    )
     assert (tmp_path / "log").read_text() == "first\nsecond\n"
 
 

@@ -57,6 +57,10 @@ class Interrupted(PerfciError):
     failure_class: ClassVar[FailureClass] = FailureClass.LAB
 
 
+_HIDDEN = "'no_log: true' was specified"
+"""In what Ansible says in place of the words of a task that handles secrets."""
+
+
 @dataclass(slots=True)
 class _Watcher:
     """Follows the events of one playbook."""
@@ -202,7 +206,9 @@ class Playbooks:
         if status == "successful":
             self._refuse_nothing_done(name, log, seen.hosts)
             return
-        role, where, detail = seen.failures[0] if seen.failures else ("", seen.task, _tail(log))
+        # Of a task that hides what it says, the one after it tells as much as may be told.
+        told = [one for one in seen.failures if _HIDDEN not in one[2]] or seen.failures
+        role, where, detail = told[0] if told else ("", seen.task, _tail(log))
         raise PlaybookFailed(
             playbook=f"playbooks/{name}.yml", where=where, detail=detail, log=log, role=role or seen.role
         )

@@ -81,6 +81,25 @@ def test_a_failed_loop_tells_the_item_that_failed(playbooks, tmp_path):
         play.run("try", log=tmp_path / "try.log", limit_seconds=60)
 
 
+HIDDEN = """- hosts: all
+  tasks:
+    - block:
+        - name: Write the secret
+          ansible.builtin.copy: {content: "{{ secret }}", dest: /nowhere/at/all}
+          no_log: true
+      rescue:
+        - name: Say why not
+          ansible.builtin.fail: {msg: "{{ ansible_failed_result.msg }}"}
+"""
+
+
+def test_why_a_task_failed_that_hides_what_it_says_is_told_and_its_secret_is_not(playbooks, tmp_path):
+    play = playbooks(HIDDEN, secret="correct-horse")
+    with pytest.raises(PlaybookFailed, match=r"Say why not on node-0: .*/nowhere/at") as caught:
+        play.run("try", log=tmp_path / "try.log", limit_seconds=60)
+    assert "correct-horse" not in str(caught.value) + (tmp_path / "try.log").read_text()
+
+
 def test_what_is_ignored_is_no_failure(playbooks, tmp_path):
     play = playbooks(
         PLAY + "    - name: Break\n      ansible.builtin.command: 'false'\n      ignore_errors: true\n"
