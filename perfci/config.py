@@ -406,7 +406,9 @@ def _read(file: Path) -> str:
 def _parsed(text: str, file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise SettingsUnreadable(file=file, reason="not TOML: nested too deeply") from error
+    except ValueError as error:  # also numbers of thousands of digits
         raise SettingsUnreadable(file=file, reason=f"not TOML: {error}") from error
 
 

@@ -49,8 +49,9 @@ class Quirks:
     """So many orders are refused with HTTP 409."""
     unavailable: int = 0
     """So many requests are refused with HTTP 503."""
-    broken: bool = False
-    """Every answer about the system is cut in the middle."""
+    broken: str | bytes = ""
+    """What every answer is at the path `broken_at`."""
+    broken_at: str = SYSTEM
     tasks: int = 0
     """Orders are accepted with HTTP 202, and done after their task was asked for so many times."""
     task_fails: str = ""
@@ -102,7 +103,11 @@ class Emulator:
         request = Request(environ)
         environ["wsgi.input"] = BytesIO(request.get_data(cache=True))  # for the emulator, too
         self.requests.append((request.method, request.path))
-        return self._answer(request)(environ, start_response)
+        if self.quirks.broken and request.path.rstrip("/") == self.quirks.broken_at:
+            answer = Response(self.quirks.broken, content_type="application/json")
+        else:
+            answer = self._answer(request)
+        return answer(environ, start_response)
 
     def _answer(self, request: Request) -> Response:
         path = request.path.rstrip("/")
@@ -217,8 +222,6 @@ class Emulator:
         return self._passed_on(request)
 
     def _system(self, request: Request) -> Response:
-        if self.quirks.broken:
-            return Response('{"Id": "1", "Power', content_type="application/json")
         found = self._emulated(request)
         if self.quirks.power_unknown:
             self.quirks.power_unknown -= 1

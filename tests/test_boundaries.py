@@ -33,7 +33,9 @@ def test_every_module_of_the_virtual_lab_is_public_or_protected():
 
 def test_the_virtual_lab_may_import_nothing_that_the_contract_does_not_name():
     (contract,) = [one for one in contracts() if one.get("source_modules") == ["perfci.lab.virtual"]]
-    beside = {f"perfci.{name}" for name in modules(PACKAGE) - {"errors", "files", "validation", "lab"}}
+    beside = {
+        f"perfci.{name}" for name in modules(PACKAGE) - {"errors", "files", "parsing", "validation", "lab"}
+    }
     inside = {f"perfci.lab.{name}" for name in modules(PACKAGE / "lab") - {"virtual"}}
     assert set(contract["forbidden_modules"]) == beside | inside
 
@@ -78,3 +80,19 @@ def public_classes() -> dict[str, set[str]]:
 def test_the_name_of_a_public_class_stands_once():
     twice = {name: sorted(files) for name, files in public_classes().items() if len(files) > 1}
     assert twice == {}
+
+
+def test_the_words_of_other_programs_may_be_in_any_encoding():
+    """Of `git`, a script of the lab or a crontab nobody knows it: bytes that are no UTF-8 must not be a traceback."""
+    folders = (PACKAGE, REPOSITORY / "plugins", *REPOSITORY.glob("roles/*/files"))
+    strict = [
+        f"{file.relative_to(REPOSITORY)}:{node.lineno}"
+        for folder in folders
+        for file in folder.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call)
+        and "text" in (names := {keyword.arg for keyword in node.keywords})
+        and {"capture_output", "stdout", "stderr"} & names
+        and "errors" not in names
+    ]
+    assert strict == []

@@ -150,7 +150,13 @@ def test_a_list_that_is_not_json_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("[mail", "not TOML"), ("lab = 'a'\nlab = 'b'", "not TOML")],
+    [
+        ("[mail", "not TOML"),
+        ("lab = 'a'\nlab = 'b'", "not TOML"),
+        (f"lab = {'[' * 5000}", "not TOML: nested too deeply"),
+        (f"lab = {'9' * 5000}", "not TOML"),
+    ],
+    ids=["cut", "twice", "deep", "huge"],
 )
 def test_a_file_that_is_not_toml(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(SettingsUnreadable, match=reason):

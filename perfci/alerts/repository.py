@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from perfci.alerts.errors import AlertsUnreadable
 from perfci.alerts.model import Alert, AlertState
 from perfci.database import schema
+from perfci.parsing import json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,7 +118,7 @@ def _row(position: int, alert: Alert) -> dict[str, Any]:
 
 def _alert(alert_id: str, document: str) -> Alert:
     try:
-        return _ALERT.validate_python(json.loads(document))
+        return _ALERT.validate_python(json_value(document))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "document"

@@ -12,7 +12,7 @@ from perfci.cli.access import holder, lab_services, settings_for, state_folder
 from perfci.cli.groups import DEFAULT, DefaultCommand, DefaultGroup
 from perfci.cli.options import Lab, RunId, complete_job, complete_run
 from perfci.cli.output import Json, errors_reported, on_terminal, print_json, print_sections, print_table
-from perfci.runs.jobs.clouds import Kind
+from perfci.runs.jobs.cloud_kinds import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,11 +89,10 @@ def list_runs(
 ) -> None:
     """List archived runs with their verdicts, newest first.
 
-    Exit code 0: also where there are none.
+    Exit code 0: also where there are none. Runs whose run.json is damaged are named and left out.
     """
-    from perfci.cli.runs_table import runs_table, verdict_of
+    from perfci.cli.runs_table import readable, runs_table, verdict_of
     from perfci.runs.state import archive as listing
-    from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.verdicts.judgement_store import read_outcomes
 
     with errors_reported(as_json=as_json):
@@ -101,8 +100,8 @@ def list_runs(
         archive = services.state.archive
         folders = [*listing.run_folders(archive), *listing.rerun_folders(archive)]
         folders.sort(key=lambda folder: folder.name, reverse=True)
-        documents = (ArchivedRun(folder).document for folder in folders)
-        wanted = list(islice((one for one in documents if job in (None, one["job"])), limit))
+        # Each run.json is read when it is asked for: an archive may have thousands.
+        wanted = list(islice((one for one in readable(folders) if job in (None, one["job"])), limit))
         counts = read_outcomes(services.database, [one["run_id"] for one in wanted])
         if as_json:
             print_json([{**one, "verdict": verdict_of(one, counts.get(one["run_id"]))} for one in wanted])

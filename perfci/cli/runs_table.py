@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from perfci.cli.tables import TextTable
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from perfci.analysis.types import Outcome
 
 COLUMNS = ("run", "lab", "job", "verdict", "status", "lab fit", "code", "environment", "re-run for")
+
+
+def readable(folders: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    """Yield the run.json of each run, read when it is asked for; say on stderr which of them are damaged."""
+    from perfci.results.errors import ArchiveError
+    from perfci.runs.state.archived_run import ArchivedRun
+
+    for folder in folders:
+        run = ArchivedRun(folder)
+        try:
+            run.record  # noqa: B018 - raises where it is no run's
+            yield run.document
+        except ArchiveError as error:
+            sys.stderr.write(f"left out: {error}\n")
 
 
 def verdict_of(document: Mapping[str, Any], count: Counter[Outcome] | None) -> str:

@@ -67,14 +67,13 @@ def status(as_json: Json = False) -> None:
 
 
 def _last(services: LabServices, folders: list[Path]) -> dict[str, str] | None:
-    """Return the last run and its verdict; None where there is none yet."""
-    from perfci.cli.runs_table import verdict_of
-    from perfci.runs.state.archived_run import ArchivedRun
+    """Return the last run that can be read and its verdict; None where there is none yet."""
+    from perfci.cli.runs_table import readable, verdict_of
     from perfci.runs.verdicts.judgement_store import read_outcomes
 
-    if not folders:
+    document = next(readable(reversed(folders)), None)
+    if document is None:
         return None
-    document = ArchivedRun(folders[-1]).document
     count = read_outcomes(services.database, [document["run_id"]]).get(document["run_id"])
     return {"run": document["run_id"], "job": document["job"], "verdict": verdict_of(document, count)}
 
@@ -92,7 +91,7 @@ def _crontab() -> str:
     program = shutil.which("crontab")
     if program is None:
         return ""
-    done = subprocess.run([program, "-l"], capture_output=True, text=True, check=False)
+    done = subprocess.run([program, "-l"], capture_output=True, text=True, errors="replace", check=False)
     return done.stdout if done.returncode == 0 else ""
 
 
@@ -209,7 +208,7 @@ def clean(
     Exit code 0: it was done.
     Exit code 1: you did not agree.
     Exit code 2: the folder is not a state folder of perfci, or --json came without --yes.
-    Exit code 3: a virtual lab is up, and only root can take it down.
+    Exit code 3: only root can take the virtual lab down that is up, or another host runs something here.
     """
     from perfci.runs.state.archive import run_folders
     from perfci.runs.state.clean import clean as remove

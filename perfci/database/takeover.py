@@ -23,6 +23,7 @@ import sqlalchemy as sa
 
 from perfci.database import schema
 from perfci.files import move
+from perfci.parsing import json_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,7 +72,7 @@ def left_aside(database: Database, root: Path) -> tuple[str, ...]:
     with database.reading() as connection:
         rows = connection.execute(sa.select(schema.imported_file)).all()
     problems = [
-        pair for row in rows if row.path.startswith(f"{_key(root)}/") for pair in json.loads(row.problems)
+        pair for row in rows if row.path.startswith(f"{_key(root)}/") for pair in json_value(row.problems)
     ]
     return tuple(f"{root / name}: {reason}" for name, reason in problems if (root / name).exists())
 
@@ -82,7 +83,7 @@ def _taken(connection: sa.Connection, path: Path) -> str:
     known = connection.execute(sa.select(table).where(table.c.path == _key(path))).one_or_none()
     if known is not None and known.digest == digest:
         return MIGRATED  # a kill came between the commit and the renaming
-    if known is not None and not json.loads(known.problems):
+    if known is not None and not json_value(known.problems):
         _logger.warning("%s was taken over before and has changed since: it is kept aside, not read", path)
         return CHANGED
     found = _READERS[path.name](path)
@@ -136,7 +137,7 @@ def _digest(path: Path) -> str:
 
 def _json(file: Path) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json_value(file.read_bytes())
     except ValueError as error:
         raise _Damaged(f"not JSON: {error}") from error
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from perfci.files import write_whole
+from perfci.parsing import yaml_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,7 +104,7 @@ def write(
         "ANSIBLE_INVENTORY": str(folder / INVENTORY),
     }
     if clouds is not None:
-        files |= {CLOUDS: clouds, OPENRC: openrc(yaml.safe_load(clouds))}
+        files |= {CLOUDS: clouds, OPENRC: openrc(yaml_value(clouds))}
         variables |= {
             "OS_CLIENT_CONFIG_FILE": str(folder / CLOUDS),
             "OS_CLOUD": CLOUD_NAME,

@@ -24,6 +24,7 @@ from perfci.lab.bmc.base import (
 from perfci.lab.bmc.errors import BmcUnknown
 from perfci.lab.errors import InventoryInvalid
 from perfci.lab.model import Node
+from perfci.parsing import NotReadable, json_value
 from perfci.validation import faults, quote_it
 
 if TYPE_CHECKING:
@@ -141,7 +142,11 @@ def ssh_arguments(folder: Path, names: Sequence[str]) -> dict[str, tuple[str, ..
     """
     found = {}
     for node, one in connections(folder, names).items():
-        arguments = shlex.split(one.get("ansible_ssh_common_args", ""))
+        try:
+            arguments = shlex.split(one.get("ansible_ssh_common_args", ""))
+        except ValueError as error:
+            reason = f"ansible_ssh_common_args of {node}: {error}"
+            raise InventoryInvalid(folder=folder, group=GROUP, reason=reason) from error
         for name, option in _SSH_OPTIONS.items():
             if name in one:
                 arguments += [option, one[name]]
@@ -176,8 +181,10 @@ def _resolved(folder: Path, names: Sequence[str], variables: Iterable[str]) -> I
         folder=folder,
     )
     _, _, result = said.partition("=> ")
-    for line in json.loads(result)["msg"].splitlines():
-        yield json.loads(line.removeprefix(_MARK))
+    try:
+        yield from [json_value(line.removeprefix(_MARK)) for line in json_value(result)["msg"].splitlines()]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _unreadable(folder, "ansible", error) from error
 
 
 def _target(folder: Path, found: dict[str, Any]) -> Target:
@@ -256,10 +263,19 @@ def _labels(folder: Path, node: str, variable: str, given: object) -> Iterator[t
 
 def _listed(folder: Path) -> dict[str, Any]:
     """Return what `ansible-inventory --list` prints; an inventory that can't be parsed is an error there."""
-    groups: dict[str, Any] = json.loads(
-        _ansible("ansible-inventory", "--list", "--inventory", str(folder), folder=folder)
-    )
+    name = "ansible-inventory"
+    try:
+        groups = json_value(_ansible(name, "--list", "--inventory", str(folder), folder=folder))
+    except NotReadable as error:
+        raise _unreadable(folder, name, error) from error
+    if not isinstance(groups, dict):
+        raise _unreadable(folder, name, "no object")
     return groups
+
+
+def _unreadable(folder: Path, program: str, reason: object) -> InventoryInvalid:
+    """Return the error for what a plugin printed among what Ansible prints, say."""
+    return InventoryInvalid(folder=folder, group=GROUP, reason=f"{program} gives no JSON: {reason}")
 
 
 def _ansible(name: str, *arguments: str, folder: Path) -> str:
@@ -279,6 +295,7 @@ def _ansible(name: str, *arguments: str, folder: Path) -> str:
             env=environment,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=TIMEOUT_SECONDS,
             check=False,
         )
@@ -300,7 +317,7 @@ def _reason(stderr: str) -> str:
 def _failure(stdout: str) -> str:
     """Return what a task that failed said, in one line."""
     try:
-        return " ".join(str(json.loads(stdout.partition("=> ")[2])["msg"]).split())
+        return " ".join(str(json_value(stdout.partition("=> ")[2])["msg"]).split())
     except (ValueError, KeyError):
         return ""
 

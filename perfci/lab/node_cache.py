@@ -8,7 +8,6 @@ never kept, as that may say something else each time.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from perfci import __version__
 from perfci.files import write_json
 from perfci.lab import inventory
 from perfci.lab.model import Node
+from perfci.parsing import json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ def nodes_of(settings: Settings) -> tuple[Node, ...]:
 
 def _read(file: Path, key: str) -> tuple[Node, ...] | None:
     try:
-        kept = json.loads(file.read_bytes())
+        kept = json_value(file.read_bytes())
         return tuple(Node(**one) for one in kept["nodes"]) if kept["key"] == key else None
     except (OSError, ValueError, TypeError, KeyError):
         return None  # missing or damaged: Ansible is asked

@@ -22,6 +22,7 @@ from perfci.analysis.noise_trend import NoiseTrack
 from perfci.analysis.robust import run_location
 from perfci.analysis.settings import AnalysisSettings
 from perfci.files import write_whole
+from perfci.parsing import json_value
 from perfci.results.model import Metric, SeriesKey
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ class NumbersCache:
             with np.load(io.BytesIO(self._file(run_id).read_bytes()), allow_pickle=False) as found:
                 names, numbers = str(found["series"]), found["numbers"]
             if names not in self._keys:
-                listed = json.loads((self._folder / f"{names}.json").read_text(encoding="utf-8"))
+                listed = json_value((self._folder / f"{names}.json").read_bytes())
                 self._keys[names] = tuple(
                     SeriesKey(lab, job, scenario, arguments, action, Metric(metric))
                     for lab, job, scenario, arguments, action, metric in listed

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfci import pages
 from perfci.files import remove_scratch, write_whole
+from perfci.parsing import json_value
 from perfci.report.alert_page import alert_page
 from perfci.report.data_files import code_text, job_file
 from perfci.report.model import RunReport, StoredRun
@@ -58,7 +59,7 @@ class _Manifest:
     def read(cls, file: Path) -> _Manifest:
         """Return what was kept; nothing where that is damaged, or of another version of this code."""
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = json_value(file.read_bytes())
             if found["version"] == version() and isinstance(found["made"], dict):
                 return cls(found["version"], found["made"])
         except (OSError, ValueError, KeyError, TypeError):

@@ -26,7 +26,9 @@ COMPARE = "-compare"
 """How the name of a job ends that is run to compare two codes or two sets of pins."""
 BISECT = "-bisect"
 """How the name of a job ends that is run to find the change that made something slower."""
-NOT_JUDGED = (CALIBRATE, COMPARE, BISECT)
+CONFIRM = "-confirm"
+"""How the job's name of a re-run ends."""
+NOT_JUDGED = (CALIBRATE, COMPARE, BISECT, CONFIRM)
 """How the names of jobs end whose runs are no nights: perfci makes these jobs from others."""
 
 
@@ -205,7 +207,8 @@ class RunRecord:
     @property
     def purpose(self) -> Purpose:
         """What the run is for."""
-        if self.confirms is not None:
+        # A re-run whose own folder was damaged no longer says of which run; its job does.
+        if self.confirms is not None or self.job.endswith(CONFIRM):
             return Purpose.CONFIRM
         if self.job.endswith(COMPARE):
             return Purpose.COMPARE

@@ -109,7 +109,9 @@ def unpack(folder: Path, archive: Path) -> None:
 
 def run(command: list[str]) -> None:
     """Run a program. Raises CalledProcessError with what it said."""
-    subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    subprocess.run(
+        command, check=True, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL
+    )
 
 
 def main() -> None:

@@ -80,6 +80,7 @@ def git(*arguments: str, timeout: float) -> str:
             check=True,
             capture_output=True,
             text=True,
+            errors="replace",
             stdin=subprocess.DEVNULL,
             env=environment,
             timeout=timeout,
@@ -151,7 +152,7 @@ def fetched(mirror: Path, url: str) -> float:
     try:
         note = json.loads((mirror / NOTE).read_text())
         return float(note["fetched"]) if note["url"] == without_credentials(url) else 0.0
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return 0.0
 
 

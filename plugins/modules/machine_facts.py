@@ -36,6 +36,7 @@ def versions(packages: list[str]) -> dict[str, str]:
         ["dpkg-query", "-W", "-f", "${Package} ${Version} ${db:Status-Status}\n", *packages],
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,  # it ends with status 1 where one is not installed
     )
     lines = [line.split() for line in done.stdout.splitlines()]

@@ -96,7 +96,9 @@ def machine(root: Path) -> dict[str, Any]:
 def virtualization() -> str:
     """Return `none`, or what kind of virtual machine or container this is."""
     try:
-        done = subprocess.run(["systemd-detect-virt"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["systemd-detect-virt"], capture_output=True, text=True, errors="replace", check=False
+        )
     except OSError:
         return ""
     return done.stdout.strip()
@@ -230,7 +232,7 @@ def offloads(interface: str) -> list[str]:
 def told(*command: str) -> list[tuple[str, str]]:
     """Return the `name: value` lines that a program prints; nothing where it is missing."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     except OSError:
         return []
     pairs = (line.partition(":") for line in done.stdout.splitlines())

@@ -78,7 +78,7 @@ def make(file: Path, comment: str) -> None:
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as folder:
         new = Path(folder) / "key"
         words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(new)]
-        subprocess.run(words, check=True, capture_output=True, text=True)
+        subprocess.run(words, check=True, capture_output=True, text=True, errors="replace")
         # The private key last: where it is, the other is.
         public(new).replace(public(file))
         new.replace(file)

@@ -87,7 +87,9 @@ class Done:
 def run(words: list[str]) -> Done:
     """Run a program of the node; one that is not there ends with 127."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=RUN_SECONDS)
+        done = subprocess.run(
+            words, capture_output=True, text=True, errors="replace", check=False, timeout=RUN_SECONDS
+        )
     except FileNotFoundError as error:
         return Done(127, "", str(error))
     except subprocess.TimeoutExpired:

@@ -185,6 +185,7 @@ def run(command: list[str], **kwargs: Any) -> str:
             check=True,
             capture_output=True,
             text=True,
+            errors="replace",
             stdin=subprocess.DEVNULL,
             env=environment,
             **kwargs,

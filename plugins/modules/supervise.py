@@ -123,6 +123,7 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
         )
         deadline = time.monotonic() + UP_SECONDS
         while not self.answers():

@@ -66,6 +66,25 @@ def test_runs_are_listed_with_their_verdicts(services):
     assert lines[4].split("\t")[3] == "1 series slower"
 
 
+def test_a_damaged_run_is_named_and_hides_no_other(services):
+    names = [night(services, number, Outcome.NO_CHANGE) for number in (1, 2, 3)]
+    (services.state.archive / names[1] / "run.json").write_text("{}")
+    (services.state.archive / names[2] / "run.json").write_text("[" * 5000)
+    done = run("run", "list", "--json")
+    assert [one["run_id"] for one in json.loads(done.stdout)] == [names[0]]
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["left out", "left out"]
+    assert [name in done.stderr for name in names] == [False, True, True]
+    assert json.loads(run("status", "--json").stdout)["last"]["run"] == names[0]
+
+
+def test_no_more_runs_are_read_than_are_listed(services):
+    names = [night(services, number, Outcome.NO_CHANGE) for number in (1, 2)]
+    (services.state.archive / names[0] / "run.json").write_text("{}")
+    done = run("run", "list", "--limit", "1", "--json")
+    assert [one["run_id"] for one in json.loads(done.stdout)] == [names[1]]
+    assert done.stderr == "", "the older run was read, too"
+
+
 def test_where_there_is_no_run_it_is_said_what_was_looked_for(services):
     done = run("run", "list", "--job", "smoke")
     assert done.stdout == ""

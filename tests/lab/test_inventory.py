@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from perfci.config import SecretUnreadable
 from perfci.lab.bmc.base import BmcProtocol, Target, plain_address
 from perfci.lab.bmc.errors import BmcUnknown
 from perfci.lab.errors import InventoryInvalid
-from perfci.lab.inventory import nodes, targets
+from perfci.lab.inventory import _resolved, _target, _Variables, nodes, ssh_arguments, targets
 from perfci.lab.model import Node
 
 BMCS = """\
@@ -96,6 +97,17 @@ def test_how_bmcs_are_reached(bmcs: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert not (bmcs.parents[1] / "log").exists(), "no secret stands in Ansible's log"
 
 
+WRONG = ("nothing", "empty", "long", "wrong", "bare", "impatient", "smoke", "folder", *UNQUOTED)
+
+
+@pytest.fixture(scope="module")
+def resolved(bmcs: Path) -> dict[str, dict[str, Any]]:
+    """What Ansible says of all nodes that something is wrong with, asked once: it takes a second."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(bmcs.parents[1])
+        return {one["node"]: one for one in _resolved(bmcs, WRONG, _Variables.model_fields)}
+
+
 @pytest.mark.parametrize(
     ("node", "error", "words"),
     [
@@ -111,24 +123,28 @@ def test_how_bmcs_are_reached(bmcs: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_what_is_missing_or_wrong(
-    bmcs: Path, monkeypatch: pytest.MonkeyPatch, node: str, error: type[Exception], words: str
+    bmcs: Path, resolved: dict[str, dict[str, Any]], node: str, error: type[Exception], words: str
 ) -> None:
-    monkeypatch.chdir(bmcs.parents[1])
     with pytest.raises(error, match=words) as caught:
-        targets(bmcs, [node])
+        _target(bmcs, dict(resolved[node]))
     assert not re.search("123456|42798|45296|7982", str(caught.value)), "no part of a secret is told"
 
 
-@pytest.mark.parametrize("password", ["1234e567", "000000", "12E45", "True", "0x1F2E", "1_000"])
-def test_what_ini_takes_for_a_number_is_refused(tmp_path: Path, password: str) -> None:
+def test_what_ini_takes_for_a_number_is_refused(tmp_path: Path) -> None:
+    """One look at all of them: Ansible takes a second for each."""
+    passwords = ["1234e567", "000000", "12E45", "True", "0x1F2E", "1_000"]
     lab = tmp_path / "rack"
     lab.mkdir()
     line = "bmc_address=192.0.2.1 bmc_username=quads bmc_password="
-    (lab / "hosts").write_text(f"[nodes]\nbare {line}{password}\nquoted {line}'\"{password}\"'\n")
-    (quoted,) = targets(lab, ["quoted"])
-    assert quoted.password == password
-    with pytest.raises(BmcUnknown, match="bmc_password: quote it"):
-        targets(lab, ["bare"])
+    hosts = [f"bare{n} {line}{one}\nquoted{n} {line}'\"{one}\"'\n" for n, one in enumerate(passwords)]
+    (lab / "hosts").write_text(f"[nodes]\n{''.join(hosts)}")
+    names = [f"{kind}{n}" for kind in ("quoted", "bare") for n in range(len(passwords))]
+    found = list(_resolved(lab, names, _Variables.model_fields))
+    quoted, bare = found[: len(passwords)], found[len(passwords) :]
+    assert [_target(lab, one).password for one in quoted] == passwords
+    for one in bare:
+        with pytest.raises(BmcUnknown, match="bmc_password: quote it"):
+            _target(lab, one)
 
 
 def test_a_vault_without_its_password(bmcs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,3 +224,30 @@ def test_an_inventory_that_cannot_be_parsed(tmp_path: Path, text: str) -> None:
 def test_an_inventory_without_nodes(tmp_path: Path) -> None:
     with pytest.raises(InventoryInvalid, match="has no nodes"):
         nodes(inventory(tmp_path, "nodes: {hosts: {}}\nother: {hosts: {a: {}}}\n"))
+
+
+def test_ssh_arguments_that_can_not_be_split(tmp_path: Path) -> None:
+    node = 'node-1: {ansible_ssh_common_args: "-o \'ProxyCommand"}'
+    with pytest.raises(InventoryInvalid, match="ansible_ssh_common_args of node-1: No closing quotation"):
+        ssh_arguments(inventory(tmp_path, f"nodes: {{hosts: {{{node}}}}}\n"), ["node-1"])
+
+
+@pytest.mark.parametrize("said", ["[" * 100_000, "warning: no cache\n{}", "9" * 5000, "[1]", ""])
+def test_what_ansible_says_and_is_no_inventory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setattr("perfci.lab.inventory._ansible", lambda *_, **__: said)
+    with pytest.raises(InventoryInvalid, match="gives no JSON"):
+        nodes(tmp_path)
+    with pytest.raises(InventoryInvalid, match="gives no JSON"):
+        targets(tmp_path, ["node-1"])
+
+
+def test_bytes_that_are_no_text_in_what_ansible_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The words of a plugin or a script of the lab come in any encoding."""
+    program = tmp_path / "ansible-inventory"
+    program.write_text("#!/bin/sh\nprintf '[ERROR]: r\\344tselhaft\\n' >&2\nexit 1\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(InventoryInvalid, match=r"r.tselhaft"):
+        nodes(tmp_path)

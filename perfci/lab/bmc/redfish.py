@@ -24,6 +24,7 @@ from perfci.lab.bmc import redfish_documents as documents
 from perfci.lab.bmc.base import BootDevice, BootOrder, PowerOrder, Restart
 from perfci.lab.bmc.errors import BmcRefused
 from perfci.lab.bmc.redfish_errors import MALFORMED, error_for, garbled, unsupported
+from perfci.parsing import NotReadable, json_value
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -279,7 +280,7 @@ class RedfishBmc:
         return self._system._conn  # noqa: SLF001 - sushy's resources do so with each other
 
     def _get(self, path: str) -> Document:
-        found: Document = self._connector.get(path).json()
+        found: Document = json_value(self._connector.get(path).content)
         return found
 
     async def _fresh(self, order: str) -> Document:
@@ -345,8 +346,8 @@ class RedfishBmc:
         except sushy.exceptions.ResourceNotFoundError:
             return None
         try:
-            found = response.json()
-        except ValueError:
+            found = json_value(response.content)
+        except NotReadable:
             found = {}
         return response.status_code, found if isinstance(found, dict) else {}
 
@@ -392,7 +393,7 @@ async def speaks_redfish(target: Target) -> bool | None:
     pool = ThreadPoolExecutor(1)
     try:
         answer = await asyncio.get_running_loop().run_in_executor(
-            pool, lambda: connector.get("/redfish/v1/").json()
+            pool, lambda: json_value(connector.get("/redfish/v1/").content)
         )
     except NoConnection as error:
         told = error_for(target, "say what it speaks", error, logged_in=False)

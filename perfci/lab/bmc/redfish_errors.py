@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from perfci.lab.bmc.base import Target
 
-MALFORMED = (LookupError, ValueError, TypeError, AttributeError)
-"""What reading an answer raises that is not as the schemas say."""
+MALFORMED = (LookupError, ValueError, TypeError, AttributeError, RecursionError)
+"""What reading an answer raises that is not as the schemas say; sushy reads many of them by itself."""
 _FULL = ("SessionLimitExceeded", "CreateLimitReachedForResource")
 _PASSING = frozenset({409, 423, 429, 500, 502, 503, 504})
 """HTTP statuses of a BMC that is busy, starting, or whose machine is on its way to another state."""

@@ -22,7 +22,13 @@ def run(*command: str, text: str = "", timeout_seconds: float = TIMEOUT_SECONDS)
     """Run a program to its end, with `text` as its input; return its output. Raises HostCommandFailed."""
     try:
         done = subprocess.run(
-            command, input=text, capture_output=True, text=True, timeout=timeout_seconds, check=False
+            command,
+            input=text,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_seconds,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise HostCommandFailed(command=shlex.join(command), reason=error) from error

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfci.errors import PerfciError, UsageError
 from perfci.lab.virtual.errors import RootNeeded, VirtualLabBroken
+from perfci.parsing import json_value
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -60,7 +61,7 @@ async def listen(socket_file: Path, answer: Answer) -> asyncio.Server:
 
 async def _reply(line: bytes, answer: Answer) -> dict[str, Any]:
     try:
-        return {"ok": True, **await answer(dict(json.loads(line)))}
+        return {"ok": True, **await answer(dict(json_value(line)))}
     except PerfciError as error:
         return {"ok": False, **error.as_dict()}
     except (ValueError, TypeError, KeyError) as error:
@@ -85,7 +86,7 @@ def ask(folder: LabFolder, **request: Any) -> dict[str, Any] | None:
         try:
             line.sendall(json.dumps(request).encode() + b"\n")
             with line.makefile("rb") as incoming:
-                reply = json.loads(incoming.readline())
+                reply = json_value(incoming.readline())
         except (OSError, ValueError) as error:
             raise _broken(folder, error) from error
     if not reply.pop("ok", False):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import resource
@@ -30,6 +29,7 @@ from perfci.lab.virtual.null import NullMachine
 from perfci.lab.virtual.plan import BMC_PORT, BMC_USERNAME, MachineKind, Plan
 from perfci.lab.virtual.powered import PoweredMachine
 from perfci.lab.virtual.qemu import QemuHardware
+from perfci.parsing import json_value
 
 if TYPE_CHECKING:
     from perfci.lab.virtual.plan import PlannedNode
@@ -134,7 +134,7 @@ def make_node(plan: Plan, node: PlannedNode, folder: LabFolder, credentials: dic
 
 async def serve(folder: LabFolder, ready: int) -> None:
     """Run a lab until TERM; write to `ready` when it is up."""
-    plan = Plan.from_dict(json.loads(folder.plan.read_text(encoding="utf-8")))
+    plan = Plan.from_dict(json_value(folder.plan.read_bytes()))
     lab = Lab(plan, folder)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -24,6 +24,7 @@ from perfci.lab.virtual.plan import (
     TUNNEL_NETWORK,
     MachineKind,
 )
+from perfci.parsing import yaml_value
 
 if TYPE_CHECKING:
     from perfci.lab.virtual.folders import LabFolder
@@ -48,9 +49,9 @@ def write(plan: Plan, folder: LabFolder) -> Path:
 def owner(project: Path) -> Path | None:
     """Return the folder of the lab that the inventory was written for; None where there is none to read."""
     try:
-        written = yaml.safe_load(file_of(project).read_text(encoding="utf-8"))
+        written = yaml_value(file_of(project).read_text(encoding="utf-8"))
         return Path(written["all"]["vars"]["virtual_folder"])
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

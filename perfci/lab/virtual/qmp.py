@@ -10,6 +10,8 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
+from perfci.parsing import json_value
+
 if TYPE_CHECKING:
     import socket
 
@@ -56,7 +58,7 @@ class Monitor:
 def parse(line: bytes) -> dict[str, Any]:
     """Return one message; empty for what is none."""
     try:
-        message = json.loads(line)
+        message = json_value(line)
     except ValueError:
         return {}
     return message if isinstance(message, dict) else {}

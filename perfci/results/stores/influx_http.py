@@ -14,6 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from perfci.parsing import NotReadable, json_value
 from perfci.results.errors import (
     InfluxDatabaseMissing,
     InfluxFailing,
@@ -190,8 +191,8 @@ class InfluxServer:
         response = self._request(method, "/query", params=parameters)
         self._check(response)
         try:
-            answer = response.json()
-        except (ValueError, RecursionError) as error:
+            answer = json_value(response.content)
+        except NotReadable as error:
             raise self._unreadable(
                 f"{response.headers.get('Content-Type', 'something')} instead of JSON"
             ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import yaml
 
 from perfci.lab.errors import NodesOutsideCloud
 from perfci.lab.virtual.lab import entering
+from perfci.parsing import json_value
 from perfci.runs.ansible.playbook import Playbooks
 from perfci.runs.jobs.node_roles import assign, assign_devstack
 from perfci.runs.state.processes import MARK, SERVICE
@@ -136,7 +136,7 @@ def cloud_variables(job: Job, root: Path) -> dict[str, Any]:
 
 def _code(wanted: Sources, root: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the sources as the role openstack_code wants them, and the filters of neutron's API."""
-    sources: dict[str, Any] = json.loads(
+    sources: dict[str, Any] = json_value(
         wanted.model_dump_json(exclude_none=True, exclude={"constraints", "all"})
     )
     filters = sources.get("neutron", {}).get("filters", [])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from perfci.errors import UsageError
+from perfci.runs.jobs.cloud_kinds import Kind  # noqa: TC001 - pydantic reads annotations
 from perfci.runs.jobs.fields import Part, Variable
 from perfci.runs.jobs.node_roles import possible_compute_nodes, usual_compute_nodes
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from perfci.config import Settings
     from perfci.runs.jobs.model import Job
 
-Kind = Literal["embedded", "multinode", "devstack"]
-"""How a cloud is deployed."""
 Service = Literal["keystone", "placement", "glance", "nova", "neutron"]
 Virt = Literal["fake", "libvirt"]
 SERVICES: tuple[Service, ...] = ("keystone", "placement", "glance", "nova", "neutron")

@@ -21,7 +21,7 @@ from pydantic import (
 from perfci.errors import UsageError
 from perfci.lab.labels import check_expression, matching
 from perfci.lab.ledger import Among
-from perfci.runs.jobs.clouds import SERVICES, Cloud, Kind
+from perfci.runs.jobs.clouds import SERVICES, Cloud
 from perfci.runs.jobs.fields import NAME_LENGTH, Count, Name, Part, Seconds, Text, Variable
 from perfci.runs.jobs.procedures import DbMigration, KnownChange  # noqa: TC001 - pydantic reads annotations
 from perfci.runs.jobs.procedures import Name as ProcedureName  # noqa: TC001
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from perfci.lab.ledger import Nodes
     from perfci.lab.model import Node
+    from perfci.runs.jobs.cloud_kinds import Kind
 
 DEVSTACK_SECONDS = 3600
 """How long deploying by devstack may take at least, where the job is made for another kind of cloud."""

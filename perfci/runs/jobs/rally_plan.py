@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, StrictUndefined, TemplateError, TemplateSyntaxError, UndefinedError, meta
 
 from perfci.errors import UsageError
+from perfci.parsing import NotReadable, yaml_value
 from perfci.runs.jobs.clouds import SERVICES
 from perfci.runs.jobs.load import TASK_SUFFIX
 
@@ -147,11 +148,18 @@ def _check_complete(index: int, task: str, path: Path, source: str, variables: M
     """Fill the template in as the hammer does, so that what is missing shows before a cloud is deployed."""
     environment = Environment(undefined=StrictUndefined, autoescape=False)  # noqa: S701 - it becomes YAML
     try:
-        environment.from_string(source).render(variables)
+        yaml_value(environment.from_string(source).render(variables))
     except (UndefinedError, TypeError) as error:  # TypeError: the filter tojson of what is not defined
         raise MissingTaskArgument(index=index, task=task, path=path, reason=error) from error
     except TemplateError as error:
         raise BadTaskTemplate(path=path, line=getattr(error, "lineno", 1), detail=str(error)) from error
+    except NotReadable as error:
+        detail = f"with these arguments it makes no YAML: {error}"
+        raise BadTaskTemplate(path=path, line=1, detail=detail) from error
+    except (ArithmeticError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        # What is computed in it: `{{ 10 // ports }}` without ports, say.
+        detail = f"with these arguments it can't be filled in: {type(error).__name__}: {error}"
+        raise BadTaskTemplate(path=path, line=1, detail=detail) from error
 
 
 def _read(path: Path) -> str:
@@ -168,3 +176,5 @@ def _variables_of(source: str, path: Path) -> set[str]:
         return meta.find_undeclared_variables(environment.parse(source))
     except TemplateSyntaxError as error:
         raise BadTaskTemplate(path=path, line=error.lineno, detail=error.message) from error
+    except RecursionError as error:
+        raise BadTaskTemplate(path=path, line=1, detail="nested too deeply") from error

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from perfci.parsing import TAG_ERRORS
 from perfci.validation import Fault
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def _parsed(loader: yaml.SafeLoader) -> YamlDocument:
         data = loader.construct_document(node)
     except ValueError as error:  # PyYAML lets it through: a date such as 2026-13-45
         raise NotYamlError(str(error), lines[()]) from error
+    except TAG_ERRORS as error:
+        raise NotYamlError("a value does not fit the tag before it, such as !!bool", lines[()]) from error
     return YamlDocument(data, lines, repeated)
 
 

@@ -6,10 +6,10 @@ know, the first night too, when there is no baseline yet to compare a failure ra
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from perfci.parsing import json_value
 from perfci.results.phases import PHASES, has_phases
 
 if TYPE_CHECKING:
@@ -66,6 +66,6 @@ def _iterations(report: Path) -> Iterator[list[Any]]:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json_value(path.read_bytes())
     except (OSError, ValueError):
         return None

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from perfci.errors import FailureClass
 from perfci.files import locked
 from perfci.results.errors import ArchiveError
+from perfci.results.model import Purpose
 from perfci.results.record import read_record
-from perfci.runs.night.record import RunEnd, document, noted_end
+from perfci.runs.night.record import RunEnd, document, noted_end, run_record
 from perfci.runs.state.processes import reap, run_of
 from perfci.runs.state.run_folder import RUN, WorkFolder, seal, seal_again, sweep, unfinished
 from perfci.runs.state.stages import StageFailure
@@ -50,7 +51,8 @@ def _archived(dead: list[WorkFolder], state: StateFolder) -> Iterator[ArchivedRu
 
 
 def _sealed(folder: WorkFolder, state: StateFolder) -> ArchivedRun:
-    archive = state.archive_for(folder.notes().get("confirms"))
+    is_rerun = run_record(folder, RunEnd()).purpose is Purpose.CONFIRM
+    archive = state.reruns if is_rerun else state.archive
     if _has_ended(folder):
         _logger.warning("the run %s was killed while it was archived: archived as it ended", folder.run_id)
         return seal_again(folder, archive)

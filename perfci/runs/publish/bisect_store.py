@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from perfci.files import write_json
+from perfci.parsing import json_value
 from perfci.report.model import AlertBisect, BisectCulprit, BisectPlace
 from perfci.results.model import Metric
 from perfci.runs.publish.suspect_store import SAFE
@@ -32,7 +32,7 @@ def kept_bisect(state: Path, alert: str) -> AlertBisect | None:
     if not SAFE.match(alert):
         return None
     try:
-        return _read(json.loads((state / FOLDER / f"{alert}.json").read_text(encoding="utf-8")))
+        return _read(json_value((state / FOLDER / f"{alert}.json").read_bytes()))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from perfci.analysis.calibration import SeriesCalibration
 from perfci.database import schema
 from perfci.errors import LabError
+from perfci.parsing import json_value
 
 if TYPE_CHECKING:
     from perfci.database.engine import Database
@@ -81,7 +82,7 @@ def read_calibration(database: Database, lab: str, job: str) -> Calibration | No
     if document is None:
         return None
     try:
-        found = json.loads(document)
+        found = json_value(document)
         if found["schema"] != SCHEMA:
             return None
         return Calibration(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
 from perfci.files import write_json
+from perfci.parsing import json_value
 from perfci.report.model import AlertSuspects, SuspectRow
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def kept_suspects(state: Path, alert: str) -> AlertSuspects | None:
     if not SAFE.match(alert):
         return None
     try:
-        found = json.loads((state / FOLDER / f"{alert}.json").read_text(encoding="utf-8"))
+        found = json_value((state / FOLDER / f"{alert}.json").read_bytes())
         rows = tuple(SuspectRow(**one) for one in found["suspects"])
         return AlertSuspects(alert, rows, tuple(found["remarks"]), found["acquitted"], found["problem"])
     except (OSError, ValueError, KeyError, TypeError):

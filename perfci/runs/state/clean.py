@@ -7,9 +7,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import psutil
-
-from perfci.errors import UsageError
+from perfci.errors import LabError, UsageError
 from perfci.lab.virtual.lab import down, left
 from perfci.runs.state import units
 from perfci.runs.state.processes import end, reap
@@ -85,18 +83,27 @@ class NotAStateFolder(UsageError):
     help = "Check PERFCI_STATE_DIR and `state_dir` in perfci.toml. Nothing was removed."
 
 
+class RunsStay(LabError):
+    """A run uses the state folder whose process perfci can't end."""
+
+    template = "{path} is used by runs of other hosts, or of processes that perfci can't tell: {runs}"
+    help = "Nothing was removed. End them where they run, then say `perfci clean` again."
+
+
 def clean(state: StateFolder, project: Path, *, purge: bool = False) -> Cleaned:
     """Stop the runs, the virtual lab and the services of a state folder, then remove what can be made again.
 
     The archive, the databases, the mail and runs that are not archived yet stay, unless `purge`. `project`
     is the folder with the inventories. Raises NotAStateFolder, before anything is done, for a folder that
-    holds nothing of ours, RootNeeded where a virtual lab is up and this is not root, and UnitsStay.
+    holds nothing of ours, RunsStay, RootNeeded where a virtual lab is up and this is not root, and UnitsStay.
     """
     _check(state.root)
     runs = [folder for folder in unfinished(state.runs) if folder.alive()]
-    owners = [psutil.Process(int(folder.notes()["owner"]["pid"])) for folder in runs]
-    if owners:
-        end(owners, grace_seconds=_STOP_SECONDS)
+    found = {folder.run_id: folder.process() for folder in runs}
+    if unknown := [run_id for run_id, process in found.items() if process is None]:
+        raise RunsStay(path=state.root, runs=", ".join(unknown))
+    if found:
+        end([process for process in found.values() if process], grace_seconds=_STOP_SECONDS)
     if left(state.root, project):
         down(state.root, project)
     # The services of the roles netboot and site_services have state folders of their own, so that no cloud's end

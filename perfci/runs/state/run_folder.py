@@ -22,10 +22,13 @@ from typing import TYPE_CHECKING, Any
 from perfci.files import GONE, folder_is_held, hold_folder, locked, move, remove_folder, remove_scratch, sync_folder, write_json
 from perfci.lab import owners
 from perfci.lab.model import Owner
+from perfci.parsing import json_value
 from perfci.runs.state.archived_run import ArchivedRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    import psutil
 
 START = "start.json"
 PROGRESS = "progress.json"
@@ -72,10 +75,22 @@ class WorkFolder:
             return folder_is_held(self.path)
         return not owners.dead([owner])
 
+    def process(self) -> psutil.Process | None:
+        """Return the process that owns a living run; None where it is of another host, or not known."""
+        import psutil
+
+        try:
+            owner = Owner(**self.notes()["owner"])
+            process = psutil.Process(owner.pid)
+        except (KeyError, TypeError, psutil.NoSuchProcess):
+            return None
+        # Asked for last: the process that has the number now is the one that is returned.
+        return process if owners.in_use(owner) else None
+
     def read(self, name: str) -> Any:
         """Return a JSON file that a stage left, or None where it left none or half of one."""
         try:
-            return json.loads((self.path / name).read_text())
+            return json_value((self.path / name).read_bytes())
         except (OSError, ValueError):
             return None
 

@@ -66,7 +66,7 @@ def _systemctl(words: Sequence[str]) -> None:
         return  # systemd does not run here: files are all there is
     try:
         done = subprocess.run(
-            [program, *words], capture_output=True, text=True, check=False, timeout=_SECONDS
+            [program, *words], capture_output=True, text=True, errors="replace", check=False, timeout=_SECONDS
         )
     except subprocess.TimeoutExpired as error:
         raise UnitsStay(order=words[0], reason=f"no answer within {_SECONDS} s") from error

@@ -6,12 +6,9 @@ is walked from the good end through all changes in their order, so that what is 
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from perfci.analysis.bisect.model import BisectPoint, Kind
 from perfci.changes.errors import GitFailed
@@ -19,6 +16,7 @@ from perfci.changes.model import REQUIREMENTS
 from perfci.changes.pin_moves import normal
 from perfci.changes.suspects import reaches
 from perfci.files import write_whole
+from perfci.parsing import json_value, yaml_value
 from perfci.runs.jobs.sources import Source
 from perfci.runs.state.digests import digest
 from perfci.runs.studies.bisect_revert import NotRevertedError, reverse_patch
@@ -219,7 +217,7 @@ class BisectCourse:
             VARIABLE: str(keep_copy(self.settings.state_dir / FOLDER, pinned)),
         }
         if state.libraries:
-            defaults = yaml.safe_load((root / ROLE / "defaults/main.yml").read_text(encoding="utf-8"))
+            defaults = yaml_value((root / ROLE / "defaults/main.yml").read_text(encoding="utf-8"))
             own = self.job.cloud.variables.get(ADDITIONS)
             found[ADDITIONS] = [
                 *(own if isinstance(own, list) else defaults[ADDITIONS]),
@@ -235,7 +233,7 @@ class BisectCourse:
 def identity(job: Job) -> str:
     """Return a digest over what a job deploys and measures: its runs can take each other's places."""
     return digest(
-        {"job": job.job_digest, "sources": json.loads(job.sources.model_dump_json(exclude_none=True))}
+        {"job": job.job_digest, "sources": json_value(job.sources.model_dump_json(exclude_none=True))}
     )
 
 

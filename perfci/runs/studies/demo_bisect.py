@@ -6,12 +6,12 @@ Every number comes from a cloud that ran.
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from perfci.files import write_json
+from perfci.parsing import json_value
 from perfci.results.model import FINISHED
 from perfci.runs.jobs.load import load_job
 from perfci.runs.night.assemble import night
@@ -89,7 +89,7 @@ class BisectDemo:
     def _plan(self, folder: Path) -> dict[str, Any]:
         """Return what the demo is about; one that was begun goes on, else its repositories are made."""
         try:
-            found: dict[str, Any] = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+            found: dict[str, Any] = json_value((folder / PLAN).read_bytes())
         except (OSError, ValueError):
             pass
         else:

@@ -138,8 +138,8 @@ class DemoHistory:
         told = {"name": name, "version": version}
         try:
             subprocess.run(
-                command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-                timeout=_DOWNLOAD_SECONDS,
+                command, check=True, capture_output=True, text=True, errors="replace",
+                stdin=subprocess.DEVNULL, timeout=_DOWNLOAD_SECONDS,
             )  # fmt: skip
             (archive,) = folder.glob(f"{name}-{version}.tar.*")
             with tarfile.open(archive) as packed:

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from perfci.errors import LabError, ServiceError, UsageError
 from perfci.files import write_whole
+from perfci.parsing import yaml_value
 from perfci.runs.state.digests import digest
 from perfci.validation import nearest
 
@@ -125,7 +124,7 @@ def moved(text: str, name: str, version: str, file: Path = CONSTRAINTS) -> Moved
 
 def requirements(root: Path, pins: Mapping[str, str]) -> list[str]:
     """Return what a cloud's environment is made of: the services at their pins, and what the role adds."""
-    defaults = yaml.safe_load((root / ROLE / "defaults/main.yml").read_text(encoding="utf-8"))
+    defaults = yaml_value((root / ROLE / "defaults/main.yml").read_text(encoding="utf-8"))
     return [*(f"{name}=={pins[name]}" for name in SERVICES), *defaults["openstack_code_requirements"]]
 
 
@@ -164,6 +163,7 @@ def _compile(wanted: Path, limits: Path, cache: Path) -> subprocess.CompletedPro
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
             timeout=RESOLVE_SECONDS,
         )

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from perfci.results.archive import read_archive
 from perfci.results.model import COUNTERS
 from perfci.runs.night.assemble import night
+from perfci.runs.state.archived_run import ArchivedRun
+from perfci.runs.verdicts.lab_services import ArchivedJobInvalid, read_job
 from perfci.runs.verdicts.rerun_jobs import same_job
 
 if TYPE_CHECKING:
@@ -68,9 +68,15 @@ class Comparison:
 
 
 def reproduce(folder: Path, settings: Settings, *, holder: str, progress: Progress) -> Comparison:
-    """Run what an archived run ran, with the very revisions it had, and compare."""
+    """Run what an archived run ran, with the very revisions it had, and compare.
+
+    Raises ArchivedJobInvalid, and what a run raises.
+    """
     before = read_archive(folder)
-    job = same_job(yaml.safe_load((folder / "job.yml").read_text()), before.record.code.services)
+    ran = read_job(ArchivedRun(folder))
+    if ran is None:
+        raise ArchivedJobInvalid(run_id=folder.name, reason="there is none")
+    job = same_job(ran, before.record.code.services)
     outcome = night(job, settings, holder=holder, progress=progress).run()
     after = read_archive(outcome.folder)
     return Comparison(

@@ -8,7 +8,6 @@ draw the two codes change places (ports, folders), so that neither has the bette
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -21,6 +20,7 @@ from perfci.analysis.pair_decision import PairSettings, decide_draws, smallest_p
 from perfci.analysis.pairs import draw_effect
 from perfci.analysis.robust import run_location
 from perfci.errors import LabError, UsageError
+from perfci.parsing import json_value
 from perfci.results.model import COMPARE, FINISHED, TOTAL
 from perfci.results.pairs import NEW, OLD, REFERENCE, PairedCounter, PairedRun, exchanged, is_paired
 from perfci.runs.night.assemble import night
@@ -331,7 +331,7 @@ def from_archive(folders: Sequence[Path], settings: PairSettings) -> SideBySide:
 
 
 def _code(folder: Path) -> CodeUnderTest:
-    found = json.loads((folder / CODE).read_text(encoding="utf-8"))
+    found = json_value((folder / CODE).read_bytes())
     return code_under_test(found["services"])
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, get_args
 
 from perfci.errors import UsageError
 from perfci.lab.node_cache import nodes_of
-from perfci.runs.jobs.clouds import Kind, check_cloud
+from perfci.runs.jobs.cloud_kinds import Kind
+from perfci.runs.jobs.clouds import check_cloud
 from perfci.runs.jobs.load import jobs, load_job
 from perfci.runs.jobs.model import Job, NodeChoice, Scenario
 from perfci.validation import nearest

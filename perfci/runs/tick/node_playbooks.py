@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from perfci.errors import PerfciError
+from perfci.parsing import yaml_value
 from perfci.runs.ansible.lab_playbooks import (
     PARTS_FILE,
     cloud_parts,
@@ -142,9 +141,7 @@ def folder_of(settings: Settings, reservation_id: str) -> Path:
 def cloud_groups(settings: Settings, reservation_id: str) -> dict[str, tuple[str, ...]]:
     """Return which nodes of a reservation play which part of its cloud, by group; empty without parts."""
     try:
-        written = yaml.safe_load(
-            (folder_of(settings, reservation_id) / PARTS_FILE).read_text(encoding="utf-8")
-        )
+        written = yaml_value((folder_of(settings, reservation_id) / PARTS_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     (of_kind,) = written["all"]["children"][SEVERAL]["children"].values()

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from perfci.analysis.types import Confirmation  # noqa: TC001
 from perfci.database.schema import confirmation, confirmation_round
 from perfci.errors import LabError
+from perfci.parsing import json_value
 from perfci.results.model import SeriesKey  # noqa: TC001
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _document(answer: Answer) -> str:
 
 def _answer(run_id: str, document: str) -> Answer:
     try:
-        return _ANSWER.validate_python(json.loads(document))
+        return _ANSWER.validate_python(json_value(document))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "answer"

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from perfci.analysis.facts import facts_from_dict
 from perfci.database.schema import night_facts as table
 from perfci.errors import LabError
+from perfci.parsing import json_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,6 +80,6 @@ def _facts(run_id: str, document: object) -> NightFacts:
 
 def _document(run_id: str, packed: bytes) -> Any:
     try:
-        return json.loads(zlib.decompress(packed))
+        return json_value(zlib.decompress(packed))
     except (zlib.error, ValueError) as error:
         raise FactsUnreadable(run_id=run_id, reason=error) from error

@@ -29,6 +29,7 @@ from pydantic import TypeAdapter, ValidationError
 from perfci.analysis.types import Judgement, Outcome
 from perfci.database.schema import judgement as table
 from perfci.errors import LabError
+from perfci.parsing import json_value
 from perfci.results.model import SeriesKey
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ def read_judgements(database: Database, run_id: str) -> tuple[Judgement, ...]:
         return ()
     try:
         head, _, body = zlib.decompress(document).partition(b"\n")
-        found = json.loads(head)
-        return _JUDGEMENTS.validate_python(found if isinstance(found, list) else _unpacked(json.loads(body)))
+        found = json_value(head)
+        return _JUDGEMENTS.validate_python(found if isinstance(found, list) else _unpacked(json_value(body)))
     except (zlib.error, ValueError, ValidationError, LookupError, TypeError, AttributeError) as error:
         raise JudgementDamaged(run_id=run_id, reason=str(error).splitlines()[0]) from error
 
@@ -102,9 +103,9 @@ def _outcomes(run_id: str, document: bytes) -> Counter[Outcome]:
     try:
         head, line_end, _ = zlib.decompressobj().decompress(document, _HEAD).partition(b"\n")
         if line_end:
-            counts = json.loads(head)["outcomes"]
+            counts = json_value(head)["outcomes"]
             return Counter({Outcome(outcome): int(number) for outcome, number in counts.items()})
-        return Counter(Outcome(one["outcome"]) for one in _listed(json.loads(zlib.decompress(document))))
+        return Counter(Outcome(one["outcome"]) for one in _listed(json_value(zlib.decompress(document))))
     except (zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise JudgementDamaged(run_id=run_id, reason=str(error)) from error
 

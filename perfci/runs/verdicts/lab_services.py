@@ -13,6 +13,7 @@ from perfci.alerts.repository import AlertTable
 from perfci.analysis.settings import AnalysisSettings
 from perfci.database.engine import Database, open_database
 from perfci.errors import LabError
+from perfci.parsing import yaml_value
 from perfci.results.deliveries import DeliveryLedger
 from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.state_folder import StateFolder
@@ -36,7 +37,23 @@ class ArchivedJobInvalid(LabError):
     """The archive has the job of a run, but this perfci can't read it."""
 
     template = "perfci can't read job.yml of run {run_id}: {reason}"
-    help = "The run was judged by the default settings, and its mail went to `mail.to` of the settings."
+    help = (
+        "Mend that file. Until then the default settings judge the run, and its mail goes to `mail.to` of "
+        "the settings."
+    )
+
+
+def read_job(run: ArchivedRun) -> Job | None:
+    """Return the job that a run ran; None if its archive has no job.yml. Raises ArchivedJobInvalid."""
+    from perfci.runs.jobs.model import Job
+
+    try:
+        return Job.model_validate(yaml_value(run.job_file))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:_REASON]
+        raise ArchivedJobInvalid(run_id=run.run_id, reason=reason) from error
 
 
 @dataclass(frozen=True)
@@ -97,6 +114,11 @@ class LabServices:
         return {}
 
     @cached_property
+    def guessed(self) -> dict[str, ArchivedJobInvalid]:
+        """By run, why default settings were taken for its job: commands say so at their end."""
+        return {}
+
+    @cached_property
     def _shared(self) -> WeakValueDictionary[str, ArchivedRun]:
         return WeakValueDictionary()
 
@@ -123,27 +145,20 @@ class LabServices:
         """
         if run_id in self._jobs:
             return self._jobs[run_id]
-        import yaml
-
-        from perfci.runs.jobs.model import Job
-
-        try:
-            job = Job.model_validate(yaml.safe_load(self.archived(run_id).job_file))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise ArchivedJobInvalid(run_id=run_id, reason=" ".join(str(error).split())[:_REASON]) from error
-        self._jobs[run_id] = job
+        job = read_job(self.archived(run_id))
+        if job is not None:
+            self._jobs[run_id] = job
         return job
 
     def job(self, run_id: str) -> Job | None:
         """Return the job that a run ran; None if its archive has none, or one that perfci can't read.
 
-        `publish.after_run` reports a job that can't be read, with the night that it belongs to.
+        Why it can't be read is in `guessed`; `publish.after_run` reports it with its night.
         """
         try:
             return self.archived_job(run_id)
-        except ArchivedJobInvalid:
+        except ArchivedJobInvalid as error:
+            self.guessed[run_id] = error
             return None
 
     def analysis_settings(self, record: RunRecord) -> AnalysisSettings:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from perfci.results.model import CONFIRM
 from perfci.runs.jobs.fields import NAME_LENGTH
-from perfci.runs.jobs.model import Job
 from perfci.runs.jobs.sources import Reference, Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from perfci.results.model import ServiceRevision
+    from perfci.runs.jobs.model import Job
     from perfci.runs.jobs.sources import Sources
 
 SUFFIX = "-reproduce"
-CONFIRM = "-confirm"
 _WHEEL = "wheel"
 
 
-def same_job(resolved: dict[str, Any], services: tuple[ServiceRevision, ...]) -> Job:
-    """Return the archived job under its own series, with every source fixed to the revision that ran.
+def same_job(job: Job, services: tuple[ServiceRevision, ...]) -> Job:
+    """Return an archived job under its own series, with every source fixed to the revision that ran.
 
     Patches and filters stay as the job names them: their files are not in the archive.
     """
-    job = Job.model_validate(resolved)
     sources = dict(job.sources)
     for service in services:
         known: Source | None = sources.get(service.service)

@@ -20,11 +20,11 @@ from perfci.analysis.pairs import draw_effect
 from perfci.analysis.rerun_verdict import wish
 from perfci.analysis.sequential_test import Side
 from perfci.results.archive import RunFiles
-from perfci.results.model import CodeUnderTest, Metric
+from perfci.results.model import CONFIRM, CodeUnderTest, Metric
 from perfci.results.pairs import REFERENCE, exchanged, is_paired
 from perfci.runs.state.digests import code_under_test
 from perfci.runs.verdicts.confirmation_store import Answer
-from perfci.runs.verdicts.rerun_jobs import CONFIRM, exact, rerun_job, side_by_side_job
+from perfci.runs.verdicts.rerun_jobs import exact, rerun_job, side_by_side_job
 from perfci.runs.verdicts.rerun_round import Reruns, Shown, code_names, trial_factors, values_of
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from perfci.analysis.state import dump, load
 from perfci.analysis.verdict import feed, follow
 from perfci.database.errors import DatabaseUnavailable
 from perfci.database.schema import verdict_cache as table
+from perfci.parsing import json_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -70,7 +71,7 @@ class CacheRow:
         with self.database.reading() as connection:
             document = connection.scalar(sa.select(table.c.document).where(*self._mine))
         try:
-            found = json.loads(zlib.decompress(document or b""))
+            found = json_value(zlib.decompress(document or b""))
         except (zlib.error, ValueError):
             return {}
         return found if isinstance(found, dict) else {}

@@ -113,7 +113,9 @@ def _environment_of_unit(unit: str) -> dict[str, str]:
     if not unit:
         return {}
     command = ["systemctl", "show", "--property=Environment", "--value", "--", unit]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+    shown = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", check=True, timeout=10
+    ).stdout
     return _variables(shlex.split(shown))
 
 

@@ -30,7 +30,7 @@ def masked(text: str, hidden: list[str]) -> str:
 def units() -> str:
     """Return the state of devstack's services, one a line; the name comes first."""
     command = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "devstack@*"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False).stdout
 
 
 def journal(unit: str) -> str:

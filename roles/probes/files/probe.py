@@ -211,7 +211,13 @@ def _run(*words: str) -> str:
 def _done(words: list[str], limit: float) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit, check=False
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=limit,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RequestFailed(f"{' '.join(words)}: {error}") from error

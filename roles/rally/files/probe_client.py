@@ -67,7 +67,12 @@ class Probes:
     def __enter__(self) -> Self:
         """Start it, and wait until it is ready."""
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
         )
         try:
             self._answer(self._start_seconds)

@@ -57,7 +57,7 @@ def map_hosts(cloud: Any, settings: dict[str, Any]) -> None:
     command = settings["discover"]
 
     def mapped() -> int:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if done.returncode:
             raise NotWorking(f"{' '.join(command)} failed: {done.stdout}{done.stderr}")
         return sum(1 for _ in cloud.compute.hypervisors())

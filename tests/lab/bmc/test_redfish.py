@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from redfish_emulator import NODE, OTHER, PASSWORD, emulated
+from redfish_emulator import NODE, OTHER, PASSWORD, ROOT, SYSTEM, emulated
 
 from perfci.lab.bmc import protocols, redfish
 from perfci.lab.bmc.base import BmcProtocol, BootDevice, BootOrder, Power, PowerOrder, Restart, Rung
@@ -36,6 +36,9 @@ from perfci.lab.bmc.redfish import connect
 SHORT = Means(10)
 NETWORK_ON = Order(PowerOrder.CYCLE, BootOrder(BootDevice.NETWORK, uefi=True))
 NETWORK_ONCE = BootOrder(BootDevice.NETWORK)
+
+
+CUT, NESTED, HUGE = '{"Id": "1", "Power', "[" * 100_000, f'{{"Id": {"9" * 5000}}}'
 
 
 @pytest.fixture(autouse=True)
@@ -126,12 +129,14 @@ def test_services_with_quirks_do_what_they_are_told(quirks):
         ({"unavailable": 99}, BmcRefused, "the service is starting (HTTP 503)"),
         ({"tasks": 1, "task_fails": "Chassis is locked."}, BmcRefused, "Chassis is locked. (its task)"),
         ({"boot_ignored": True}, BmcIneffective, "still says 'default'"),
-        ({"broken": True}, BmcGarbled, "answers what makes no sense"),
+        ({"broken": CUT}, BmcGarbled, "answers what makes no sense"),
+        ({"broken": NESTED}, BmcGarbled, "answers what makes no sense"),
+        ({"broken": HUGE}, BmcGarbled, "answers what makes no sense"),
         ({"power_unknown": 99}, BmcGarbled, "does not know the machine's power"),
         ({"modes": ("Legacy",)}, BmcUnsupported, "boots by Legacy only"),
         ({"power_seconds": 60}, BmcIneffective, "said ok to 'power on'"),
     ],
-    ids=lambda value: value.__name__ if isinstance(value, type) else str(value),
+    ids=lambda value: value.__name__ if isinstance(value, type) else str(value)[:40],
 )
 def test_what_goes_wrong_is_named(quirks, error, words):
     with emulated(**quirks) as bmc:
@@ -318,3 +323,17 @@ def test_a_web_server_that_is_silent_now_is_asked_again(monkeypatch):
         assert asyncio.run(protocols.protocol_of(target)) is BmcProtocol.IPMI
         bmc.quirks.hang_seconds = 0
         assert asyncio.run(protocols.protocol_of(target)) is BmcProtocol.REDFISH
+
+
+@pytest.mark.parametrize("body", [CUT, NESTED, HUGE, b"\xff"], ids=["cut", "nested", "huge", "bytes"])
+def test_a_web_server_that_answers_nonsense_speaks_no_redfish(body):
+    with emulated(broken=body, broken_at=ROOT) as bmc:
+        assert asyncio.run(redfish.speaks_redfish(bmc.target)) is False
+
+
+@pytest.mark.parametrize("body", [CUT, NESTED, HUGE], ids=["cut", "nested", "huge"])
+def test_resources_that_are_nonsense_are_named(body):
+    with emulated(broken=body, broken_at=f"{SYSTEM}/LogServices") as bmc:
+        with pytest.raises(BmcGarbled, match="to 'tell its events'"):
+            ask(bmc.target, lambda one: one.events())
+        assert bmc.sessions == {}

@@ -241,6 +241,9 @@ def test_everything_wrong_is_told_at_once_in_the_files_order(folder: Path) -> No
         ("name: night\ndescription: 2026-13-45\n", "night.yml:1: not YAML: month must be in 1..12"),
         ("? [a]\n: b\n", "night.yml:1: not YAML: found unhashable key"),
         ("[" * 5000, "night.yml:1: not YAML: nested too deeply"),
+        ("name: !!bool maybe\n", "night.yml:1: not YAML: a value does not fit the tag before it"),
+        ("name: !!timestamp soon\n", "night.yml:1: not YAML: a value does not fit the tag before it"),
+        ('name: !!int ""\n', "night.yml:1: not YAML: a value does not fit the tag before it"),
         ("a: 1\n---\nb: 1\n", "night.yml:2: not YAML: "),
     ],
 )

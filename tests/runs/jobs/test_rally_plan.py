@@ -107,6 +107,25 @@ def test_a_broken_template_is_named_with_its_line(templates: Path) -> None:
         plan_of(templates, {"task": "broken"})
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("{{ times }}: [", "makes no YAML"),
+        ("a: {{ times }}\n b: 1", "makes no YAML"),
+        ("{{ '[' * 5000 }}", "makes no YAML: nested too deeply"),
+        ("{{ 10 // ports | default(0) }}", "can't be filled in: ZeroDivisionError"),
+        ("{{ 10 }}" + "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "nested too deeply"),
+    ],
+    ids=["cut", "indented", "deep", "zero", "parentheses"],
+)
+def test_a_template_that_can_give_no_task_is_refused_before_the_night(
+    templates: Path, source: str, words: str
+) -> None:
+    (templates / "sample.yml.j2").write_text(source)
+    with pytest.raises(BadTaskTemplate, match=words):
+        plan_of(templates, {"task": "sample"})
+
+
 def test_a_missing_template_is_named(templates: Path) -> None:
     with pytest.raises(BadTaskTemplate, match=r"nova\.yml\.j2"):
         plan_of(templates, {"task": "nova"})

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from perfci.results.model import Purpose
 from perfci.runs.night.record import RunEnd, document
 from perfci.runs.night.recover import recover
 from perfci.runs.state import run_folder as work
@@ -126,6 +127,15 @@ def test_a_run_that_lost_its_identity_is_told_by_its_id(tmp_path):
     found = json.loads((run.folder / "run.json").read_text())
     assert (found["job"], found["status"]) == ("nightly", "failed")
     assert found["started_at"].startswith("2026-11-21T04:15:00")
+
+
+def test_a_re_run_that_lost_its_identity_is_none_of_the_nights(tmp_path):
+    folder = tmp_path / "runs" / "20261121T041500Z-nightly-confirm-1f2e"
+    folder.mkdir(parents=True)
+    state = StateFolder(tmp_path)
+    (run,) = recover(state)
+    assert run.folder.parent == state.reruns
+    assert run.record.purpose is Purpose.CONFIRM
 
 
 @pytest.mark.parametrize(

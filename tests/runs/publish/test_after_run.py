@@ -74,7 +74,9 @@ def test_influxdb_down_costs_nothing_but_time(after, controller):
     assert outcome.site.is_file()
 
 
-@pytest.mark.parametrize("text", ["name: [", "name: nightly\nscenarios: 5\n", "\0\0", ""])
+@pytest.mark.parametrize(
+    "text", ["name: [", "name: nightly\nscenarios: 5\n", "\0\0", "", "[" * 5000, "name: !!bool maybe"]
+)
 def test_an_archived_job_that_can_not_be_read_is_reported_and_costs_no_verdict(controller, text):
     folder = archives.night(controller.state.archive, 1)
     (folder / "job.yml").write_text(text)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 
-from perfci.runs.state.clean import CONTROLLER_SERVICES, NotAStateFolder, clean
+from perfci.runs.state import run_folder
+from perfci.runs.state.clean import CONTROLLER_SERVICES, NotAStateFolder, RunsStay, clean
 from perfci.runs.state.state_folder import StateFolder
 
 PRECIOUS = ("archive/r0/run.json", "lab.db", "lab.db-wal", "results.db", "mail/new/1", "runs/r1/progress.json")
@@ -87,6 +89,34 @@ def test_a_living_run_is_stopped_first(tmp_path):
     run.stdout.close()
     assert clean(StateFolder(state), tmp_path).ended == ["r1"]
     run.wait(5)
+
+
+def start_json(folder, **changed):
+    written = json.loads((folder.path / run_folder.START).read_text())
+    (folder.path / run_folder.START).write_text(json.dumps({**written, "owner": {**written["owner"], **changed}}))
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_a_run_of_another_host_is_in_the_way_and_no_process_of_this_one_is_ended(tmp_path, purge):
+    state, stranger = StateFolder(tmp_path / "state"), subprocess.Popen(["sleep", "60"])
+    try:
+        folder = run_folder.create(state.runs, "r1")
+        start_json(folder, host="another-controller", pid=stranger.pid)
+        with pytest.raises(RunsStay, match="r1"):
+            clean(state, tmp_path, purge=purge)
+        assert stranger.poll() is None
+        assert folder.path.is_dir()
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_a_living_run_that_does_not_say_whose_it_is_is_in_the_way(tmp_path):
+    folder = run_folder.create(tmp_path / "state" / "runs", "r1")
+    (folder.path / run_folder.START).write_text("{")
+    with pytest.raises(RunsStay, match="r1"):
+        clean(StateFolder(tmp_path / "state"), tmp_path)
+    assert folder.path.is_dir()
 
 
 @pytest.mark.parametrize("folder", CONTROLLER_SERVICES)
