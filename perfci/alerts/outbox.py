@@ -13,6 +13,7 @@ once. Delivery holds a lock, so two processes never send the same letter side by
 from __future__ import annotations
 
 import email.policy
+import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _KEPT_SENT = 1000
 """How many letters that were sent are kept, so that a letter put in again is recognised."""
 _LOCK = "outbox"
+_logger = logging.getLogger(__name__)
 
 
 class RecipientState(StrEnum):
@@ -210,6 +212,13 @@ class Outbox:
                     waiting += [other.id for other in queue[number:]]
                     problems[_advised(error)] = None
                     break
+                except Exception as error:
+                    # A fault of ours with one letter must not keep those behind it back, today and each time.
+                    _logger.exception("the letter %s can't be sent", letter.id)
+                    words = f"unexpected {type(error).__name__}: {error}"
+                    self._settle(letter, Refusals(for_now=dict.fromkeys(letter.recipients, words)))
+                    waiting.append(letter.id)
+                    problems[f"the letter {letter.id} can't be sent: {words}"] = None
                 else:
                     self._settle(letter, Refusals(_named(refusals.for_now), _named(refusals.for_good)))
                     (waiting if refusals.for_now else sent).append(letter.id)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perfci.cli.access import lab_services
-from perfci.cli.output import Json, errors_reported, print_json, print_table
+from perfci.cli.output import Json, errors_reported, print_guessed, print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,6 +91,7 @@ def accept(alert_id: AlertId, as_json: Json = False) -> None:
             controller.alerts.save(state)
         send_waiting(controller)
         _say(f"{alert_id}: accepted", as_json=as_json)
+        print_guessed(controller.guessed.values())
 
 
 @app.command()

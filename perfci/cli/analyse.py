@@ -11,7 +11,14 @@ import typer
 from perfci.cli.access import lab_services
 from perfci.cli.groups import DEFAULT, DefaultCommand, DefaultGroup
 from perfci.cli.options import RunId, complete_job
-from perfci.cli.output import Json, errors_reported, print_dropped, print_json, print_table
+from perfci.cli.output import (
+    Json,
+    errors_reported,
+    print_dropped,
+    print_guessed,
+    print_json,
+    print_table,
+)
 from perfci.errors import UsageError
 
 if TYPE_CHECKING:
@@ -110,6 +117,7 @@ def analyse(  # noqa: PLR0917 - typer takes them by name
 
             show_judgements(Console(), judgements, full=full)
             print_dropped(results.dropped)
+        print_guessed(controller.guessed.values())
     raise typer.Exit(judging.exit_code(judgements))
 
 
@@ -202,6 +210,7 @@ def _judge_all(*, as_json: bool) -> None:
         controller = lab_services()
         if as_json:
             print_json({"judged": judge_all(controller, Silent().step)})
+            print_guessed(controller.guessed.values())
             return
         with Terminal() as progress:
             since = time.monotonic()
@@ -211,6 +220,7 @@ def _judge_all(*, as_json: bool) -> None:
             progress.end("analyse", note, time.monotonic() - since, ok=True)
         if judged:
             typer.echo("`perfci report` shows them on the pages.")
+        print_guessed(controller.guessed.values())
 
 
 def _what_if(step: str, job: str | None, *, as_json: bool) -> None:

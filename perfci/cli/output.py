@@ -168,6 +168,12 @@ def print_error(error: PerfciError, *, as_json: bool) -> None:
     sys.stderr.write("\n".join(lines) + "\n")
 
 
+def print_guessed(errors: Iterable[PerfciError]) -> None:
+    """Say on stderr where perfci went on with default settings, as it could not read others."""
+    for error in errors:
+        sys.stderr.write(f"warning: {error}\n{error.advice}\n")
+
+
 def print_dropped(left_out: Iterable[tuple[str, int]]) -> None:
     """Say on stderr which iterations of a run were left out, and why."""
     from perfci.wording import dropped

@@ -456,6 +456,24 @@ class Refusing:
         return self.answers.get(letter.id, Refusals())
 
 
+def test_a_fault_of_ours_with_one_letter_keeps_no_other_back(database_url, caplog):
+    outbox = Outbox(Database(database_url))
+    for letter in ("a", "b"):
+        put(outbox, letter)
+
+    class Broken:
+        def send(self, letter):
+            if letter.id == "a":
+                raise UnicodeEncodeError("ascii", "\u00e4", 0, 1, "a bug")
+            return Refusals()
+
+    done = outbox.deliver(Broken())
+    assert (done.sent, done.waiting, done.failed) == (("b",), ("a",), ())
+    assert "the letter a can't be sent: unexpected UnicodeEncodeError" in done.problems[0]
+    assert "Traceback" in caplog.text
+    assert outbox.deliver(Refusing({})).sent == ("a",)
+
+
 def test_retrying_loses_no_recipient_that_still_waits(database_url):
     outbox = Outbox(Database(database_url))
     put(outbox, recipients=("a@x.org", "b@x.org", "c@x.org"))

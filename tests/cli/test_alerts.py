@@ -113,3 +113,13 @@ def test_an_alert_is_accepted_once(services):
     again = CliRunner().invoke(app, ["accept", "abc"])
     assert again.exit_code == 2
     assert len(mails(services)) == 1
+
+
+def test_where_the_people_of_a_job_are_not_known_it_is_said_who_got_the_mail(services):
+    (services.state.archive / NIGHTLY / "job.yml").write_text("name: nightly\nscenarios: 5\n")
+    done = CliRunner().invoke(app, ["accept", "abc"])
+    assert done.exit_code == 0, done.output
+    assert f"can't read job.yml of run {NIGHTLY}" in done.stderr
+    assert "its mail goes to `mail.to`" in done.stderr
+    (mail,) = mails(services)
+    assert mail["To"] != "nightly-team@example.org"

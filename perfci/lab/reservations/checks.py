@@ -64,11 +64,16 @@ def check_line(name: str, text: str) -> str:
     return text
 
 
+def check_contact(address: str) -> None:
+    """Raise ReservationInvalid where mail can't be sent there; empty is nobody."""
+    if address and not re.fullmatch(MAIL_ADDRESS, address):
+        raise ReservationInvalid(reason=f"{address[:60]!r} is no mail address")
+
+
 def check_request(request: Request, now: datetime, policy: Policy) -> None:
     """Raise ReservationInvalid where a request makes no sense; nothing was looked up for it yet."""
     check_line("purpose", request.purpose)
-    if request.contact and not re.fullmatch(MAIL_ADDRESS, request.contact):
-        raise ReservationInvalid(reason=f"{request.contact[:60]!r} is no mail address")
+    check_contact(request.contact)
     if request.os not in {"", *SYSTEMS}:
         there = ", ".join(SYSTEMS)
         raise ReservationInvalid(reason=f"machines can be given {there}, not {request.os[:60]!r}")

@@ -36,6 +36,7 @@ from perfci.lab.reservations.calendar import (
 from perfci.lab.reservations.checks import (
     Policy,
     check_admin,
+    check_contact,
     check_length,
     check_line,
     check_may,
@@ -177,7 +178,11 @@ class Reservations(Views):
             return self.again(store, found.id)
 
     def transfer(self, reservation_id: str, to: str, actor: Actor, *, contact: str = "") -> Booking:
-        """Hand a reservation to somebody else. Raises ReservationLimit, ReservationNotFound, NotYours."""
+        """Hand a reservation to somebody else.
+
+        Raises ReservationInvalid, ReservationLimit, ReservationNotFound, NotYours.
+        """
+        check_contact(contact)
         with self.order() as (store, now):
             found = self._mine(store, reservation_id, actor, "handing it over")
             to = check_line("new holder", to)

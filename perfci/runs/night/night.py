@@ -58,6 +58,7 @@ from perfci.runs.state.run_folder import create, new_run_id, seal, utc_now
 from perfci.runs.state.stages import Stages
 from perfci.runs.state.unreported import left_owing, owe
 from perfci.runs.verdicts.accepted_code import accepted_reference
+from perfci.runs.verdicts.lab_services import ArchivedJobInvalid
 from perfci.runs.verdicts.one_moment import at_one_moment
 from perfci.runs.verdicts.rerun_round import Nodes
 
@@ -152,17 +153,18 @@ class Night:
     def _with_reference(self) -> Night:
         """Return the night with the code that was last accepted as its reference, where the job wants that.
 
-        Where two clouds have no room, it has none, and says so.
+        Where two clouds have no room, or nobody can read which code was accepted, it has none, and says so.
         """
         if self.job.reference is None or not self.job.reference.accepted:
             return self
         try:
             check_memory(self.job)
-        except TooLittleMemory as error:
+            reference = accepted_reference(self.aftermath.controller, self.job, self.label)
+        except (TooLittleMemory, ArchiveError, ArchivedJobInvalid) as error:
             reason = f"This night has no reference: {error}."
+            _logger.warning("%s", reason)
             self.progress.say(reason)
             return replace(self, job=self.job.model_copy(update={"reference": None}), alone=reason)
-        reference = accepted_reference(self.aftermath.controller, self.job, self.label)
         return replace(self, job=self.job.model_copy(update={"reference": reference}))
 
     def _run(self) -> NightOutcome:

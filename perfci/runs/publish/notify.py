@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -17,7 +18,8 @@ from perfci.alerts.smtp import SmtpTransport
 from perfci.changes.model import REQUIREMENTS
 from perfci.changes.super_repository import SUPER
 from perfci.changes.suspects import SlowTarget
-from perfci.errors import PerfciError
+from perfci.errors import InternalError, PerfciError
+from perfci.logs import FILE
 from perfci.results.model import Metric
 from perfci.results.validity import comparable
 from perfci.runs.publish.calibration_store import read_calibration
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from perfci.runs.verdicts.lab_services import LabServices
 
 _HISTORY_RUNS = 60
+_logger = logging.getLogger(__name__)
 
 
 def mail_settings(services: LabServices, record: RunRecord | None) -> MailSettings:
@@ -188,6 +191,10 @@ def suspects_of(services: LabServices, alert: Alert) -> SuspectList | None:
         found = between_runs(clones, before, after, target)
     except (PerfciError, OSError, ValueError) as error:
         return SuspectList(problem=str(error))
+    except Exception as error:
+        # A fault of ours in what explains a regression must not keep people from hearing of it.
+        _logger.exception("the suspects of the alert %s can't be worked out", alert.id)
+        return SuspectList(problem=str(InternalError.of(error, log=services.state.logs / FILE)))
     told = SuspectList(found.suspects, found.remarks, found.product_is_out)
     keep_suspects(services.state.root, alert.id, told)
     return told

@@ -67,8 +67,9 @@ def left_owing(database: Database, state: StateFolder) -> list[ArchivedRun]:
     noted = _noted(database, state)
     gone = owners.dead(noted.values())
     dead = {run_id for run_id, owner in noted.items() if owner in gone}
-    archived = [ArchivedRun(folder) for folder in run_folders(state.archive) if folder.name in dead]
+    # In this order: a run that another process archives between the two is in both, and not in none.
     waiting = {folder.run_id for folder in unfinished(state.runs)}  # they can't be archived now
+    archived = [ArchivedRun(folder) for folder in run_folders(state.archive) if folder.name in dead]
     for run_id in dead - {run.run_id for run in archived} - waiting:
         settle(database, run_id)
     return archived

@@ -15,16 +15,18 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from perfci.errors import PerfciError
+from perfci.errors import InternalError, PerfciError
 from perfci.lab.reservations.idle import Looks
 from perfci.lab.reservations.model import NodeWish
 from perfci.lab.reservations.nights import Nights, Plan
 from perfci.lab.reservations.node_orders import NodeOrders
 from perfci.lab.reservations.service import open_reservations
 from perfci.lab.reservations.work import Work
+from perfci.logs import FILE, controller_log
 from perfci.runs.jobs.load import jobs, load_job
 from perfci.runs.night.lease_time import needed
 from perfci.runs.publish.notify import deliver
+from perfci.runs.state.state_folder import StateFolder
 from perfci.runs.tick.letters import NEVER_IDLE
 from perfci.runs.tick.mail import idle_policy, post_due
 from perfci.runs.verdicts.lab_services import LabServices
@@ -88,12 +90,18 @@ def tick(
         lambda: _look(settings, service, report, start),
         lambda: _mails(settings, service, report, start),
     )
-    for step in steps:
-        try:
-            step()
-        except (PerfciError, OSError) as error:
-            _logger.warning("tick: %s", error)
-            report.problems.append(str(error))
+    logs = StateFolder(settings.state_dir).logs
+    with controller_log(logs):
+        for step in steps:
+            try:
+                step()
+            except (PerfciError, OSError) as error:
+                _logger.warning("tick: %s", error)
+                report.problems.append(str(error))
+            except Exception as error:
+                # A fault of ours in one step must not keep nights from being started, minute after minute.
+                _logger.exception("tick: unexpected error")
+                report.problems.append(str(InternalError.of(error, log=logs / FILE)))
     return report
 
 

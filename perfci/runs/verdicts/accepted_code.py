@@ -20,6 +20,7 @@ from perfci.runs.jobs.sources import Reference
 from perfci.runs.state.digests import code_under_test
 from perfci.runs.verdicts.facts_store import read_facts
 from perfci.runs.verdicts.judge import HISTORY_RUNS
+from perfci.runs.verdicts.lab_services import ArchivedJobInvalid
 from perfci.runs.verdicts.rerun_jobs import exact
 
 if TYPE_CHECKING:
@@ -63,15 +64,18 @@ def last_accepted(
 def accepted_reference(controller: LabServices, job: Job, lab: str) -> Reference:
     """Return the reference of tonight's run of a job; its own code before there is another one.
 
-    Raises FactsUnreadable, and ArchiveError where the run of the accepted code can't be read.
+    Raises FactsUnreadable, and where the run of the accepted code can't be read ArchiveError or
+    ArchivedJobInvalid: with any other code in its place a change would be held against itself.
     """
     same = Reference(accepted=True)
     alerts = [one for one in controller.alerts.load().alerts if (one.lab, one.job) == (lab, job.name)]
     records = controller.local.records(lab, job.name, limit=HISTORY_RUNS)
     found = last_accepted(records, alerts, _settled(read_facts(controller.database, lab, job.name)))
-    ran = controller.job(found.run_id) if found is not None else None
-    if found is None or ran is None:
+    if found is None:
         return same
+    ran = controller.archived_job(found.run_id)
+    if ran is None:
+        raise ArchivedJobInvalid(run_id=found.run_id, reason="there is none")
     run = controller.archived(found.run_id)
     if not found.beside:
         return Reference.of(exact(ran.sources, run.record.code.services), accepted=True)

@@ -325,6 +325,16 @@ def test_handing_over(opened: Callable[..., Reservations]) -> None:
         lab.transfer(other.id, "bob", ANN)
 
 
+@pytest.mark.parametrize("contact", ["bob", "bob@example.org\nBcc: all@example.org", "bob@ex\u00e4mple.org"])
+def test_nobody_hands_over_to_an_address_that_no_mail_can_have(lab: Reservations, contact: str) -> None:
+    """It would be in the way of all mails about reservations: they are written together."""
+    made = lab.reserve(wants(), ANN)
+    with pytest.raises(ReservationInvalid, match="no mail address"):
+        lab.transfer(made.id, "bob", ANN, contact=contact)
+    assert lab.show(made.id) == made
+    assert lab.transfer(made.id, "bob", ANN, contact="bob@example.org").contact == "bob@example.org"
+
+
 def test_swapping_never_gives_other_hardware(lab: Reservations) -> None:
     made = lab.reserve(wants(where="cores >= 32"), ANN)
     swapped = lab.swap(made.id, "a", ANN)

@@ -30,6 +30,7 @@ from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.processes import processes_of
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.state_folder import StateFolder
+from perfci.runs.verdicts.lab_services import ArchivedJobInvalid
 
 pytestmark = pytest.mark.slow
 JOB = """name: tiny
@@ -124,6 +125,24 @@ def test_without_memory_for_two_clouds_the_night_has_one_and_says_so(project, se
     document = ArchivedRun(a_night(settings).run().folder).document
     assert document["status"] == "finished"
     assert document["alone"].startswith("This night has no reference: 2.0 GiB of memory are available")
+    assert "reference" not in document
+
+
+def test_where_the_accepted_code_can_not_be_read_the_night_has_no_reference_and_says_so(
+    project, settings, monkeypatch
+):
+    (project.root / "jobs" / "tiny.yml").write_text(JOB + "reference: accepted\n")
+    monkeypatch.setattr(
+        reference.psutil, "virtual_memory", lambda: SimpleNamespace(available=99 * reference.GIB)
+    )
+
+    def unreadable(*_):
+        raise ArchivedJobInvalid(run_id="20261120T041500Z-tiny-aaaa", reason="nested too deeply")
+
+    monkeypatch.setattr("perfci.runs.night.night.accepted_reference", unreadable)
+    document = ArchivedRun(a_night(settings).run().folder).document
+    assert document["status"] == "finished"
+    assert document["alone"].startswith("This night has no reference: perfci can't read job.yml of run 2026")
     assert "reference" not in document
 
 

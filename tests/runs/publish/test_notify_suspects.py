@@ -85,6 +85,17 @@ def test_a_run_that_is_gone_is_said(services):
     assert suspects_of(services, alert()).problem
 
 
+def test_a_fault_of_ours_is_said_in_place_of_them_and_logged(land, services, monkeypatch, caplog):
+    two_runs(land, services, {"neutron/db/ports.py": "x = 1\n"})
+
+    def broken(*_):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("perfci.runs.publish.notify.between_runs", broken)
+    assert suspects_of(services, alert()).problem.startswith("unexpected KeyError: 'a bug'")
+    assert "Traceback" in caplog.text
+
+
 def test_without_a_base_or_a_good_run_nothing_is_said(land, services, tmp_path):
     assert suspects_of(services, alert(last_good=None)) is None
     assert suspects_of(services, alert(code_known=False)) is None

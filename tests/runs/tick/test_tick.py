@@ -19,6 +19,7 @@ from perfci.lab.model import Node
 from perfci.lab.reservations.checks import Policy
 from perfci.lab.reservations.model import Actor, BookingState, NodeWish, Request
 from perfci.lab.reservations.service import Reservations
+from perfci.logs import FILE
 from perfci.runs.tick.node_playbooks import failed_nodes
 from perfci.runs.tick.prepare import work_on
 from perfci.runs.tick.tick import tick
@@ -157,6 +158,22 @@ def test_a_job_file_that_is_broken_keeps_no_other_night_out(settings, lab, proje
     report = tick(settings, reservations=lab, spawn=lambda _: None)
     assert len(report.planned) == 14
     assert "broken.yml" in report.problems[0]
+
+
+def test_a_fault_of_ours_in_one_step_keeps_no_night_from_being_started(settings, lab, clock, monkeypatch):
+    ticked(settings, lab)
+    clock.now = START + 2.25 * HOUR
+
+    def broken():
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(lab, "sweep", broken)
+    started = []
+    report = tick(settings, reservations=lab, spawn=started.append)
+    assert started == [["run", "nightly", "--reservation", report.nights[0]]]
+    (problem,) = report.problems
+    assert problem.startswith("unexpected ValueError")
+    assert "Traceback (most recent call last):" in (settings.state_dir / "logs" / FILE).read_text()
 
 
 def test_a_missed_night_is_told(settings, lab, clock):

@@ -17,7 +17,7 @@ from perfci.results.model import CodeUnderTest, RunRecord, Validity
 from perfci.runs.jobs.model import Job
 from perfci.runs.jobs.sources import Reference, Source, Sources
 from perfci.runs.verdicts.accepted_code import Accepted, accepted_reference, last_accepted
-from perfci.runs.verdicts.lab_services import LabServices
+from perfci.runs.verdicts.lab_services import ArchivedJobInvalid, LabServices
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,3 +122,21 @@ def test_what_is_not_named_in_a_reference_is_the_code_of_that_night(tmp_path: Pa
     controller.local.write(read_archive(folder))
     found = accepted_reference(controller, job, "embedded")
     assert found.neutron == Source(git=source["git"], ref="1f2e3d4c"), "not the head of the branch tomorrow"
+
+
+@pytest.mark.parametrize(
+    "text", [None, "[" * 5000, "name: nightly\nscenarios: 5\n"], ids=["none", "deep", "other"]
+)
+def test_where_the_accepted_code_can_not_be_read_no_other_takes_its_place(
+    tmp_path: Path, text: str | None
+) -> None:
+    """Tonight's code in its place would be held against itself, and each regression would vanish."""
+    controller = LabServices(config.load(environ={"PERFCI_STATE_DIR": str(tmp_path)}))
+    job = Job.model_validate({"name": "nightly", "scenarios": SCENARIOS, "reference": "accepted"})
+    folder = paired_night(controller.state.archive, 1)
+    controller.local.write(read_archive(folder))
+    (folder / "job.yml").unlink()
+    if text is not None:
+        (folder / "job.yml").write_text(text)
+    with pytest.raises(ArchivedJobInvalid, match=folder.name):
+        accepted_reference(controller, job, "embedded")

@@ -21,10 +21,12 @@ from perfci.analysis.decision import Decision
 from perfci.analysis.run_order import LONGEST
 from perfci.analysis.sequential_test import Side
 from perfci.analysis.types import Basis, Outcome
+from perfci.database.engine import Database
 from perfci.database.schema import confirmation
 from perfci.results.archive import read_archive
 from perfci.results.model import Metric, Purpose, Validity
 from perfci.runs.publish.after_run import Aftermath
+from perfci.runs.state import unreported
 from perfci.runs.state.archive import find_run, rerun_folders, run_folders
 from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.progress import Silent
@@ -373,3 +375,29 @@ def test_what_a_dead_process_owes_is_found_once(controller, tmp_path):
     assert [run.folder for run in left_owing(database, state)] == [second]
     assert owing(database, state) == (folder.name, second.name), "what was never archived owes nothing"
     assert left_owing(database, StateFolder(tmp_path / "elsewhere")) == [], "another controller's are its own"
+
+
+def test_a_run_that_is_archived_while_we_look_is_still_owed(tmp_path, monkeypatch):
+    """Another start archives it between the looks at the working folders and at the archive."""
+    state, database = StateFolder(tmp_path), Database(f"sqlite:///{tmp_path}/lab.db")
+    run_id = "20261121T041500Z-nightly-1f2e"
+    owe(database, state, run_id)
+    with database.transaction() as connection:
+        connection.exec_driver_sql("UPDATE unreported SET owner_pid = 1, owner_started_ticks = 1")
+    (state.runs / run_id).mkdir(parents=True)
+
+    def moving(look):
+        def looked(*folders):
+            found = look(*folders)
+            if (state.runs / run_id).exists():
+                state.archive.mkdir(parents=True)
+                (state.runs / run_id).rename(state.archive / run_id)
+                (state.archive / run_id / "run.json").write_text("{}")
+            return found
+
+        return looked
+
+    for name in ("unfinished", "run_folders"):
+        monkeypatch.setattr(unreported, name, moving(getattr(unreported, name)))
+    left_owing(database, state)
+    assert owing(database, state) == (run_id,)
