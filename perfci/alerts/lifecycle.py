@@ -83,12 +83,12 @@ def run_failed(failure: RunFailure) -> Notification:
     )
 
 
-def acknowledge(state: AlertState, alert_id: str) -> AlertState:
-    """Note that somebody looks at an alert. Raises UnknownAlert and AlertClosed."""
+def acknowledge(state: AlertState, alert_id: str, by: str) -> AlertState:
+    """Note who looks into an alert. Raises UnknownAlert and AlertClosed."""
     alert = find(state, alert_id)
     if alert.status is SeriesStatus.CLOSED:
         raise AlertClosed(alert=alert.id, closing=alert.closing, run=alert.closed)
-    return _with(state, replace(alert, status=SeriesStatus.ACKNOWLEDGED))
+    return _with(state, replace(alert, status=SeriesStatus.ACKNOWLEDGED, looked_into_by=by))
 
 
 def accept(state: AlertState, alert_id: str, run_id: str) -> tuple[AlertState, Notification]:

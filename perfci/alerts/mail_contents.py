@@ -161,13 +161,13 @@ def _closed(alert: Alert, run_id: str, evidence: MailContext, settings: MailSett
         fix = found_fix(alert, evidence.histories, evidence.records)
         noisy = now is not None and now.outcome is Outcome.TOO_NOISY
         level = "level of the reference" if leading.key.metric is Metric.RATIO else "baseline"
-        state = "no longer slower by what the alert said" if noisy else f"back at the {level}"
+        state = "no longer measurably slower" if noisy else f"back at the {level}"
         when = (
             f"since the run of {run_moment(fix.run_id)}" if fix else f"as of the run of {run_moment(run_id)}"
         )
         verdict = (
             f"{felt_name(leading.key)} {is_or_are(leading.key)} {state} {when} UTC; "
-            f"it was {_size(leading)} since {run_moment(alert.since)} UTC."
+            f"it had been {_size(leading)} since {run_moment(alert.since)} UTC."
         )
     sections = [Section("Then and now", (*pictures(alert, evidence, fix), back_table(alert, evidence)))]
     if fix is not None:

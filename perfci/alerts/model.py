@@ -103,7 +103,8 @@ class Alert:
     `since` is the first bad run and `last_good` the run before it (None: not known); `opened` is the
     run in which it was found. `service` is the one to blame as far as can be told, `leading` its
     clearest series. `code_known` is False where the revisions of one of the two runs are not known.
-    `quiet` counts the nights in a row in which it was back to normal.
+    `quiet` counts the nights in a row in which it was back to normal. `looked_into_by` is who acknowledged
+    it, as `user@host`; empty where nobody did, or an older version did not note who.
     """
 
     id: str
@@ -120,6 +121,7 @@ class Alert:
     quiet: int = 0
     closed: str | None = None
     closing: Closing | None = None
+    looked_into_by: str = ""
 
     @property
     def leading(self) -> MovedSeries:

@@ -71,7 +71,9 @@ def _reason(
     outcome: Outcome, evidence: Evidence, since: str | None, mde: float, *, track: Track, tail: bool
 ) -> str:
     """Say in a sentence how the answer was found."""
-    interval = f"{evidence.effect:+.1%} [{evidence.low:+.1%}, {evidence.high:+.1%}]"
+    unit = "points" if isinstance(track, FailureTrack) else "%"
+    ends = f"{_signed(evidence.low)} … {_signed(evidence.high)}"
+    interval = f"{_signed(evidence.effect)} {unit} ({ends} {unit})"
     against = f"against {len(evidence.baseline)} baseline runs"
     if outcome in (Outcome.REGRESSION, Outcome.IMPROVEMENT):
         what = "the slow requests alone: " if tail else ""
@@ -81,10 +83,15 @@ def _reason(
     if evidence.suspect:
         return f"the latest run alone stands out; {interval} {against} is not proof yet"
     if outcome is Outcome.TOO_NOISY:
-        return f"{interval} {against}; only changes above {mde:.0%} could be shown"
+        return f"{interval} {against}; only changes above {100 * mde:.0f} % could be shown"
     small = mde > track.settings.useful_mde and isinstance(track, LevelTrack)
     rest = "; smaller ones are too small to matter" if small else ""
-    return f"{interval} {against}; changes above {mde:.1%} would have been shown{rest}"
+    return f"{interval} {against}; changes above {100 * mde:.1f} {unit} would have been shown{rest}"
+
+
+def _signed(share: float) -> str:
+    """Return a share in percent with its sign, as mails and pages write it (`wording` is a floor above)."""
+    return f"{100 * share:+.1f}".replace("-", "\u2212")
 
 
 def without_evidence(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perfci.cli.access import lab_services
+from perfci.cli.access import holder, lab_services
 from perfci.cli.output import Json, errors_reported, print_guessed, print_json, print_table
 
 if TYPE_CHECKING:
@@ -63,14 +63,22 @@ def show(alert_id: AlertId, as_json: Json = False) -> None:
 
 @app.command()
 def acknowledge(alert_id: AlertId, as_json: Json = False) -> None:
-    """Note that somebody looks at an alert."""
+    """Say that you look into an alert: its page and the overview then name you.
+
+    Exit code 2: there is no such alert, or it is closed.
+    """
     from perfci.alerts.lifecycle import acknowledge as acknowledge_alert
+    from perfci.alerts.lifecycle import find
+    from perfci.runs.publish.site_data import write_site
 
     with errors_reported(as_json=as_json):
         controller = lab_services()
         with controller.alerts.exclusive():
-            controller.alerts.save(acknowledge_alert(controller.alerts.load(), alert_id))
-        _say(f"{alert_id}: acknowledged", as_json=as_json)
+            state = acknowledge_alert(controller.alerts.load(), alert_id, holder())
+            controller.alerts.save(state)
+        write_site(controller)
+        found = find(state, alert_id)
+        _say(f"{found.id}: {found.looked_into_by} looks into it", as_json=as_json)
 
 
 @app.command()
@@ -155,6 +163,8 @@ def _lines(alert: Alert) -> Iterator[str]:
     yield f"since      {alert.since}"
     yield f"last good  {alert.last_good or 'not known'}"
     yield f"found in   {alert.opened}"
+    if not alert.closed:
+        yield f"looked at  {_looked_into(alert)}"
     for one in alert.changes:
         before, after = (revision_name(code) if code else "-" for code in (one.before, one.after))
         yield f"changed    {one.service}: {before} -> {after}"
@@ -164,6 +174,14 @@ def _lines(alert: Alert) -> Iterator[str]:
     if not alert.closed:
         yield f"look at it perfci alerts acknowledge {alert.id}"
         yield f"accept it  perfci alerts accept {alert.id}"
+
+
+def _looked_into(alert: Alert) -> str:
+    from perfci.alerts.model import SeriesStatus
+
+    if alert.status is SeriesStatus.ACKNOWLEDGED:
+        return f"by {alert.looked_into_by or 'somebody'}"
+    return "by nobody yet"
 
 
 def _series(alert: Alert) -> TextTable:
@@ -198,6 +216,7 @@ def _as_dict(alert: Alert) -> dict[str, Any]:
         "last_good": alert.last_good,
         "opened": alert.opened,
         "closed": alert.closed,
+        "looked_into_by": alert.looked_into_by or None,
         "series": [
             {
                 "series": one.key.label,

@@ -115,7 +115,8 @@ def analyse(  # noqa: PLR0917 - typer takes them by name
 
             from perfci.cli.verdicts import show_judgements
 
-            show_judgements(Console(), judgements, full=full)
+            empty = f"{results.record.run_id} has measured nothing, so there is nothing to judge."
+            show_judgements(Console(), judgements, full=full, empty=empty)
             print_dropped(results.dropped)
         print_guessed(controller.guessed.values())
     raise typer.Exit(judging.exit_code(judgements))

@@ -50,7 +50,10 @@ def show(
 
             from perfci.cli.verdicts import show_results
 
-            show_results(Console(), found)
+            empty = f"{results.record.run_id} has measured nothing"
+            if results.measurements:
+                empty = f"No scenario of {results.record.run_id} has {scenario!r} in its name"
+            show_results(Console(), found, empty=f"{empty}.")
             print_dropped(results.dropped)
 
 

@@ -35,7 +35,6 @@ def status(as_json: Json = False) -> None:
     from perfci.lab.sql import open_ledger
     from perfci.runs.state import status as states
     from perfci.runs.state.archive import run_folders
-    from perfci.runs.state.schedule import planned
     from perfci.runs.state.unreported import being_reported, owing
 
     with errors_reported(as_json=as_json):
@@ -54,7 +53,7 @@ def status(as_json: Json = False) -> None:
             "archived": len(folders),
             "last": _last(services, folders),
             "open_alerts": [_alert(one) for one in alerts],
-            "next": [one._asdict() for one in planned(_crontab(), datetime.now().astimezone())],
+            "next": _next(services.settings),
             "not_in_influxdb": services.pending(),
             "refused_by_influxdb": services.refused(),
             "mail": asdict(services.outbox.status()),
@@ -84,6 +83,22 @@ def _alert(alert: Alert) -> dict[str, str]:
     leading = alert.leading
     size = change(leading.effect, leading.key.metric).replace(NBSP, " ")
     return {"alert": alert.id, "since": alert.since, "largest": f"{leading.key.label} {size}"}
+
+
+def _next(settings: Settings) -> list[dict[str, Any]]:
+    """Return what starts by itself, soonest first: the next night of each scheduled job, cron's lines."""
+    from perfci.cli.tick import NOT_PLANNED, nights_to_come
+    from perfci.runs.state.schedule import planned
+
+    found = [one._asdict() for one in planned(_crontab(), datetime.now().astimezone())]
+    known: set[str] = set()
+    for one in nights_to_come(settings)[0]:
+        if one.job not in known:
+            known.add(one.job)
+            starts = one.planned.starts_at if one.planned else None
+            note = "" if starts else f" ({NOT_PLANNED})"
+            found.append({"at": starts or one.window, "command": f"perfci run {one.job}{note}"})
+    return sorted(found, key=lambda one: (one["at"] is None, one["at"]))
 
 
 def _crontab() -> str:
@@ -249,7 +264,9 @@ def _status_lines(found: dict[str, Any]) -> Iterator[str]:
     for one in found["open_alerts"]:
         yield f"alert     {one['alert']} since {one['since']}: {one['largest']}"
     for one in found["next"]:
-        when = f"{one['at']:%Y-%m-%d %H:%M %Z}" if one["at"] else "at times that perfci can't read"
+        when = (
+            f"{one['at'].astimezone():%Y-%m-%d %H:%M %Z}" if one["at"] else "at times that perfci can't read"
+        )
         yield f"next run  {when}: {one['command']}"
     for one in found["reservations"]:
         yield f"reserved  {', '.join(one['nodes'])} by {one['holder']} for {one['purpose']}"

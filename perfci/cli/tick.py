@@ -17,7 +17,11 @@ from perfci.lab.errors import local_time
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from perfci.config import Settings
     from perfci.lab.reservations.model import Booking
+
+
+NOT_PLANNED = "not planned: does `perfci tick` run?"
 
 
 class _ShowsByDefault(DefaultGroup):
@@ -99,22 +103,8 @@ def tick(
 @schedule_app.command(DEFAULT, cls=DefaultCommand, hidden=True)
 def shown(as_json: Json = False) -> None:
     """Show the nights to come, in the calendar and out of it; `perfci schedule install` starts them."""
-    from perfci.lab.reservations.nights import Nights
-    from perfci.lab.reservations.service import open_reservations
-    from perfci.runs.tick.tick import scheduled, windows
-
     with errors_reported(as_json=as_json):
-        settings = settings_for()
-        problems: list[str] = []
-        service = open_reservations(settings)
-        nights = Nights(service, "schedule")
-        rows: list[_Night] = []
-        for job in scheduled(settings, problems):
-            known = {one.window_at: one for one in nights.coming(job.name)}
-            rows += [
-                _Night(job.name, window, known.get(window)) for window in windows(job, None, service.now())
-            ]
-        rows.sort(key=lambda row: (row.window, row.job))
+        rows, problems = nights_to_come(settings_for())
         if as_json:
             print_json({"nights": [row.as_dict() for row in rows], "problems": problems})
             return
@@ -124,7 +114,28 @@ def shown(as_json: Json = False) -> None:
         print_table(columns, [row.cells() for row in rows], empty="no job has a `schedule`")
 
 
-class _Night(NamedTuple):
+def nights_to_come(settings: Settings) -> tuple[list[NightToCome], list[str]]:
+    """Return the windows of all jobs with a `schedule`, the next first, and what is wrong with job files."""
+    from perfci.lab.reservations.nights import Nights
+    from perfci.lab.reservations.service import open_reservations
+    from perfci.runs.tick.scheduled import scheduled, windows
+
+    problems: list[str] = []
+    found: list[NightToCome] = []
+    jobs = scheduled(settings, problems)
+    if jobs:
+        service = open_reservations(settings)
+        nights = Nights(service, "schedule")
+        for job in jobs:
+            known = {one.window_at: one for one in nights.coming(job.name)}
+            found += [
+                NightToCome(job.name, window, known.get(window))
+                for window in windows(job, None, service.now())
+            ]
+    return sorted(found, key=lambda one: (one.window, one.job)), problems
+
+
+class NightToCome(NamedTuple):
     """A window of a job, with what is in the calendar for it."""
 
     job: str
@@ -143,7 +154,7 @@ class _Night(NamedTuple):
 
     def cells(self) -> tuple[str, ...]:
         one = self.planned
-        starts = local_time(one.starts_at) if one else "not planned: does `perfci tick` run?"
+        starts = local_time(one.starts_at) if one else NOT_PLANNED
         nodes, name = (", ".join(one.nodes), one.id) if one else ("", "")
         return (self.job, local_time(self.window), starts, nodes, name)
 

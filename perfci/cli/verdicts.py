@@ -47,9 +47,7 @@ _NEEDED = 5
 _SHOWN = 12
 
 
-def show_results(
-    console: Console, measurements: Iterable[Measurement], *, empty: str = "No results."
-) -> None:
+def show_results(console: Console, measurements: Iterable[Measurement], *, empty: str = "") -> None:
     """Print what one run measured: median, smallest and largest value, values and failures of each series."""
     ordered = sorted(measurements, key=lambda measurement: measurement.key)
     rows = [(one.key.scenario, *_measured(one)) for one in ordered]
@@ -72,16 +70,19 @@ def _measured(one: Measurement) -> tuple[str, ...]:
     return (action_name(one.key), shown, reach, str(len(values)), f"{one.failures} of {one.attempts}")
 
 
-def show_judgements(console: Console, judgements: Sequence[Judgement], *, full: bool = False) -> None:
+def show_judgements(
+    console: Console, judgements: Sequence[Judgement], *, full: bool = False, empty: str = ""
+) -> None:
     """Print the verdicts of a night, what is interesting first.
 
-    On a terminal only what changed is listed, and the rest counted, unless `full`.
+    On a terminal only what changed is listed, and the rest counted, unless `full`. Without any verdict,
+    `empty` says what was looked for.
     """
     ordered = by_interest(judgements)
-    if not console.is_terminal:
+    if not console.is_terminal or not ordered:
         columns = ("verdict", "scenario", *_COLUMNS)
         rows = [(str(one.outcome), one.key.scenario, *_judged(one)) for one in ordered]
-        print_table(columns, rows, empty="", console=console)
+        print_table(columns, rows, empty=empty, console=console)
         return
     shown = ordered if full else [one for one in ordered if one.outcome in _INTERESTING]
     headings = {_heading(one, ordered): _STYLES[TONES[one.outcome]] for one in shown}

@@ -258,7 +258,8 @@ class AlertSummary:
     `effect` is relative, `before` and `after` are levels in the unit of the metric. `series` counts those
     that moved together, `moved` has them. `changes` is the code that differs between `last_good` and `since`;
     `code_known` is False where that can't be said. `closed` is the run that closed it, `ending` why.
-    `bisect` is what has been measured to find the change.
+    `looked_into_by` is who acknowledged it, where that is known. `bisect` is what has been measured to find
+    the change.
     """
 
     id: str
@@ -272,6 +273,7 @@ class AlertSummary:
     changes: tuple[ServiceChange, ...] = ()
     code_known: bool = True
     acknowledged: bool = False
+    looked_into_by: str = ""
     closed: str | None = None
     ending: str = ""
     last_good: str | None = None
@@ -346,6 +348,10 @@ def worst_of(count: Mapping[Outcome, int]) -> Verdict:
         return Verdict(PageTone.QUIET, NOT_JUDGED)
     found = {outcome for outcome, number in count.items() if number}
     worst = next((one for one in (*WORST_FIRST, Outcome.NO_BASELINE) if one in found), Outcome.NO_DATA)
+    if worst is Outcome.TOO_NOISY and (calm := count.get(Outcome.NO_CHANGE, 0)):
+        noisy = count[worst]
+        tone = PageTone.QUIET if noisy <= calm else PageTone.LAB
+        return Verdict(tone, f"no change, {noisy} of {counted(noisy + calm, 'series')} too noisy")
     if worst in _COUNTED and not found <= {Outcome.TOO_NOISY, Outcome.NO_BASELINE}:
         return Verdict(TONES[worst], f"{counted(count[worst], 'series')} {_COUNTED[worst]}")
     return Verdict(TONES[worst], str(worst))

@@ -289,8 +289,9 @@ def test_a_known_exception_ends_an_alert_as_known_and_without_it_a_new_one_opens
 
 def test_an_accepted_alert_stays_silent_and_moves_the_baseline():
     state, alert = opened(CREATE_PORT)
-    state = acknowledge(state, alert.id)
+    state = acknowledge(state, alert.id, "ann@lab")
     assert state.alerts[0].status is SeriesStatus.ACKNOWLEDGED
+    assert state.alerts[0].looked_into_by == "ann@lab"
     state, note = accept(state, alert.id[:6], run_id(10))
     assert (note.kind, note.alert.closing) == (NotificationKind.CLOSED, Closing.ACCEPTED)
     assert accepted_changes(state) == {CREATE_PORT: run_id(9)}
@@ -309,7 +310,7 @@ def test_unknown_and_closed_alerts_are_errors():
     with pytest.raises(AlertClosed):
         accept(state, alert.id, run_id(9))
     with pytest.raises(AlertClosed):
-        acknowledge(state, alert.id)
+        acknowledge(state, alert.id, "ann@lab")
 
 
 def test_jobs_do_not_mix():

@@ -326,7 +326,7 @@ def test_a_noisy_end_does_not_claim_too_much(told):
     notification, evidence = told[NotificationKind.CLOSED]
     noisy = tuple(replace(one, outcome=Outcome.TOO_NOISY) for one in evidence.judgements)
     text = " ".join(text_of(parsed(notification, MailContext(evidence.record, noisy))).split())
-    assert "no longer slower by what the alert said" in text
+    assert "no longer measurably slower" in text
     assert "back at the baseline" not in text
     assert "too noisy to tell" in text
 

@@ -50,6 +50,20 @@ def test_a_night_in_which_the_clock_was_set_back_is_shown_judged_and_indexed(sta
     assert (len(rebuilt["runs"]), rebuilt["unreadable"]) == (10, [])
 
 
+def test_where_nothing_was_measured_it_is_said_what_was_looked_for_also_in_a_pipe(state):
+    run = archives.night(state.state.archive, 1)
+    done = CliRunner().invoke(app, ["results", "show", "last", "--scenario", "Nova"])
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr == f"No scenario of {run.name} has 'Nova' in its name.\n"
+    (run / "tasks.json").write_text("[]")
+    for report in (run / "rally").iterdir():
+        report.unlink()
+    assert CliRunner().invoke(app, ["results", "show"]).stderr == f"{run.name} has measured nothing.\n"
+    done = CliRunner().invoke(app, ["analyse"])
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr == f"{run.name} has measured nothing, so there is nothing to judge.\n"
+
+
 def test_sync_names_the_runs_that_influxdb_refuses_delivers_the_others_and_sends_none_again(
     state, monkeypatch
 ):

@@ -9,14 +9,16 @@ import archives
 import pytest
 from typer.testing import CliRunner
 
-from perfci import config
+from perfci import config, pages
 from perfci.alerts.model import Alert, AlertState, MovedSeries, SeriesStatus
 from perfci.analysis.types import Judgement, Outcome
+from perfci.cli.access import holder
 from perfci.cli.main import app
 from perfci.lab import owners
 from perfci.results.archive import read_archive
 from perfci.results.model import Validity
 from perfci.runs.state.unreported import owe
+from perfci.runs.tick.tick import tick
 from perfci.runs.verdicts.judgement_store import keep_judgements
 from perfci.runs.verdicts.lab_services import LabServices
 
@@ -146,6 +148,53 @@ def test_an_alert_is_shown_by_the_begin_of_its_id(services, alert):
     assert "+25 %\t+20 … +30 %" in text
     assert json.loads(run("alerts", "show", "ab12", "--json").stdout)["id"] == "ab12cd34"
     assert "UnknownAlert".lower() in run("alerts", "show", "zz", code=2).stderr
+
+
+def test_who_looks_into_an_alert_is_named_on_the_pages_at_once(services, alert):
+    overview, page = services.state.site / pages.INDEX, services.state.site / pages.alert_page(alert.id)
+    run("report")
+    assert "nobody looks into it yet" in overview.read_text()
+    assert "looked at  by nobody yet" in run("alerts", "show", "ab12").stdout
+    assert run("alerts", "acknowledge", "ab12").stdout == f"ab12cd34: {holder()} looks into it\n"
+    for file in (overview, page):
+        assert f"{holder()} looks into it" in file.read_text()
+    assert f"looked at  by {holder()}" in run("alerts", "show", "ab12").stdout
+    assert json.loads(run("alerts", "list", "--json").stdout)[0]["looked_into_by"] == holder()
+
+
+@pytest.fixture
+def scheduled(tmp_path, monkeypatch):
+    """Two jobs that start by themselves, in a lab with a node."""
+    (tmp_path / "inventory" / "embedded").mkdir(parents=True)
+    (tmp_path / "inventory" / "embedded" / "hosts.yml").write_text(
+        "all: {children: {cloud: {hosts: {node-0: {ansible_connection: local}}}}}\n"
+    )
+    (tmp_path / "jobs" / "tasks").mkdir(parents=True)
+    (tmp_path / "jobs" / "tasks" / "ports.yml.j2").write_text("{}\n")
+    for name, at in (("early", "02:15"), ("late", "14:45")):
+        (tmp_path / "jobs" / f"{name}.yml").write_text(
+            f"name: {name}\nschedule: {{at: '{at}'}}\nscenarios: [{{task: ports, times: 2}}]\n"
+        )
+    monkeypatch.setenv("PERFCI_ROOT_DIR", str(tmp_path))
+
+
+@pytest.mark.usefixtures("scheduled")
+def test_status_says_when_the_schedules_of_jobs_start_their_next_nights(services):
+    def following():
+        return {
+            one["command"]: one["at"][11:16] for one in json.loads(run("status", "--json").stdout)["next"]
+        }
+
+    unplanned = "(not planned: does `perfci tick` run?)"
+    assert following() == {
+        f"perfci run early {unplanned}": "02:15",
+        f"perfci run late {unplanned}": "14:45",
+    }
+    tick(config.load(), spawn=lambda _: None)
+    assert following() == {"perfci run early": "02:15", "perfci run late": "14:45"}
+    moments = [one["at"] for one in json.loads(run("status", "--json").stdout)["next"]]
+    assert moments == sorted(moments)
+    assert len([line for line in run("status").stdout.splitlines() if line.startswith("next run  ")]) == 2
 
 
 def test_where_no_alert_is_open_it_is_said_how_many_are_closed(services, alert):

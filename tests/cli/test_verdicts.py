@@ -43,7 +43,16 @@ def test_interest_puts_the_largest_regression_first_whatever_the_order():
     [
         ([Outcome.REGRESSION, Outcome.REGRESSION, Outcome.IMPROVEMENT], "2\u00a0series slower", PageTone.BAD),
         ([Outcome.IMPROVEMENT, Outcome.TOO_NOISY], "1\u00a0series faster", PageTone.GOOD),
-        ([Outcome.TOO_NOISY, Outcome.NO_CHANGE], "1\xa0series too noisy to tell", PageTone.LAB),
+        (
+            [Outcome.TOO_NOISY, *[Outcome.NO_CHANGE] * 3],
+            "no change, 1 of 4\xa0series too noisy",
+            PageTone.QUIET,
+        ),
+        (
+            [*[Outcome.TOO_NOISY] * 3, Outcome.NO_CHANGE],
+            "no change, 3 of 4\xa0series too noisy",
+            PageTone.LAB,
+        ),
         ([Outcome.KNOWN, Outcome.IMPROVEMENT], "1\xa0series slower, all of them known", PageTone.LAB),
         ([Outcome.TOO_NOISY, Outcome.NO_BASELINE], "too noisy to tell", PageTone.LAB),
         ([Outcome.NO_BASELINE], "no baseline", PageTone.QUIET),
@@ -71,7 +80,7 @@ def test_on_a_terminal_only_the_interesting_is_listed(runs):
     assert "NovaServers" not in text
     assert "12\u00a0series (regression: 3, no change: 9)" in text
     assert "NovaServers" in printed(show_judgements, runs[21].judgements, full=True)
-    assert printed(show_judgements, ()).startswith("0\u00a0series")
+    assert printed(show_judgements, (), empty="nothing in it") == "nothing in it\n"
 
 
 def test_in_a_pipe_everything_is_there_separated_by_tabs(runs):
@@ -80,7 +89,7 @@ def test_in_a_pipe_everything_is_there_separated_by_tabs(runs):
     assert {line.count("\t") for line in lines} == {8}
     assert lines[1].startswith("regression\tNeutronNetworks.create_and_list_ports\tneutron.create_port\t+3")
     assert "\u00a0" not in "".join(lines)
-    assert printed(show_judgements, (), terminal=False) == ""
+    assert printed(show_judgements, (), terminal=False, empty="nothing in it") == ""
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -95,7 +104,7 @@ def test_results(terminal):
     assert "0.100 s … 0.300 s" in text
     assert "1 of 4" in text
     assert "SQL statements of neutron-api" in text
-    assert printed(show_results, [], terminal=True) == "No results.\n"
+    assert printed(show_results, [], terminal=True, empty="nothing in it") == "nothing in it\n"
 
 
 def test_the_end_of_a_night(runs):

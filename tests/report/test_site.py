@@ -429,7 +429,10 @@ def test_what_the_last_run_brought_is_told(data, tmp_path):
     assert "code of neutron: 27.0.1 (wheel) → 27.0.1 (wheel) with" in news
     assert news.count(">regression<") == 2  # the third is the alert's own
     text = index_of(replace(data, runs=data.runs[:22], alerts=(alert(),)), tmp_path)
-    assert "no alert, no series that changed, and the same code" in text
+    assert (
+        "nothing new since the run before: no alert opened or closed, no other series changed, and the code is the same"
+        in text
+    )
 
 
 def test_scenarios_are_sorted_by_verdict_and_told_apart_by_their_arguments(data, tmp_path):

@@ -379,7 +379,7 @@ const perfci = (() => {
     const found = make("details", {}, title);
     found.addEventListener("toggle", () => {
       if (found.open && !$(found, "svg"))
-        found.append(make("p", { class: "soft" }, "The share of iterations that took at most so long: dashed before, full line after."),
+        found.append(make("p", { class: "soft" }, "How many of the iterations were done within a time. Dashed line: before; solid line: after."),
           make("div", { class: "picture" }, overlay(old.shape, now.shape, now.metric)), make("div", { class: "wide" }, deciles(list, now.metric)));
     });
     return { found, size: Math.abs(share(middle.shift) ?? 0) + (certain ? 1e6 : 0), text: now.text };

@@ -49,6 +49,7 @@ def alert_summaries(
             changes=tuple(map(_change, alert.changes)),
             code_known=alert.code_known,
             acknowledged=alert.status is SeriesStatus.ACKNOWLEDGED,
+            looked_into_by=alert.looked_into_by,
             closed=alert.closed,
             ending=str(alert.closing or ""),
             last_good=alert.last_good,

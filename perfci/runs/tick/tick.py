@@ -23,24 +23,20 @@ from perfci.lab.reservations.node_orders import NodeOrders
 from perfci.lab.reservations.service import open_reservations
 from perfci.lab.reservations.work import Work
 from perfci.logs import FILE, controller_log
-from perfci.runs.jobs.load import jobs, load_job
 from perfci.runs.night.lease_time import needed
 from perfci.runs.publish.notify import deliver
 from perfci.runs.state.state_folder import StateFolder
 from perfci.runs.tick.letters import NEVER_IDLE
 from perfci.runs.tick.mail import idle_policy, post_due
+from perfci.runs.tick.scheduled import scheduled, windows
 from perfci.runs.verdicts.lab_services import LabServices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from perfci.config import Settings
     from perfci.lab.reservations.service import Reservations
-    from perfci.runs.jobs.model import Job
 
-AHEAD = timedelta(days=14)
-"""How far ahead nights stand in the calendar."""
 MOST_STARTED = 32
 """How many processes one tick starts at most; the next one starts more."""
 MOST_DELIVERED = 20
@@ -103,27 +99,6 @@ def tick(
                 _logger.exception("tick: unexpected error")
                 report.problems.append(str(InternalError.of(error, log=logs / FILE)))
     return report
-
-
-def scheduled(settings: Settings, problems: list[str]) -> list[Job]:
-    """Return the jobs with a schedule; one that can't be read is a problem and keeps no other out."""
-    found = []
-    for name in jobs(settings.jobs_dir):
-        try:
-            job = load_job(name, settings.jobs_dir)
-        except PerfciError as error:
-            problems.append(str(error))
-            continue
-        if job.schedule is not None:
-            found.append(job)
-    return found
-
-
-def windows(job: Job, last: datetime | None, now: datetime) -> tuple[datetime, ...]:
-    """Return the windows of a job from the last one that is known on, to AHEAD."""
-    if job.schedule is None:
-        return ()
-    return tuple(job.schedule.windows(min(last or now, now), now + AHEAD))
 
 
 def _plan_nights(settings: Settings, service: Reservations, report: TickReport) -> None:

@@ -1,4 +1,4 @@
-"""What `perfci doctor` says of jobs."""
+"""What `perfci doctor` says of jobs, and of the links in mails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from perfci import config
-from perfci.runs.ansible.doctor import examine
+from perfci.runs.ansible.doctor import examine, links_in_mail
 
 JOBS = Path(__file__).parents[3] / "jobs"
 
@@ -40,3 +40,16 @@ def test_the_jobs_that_are_there_are_whole_and_one_whose_template_lacks_a_variab
     assert "job nightly" in found
     assert [about for about, one in found.items() if not one.ok] == ["job sampled"]
     assert "'disk_image' is undefined" in found["job sampled"].detail
+
+
+@pytest.mark.usefixtures("no_machine")
+def test_the_address_of_the_pages_is_asked_for_until_it_is_set(tmp_path):
+    environment = {"PERFCI_ROOT_DIR": str(tmp_path)}
+    asked = links_in_mail(config.load(environ=environment))
+    assert asked.ok, "a lab without a web server works"
+    assert f"Where is {tmp_path / 'state' / 'site'} served? Set mail.base_url" in asked.detail
+    assert asked in examine(config.load(environ=environment))
+    given = links_in_mail(
+        config.load(environ={**environment, "PERFCI_MAIL__BASE_URL": "https://perf.example.org"})
+    )
+    assert given.detail == "they begin with https://perf.example.org"

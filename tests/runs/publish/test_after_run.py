@@ -266,7 +266,7 @@ def test_what_a_person_says_while_a_run_is_reported_is_not_lost(after, controlle
     def acknowledged_meanwhile(*arguments):
         monkeypatch.setattr("perfci.runs.publish.after_run.compose_letters", whole)
         with controller.alerts.exclusive():
-            controller.alerts.save(acknowledge(controller.alerts.load(), alert.id))
+            controller.alerts.save(acknowledge(controller.alerts.load(), alert.id, "ann@lab"))
         return whole(*arguments)
 
     monkeypatch.setattr("perfci.runs.publish.after_run.compose_letters", acknowledged_meanwhile)
