@@ -22,6 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from perfci.database import engine
 from perfci.database.engine import Database
 from perfci.errors import PerfciError
 from perfci.lab.errors import NoSuchSlot
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from perfci.lab.reservations.model import Booking
 
 CROWD = 200
+PATIENCE = 900
+"""Seconds after which something hangs."""
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 NODES = tuple(Node(name, has_bmc=name != "c") for name in "abc")
@@ -59,16 +62,21 @@ def asks(url: str, name: str, answers) -> None:
 
 
 @pytest.mark.slow
-def test_of_a_crowd_one_gets_the_last_node_and_all_get_an_answer(database_url: str) -> None:
+@pytest.mark.timeout(1200)
+def test_of_a_crowd_one_gets_the_last_node_and_all_get_an_answer(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # How long 200 processes take depends on what else this machine does.
+    monkeypatch.setattr(engine, "BUSY_SECONDS", PATIENCE)
     Database(database_url)
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
     crowd = [context.Process(target=asks, args=(database_url, f"user{n}", answers)) for n in range(CROWD)]
     for one in crowd:
         one.start()
-    found = Counter(answers.get(timeout=120) for _ in crowd)
+    found = Counter(answers.get(timeout=PATIENCE) for _ in crowd)
     for one in crowd:
-        one.join(60)
+        one.join(PATIENCE)
     assert found == {"got it": 1, "refused": CROWD - 1}
 
 
