@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import socket
 from typing import TYPE_CHECKING
+
+from perfci.lab import people
 
 if TYPE_CHECKING:
     from perfci.config import Settings
@@ -36,4 +37,4 @@ def lab_services(lab: str | None = None) -> LabServices:
 
 def holder() -> str:
     """Return who holds the nodes of a run: `user@host`."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    return f"{people.me()}@{socket.gethostname()}"

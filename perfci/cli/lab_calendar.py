@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from perfci.cli.choices import ChoiceUnclear
 from perfci.cli.durations import parse_duration, shown_duration
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 from perfci.cli.times import parse_moment
+from perfci.lab import people
 from perfci.lab.errors import local_time
 from perfci.lab.reservations.documents import booking_document, event_document
 from perfci.lab.reservations.model import Actor, NodeWish
@@ -70,7 +70,7 @@ def actor(service: Reservations, settings: Settings) -> Actor:
 
     Root and the owner of the state folder always are: they can change the database anyway.
     """
-    name, user = getpass.getuser(), os.getuid()
+    name, user = people.me(), os.getuid()
     folder = settings.state_dir
     owner = folder.stat().st_uid if folder.exists() else user
     return Actor(name, admin=service.actor(name).admin or user in {0, owner})
@@ -207,7 +207,7 @@ def mine(
 ) -> None:
     """Show your reservations."""
     with errors_reported(as_json=as_json):
-        found = reservations().of(getpass.getuser(), over=everything)
+        found = reservations().of(people.me(), over=everything)
         if as_json:
             print_json({"reservations": [booking_document(one) for one in found]})
         else:

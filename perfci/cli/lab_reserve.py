@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +26,7 @@ from perfci.cli.lab_calendar import (
 )
 from perfci.cli.output import Json, errors_reported, print_json
 from perfci.cli.times import parse_moment
+from perfci.lab import people
 from perfci.lab.errors import NodesBusy, NoSuchSlot, local_time
 from perfci.lab.model import Reservation
 from perfci.lab.reservations.documents import booking_document
@@ -209,7 +209,7 @@ def release(
         if reservation is not None:
             before = [service.show(reservation)]
         else:
-            before = [one for one in service.of(getpass.getuser()) if one.owner is None]
+            before = [one for one in service.of(people.me()) if one.owner is None]
         released = [service.release(one.id, who, node=node, force=force) for one in before]
         begin_work(released)
         if as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from perfci.cli.access import settings_for
 from perfci.cli.output import Json, errors_reported, print_json, print_table
+from perfci.lab import people
 from perfci.lab.errors import local_time
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _opened() -> tuple[Tokens, Actor]:
     from perfci.lab.reservations.tokens import Tokens
 
     settings = settings_for()
-    name = getpass.getuser()
+    name = people.me()
     return Tokens(open_database(settings)), Actor(name, admin=name in settings.reservations.admins)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ try:
     from perfci import config
     from perfci.database.engine import open_database
     from perfci.errors import PerfciError
-    from perfci.lab import owners
+    from perfci.lab import owners, people
     from perfci.lab.claims import against, record_override
     from perfci.lab.model import Node
     from perfci.lab.sql import SqlLedger
@@ -67,7 +66,7 @@ def main() -> None:
     wanted = module.params
     if wanted["force"] and not wanted["reason"].strip():
         module.fail_json(msg="-e provision_force=true needs a reason: -e 'provision_reason=...' says why")
-    person = getpass.getuser()
+    person = people.me()
     claims = claims_of(module, wanted, person)
     if claims and not wanted["force"]:
         module.fail_json(msg=refusal(claims.lines()))

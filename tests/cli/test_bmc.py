@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import getpass
 import json
 import os
 import pty
@@ -24,7 +23,7 @@ from perfci import config
 from perfci.cli import lab, lab_calendar, terminal
 from perfci.cli.terminal import Escape, attach
 from perfci.database.errors import DatabaseUnavailable
-from perfci.lab import inventory
+from perfci.lab import inventory, people
 from perfci.lab.bmc import session as sessions
 from perfci.lab.health import open_health
 from perfci.lab.sql import open_ledger
@@ -184,7 +183,7 @@ def test_what_others_hold_is_left_alone_unless_forced(rack):
     until = datetime.now(UTC) + timedelta(hours=1)
     ledger = open_ledger(config.load())
     ledger.reserve(nodes=frozenset({"node-0"}), holder="ann", purpose="tuning", until=until)
-    ledger.reserve(nodes=frozenset({"node-1"}), holder=getpass.getuser(), purpose="mine", until=until)
+    ledger.reserve(nodes=frozenset({"node-1"}), holder=people.me(), purpose="mine", until=until)
     for command in (("power", "off", "--all"), ("boot", "network", "node-0")):
         refused = run(*command)
         assert refused.exit_code == 3
@@ -202,7 +201,7 @@ def test_what_others_hold_is_left_alone_unless_forced(rack):
 def test_who_is_no_admin_gives_orders_to_nodes_that_they_have_alone(rack, monkeypatch):
     monkeypatch.setattr(lab_calendar, "os", SimpleNamespace(getuid=lambda: 65533))
     monkeypatch.setattr(terminal, "need_terminal", lambda: None)
-    ledger, me = open_ledger(config.load()), getpass.getuser()
+    ledger, me = open_ledger(config.load()), people.me()
     until = datetime.now(UTC) + timedelta(hours=1)
     ledger.reserve(nodes=frozenset({"node-1"}), holder="ann", purpose="tuning", until=until)
     mine = ledger.reserve(nodes=frozenset({"node-0"}), holder=me, purpose="mine", until=until)
@@ -222,7 +221,7 @@ def test_who_is_no_admin_gives_orders_to_nodes_that_they_have_alone(rack, monkey
 
 def test_what_a_run_of_mine_holds_is_left_alone_too(rack):
     until = datetime.now(UTC) + timedelta(hours=1)
-    with open_ledger(config.load()).lease(nodes=1, holder=getpass.getuser(), purpose="x", until=until):
+    with open_ledger(config.load()).lease(nodes=1, holder=people.me(), purpose="x", until=until):
         assert run("power", "off", "node-0").exit_code == 3
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import getpass
 import json
 import os
 import signal
@@ -19,7 +18,7 @@ from typer.testing import CliRunner
 
 from perfci import config
 from perfci.cli import lab, lab_run
-from perfci.lab import inventory, owners
+from perfci.lab import inventory, owners, people
 from perfci.lab.health import OperationTally, open_health
 from perfci.lab.reservations.model import Actor, NodeWish, Request
 from perfci.lab.reservations.service import open_reservations
@@ -83,7 +82,7 @@ def test_from_free_to_held_to_free() -> None:
     assert taken.stdout.startswith("node-0: yours until ")
     reservation = taken.stdout.split()[-1]
     row = run("nodes").stdout.splitlines()[1].split("\t")
-    assert row[:4] == ["node-0", "held", "4h", getpass.getuser()]
+    assert row[:4] == ["node-0", "held", "4h", people.me()]
     assert (row[5], row[6]) == (reservation, "tuning neutron")
     given_back = run("release", reservation)
     assert given_back.stdout == "node-0: given back (tuning neutron)\n"
@@ -158,14 +157,14 @@ def test_changing_what_was_taken() -> None:
 
 def test_somebody_elses_reservation(monkeypatch: pytest.MonkeyPatch) -> None:
     name = json.loads(run("reserve", "--for", "1h", "--json").stdout)["id"]
-    monkeypatch.setattr(getpass, "getuser", lambda: "eve")
+    monkeypatch.setattr(people, "me", lambda: "eve")
     monkeypatch.setattr(os, "getuid", lambda: 4242)
     monkeypatch.setenv("PERFCI_RESERVATIONS__ADMINS", '["root-of-the-lab"]')
     for order in (("release", name), ("extend", name, "--for", "1h"), ("ssh", name), ("env", name)):
         assert run(*order).exit_code == 4, order
     for order in (("node", "retire", "node-0"), ("node", "quarantine", "node-0")):
         assert run(*order, "--reason", "x").exit_code == 4, order
-    monkeypatch.setattr(getpass, "getuser", lambda: "root-of-the-lab")
+    monkeypatch.setattr(people, "me", lambda: "root-of-the-lab")
     assert run("release", name).exit_code == 0
 
 
@@ -198,7 +197,7 @@ def test_the_calendar_in_every_form(tmp_path: Path) -> None:
     assert "&lt;script&gt;" in page.read_text()
     calendar = icalendar.Calendar.from_ical(feed.read_text())
     (event,) = calendar.walk("VEVENT")
-    assert event["SUMMARY"] == f"{getpass.getuser()}: node-0"
+    assert event["SUMMARY"] == f"{people.me()}: node-0"
     assert event["DTEND"].dt - event["DTSTART"].dt == timedelta(days=2)
     assert len(json.loads(run("calendar", "--days", "1", "--json").stdout)["reservations"]) == 1
 
@@ -214,7 +213,7 @@ def test_facts_can_be_filtered_by() -> None:
 
 def test_mine_leaves_what_others_and_runs_hold() -> None:
     until = datetime.now(UTC) + timedelta(hours=1)
-    with book().lease(nodes=1, holder=getpass.getuser(), purpose="nightly", until=until) as lease:
+    with book().lease(nodes=1, holder=people.me(), purpose="nightly", until=until) as lease:
         other = book().reserve(nodes=1, holder="somebody else", purpose="x", until=until)
         assert run("release", "--mine").stdout == "you hold no nodes\n"
         assert {one.id for one in book().held()} == {lease.id, other.id}
@@ -226,7 +225,7 @@ def test_a_run_that_is_going_on_is_released_by_force_alone() -> None:
     with open(f"/proc/{parent}/stat") as stat:  # noqa: PTH123
         ticks = int(stat.read().rpartition(")")[2].split()[19])
     running = replace(owners.me(), pid=parent, started_ticks=ticks)
-    lease = book().reserve(nodes=1, holder=getpass.getuser(), purpose="nightly", until=until, owner=running)
+    lease = book().reserve(nodes=1, holder=people.me(), purpose="nightly", until=until, owner=running)
     assert json.loads(run("release", lease.id, "--json").stdout)["error"] == "LeaseInUse"
     assert run("release", lease.id, "--force").exit_code == 0
     assert "released by force" in run("history", lease.id).stdout

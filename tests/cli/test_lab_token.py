@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import sqlite3
 
@@ -12,6 +11,7 @@ from typer.testing import CliRunner
 from perfci import config
 from perfci.cli import lab_token
 from perfci.database.engine import open_database
+from perfci.lab import people
 from perfci.lab.errors import TokenUnknown
 from perfci.lab.reservations.model import Actor
 from perfci.lab.reservations.tokens import Tokens
@@ -32,7 +32,7 @@ def test_a_token_is_shown_once_and_revoked(tmp_path):
     secret = made.stdout.strip()
     assert secret.startswith("perfci_")
     tokens = Tokens(open_database(config.load()))
-    assert tokens.owner_of(secret) == getpass.getuser()
+    assert tokens.owner_of(secret) == people.me()
     with sqlite3.connect(tmp_path / "lab.db") as connection:
         assert secret not in "\n".join(connection.iterdump())
     (shown,) = json.loads(run("list", "--json").stdout)["tokens"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +11,7 @@ from ansible.module_utils.testing import patch_module_args
 
 from perfci import config
 from perfci.database.engine import open_database
-from perfci.lab import owners
+from perfci.lab import owners, people
 from perfci.lab.model import Node
 from perfci.lab.sql import SqlLedger
 
@@ -42,7 +41,7 @@ def reserve(ledger, holder, *nodes, owner=None):
 
 
 def test_free_nodes_and_those_of_the_caller(ask, ledger):
-    reserve(ledger, getpass.getuser(), "node-1")
+    reserve(ledger, people.me(), "node-1")
     told = ask("node-1", "node-2")
     assert ("failed" not in told, told["changed"], told["against"]) == (True, False, [])
 
@@ -70,7 +69,7 @@ def test_force_needs_a_reason_and_is_recorded(ask, ledger, tmp_path):
     assert not (tmp_path / "forced.jsonl").exists()
     assert ask("node-1", force=True, reason="ann left")["changed"] is True
     (entry,) = [json.loads(line) for line in (tmp_path / "forced.jsonl").read_text().splitlines()]
-    assert (entry["who"], entry["why"], entry["nodes"]) == (getpass.getuser(), "ann left", ["node-1"])
+    assert (entry["who"], entry["why"], entry["nodes"]) == (people.me(), "ann left", ["node-1"])
 
 
 def test_a_book_that_cannot_be_read_is_no_leave(ask, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from perfci.cli import lab_calendar
 from perfci.cli.main import app
+from perfci.lab import people
 from perfci.runs.tick import tick as ticks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -105,7 +106,7 @@ class Day:
 
     def _be(self, who):
         name, number = who
-        self._monkeypatch.setattr("getpass.getuser", lambda: name)
+        self._monkeypatch.setattr(people, "me", lambda: name)
         self._monkeypatch.setattr(lab_calendar, "os", SimpleNamespace(getuid=lambda: number))
 
 
