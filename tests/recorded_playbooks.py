@@ -27,6 +27,8 @@ class Recorded:
     """Stands for `Playbooks.run` (`install`): remembers what was played, and plays `instead` of a playbook."""
 
     played: list[str] = field(default_factory=list)
+    nodes: list[tuple[str, ...]] = field(default_factory=list)
+    """The machines that each of them was limited to."""
     instead: dict[str, Callable[[Path], None]] = field(default_factory=dict)
     """What a playbook does in place of what was recorded, given the folder of the run."""
     sample: Path = SAMPLE
@@ -47,6 +49,7 @@ class Recorded:
             on_step: Callable[[str], None] = lambda _: None,
         ) -> None:
             recorded.played.append(name)
+            recorded.nodes.append(books.nodes)
             recorded.given = {**books.variables, **(variables or {})}
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a", encoding="utf-8") as output:

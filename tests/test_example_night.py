@@ -16,7 +16,7 @@ from perfci.results.archive import read_archive
 from perfci.results.model import TOTAL
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), *needs_nspawn]
-STAGES = ["reserve", "provision", "deploy", "hammer", "collect", "release", "reclaim"]
+STAGES = ["reserve", "provision", "deploy", "hammer", "collect", "release"]
 
 
 @pytest.fixture(scope="module")

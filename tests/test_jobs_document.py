@@ -13,7 +13,17 @@ from pydantic_core import PydanticUndefined
 
 from perfci.runs.jobs.clouds import Cloud
 from perfci.runs.jobs.load import jobs
-from perfci.runs.jobs.model import Analysis, Confirm, Job, JobMail, NodeChoice, Scenario, StageLimits, Until
+from perfci.runs.jobs.model import (
+    Analysis,
+    Confirm,
+    Job,
+    JobMail,
+    NodeChoice,
+    Provision,
+    Scenario,
+    StageLimits,
+    Until,
+)
 from perfci.runs.jobs.procedures import DbMigration, KnownChange, Seeded
 from perfci.runs.jobs.schedule import Schedule
 from perfci.runs.jobs.sources import Filter, Source
@@ -27,6 +37,7 @@ MODELS = (
     Source,
     Filter,
     NodeChoice,
+    Provision,
     StageLimits,
     Scenario,
     Until,

@@ -20,7 +20,7 @@ from perfci.runs.state.processes import processes_of, run_of
 from perfci.runs.verdicts.lab_services import LabServices
 
 pytestmark = [pytest.mark.virtual, pytest.mark.timeout(3600), *needs_nspawn]
-STAGES = ["reserve", "provision", "deploy", "hammer", "collect", "release", "reclaim"]
+STAGES = ["reserve", "provision", "deploy", "hammer", "collect", "release"]
 
 
 @pytest.fixture(scope="module")

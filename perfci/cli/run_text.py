@@ -70,6 +70,13 @@ def _service(one: dict[str, Any]) -> str:
     return f"{one['service']} {one['version']} ({one['source']}){changes}"
 
 
+def _system(one: dict[str, Any]) -> str:
+    """Say what system machines behind BMCs had."""
+    if one["fresh"]:
+        return f"a fresh image{': ' + one['reason'] if one['reason'] else ''}"
+    return f"that of {one['since']} again, with deployment {one['deployments']} on it"
+
+
 def described(document: dict[str, Any], folder: Path) -> list[str]:
     nodes = ", ".join(document.get("nodes", []))
     taken = document.get("source", {}).get("rally")
@@ -98,6 +105,8 @@ def described(document: dict[str, Any], folder: Path) -> list[str]:
         f"replaced     {node} by a spare, as it did not come up: {reason}"
         for node, reason in document.get("lost", {}).items()
     ]
+    if system := document.get("system"):
+        lines.append(f"system       {_system(system)}")
     lines += [f"mirror       {line}" for line in document.get("mirrors", [])]
     lines += [f"lab          not fit: {reason}" for reason in document["validity"]["reasons"]]
     lines += [f"cleaning up  {error}" for error in document.get("cleanup_errors", [])]

@@ -120,6 +120,13 @@ class StageLimits(Part):
     collect: Seconds = 300
 
 
+class Provision(Part):
+    """How machines behind BMCs get their system."""
+
+    reimage_every: Annotated[int, Field(strict=True, ge=1, le=1000)] = 8
+    """How many clouds re-runs and trials deploy on one image; with 1, each gets a fresh one."""
+
+
 class Until(Part):
     """When a task of a paired run has enough iterations."""
 
@@ -222,6 +229,7 @@ class Job(Part):
     sources: Sources = Sources()
     nodes: NodeChoice = NodeChoice()
     """Which nodes the run takes: a number, or a mapping."""
+    provision: Provision = Provision()
     limits: StageLimits = StageLimits()
     procedure: ProcedureName = "hammer"
     """What is measured: Rally's tasks (`hammer`), an upgrade, or the migrations of databases."""
@@ -337,7 +345,7 @@ class Job(Part):
     def job_digest(self) -> str:
         """12 hex digits over what the job measures and on which cloud, for the environment digest.
 
-        The code under test (sources), descriptions, limits, analysis and mail are not part of it.
+        The code under test (sources), descriptions, provision, limits, analysis and mail are not part of it.
         """
         parts: dict[str, Any] = {
             "cloud": self.cloud.shape,

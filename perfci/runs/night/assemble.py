@@ -12,6 +12,7 @@ from perfci.runs.verdicts.lab_services import LabServices
 if TYPE_CHECKING:
     from perfci.config import Settings
     from perfci.runs.jobs.model import Job
+    from perfci.runs.night.systems import KeptMachines
     from perfci.runs.state.progress import Progress
 
 
@@ -24,11 +25,13 @@ def night(
     label: str | None = None,
     gives_way: bool = False,
     planned: str | None = None,
+    kept: KeptMachines | None = None,
 ) -> Night:
     """Return a night of a job, ready to run; `label` files its results under another lab's name.
 
     With `gives_way` it ends at once when somebody else wants its nodes. `planned` is the reservation that was
-    made for it.
+    made for it. `kept` are the machines that the runs of a trial leave provisioned for each other
+    (`take_back.kept_machines`).
 
     Raises what `open_ledger` raises.
     """
@@ -44,4 +47,5 @@ def night(
         label=label or settings.lab,
         gives_way=gives_way,
         planned=planned,
+        kept=kept,
     )

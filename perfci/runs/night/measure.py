@@ -1,7 +1,8 @@
 """The part of a night that touches nodes: provision, deploy, hammer, collect, release.
 
-Machines behind BMCs are given a fresh system first, and are taken back at the end. Whatever fails, the
-cloud is taken down again; the first error is the run's, later ones stand beside it.
+Machines behind BMCs get their system first (`systems`), and are taken back at the end, unless a further run
+is to use them. Whatever fails, the cloud is taken down again; the first error is the run's, later ones stand
+beside it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from perfci.runs.night.classify import diagnose
 from perfci.runs.night.failed_tasks import problems, told
 from perfci.runs.night.lease_time import RELEASE_SECONDS
 from perfci.runs.night.nodes_used import PROVISIONED, lost_nodes
+from perfci.runs.night.systems import Systems
 from perfci.runs.state.processes import reap_run
 from perfci.runs.state.stages import StageFailure
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from perfci.runs.ansible.playbook import Playbooks
     from perfci.runs.jobs.procedures import Procedure
     from perfci.runs.night.reference import ReferenceCloud
+    from perfci.runs.night.systems import SystemUsed
     from perfci.runs.state.run_folder import WorkFolder
     from perfci.runs.state.stages import Stages
     from perfci.runs.state.state_folder import StateFolder
@@ -41,8 +44,6 @@ if TYPE_CHECKING:
 KEEP_RUNNING = ("influxdb",)
 """Services of the controller, which outlive the cloud."""
 _PROVISION = ("setup",)
-_PROVISION_MACHINES = ("supplies", "provision")
-"""The playbooks that give machines behind BMCs their system; then they are made ready as this machine is."""
 _DEPLOYS = {"devstack": ("devstack",)}
 """The playbooks that deploy clouds of other kinds than `deploy` does."""
 _LOG_BYTES = 200_000
@@ -87,11 +88,13 @@ def measure(
     reference: ReferenceCloud | None = None,
     least: int | None = None,
     used: Callable[[Playbooks], Playbooks] = lambda books: books,
+    systems: Systems | None = None,
 ) -> Measured:
     """Deploy a cloud, hammer it as its procedure says, collect what it left, and take it down again.
 
     Of machines behind BMCs `least` must come up, None: all. `used` then limits the playbooks to those that
-    the run works on.
+    the run works on. `systems` says whether they may keep the system that they have, and whether they stay
+    provisioned after a run that went well; None: they get a fresh one, and are taken back.
 
     With a `reference`, that is deployed, collected and taken down at the same time, and hammered in lock-step
     with it.
@@ -124,14 +127,23 @@ def measure(
 
     more = {"hammer_reference": reference.hammered} if reference else {}
     deploys = _DEPLOYS.get(cloud_variables.get("cloud_kind", ""), procedure.deploy)
-    machines = _PROVISION_MACHINES if playbooks.nodes else ()
-    record = {"provision_record": str(work.path / PROVISIONED), "provision_least": least or 0}
+    systems = systems or Systems()
+    record = {
+        "provision_record": str(work.path / PROVISIONED),
+        "provision_least": least or 0,
+        "node_baseline_reference": str(state.reference) if reference else "",
+    }
     first: BaseException | None = None
-    working = playbooks
+    working = with_machines = playbooks
+    system: SystemUsed | None = None
+
+    def play(books: Playbooks, playbook: str, **extra: Any) -> None:
+        run(books, "provision", playbook, limit=limits.provision, **record, **extra)
+
     try:
         with stages.stage("provision"):
-            run(playbooks, "provision", *machines, limit=limits.provision, **(record if machines else {}))
-            working = used(playbooks)
+            with_machines, system = systems.install(play, playbooks, work, stages.progress.say)
+            working = used(with_machines)
             run(working, "provision", *_PROVISION, limit=limits.provision)
         stage_of_both(working, "deploy", *deploys, limit=limits.deploy)
         # Each side's tasks take as long as those of one cloud alone.
@@ -146,15 +158,18 @@ def measure(
         stage_of_both(calm, "collect", "collect", limit=limits.collect)
     except Exception as error:  # noqa: BLE001 - as above
         errors.append(f"collect: {_beside(error)}")
-    errors += release(
+    taken_back, left = release(
         playbooks=calm,
-        machines=playbooks.nodes,
+        machines=with_machines.nodes,
         stages=stages,
         work=work,
         state=state,
         limit_seconds=limits.release,
         reference=reference,
+        stay=systems.stay and first is None,
     )
+    errors += left
+    systems.settle(system, working.nodes, taken_back)
     return _concluded(work, reference, failed, first, errors)
 
 
@@ -207,14 +222,17 @@ def release(
     limit_seconds: float,
     reference: ReferenceCloud | None = None,
     machines: tuple[str, ...] = (),
-) -> list[str]:
-    """Take the clouds down, and end what the playbooks left running; return what went wrong.
+    stay: bool = False,
+) -> tuple[tuple[str, ...], list[str]]:
+    """Take the clouds down, and end what the playbooks left running.
 
-    Then all `machines` behind BMCs are taken back, also those that the cloud was not on.
+    Then all `machines` behind BMCs are taken back, also those that the cloud was not on. Where they are to
+    `stay`, and the cloud was taken down, those that it was on are not. Returns which were to be taken back,
+    and what went wrong.
     """
-    errors = []
-    for name, playbook, books in _releases(playbooks, machines, lost_nodes(work.read(PROVISIONED), machines)):
-        both = reference if playbook == "teardown" else None
+    errors: list[str] = []
+
+    def give_back(name: str, playbook: str, books: Playbooks, both: ReferenceCloud | None = None) -> None:
         try:
             with (
                 stages.stage(name),
@@ -229,6 +247,12 @@ def release(
                 )
         except Exception as error:  # noqa: BLE001 - the next one gives back what this one did not
             errors.append(f"{name}: {_beside(error)}")
+
+    give_back("release", "teardown", playbooks, reference)
+    if stay and not errors:
+        machines = tuple(node for node in machines if node not in playbooks.nodes)
+    for name, books in _taken_back(playbooks, machines, lost_nodes(work.read(PROVISIONED), machines)):
+        give_back(name, "reclaim", books)
     try:
         ended = reap_run(state, work.run_id)
     except Exception as error:  # noqa: BLE001 - as above
@@ -237,22 +261,21 @@ def release(
     # Ansible's own processes are no surprise: ssh keeps its connections open for the next playbook.
     if left := [name for name in ended if name != CONTROLLER]:
         errors.append(f"release: these still ran and were ended: {', '.join(left)}")
-    return errors
+    return machines, errors
 
 
-def _releases(
+def _taken_back(
     playbooks: Playbooks, machines: tuple[str, ...], lost: Mapping[str, str]
-) -> Iterator[tuple[str, str, Playbooks]]:
-    """Give the stages that end a run, each with its playbook and those that it is for.
+) -> Iterator[tuple[str, Playbooks]]:
+    """Give the stages that take machines back, each with those that it is for.
 
     Machines that did not come up are taken back by themselves: what their BMCs take delays no other.
     """
-    yield "release", "teardown", playbooks
     came, away = (tuple(node for node in machines if (node in lost) is way) for way in (False, True))
     if came:
-        yield "reclaim", "reclaim", replace(playbooks, nodes=came)
+        yield "reclaim", replace(playbooks, nodes=came)
     if away:
-        yield "reclaim lost", "reclaim", replace(playbooks, nodes=away)
+        yield "reclaim lost", replace(playbooks, nodes=away)
 
 
 @contextmanager

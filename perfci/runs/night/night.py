@@ -1,6 +1,7 @@
 """One night: reserve nodes, measure on them, archive, then let the controller tell what it means.
 
-The nodes are given back whatever happens, but not before what the night suspects was run again on them.
+The nodes are given back whatever happens, but not before what the night suspects was run again on them. Until
+then, machines behind BMCs keep the system that the night gave them.
 The archive is written before anything is stored or sent, so that a broken InfluxDB or mail server costs
 nothing but time. A night that was killed after that is judged and told by the next start.
 """
@@ -10,8 +11,8 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from perfci import __version__
 from perfci.errors import InternalError, LabError, PerfciError
 from perfci.files import write_json, write_whole
 from perfci.lab import give_way
-from perfci.lab.errors import NodesBusy, NodesQuarantined
+from perfci.lab.errors import NodesBusy, NodesQuarantined, ReservationNotFound
 from perfci.lab.give_way import GIVES_WAY
 from perfci.logs import FILE, controller_log, logging_to
 from perfci.results.archive import RunFiles, earlier_runs
@@ -51,6 +52,8 @@ from perfci.runs.night.reference import (
     check_memory,
     reference_of,
 )
+from perfci.runs.night.systems import KeptMachines, Systems
+from perfci.runs.night.take_back import HELD, take_back
 from perfci.runs.state.archived_run import JOB
 from perfci.runs.state.processes import reap_run
 from perfci.runs.state.progress import Silent
@@ -131,6 +134,10 @@ class Night:
     """Why it has no reference although its job wants one."""
     planned: str | None = None
     """The reservation that was planned for this night; None: it takes nodes that are free."""
+    kept: KeptMachines | None = None
+    """The machines that the runs of a trial leave provisioned for each other; who made it takes them back.
+    None: the night takes its own back, when its re-runs have ended."""
+    _own: KeptMachines = field(default_factory=KeptMachines)
 
     def run(self) -> NightOutcome:
         """Run the job once, to its archive and its mail.
@@ -179,8 +186,24 @@ class Night:
                 left = recover(self.state)
             self._make_up_for(left)
             run = _RunOf(run_id, self.job.job_digest)
-            measured = self._measured(run, lease.nodes, stages, threading.Event())
-            return self.aftermath.of(measured, stages, self._nodes(run_id, lease, _nodes_of(measured, lease)))
+            not_back: tuple[PerfciError, ...] = ()
+            try:
+                measured = self._measured(run, lease.nodes, stages, threading.Event())
+                nodes = self._nodes(run_id, lease, _nodes_of(measured, lease))
+                outcome = self.aftermath.of(measured, stages, nodes)
+            finally:
+                not_back = self._take_back(lease, stages)
+            return replace(outcome, later=(*outcome.later, *not_back))
+
+    def _take_back(self, lease: Reservation, stages: Stages) -> tuple[PerfciError, ...]:
+        """Take back the machines that were kept for re-runs; return what went wrong."""
+        if not self._own.systems:
+            return ()
+        with suppress(NodesBusy, ReservationNotFound):
+            self.ledger.extend(lease.id, utc_now() + HELD)
+        held = [node for node in self.ledger.nodes if node.name in lease.nodes]
+        with _stopping(threading.Event()):  # a signal now changes nothing: giving the nodes back comes first
+            return take_back(self.settings, self._own, held, stages)
 
     @contextmanager
     def _lease(self, run_id: str, until: datetime) -> Iterator[Reservation]:
@@ -360,6 +383,17 @@ class Night:
             reference=self._reference(job, work, books),
             least=job.nodes.count,
             used=playbooks_on_used(job, work, stages.progress.say),
+            systems=self._systems(job),
+        )
+
+    def _systems(self, job: Job) -> Systems:
+        """Say whether machines may keep the system that they have, and keep it for a further run."""
+        again = self.kept is not None or job.analysis.confirm.enabled
+        return Systems(
+            kept=self._own if self.kept is None else self.kept,
+            reimage_every=job.provision.reimage_every if again else 1,
+            count=job.nodes.count,
+            unfit="devstack changes its nodes for good" if job.cloud.kind == "devstack" else "",
         )
 
     def _validity(self, work: WorkFolder, measured: Measured) -> Validity:

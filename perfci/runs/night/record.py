@@ -96,7 +96,7 @@ def document(work: WorkFolder, ended: RunEnd) -> dict[str, Any]:
         "mirrors": _mirrors(work.read("mirror.json")),
         "versions": code.get("packages", {}) if isinstance(code, dict) else {},
         "perfci": notes.get("perfci", ""),
-        **{name: notes[name] for name in ("step", "lost", "alone") if name in notes},
+        **{name: notes[name] for name in ("step", "lost", "alone", "system") if name in notes},
         **_reference(work),
     }
 

@@ -16,6 +16,7 @@ from perfci.analysis.bisect.model import Kind
 from perfci.files import write_whole
 from perfci.runs.ansible.playbook import Interrupted
 from perfci.runs.night.assemble import night
+from perfci.runs.night.take_back import kept_machines
 from perfci.runs.publish.bisect_store import keep_bisect
 from perfci.runs.state.digests import digest
 from perfci.runs.studies.bisect_course import FOLDER
@@ -106,13 +107,15 @@ def bisect(
             progress=progress,
             label=asked.label,
             gives_way=gives_way,
+            kept=kept,
         )
         outcome = one.run()
         if outcome.failure and outcome.failure.get("message") == str(Interrupted()):
             raise Interrupted
         return outcome.folder
 
-    end = trials.run(measure, TrialBudget(until=until))
+    with kept_machines(services.settings, holder=holder, progress=progress) as kept:
+        end = trials.run(measure, TrialBudget(until=until))
     found = BisectOutcome(asked, rule.now, _why(end), end.error)
     inner = question_inside(asked, found.result) if found.result is not None else None
     if inner is None:

@@ -16,6 +16,7 @@ from perfci.analysis.types import SeriesHistory
 from perfci.errors import LabError
 from perfci.results.model import CALIBRATE
 from perfci.runs.night.assemble import night
+from perfci.runs.night.take_back import kept_machines
 from perfci.runs.publish.calibration_store import Calibration, keep_calibration, read_calibration
 from perfci.runs.state.run_folder import utc_now
 from perfci.runs.studies.job_history import NoPast, Past, as_job, past_of
@@ -90,9 +91,10 @@ def run(
         progress.say(f"{counted(len(trials.done), 'run')} of an earlier start count already.")
 
     def measure(_side: str) -> Path:
-        return night(rule.job, settings, holder=holder, progress=progress).run().folder
+        return night(rule.job, settings, holder=holder, progress=progress, kept=kept).run().folder
 
-    end = trials.run(measure, TrialBudget())
+    with kept_machines(settings, holder=holder, progress=progress) as kept:
+        end = trials.run(measure, TrialBudget())
     if end.error is not None:
         raise end.error
     if end.why is Why.SPOILT or rule.record is None:

@@ -19,6 +19,7 @@ from perfci.analysis.run_order import next_deployment
 from perfci.analysis.sequential_test import ConfirmSettings, Side
 from perfci.results.model import CALIBRATE, COMPARE, TOTAL, Metric, SeriesKey
 from perfci.runs.night.assemble import night
+from perfci.runs.night.take_back import kept_machines
 from perfci.runs.state.run_folder import utc_now
 from perfci.runs.studies.environment_diff import environment_differences
 from perfci.runs.studies.job_history import NoPast, as_job, past_of
@@ -134,10 +135,12 @@ class _Comparison:
             self.progress.say(
                 f"Run {trials.tried + 1} of at most {self.limits.most_runs}: {side} {self.what}."
             )
-            settings = self.controller.settings
-            return night(self.sides[side], settings, holder=self.holder, progress=self.progress).run().folder
+            one = night(self.sides[side], settings, holder=self.holder, progress=self.progress, kept=kept)
+            return one.run().folder
 
-        end = trials.run(measure, TrialBudget(self.limits.most_runs, now + minutes))
+        settings = self.controller.settings
+        with kept_machines(settings, holder=self.holder, progress=self.progress) as kept:
+            end = trials.run(measure, TrialBudget(self.limits.most_runs, now + minutes))
         if end.error is not None:
             raise end.error
         found = {one.key: finding(one, self.analysis, self.settings) for one in self._measured()}

@@ -25,6 +25,7 @@ from perfci.results.model import COMPARE, FINISHED, TOTAL
 from perfci.results.pairs import NEW, OLD, REFERENCE, PairedCounter, PairedRun, exchanged, is_paired
 from perfci.runs.night.assemble import night
 from perfci.runs.night.reference import check_memory
+from perfci.runs.night.take_back import kept_machines
 from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.digests import code_under_test
 from perfci.runs.state.run_folder import utc_now
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from perfci.results.pairs import PairedSeries
     from perfci.runs.jobs.model import Job
     from perfci.runs.jobs.sources import Source, Sources
+    from perfci.runs.night.systems import KeptMachines
     from perfci.runs.state.progress import Progress
     from perfci.runs.verdicts.lab_services import LabServices
 
@@ -187,11 +189,16 @@ class _Comparison:
     bad: int = 0
 
     def carry_out(self) -> SideBySide:
+        settings = self.controller.settings
+        with kept_machines(settings, holder=self.holder, progress=self.progress) as kept:
+            return self._carry_out(kept)
+
+    def _carry_out(self, kept: KeptMachines) -> SideBySide:
         until = utc_now() + timedelta(minutes=self.budget.most_minutes)
         longest = timedelta()
         while not (ended := self._end(late=utc_now() + longest > until)):
             since = utc_now()
-            self._draw()
+            self._draw(kept)
             longest = max(longest, utc_now() - since)
             found = summary(self.runs, self.settings, tuple(self.ids))
             if found.findings and all(one.word != "unknown" for one in found.findings if _is_whole(one.key)):
@@ -204,13 +211,14 @@ class _Comparison:
             return f"{self.budget.most_draws} draws were not enough"
         return f"{self.budget.most_minutes} min were not enough" if late and self.tried else ""
 
-    def _draw(self) -> None:
+    def _draw(self, kept: KeptMachines) -> None:
         swapped = self.tried % 2 == 1
         self.tried += 1
         self.progress.say(f"Draw {self.tried} of at most {self.budget.most_draws}.")
         old, new = (self.sides[side] for side in ((NEW, OLD) if swapped else (OLD, NEW)))
         job = side_by_side_job(self.job, COMPARE, old=old, new=new)
-        tonight = night(job, self.controller.settings, holder=self.holder, progress=self.progress)
+        settings = self.controller.settings
+        tonight = night(job, settings, holder=self.holder, progress=self.progress, kept=kept)
         outcome = tonight.run()
         self.ids.append(outcome.record.run_id)
         if problem := self._take(outcome.folder, swapped=swapped):

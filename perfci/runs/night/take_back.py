@@ -1,0 +1,104 @@
+"""Machines that runs left provisioned are taken back when no further run needs them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from perfci.errors import LabError, PerfciError
+from perfci.lab.errors import NodesBusy, NodesQuarantined
+from perfci.lab.ledger import Among
+from perfci.lab.sql import open_ledger
+from perfci.runs.ansible.lab_playbooks import node_playbooks
+from perfci.runs.night.lease_time import RELEASE_SECONDS
+from perfci.runs.night.systems import KeptMachines
+from perfci.runs.state.run_folder import utc_now
+from perfci.runs.state.stages import Stages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from perfci.config import Settings
+    from perfci.lab.model import Node
+    from perfci.runs.state.progress import Progress
+
+HELD = timedelta(seconds=2 * RELEASE_SECONDS)
+"""How long taking machines back may hold them."""
+LOG = "reclaim.log"
+"""In the controller's folder of logs: what the playbook said."""
+_logger = logging.getLogger(__name__)
+
+
+class NotTakenBack(LabError):
+    """Machines that runs left provisioned could not be taken back."""
+
+    template = "{nodes} could not be taken back: {reason}"
+    help = (
+        "They are on, with the system of the last run. `ansible-playbook -i INVENTORY playbooks/reclaim.yml "
+        "-e provision_nodes={nodes}` takes them back; whoever gets them next gets a fresh system in any case."
+    )
+
+
+def take_back(
+    settings: Settings, kept: KeptMachines, nodes: Iterable[Node], stages: Stages
+) -> tuple[NotTakenBack, ...]:
+    """Take back the kept machines among `nodes`, which the caller holds; return what failed.
+
+    Nothing interrupts it, and nothing is known of the machines afterwards.
+    """
+    machines = [node for node in nodes if node.name in kept.systems]
+    if not machines:
+        return ()
+    names = ",".join(sorted(node.name for node in machines))
+    try:
+        with stages.stage("reclaim"):
+            node_playbooks(settings, machines, threading.Event()).run(
+                "reclaim",
+                log=settings.state_dir / "logs" / LOG,
+                limit_seconds=RELEASE_SECONDS,
+                on_step=stages.progress.step,
+            )
+    except PerfciError as error:
+        _logger.warning("%s can't be taken back: %s", names, error)
+        return (NotTakenBack(nodes=names, reason=error),)
+    finally:
+        kept.forget(node.name for node in machines)
+    return ()
+
+
+@contextmanager
+def kept_machines(settings: Settings, *, holder: str, progress: Progress) -> Iterator[KeptMachines]:
+    """Keep machines provisioned between the runs of a trial, and take them back at its end.
+
+    The runs hold their nodes one after the other: what somebody else has got meanwhile is left alone.
+    """
+    kept = KeptMachines()
+    try:
+        yield kept
+    finally:
+        if kept.systems:
+            for problem in _take_back_free(settings, kept, holder=holder, progress=progress):
+                progress.say(f"{problem}. {problem.advice}")
+
+
+def _take_back_free(
+    settings: Settings, kept: KeptMachines, *, holder: str, progress: Progress
+) -> tuple[NotTakenBack, ...]:
+    ledger = open_ledger(settings)
+    with ExitStack() as held:
+        for name in sorted(kept.systems):
+            try:
+                held.enter_context(
+                    ledger.lease(
+                        nodes=Among(frozenset({name}), 1),
+                        holder=holder,
+                        purpose="take it back",
+                        until=utc_now() + HELD,
+                    )
+                )
+            except (NodesBusy, NodesQuarantined):
+                kept.forget([name])
+        return take_back(settings, kept, ledger.nodes, Stages(progress))
