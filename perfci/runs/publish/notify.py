@@ -20,6 +20,7 @@ from perfci.changes.super_repository import SUPER
 from perfci.changes.suspects import SlowTarget
 from perfci.errors import InternalError, PerfciError
 from perfci.logs import FILE
+from perfci.results.errors import ArchiveError
 from perfci.results.model import Metric
 from perfci.results.validity import comparable
 from perfci.runs.publish.calibration_store import read_calibration
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
     from perfci.alerts.outbox import Delivery, Transport
     from perfci.analysis.types import Judgement
     from perfci.config import Settings
-    from perfci.results.model import RunRecord
+    from perfci.results.model import RunRecord, ServiceRevision
+    from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.state.state_folder import StateFolder
     from perfci.runs.verdicts.lab_services import LabServices
 
@@ -167,11 +169,19 @@ def _context(
         judgements=tuple(judgements),
         histories=tuple(histories_of(services, moved, records, comparable(records))),
         lab_state=lab_state(run),
-        reference=code_under_test((run.document.get("reference") or {}).get("services", ())).services,
+        reference=_reference(run) if record.reference is not None else (),
         calibrations={one.key: one for one in calibration.series} if calibration is not None else {},
         suspects=suspects_of(services, notification.alert),
         records={one.run_id: one for one in records},
     )
+
+
+def _reference(run: ArchivedRun) -> tuple[ServiceRevision, ...]:
+    """Return the code of the cloud beside the one under test; empty where the archive does not say it."""
+    try:
+        return code_under_test((run.document.get("reference") or {}).get("services", ())).services
+    except (ArchiveError, KeyError, TypeError):
+        return ()
 
 
 def suspects_of(services: LabServices, alert: Alert) -> SuspectList | None:
