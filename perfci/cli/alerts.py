@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perfci.cli.access import holder, lab_services
-from perfci.cli.output import Json, errors_reported, print_guessed, print_json, print_table
+from perfci.cli.output import Json, errors_reported, print_by_heading, print_guessed, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="What is slower and not yet fixed.")
 
 AlertId = Annotated[str, typer.Argument(metavar="ALERT", help="Id of an alert, or the beginning of one.")]
-COLUMNS = ("alert", "status", "job", "service", "since", "series", "largest")
+COLUMNS = ("scenario", "alert", "largest", "since", "series", "job", "service", "status")
 
 
 @app.command("list")
@@ -40,7 +40,8 @@ def list_alerts(
             print_json([_as_dict(alert) for alert in wanted])
         else:
             closed = f"; {len(alerts)} closed, --all lists them" if alerts else ""
-            print_table(COLUMNS, map(_row, wanted), empty=f"No open alerts{closed}.")
+            rows = sorted(map(_row, wanted), key=lambda row: row[0])
+            print_by_heading(COLUMNS, rows, empty=f"No open alerts{closed}.", needed=3, numbers=("series",))
 
 
 @app.command()
@@ -58,7 +59,8 @@ def show(alert_id: AlertId, as_json: Json = False) -> None:
             return
         for line in _lines(alert):
             typer.echo(line)
-        print_table(*_series(alert), empty="", numbers=("effect", "95 % interval", "q"))
+        numbers = ("effect", "95 % interval", "q")
+        print_by_heading(*_series(alert), empty="", needed=len(numbers) + 1, numbers=numbers)
 
 
 @app.command()
@@ -138,17 +140,18 @@ def _say(text: str, *, as_json: bool) -> None:
 
 
 def _row(alert: Alert) -> tuple[str, ...]:
-    from perfci.wording import change
+    from perfci.wording import action_name, change
 
-    leading = alert.leading
+    key, effect = alert.headline.key, alert.headline.effect
     return (
+        key.scenario,
         alert.id,
-        str(alert.status),
-        alert.job,
-        alert.service,
+        f"{action_name(key)} {change(effect, key.metric)}",
         alert.since,
         str(len(alert.series)),
-        f"{leading.key.label} {change(leading.effect, leading.key.metric)}",
+        alert.job,
+        alert.service,
+        str(alert.status),
     )
 
 
@@ -171,7 +174,11 @@ def _lines(alert: Alert) -> Iterator[str]:
     if not alert.changes:
         yield f"changed    {'nothing in the code under test' if alert.code_known else 'not known'}"
     yield f"see all    perfci analyse {alert.opened}"
+    if alert.last_good:
+        yield f"compare    perfci run compare {alert.last_good} {alert.since}"
     if not alert.closed:
+        fixed = alert.changes[0].service if alert.changes else alert.service
+        yield f"try a fix  perfci try {alert.job} --change {fixed}=fix.patch"
         yield f"look at it perfci alerts acknowledge {alert.id}"
         yield f"accept it  perfci alerts accept {alert.id}"
 
@@ -186,20 +193,20 @@ def _looked_into(alert: Alert) -> str:
 
 def _series(alert: Alert) -> TextTable:
     from perfci.alerts.model import interest
-    from perfci.cli.tables import TextTable
+    from perfci.cli.tables import TextTable, together
     from perfci.wording import action_name, change, interval, probability
 
     rows = [
         (
-            action_name(one.key),
             one.key.scenario,
+            action_name(one.key),
             change(one.effect, one.key.metric),
             interval(one.low, one.high, one.key.metric),
             probability(one.q_value),
         )
         for one in sorted(alert.series, key=interest)
     ]
-    return TextTable(("series", "scenario", "effect", "95 % interval", "q"), rows)
+    return TextTable(("scenario", "series", "effect", "95 % interval", "q"), together(rows))
 
 
 def _as_dict(alert: Alert) -> dict[str, Any]:

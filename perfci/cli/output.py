@@ -136,6 +136,25 @@ def print_sections(
         _print_same(console, layout.same)
 
 
+def print_by_heading(
+    columns: Sequence[str],
+    rows: Sequence[tuple[str, ...]],
+    *,
+    empty: str,
+    needed: int,
+    numbers: Collection[str] = (),
+) -> None:
+    """Print rows that begin with their heading: on a terminal below it, so that they keep to a line.
+
+    In a pipe the heading is their first column. `needed` is that of `print_sections`.
+    """
+    if rows and on_terminal():
+        sections = [(row[0], row[1:]) for row in rows]
+        print_sections(columns[1:], sections, needed=needed, numbers=numbers)
+    else:
+        print_table(columns, rows, empty=empty)
+
+
 def _print_same(console: Console, same: Iterable[tuple[str, str]]) -> None:
     console.print(f"In all rows: {'; '.join(f'{name} {value}' for name, value in same)}", markup=False)
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from perfci.cli.access import holder, lab_services, settings_for, state_folder
 from perfci.cli.groups import DEFAULT, DefaultCommand, DefaultGroup
 from perfci.cli.options import Lab, RunId, complete_job, complete_run
-from perfci.cli.output import Json, errors_reported, on_terminal, print_json, print_sections, print_table
+from perfci.cli.output import Json, errors_reported, on_terminal, print_by_heading, print_json, print_table
 from perfci.runs.jobs.cloud_kinds import Kind
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 app = typer.Typer(
     cls=DefaultGroup,
@@ -211,7 +208,9 @@ def compare(
         print_table(*moved_table(found.moved), empty="Nothing differs in code, packages and environment.")
         shown = [one for one in found.timings if full or series or one.middle.is_certain]
         typer.echo("")
-        _by_scenario(*shifts_table(shown), empty="No median of a timing has certainly moved.")
+        numbers = ("shift", "95 % interval", "change")
+        moved = "No median of a timing has certainly moved."
+        print_by_heading(*shifts_table(shown), empty=moved, needed=2, numbers=numbers)
         if len(shown) < len(found.timings):
             typer.echo(
                 f"{len(found.timings) - len(shown)} more timings have not certainly moved: --full shows them."
@@ -221,16 +220,7 @@ def compare(
             print_table(*deciles_table(one), empty="")
         typer.echo("")
         counters = counters_table(found.counters, full=full or bool(series))
-        _by_scenario(*counters, empty="No counter differs by 1 % or more.")
-
-
-def _by_scenario(columns: Sequence[str], rows: Sequence[tuple[str, ...]], *, empty: str) -> None:
-    """Print rows that begin with their scenario: on a terminal below it, so that they keep to a line."""
-    if on_terminal() and rows:
-        sections = [(row[0], row[1:]) for row in rows]
-        print_sections(columns[1:], sections, needed=2, numbers=("shift", "95 % interval", "change"))
-    else:
-        print_table(columns, rows, empty=empty)
+        print_by_heading(*counters, empty="No counter differs by 1 % or more.", needed=2, numbers=numbers)
 
 
 @app.command()

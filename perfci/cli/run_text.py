@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from perfci import wording
+from perfci.report.model import verdict
 from perfci.results.density import BOOT
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def run_lines(
     report: RunReport,
 ) -> Iterator[str]:
     """Describe a run: its run.json, what re-runs said, how it differs from another, what it measured."""
-    yield from described(document, folder)
+    yield from described(document, folder, verdict(report).text)
     yield from map(confirmed, answers)
     yield from map(differs, differences)
     for curve in report.curves:
@@ -77,16 +79,18 @@ def _system(one: dict[str, Any]) -> str:
     return f"that of {one['since']} again, with deployment {one['deployments']} on it"
 
 
-def described(document: dict[str, Any], folder: Path) -> list[str]:
+def described(document: dict[str, Any], folder: Path, found: str) -> list[str]:
     nodes = ", ".join(document.get("nodes", []))
     taken = document.get("source", {}).get("rally")
+    started = datetime.fromisoformat(document["started_at"]).astimezone(UTC)
     lines = [
         f"run          {document['run_id']}",
         f"job          {document['job']} on {document['lab']}{f' ({nodes})' if nodes else ''}",
         *([f"taken from   {taken}, results of Rally"] if taken else []),
         *([f"re-run for   {document['confirms']}"] if "confirms" in document else []),
         f"status       {document['status']}",
-        f"started      {document['started_at']}",
+        f"verdict      {found}",
+        f"started      {started:%Y-%m-%d %H:%M:%S} UTC",
         f"environment  {document['environment']['digest']}",
         f"code         {document['code']['digest']}",
     ]

@@ -78,11 +78,15 @@ def _last(services: LabServices, folders: list[Path]) -> dict[str, str] | None:
 
 
 def _alert(alert: Alert) -> dict[str, str]:
-    from perfci.wording import NBSP, change
+    from perfci.wording import NBSP, action_name, change
 
-    leading = alert.leading
-    size = change(leading.effect, leading.key.metric).replace(NBSP, " ")
-    return {"alert": alert.id, "since": alert.since, "largest": f"{leading.key.label} {size}"}
+    key, effect = alert.headline.key, alert.headline.effect
+    size = change(effect, key.metric).replace(NBSP, " ")
+    return {
+        "alert": alert.id,
+        "since": alert.since,
+        "largest": f"{action_name(key)} {size} in {key.scenario}",
+    }
 
 
 def _next(settings: Settings) -> list[dict[str, Any]]:

@@ -84,7 +84,7 @@ def shifts_table(found: Iterable[ComparedTiming]) -> TextTable:
         levels = f"{quantity(middle.before, metric)} → {quantity(middle.after, metric)}"
         name = action_name(one.key)
         rows.append((one.key.scenario, name, change(middle.relative, metric), _range(middle, metric), levels))
-    return TextTable(("scenario", "timing", "shift", "95 % interval", "median"), _together(rows))
+    return TextTable(("scenario", "timing", "shift", "95 % interval", "median"), together(rows))
 
 
 def deciles_table(one: ComparedTiming) -> TextTable:
@@ -115,13 +115,13 @@ def counters_table(found: Iterable[ComparedCounter], *, full: bool) -> TextTable
         for one in found
         if full or one.change is None or abs(one.change) >= _COUNTER_MOVED
     ]
-    return TextTable(("scenario", "counter", "change", "before → after"), _together(rows))
+    return TextTable(("scenario", "counter", "change", "before → after"), together(rows))
 
 
 _COUNTER_MOVED = 0.01
 
 
-def _together(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+def together(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Return rows with those of one scenario together, scenarios in the order of their first row."""
     groups: dict[str, list[tuple[str, ...]]] = {}
     for row in rows:

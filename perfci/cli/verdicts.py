@@ -10,6 +10,7 @@ from rich.markup import escape
 from perfci.analysis.types import Outcome
 from perfci.cli.output import print_sections, print_table
 from perfci.report.model import TONES, PageTone, by_interest, tally, verdict
+from perfci.results.model import TOTAL, Metric
 from perfci.wording import (
     MISSING,
     NBSP,
@@ -49,7 +50,7 @@ _SHOWN = 12
 
 def show_results(console: Console, measurements: Iterable[Measurement], *, empty: str = "") -> None:
     """Print what one run measured: median, smallest and largest value, values and failures of each series."""
-    ordered = sorted(measurements, key=lambda measurement: measurement.key)
+    ordered = sorted(measurements, key=_whole_first)
     rows = [(one.key.scenario, *_measured(one)) for one in ordered]
     columns = ("action", "median", "range", "n", "failures")
     if not console.is_terminal or not rows:
@@ -58,6 +59,12 @@ def show_results(console: Console, measurements: Iterable[Measurement], *, empty
     print_sections(
         columns, [(row[0], row[1:]) for row in rows], needed=_NEEDED, numbers=_NUMBERS, console=console
     )
+
+
+def _whole_first(one: Measurement) -> tuple[object, ...]:
+    """Sort key: of each scenario the whole iteration first, then its actions, then all else."""
+    key = one.key
+    return (key.scenario, key.arguments, key.metric is not Metric.SECONDS, key.action != TOTAL, key)
 
 
 def _measured(one: Measurement) -> tuple[str, ...]:

@@ -350,8 +350,10 @@ def worst_of(count: Mapping[Outcome, int]) -> Verdict:
     worst = next((one for one in (*WORST_FIRST, Outcome.NO_BASELINE) if one in found), Outcome.NO_DATA)
     if worst is Outcome.TOO_NOISY and (calm := count.get(Outcome.NO_CHANGE, 0)):
         noisy = count[worst]
-        tone = PageTone.QUIET if noisy <= calm else PageTone.LAB
-        return Verdict(tone, f"no change, {noisy} of {counted(noisy + calm, 'series')} too noisy")
+        share = f"{noisy} of {counted(noisy + calm, 'series')} too noisy"
+        if noisy <= calm:
+            return Verdict(PageTone.QUIET, f"no change, {share}")
+        return Verdict(PageTone.LAB, f"{share} to tell")
     if worst in _COUNTED and not found <= {Outcome.TOO_NOISY, Outcome.NO_BASELINE}:
         return Verdict(TONES[worst], f"{counted(count[worst], 'series')} {_COUNTED[worst]}")
     return Verdict(TONES[worst], str(worst))

@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from perfci import pages
 from perfci.report.model import by_interest, interest_rank, verdict
-from perfci.report.points import MIDDLE
 from perfci.report.rendered import rendered
 from perfci.report.run_page import code_differences
+from perfci.report.scenario_page import latest_value
 from perfci.report.svg import sparkline
 from perfci.results.model import Metric
 
@@ -118,6 +118,7 @@ def _news(newest: Sequence[RunReport], data: SiteData) -> dict[str, Any]:
     return {
         "run": run,
         "verdict": verdict(run),
+        "first": before is None,
         "opened": [one for one in data.alerts if one.opened == run.record.run_id],
         "closed": [one for one in data.alerts if one.closed == run.record.run_id],
         "changed": fresh[:NEWS],
@@ -137,13 +138,11 @@ def _scenario(series: Sequence[SeriesTrend], data: SiteData) -> dict[str, Any]:
     lead = series[0]
     judged = [data.judgements[one.key] for one in series if one.key in data.judgements]
     worst = min(judged, key=interest_rank, default=None)
-    judgement = data.judgements.get(lead.key)
-    now, trend = judgement.location if judgement else None, lead
+    judgement, trend = data.judgements.get(lead.key), lead
     if judgement is None:
         # Beside a reference the ratio has the verdict: what the machine does to both sides is not in it.
         ratio = replace(lead.key, metric=Metric.RATIO)
         trend = next((one for one in series if one.key == ratio), lead)
-        measured = lead.measured().numbers[:, MIDDLE]
-        now = float(measured[-1]) if measured.size else None
+    value = latest_value(lead, judgement)
     # The picture escapes what it is given.
-    return {"key": lead.key, "spark": Markup(sparkline(trend)), "worst": worst, "now": now}  # noqa: S704
+    return {"key": lead.key, "spark": Markup(sparkline(trend)), "worst": worst, "value": value}  # noqa: S704

@@ -117,9 +117,18 @@ def _entry(one: SeriesTrend, judgement: Judgement | None, data: SiteData) -> dic
         "key": one.key,
         "anchor": pages.anchor(one.key),
         "judgement": judgement,
+        "value": latest_value(one, judgement),
         "last": one.runs[one.places[-1]].run_id if gone else "",
         "calibration": data.calibrations.get(one.key),
     }
+
+
+def latest_value(one: SeriesTrend, judgement: Judgement | None) -> float | None:
+    """Return where a series is now: as it was judged, else the middle of its last run; None without one."""
+    if judgement is not None and judgement.location is not None:
+        return judgement.location
+    measured = one.measured().numbers
+    return float(measured[-1, MIDDLE]) if len(measured) else None
 
 
 def _tested(key: SeriesKey, series: Sequence[SeriesTrend]) -> frozenset[str]:

@@ -55,6 +55,7 @@ def test_a_night_shows_what_its_re_runs_have_shown(night):
     assert "re-runs refuted it" in run("show", name)
     found = json.loads(run("show", name, "--json"))["confirmations"]
     assert [one["confirmation"]["decision"] for one in found] == ["same"]
+    assert "verdict      not judged\nstarted      2026-11-02 04:15:00 UTC\n" in run("show", name)
     assert f"re-run for   {name}" in run("show", again)
 
 

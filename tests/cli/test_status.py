@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import archives
@@ -148,6 +149,28 @@ def test_an_alert_is_shown_by_the_begin_of_its_id(services, alert):
     assert "+25 %\t+20 … +30 %" in text
     assert json.loads(run("alerts", "show", "ab12", "--json").stdout)["id"] == "ab12cd34"
     assert "UnknownAlert".lower() in run("alerts", "show", "zz", code=2).stderr
+
+
+def test_alerts_fit_80_columns_with_their_ids_whole(services, alert, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    scenario = alert.headline.key.scenario
+    lines = [strip(line) for line in run("alerts", "list").stdout.splitlines()]
+    assert scenario in lines
+    assert [line.split()[0] for line in lines if alert.since in line] == [alert.id]
+    shown = [strip(line) for line in run("alerts", "show", alert.id).stdout.splitlines()]
+    assert shown.index(scenario) < next(
+        n for n, line in enumerate(shown) if "+20\u00a0…\u00a0+30\u00a0%" in line
+    )
+    assert f"compare    perfci run compare {alert.last_good} {alert.since}" in shown
+    assert "try a fix  perfci try nightly --change neutron=fix.patch" in shown
+    assert [line for line in lines if len(line) > 80] == []
+
+
+def strip(line):
+    """Return a line of a terminal without its colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", line)
 
 
 def test_who_looks_into_an_alert_is_named_on_the_pages_at_once(services, alert):

@@ -50,7 +50,7 @@ def test_interest_puts_the_largest_regression_first_whatever_the_order():
         ),
         (
             [*[Outcome.TOO_NOISY] * 3, Outcome.NO_CHANGE],
-            "no change, 3 of 4\xa0series too noisy",
+            "3 of 4\xa0series too noisy to tell",
             PageTone.LAB,
         ),
         ([Outcome.KNOWN, Outcome.IMPROVEMENT], "1\xa0series slower, all of them known", PageTone.LAB),
@@ -105,6 +105,15 @@ def test_results(terminal):
     assert "1 of 4" in text
     assert "SQL statements of neutron-api" in text
     assert printed(show_results, [], terminal=True, empty="nothing in it") == "nothing in it\n"
+
+
+def test_the_whole_iteration_stands_before_its_actions():
+    one = Measurement(seconds_key("total", NETWORKS), run_id(0), (0.3,), (1.0,), 1, 0)
+    found = [
+        replace(one, key=seconds_key(action, NETWORKS)) for action in ("neutron.create_network", "total")
+    ]
+    text = printed(show_results, found)
+    assert text.index("whole iteration") < text.index("neutron.create_network")
 
 
 def test_the_end_of_a_night(runs):

@@ -174,6 +174,8 @@ def test_a_failed_run_shows_its_log_without_secrets(site):
     assert "status 500 instead of 200" in text
     assert "password=********" in text
     assert "hunter22" not in text
+    assert "Nothing is concluded from a run that failed." in text
+    assert "perfci results show" not in text  # it has measured nothing
 
 
 def test_an_unfit_night_says_why(site):
@@ -433,6 +435,35 @@ def test_what_the_last_run_brought_is_told(data, tmp_path):
         "nothing new since the run before: no alert opened or closed, no other series changed, and the code is the same"
         in text
     )
+
+
+@pytest.mark.parametrize(
+    ("shown", "said"),
+    [
+        (1, "it is the first run of this job"),
+        (15, "nothing was judged, as the lab was not fit to measure"),
+        (28, "nothing was judged, as the run failed"),
+    ],
+)
+def test_a_last_run_that_judged_nothing_says_why_and_claims_no_calm(data, tmp_path, shown, said):
+    text = index_of(replace(data, runs=data.runs[:shown]), tmp_path)
+    assert said in text
+    assert "nothing new since the run before" not in text
+
+
+def test_on_the_first_night_pages_show_what_was_measured(data, tmp_path):
+    unjudged = {
+        key: replace(one, outcome=Outcome.NO_BASELINE, location=None, since=None)
+        for key, one in data.judgements.items()
+    }
+    write(tmp_path, replace(data, judgements=unjudged))
+    key = seconds_key("total", PORTS)
+    trend = next(one for one in data.series if one.key == key)
+    shown = wording.quantity(float(trend.measured().numbers[-1, MIDDLE]), key.metric)
+    overview = (tmp_path / "index.html").read_text()
+    assert f'<td class="number">{shown}</td>' in overview[overview.index("<h2>Scenarios") :]
+    scenario = (tmp_path / pages.scenario_page(key)).read_text()
+    assert f'<td class="number late">{shown}</td>' in scenario
 
 
 def test_scenarios_are_sorted_by_verdict_and_told_apart_by_their_arguments(data, tmp_path):

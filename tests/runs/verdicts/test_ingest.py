@@ -159,7 +159,7 @@ def test_pages_of_what_was_taken_in_claim_nothing_that_nobody_knows(controller):
     run = ingest_rally(controller, files(contents), lab="elsewhere", job="old").runs[-1].run_id
     index = write_site(controller)
     assert ">fit</span>" not in index.read_text()
-    assert "no alert, no series that changed</li>" in index.read_text()
+    assert "no alert opened or closed, no other series changed</li>" in index.read_text()
     page = (index.parent / pages.run_page(run)).read_text()
     assert "<dt>new code</dt><dd>not known</dd>" in page
     assert "Which code ran is not known." in page
