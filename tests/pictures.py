@@ -11,11 +11,13 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from archives import SAMPLE
 from browser import chromium
 from nights import LAB, PATCH, PORTS, SLOW, History, seconds_key
 from PIL import Image
@@ -106,6 +108,7 @@ def _archive(services: LabServices, record: RunRecord) -> None:
         "versions": {"oslo.db": "17.2.0"},
     }
     (folder / "run.json").write_text(json.dumps(document))
+    shutil.copytree(SAMPLE / "canaries", folder / "canaries")
 
 
 def pictures(browser: Chrome, services: LabServices, letter: EmailMessage) -> dict[str, bytes]:

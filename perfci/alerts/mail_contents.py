@@ -252,8 +252,8 @@ def _lab_invalid(notification: Notification, settings: MailSettings) -> MailDocu
         tone=MailTone.LAB,
         verdict=(
             f"The lab {notification.lab} was not fit to measure during the run of "
-            f"{run_moment(notification.run_id)} UTC. Its results are archived, but nobody is told of "
-            f"regressions until the lab is well again."
+            f"{run_moment(notification.run_id)} UTC. Its results are archived; perfci reports no "
+            f"regressions until the lab is fit again."
         ),
         sections=(
             Section("What was off", reasons or (Paragraph("No reason was noted."),)),
