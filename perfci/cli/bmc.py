@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -14,6 +15,7 @@ from perfci.cli import terminal
 from perfci.cli.access import settings_for
 from perfci.cli.choices import ChoiceUnclear
 from perfci.cli.output import Json, errors_reported, print_json, print_table
+from perfci.database.errors import DatabaseUnavailable
 from perfci.errors import PerfciError
 from perfci.lab.bmc.base import BmcProtocol, BootDevice, BootOrder, PowerOrder
 from perfci.lab.bmc.fleet import CONCURRENCY, FleetLimits, each, run
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 ASK_SECONDS = 60.0
+CONSOLE_SECONDS = 30.0
+"""How often an open console looks whether the node is still its user's."""
 
 Nodes = Annotated[list[str] | None, typer.Argument(metavar="[NODE]...", help="Which nodes.")]
 All = Annotated[bool, typer.Option("--all", help="All nodes of the lab.")]
@@ -193,8 +197,18 @@ def console(
 ) -> None:
     """Open the serial console of a node in this terminal. `~.` at the begin of a line ends it.
 
-    Exit code 4: you did not reserve the node. Admins may look at any.
+    It ends with your reservation of the node.
+
+    Exit code 4: you did not reserve the node, or not any more. Admins may look at any.
     """
+    chosen = _Chosen([node], everything=False, command="console", force=True)
+
+    async def lost() -> None:
+        """Wait until the node is somebody else's. Raises NodesNotReserved, AdminsOnly."""
+        while True:
+            await asyncio.sleep(CONSOLE_SECONDS)
+            with suppress(DatabaseUnavailable):  # it is asked again
+                await asyncio.to_thread(chosen.check, record=False)
 
     async def attend(target: Target) -> None:
         from perfci.lab.bmc.protocols import connect
@@ -204,11 +218,11 @@ def console(
             target = replace(target, protocol=BmcProtocol.IPMI)
         async with connect(target) as bmc, bmc.console(take_over=take_over) as line:
             sys.stderr.write(f"console of {target.node}; ~. at the begin of a line ends it\n")
-            await terminal.attach(line, sys.stdin.fileno(), sys.stdout.fileno())
+            await terminal.attach(line, sys.stdin.fileno(), sys.stdout.fileno(), lost)
 
     with errors_reported(as_json=as_json):
         terminal.need_terminal()
-        (target,) = _Chosen([node], everything=False, command="console", force=True).targets()
+        (target,) = chosen.targets()
         run(attend(target))
     sys.stderr.write("\nconsole closed\n")
 
@@ -232,13 +246,20 @@ class _Chosen:
         Raises ChoiceUnclear, NodesUnknown, NodeHeld, NodesNotReserved, AdminsOnly, BmcUnknown and what
         settings and inventory raise.
         """
-        if bool(self.names) == self.everything:
-            raise ChoiceUnclear(choices="names of nodes, or --all", command=self.command)
         from perfci.lab import inventory
+
+        return inventory.targets(settings_for().inventory_dir, self.check())
+
+    def check(self, *, record: bool = True) -> Sequence[str]:
+        """Return the names, where whoever calls may give the order; `record` what was forced.
+
+        Raises as `targets` does.
+        """
         from perfci.lab.sql import open_ledger
 
-        settings = settings_for()
-        ledger = open_ledger(settings)
+        if bool(self.names) == self.everything:
+            raise ChoiceUnclear(choices="names of nodes, or --all", command=self.command)
+        ledger = open_ledger(settings_for())
         known = [node.name for node in ledger.nodes]
         if unknown := [name for name in self.names if name not in known]:
             raise NodesUnknown(
@@ -246,11 +267,13 @@ class _Chosen:
             )
         names = known if self.everything else list(dict.fromkeys(self.names))
         if not self.looks:
-            _check_may(ledger, names, self.command, force=self.force)
-        return inventory.targets(settings.inventory_dir, names)
+            _check_may(ledger, names, self.command, force=self.force, record=record)
+        return names
 
 
-def _check_may(ledger: Ledger, names: Sequence[str], command: str, *, force: bool) -> None:
+def _check_may(
+    ledger: Ledger, names: Sequence[str], command: str, *, force: bool, record: bool = True
+) -> None:
     """Refuse to disturb others, and let nobody but admins order nodes that they did not reserve.
 
     What an admin does by force is written down. Raises NodeHeld, NodesNotReserved, AdminsOnly.
@@ -271,6 +294,8 @@ def _check_may(ledger: Ledger, names: Sequence[str], command: str, *, force: boo
     mine = {node for one in held if one.owner is None and one.holder == who.name for node in one.nodes}
     if not who.admin and (others := sorted(set(names) - mine)):
         raise NodesNotReserved(nodes=", ".join(others), actor=who.name)
+    if not record or not claims.held:
+        return
     with service.order() as (store, now):
         for one in claims.held:
             for node in sorted(set(names).intersection(one.nodes)):

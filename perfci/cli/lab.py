@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -68,6 +68,11 @@ COMMANDS = (
     ),
     Entry("ssh", "perfci.cli.lab_run:ssh", "Log in on a node of your reservation, or run a command there."),
     Entry(
+        "keys",
+        "perfci.cli.ssh_keys:keys",
+        "Show or change whose SSH keys open the machines of a reservation: `ssh root@NODE`.",
+    ),
+    Entry(
         "env",
         "perfci.cli.lab_run:env",
         'Print what a shell needs to work on a reservation: `eval "$(perfci lab env ID)"`.',
@@ -123,13 +128,13 @@ def nodes(as_json: Json = False) -> None:
     Reservations that are over are released first: their time has passed, or their process is gone.
     """
     from perfci.cli.lab_calendar import reservations
-    from perfci.cli.lab_reserve import swept
+    from perfci.cli.lab_reserve import begin_work, swept
     from perfci.lab.health import OperationTally, open_health
 
     with errors_reported(as_json=as_json):
         service = reservations()
         swept(service)
-        service.begin()
+        begin_work(service.begin())
         tallies = open_health(settings_for()).tallies()
         shown = [(one, tallies.get(one.name, OperationTally())) for one in service.nodes()]
         if as_json:
@@ -152,7 +157,7 @@ def _row(one: NodeStatus, tally: OperationTally, now: datetime) -> tuple[str, ..
     if one.retired_reason:
         reason = one.retired_reason
     if (held := one.booking) is not None:
-        left = shown_duration(held.ends_at - now)
+        left = shown_duration(max(timedelta(), held.ends_at - now))
         holder, until, reservation = held.holder, local_time(held.ends_at), held.id
         reason = reason or held.purpose
     elif one.free_until is not None:

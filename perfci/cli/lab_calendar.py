@@ -47,6 +47,14 @@ Cloud = Annotated[
         help="Deploy this on them first: the cloud of a job, or embedded, multinode or devstack.",
     ),
 ]
+Keys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--key",
+        metavar="FILE",
+        help="SSH public keys that open the machines; may be repeated. Left out: ~/.ssh/id_*.pub.",
+    ),
+]
 ID = Annotated[str, typer.Argument(metavar="ID", help="Reservation, as `lab nodes` shows it.")]
 COLUMNS = ("reservation", "state", "holder", "nodes", "from", "until", "for", "left", "reason")
 

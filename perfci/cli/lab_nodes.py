@@ -101,6 +101,7 @@ def quarantine(node: Name, reason: Why, as_json: Json = False) -> None:
 @node_app.command()
 def restore(
     node: Name,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="What was mended.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Also without a canary; it is recorded.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -111,7 +112,7 @@ def restore(
     """
     with errors_reported(as_json=as_json):
         orders, who = _orders()
-        was = orders.restore(node, who, force=force)
+        was = orders.restore(node, who, reason=reason, force=force)
         if as_json:
             print_json({"node": node, "restored": was})
         else:

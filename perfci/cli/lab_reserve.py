@@ -16,6 +16,7 @@ from perfci.cli.lab_calendar import (
     Cloud,
     Count,
     From,
+    Keys,
     Length,
     Names,
     System,
@@ -25,6 +26,7 @@ from perfci.cli.lab_calendar import (
     wish_of,
 )
 from perfci.cli.output import Json, errors_reported, print_json
+from perfci.cli.ssh_keys import keys_of
 from perfci.cli.times import parse_moment
 from perfci.lab import people
 from perfci.lab.errors import NodesBusy, NoSuchSlot, local_time
@@ -61,13 +63,14 @@ def reserve(  # noqa: PLR0917 - typer takes them by name
     mail: Annotated[
         str, typer.Option("--mail", metavar="ADDRESS", help="Where mails about it go; nowhere if left out.")
     ] = "",
+    keys: Keys = None,
     as_json: Json = False,
 ) -> None:
     """Take nodes now, at a time to come (`--from`), or as soon as they are free (`--queue`, `--wait`).
 
     You never get other nodes than you asked for. Machines are ready when they were provisioned and have
     passed a canary; with `--cloud`, when it was deployed and a server has booted in it. `perfci lab show ID`
-    says how far they are.
+    says how far they are. The holder of your SSH key logs in on machines as root: `ssh root@NODE`.
 
     Exit code 0: they are yours, or will be at the time that is said.
     Exit code 3: they can't be had then; perfci says the earliest time that would work.
@@ -87,10 +90,13 @@ def reserve(  # noqa: PLR0917 - typer takes them by name
             contact=mail,
             os=os,
             cloud=cloud,
+            keys=keys_of(keys),
         )
         who = actor(service, settings)
         swept(service)
         made = _taken(service, request, who)
+        if keys and not made.keys:
+            sys.stderr.write("perfci puts no SSH keys on nodes without a BMC\n")
         begin_work([made])
         if wait:
             from perfci.cli.lab_run import wait_until_ready
@@ -212,6 +218,8 @@ def release(
             before = [one for one in service.of(people.me()) if one.owner is None]
         released = [service.release(one.id, who, node=node, force=force) for one in before]
         begin_work(released)
+        if node is not None:
+            begin_reclaim(service)
         if as_json:
             print_json({"released": [booking_document(one) for one in released]})
             return
@@ -238,23 +246,31 @@ def swap(
     """
     with errors_reported(as_json=as_json):
         service = reservations()
-        _changed(service.swap(reservation, node, actor(service, settings_for()), to=to), as_json=as_json)
+        changed = service.swap(reservation, node, actor(service, settings_for()), to=to)
+        begin_reclaim(service)
+        _changed(changed, as_json=as_json)
 
 
 def transfer(
     reservation: ID,
     to: Annotated[str, typer.Option(metavar="USER", help="Whose it is from now on.")],
     mail: Annotated[str, typer.Option("--mail", metavar="ADDRESS", help="Where mails about it go.")] = "",
+    keys: Annotated[
+        list[str] | None,
+        typer.Option("--key", metavar="FILE", help="That user's SSH public keys; may be repeated."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Hand a reservation to somebody else.
+    """Hand a reservation to somebody else. Your SSH keys don't open its machines any more.
 
     Exit code 4: the reservation is not yours.
     """
     with errors_reported(as_json=as_json):
         service = reservations()
         who = actor(service, settings_for())
-        _changed(service.transfer(reservation, to, who, contact=mail), as_json=as_json)
+        _changed(
+            service.transfer(reservation, to, who, contact=mail, keys=keys_of(keys or ())), as_json=as_json
+        )
 
 
 def begin_work(bookings: Iterable[Booking]) -> None:
@@ -266,6 +282,13 @@ def begin_work(bookings: Iterable[Booking]) -> None:
         spawn = in_background(settings_for())
         for one in to_do:
             spawn(["tick", "--work", one.id])
+
+
+def begin_reclaim(service: Reservations) -> None:
+    """Take back machines that left a reservation before the others, and prepare those that came instead."""
+    from perfci.lab.reservations.work import Work
+
+    begin_work([service.show(one) for one in Work(service, "lab").due()])
 
 
 def swept(service: Reservations) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +21,7 @@ from perfci.cli.lab_calendar import (
     ID,
     Cloud,
     Count,
+    Keys,
     Length,
     Names,
     System,
@@ -31,6 +32,8 @@ from perfci.cli.lab_calendar import (
 )
 from perfci.cli.lab_reserve import NO_REASON, Reason, begin_work, swept
 from perfci.cli.output import Json, errors_reported, print_json
+from perfci.cli.ssh_keys import keys_of
+from perfci.database.errors import DatabaseUnavailable
 from perfci.errors import PerfciError
 from perfci.lab import inventory, owners
 from perfci.lab.errors import NodeNotHeld, NoSuchSlot, ReservationOver, local_time
@@ -49,6 +52,8 @@ if TYPE_CHECKING:
     from perfci.lab.reservations.model import Actor, Booking
     from perfci.lab.reservations.service import Reservations
 
+ASK_SECONDS = 30.0
+"""How often a command's reservation is looked at while it runs."""
 LOOK_SECONDS = 2.0
 """How often somebody who waits looks whether the nodes are ready."""
 _SIGNALLED = 128
@@ -95,6 +100,7 @@ def run(  # noqa: PLR0917 - typer takes them by name
     wait: Annotated[
         str, typer.Option("--wait", metavar="TIME", help="How long to wait for the nodes at most.")
     ] = "1h",
+    keys: Keys = None,
     as_json: Json = False,
 ) -> None:
     """Take nodes, wait until they are ready, run a command, and give them back whatever happens.
@@ -116,6 +122,7 @@ def run(  # noqa: PLR0917 - typer takes them by name
             wait_seconds=bound,
             os=os,
             cloud=cloud,
+            keys=keys_of(keys),
         )
         with _ended_by_signals():
             swept(service)
@@ -124,7 +131,7 @@ def run(  # noqa: PLR0917 - typer takes them by name
             ready = wait_until_ready(service, made, who, bound)
             sys.stderr.write(f"{', '.join(ready.nodes)}: yours until {local_time(ready.ends_at)}\n")
             try:
-                code = _run(command, ready, access_to(ready, settings))
+                code = _run(service, command, ready, access_to(ready, settings))
             finally:
                 begin_work([service.release(made.id, who)])
         if as_json:
@@ -132,22 +139,33 @@ def run(  # noqa: PLR0917 - typer takes them by name
     raise typer.Exit(code)
 
 
-def _run(command: list[str], booking: Booking, variables: dict[str, str]) -> int:
+def _run(service: Reservations, command: list[str], booking: Booking, variables: dict[str, str]) -> int:
     environment = {**os.environ, **variables}
-    left = (booking.ends_at - datetime.now(UTC)).total_seconds()
     try:
         with subprocess.Popen(command, env=environment, start_new_session=True) as process:
             try:
-                code = process.wait(timeout=max(0.0, left))
-            except subprocess.TimeoutExpired:
-                sys.stderr.write("the time of the reservation is over: the command is ended\n")
-                code = _end(process)
+                code = _ended_in_time(process, service, booking)
             except BaseException:
                 _end(process)
                 raise
     except OSError as error:
         raise CommandUnusable(command=command[0], reason=error.strerror) from error
     return code if code >= 0 else _SIGNALLED - code
+
+
+def _ended_in_time(process: subprocess.Popen[bytes], service: Reservations, booking: Booking) -> int:
+    """Wait for a command until its reservation is over, which may be extended or given back meanwhile."""
+    while True:
+        left = (booking.ends_at - datetime.now(UTC)).total_seconds()
+        if left <= 0 or booking.released_at is not None:
+            sys.stderr.write("the time of the reservation is over: the command is ended\n")
+            return _end(process)
+        try:
+            return process.wait(timeout=min(left, ASK_SECONDS))
+        except subprocess.TimeoutExpired:
+            # A database that does not answer ends no command: it is asked again.
+            with suppress(DatabaseUnavailable):
+                booking = service.show(booking.id)
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:

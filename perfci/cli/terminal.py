@@ -8,12 +8,12 @@ import sys
 import termios
 import tty
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perfci.lab.bmc.errors import ConsoleNeedsTerminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from perfci.lab.bmc.base import Console
 
@@ -52,20 +52,23 @@ def need_terminal() -> None:
         raise ConsoleNeedsTerminal
 
 
-async def attach(console: Console, keyboard: int, screen: int) -> None:
-    """Connect two file descriptors of a terminal with a console, until `~.` or its end.
+async def attach(
+    console: Console, keyboard: int, screen: int, over: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    """Connect two file descriptors of a terminal with a console, until `~.`, its end, or the end of `over`.
 
-    Raises BmcSilent where the BMC does not take what is typed.
+    Raises BmcSilent where the BMC does not take what is typed, and what `over` raises.
     """
     with _raw(keyboard):
-        showing = asyncio.create_task(_show(console, screen))
-        typing = asyncio.create_task(_type(console, keyboard))
+        tasks = {
+            asyncio.create_task(one) for one in (_show(console, screen), _type(console, keyboard), over())
+        }
         try:
-            done, _ = await asyncio.wait({showing, typing}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (showing, typing):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(showing, typing, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
     for task in done:
         task.result()
 

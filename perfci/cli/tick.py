@@ -44,6 +44,12 @@ def tick(
             "--work", metavar="ID", help="Prepare or reclaim this reservation's nodes; ticks start that."
         ),
     ] = None,
+    login: Annotated[
+        str | None,
+        typer.Option(
+            "--login", metavar="ID", help="Put the SSH keys of this one on its machines; ticks start that."
+        ),
+    ] = None,
     look: Annotated[
         str | None,
         typer.Option(
@@ -60,34 +66,12 @@ def tick(
     Exit code 1: something could not be done; the rest was.
     """
     from perfci.runs.tick.tick import tick as once
-    from perfci.runs.tick.tick import worker_name
 
     with errors_reported(as_json=as_json):
         settings = settings_for()
-        if work is not None:
-            from perfci.lab import inventory
-            from perfci.lab.reservations.documents import booking_document
-            from perfci.lab.reservations.service import open_reservations
-            from perfci.runs.tick.prepare import work_on
-
-            nodes = inventory.nodes(settings.inventory_dir)
-            done = work_on(settings, open_reservations(settings), nodes, work, worker_name())
-            if as_json:
-                print_json(None if done is None else booking_document(done))
-            else:
-                sys.stdout.write(f"{work}: {'nothing to do' if done is None else done.state}\n")
-            return
-        if look is not None:
-            from perfci.lab.node_cache import nodes_of
-            from perfci.lab.reservations.service import open_reservations
-            from perfci.runs.tick.look import look_at
-
-            active = look_at(settings, open_reservations(settings), nodes_of(settings), look, worker_name())
-            if as_json:
-                print_json({"reservation": look, "active": active})
-            else:
-                sys.stdout.write(f"{look}: {'somebody works on it' if active else 'nobody works on it'}\n")
-            return
+        for given, order in ((work, _do_work), (login, _let_in), (look, _look)):
+            if given is not None:
+                raise typer.Exit(order(settings, given, as_json=as_json))
         report = once(settings)
         if as_json:
             print_json(asdict(report))
@@ -98,6 +82,52 @@ def tick(
             for problem in report.problems:
                 sys.stderr.write(f"{problem}\n")
     raise typer.Exit(1 if report.problems else 0)
+
+
+def _do_work(settings: Settings, reservation: str, *, as_json: bool) -> int:
+    from perfci.lab import inventory
+    from perfci.lab.reservations.documents import booking_document
+    from perfci.lab.reservations.service import open_reservations
+    from perfci.runs.tick.prepare import work_on
+    from perfci.runs.tick.tick import worker_name
+
+    nodes = inventory.nodes(settings.inventory_dir)
+    done = work_on(settings, open_reservations(settings), nodes, reservation, worker_name())
+    if as_json:
+        print_json(None if done is None else booking_document(done))
+    else:
+        sys.stdout.write(f"{reservation}: {'nothing to do' if done is None else done.state}\n")
+    return 0
+
+
+def _let_in(settings: Settings, reservation: str, *, as_json: bool) -> int:
+    from perfci.lab import inventory
+    from perfci.lab.reservations.service import open_reservations
+    from perfci.runs.tick.prepare import let_in
+    from perfci.runs.tick.tick import worker_name
+
+    nodes = inventory.nodes(settings.inventory_dir)
+    failed = let_in(settings, open_reservations(settings), nodes, reservation, worker_name())
+    if as_json:
+        print_json({"reservation": reservation, "failed": failed})
+    else:
+        sys.stdout.write(f"{reservation}: {'; '.join(failed.values()) or 'its keys open its machines'}\n")
+    return 1 if failed else 0
+
+
+def _look(settings: Settings, reservation: str, *, as_json: bool) -> int:
+    from perfci.lab.node_cache import nodes_of
+    from perfci.lab.reservations.service import open_reservations
+    from perfci.runs.tick.look import look_at
+    from perfci.runs.tick.tick import worker_name
+
+    nodes = nodes_of(settings)
+    active = look_at(settings, open_reservations(settings), nodes, reservation, worker_name())
+    if as_json:
+        print_json({"reservation": reservation, "active": active})
+    else:
+        sys.stdout.write(f"{reservation}: {'somebody works on it' if active else 'nobody works on it'}\n")
+    return 0
 
 
 @schedule_app.command(DEFAULT, cls=DefaultCommand, hidden=True)

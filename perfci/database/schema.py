@@ -60,10 +60,11 @@ reservation = sa.Table(
 """Who has nodes, had them or waits for them, from when to when.
 
 `starts_at` and `ends_at` are planned where it waits, and hold for all others. A `firm` one keeps its time;
-others come earlier where they can. `wish` is `reservations.model.Wish` as JSON. `released_at` is when the
-last node was given back or the time ended. `job` and `window_at` are those of a scheduled night: a window is
-in here once. `claimed_by` is the controller that prepares, reclaims or looks at it, until `claimed_until`.
-`active_at` is when somebody was last seen at work on its nodes, `looked_at` when that was last looked at.
+others come earlier where they can. `wish` is `reservations.model.NodeWish` as JSON, with the SSH keys of the
+reservation. `released_at` is when the last node was given back or the time ended. `job` and `window_at` are
+those of a scheduled night: a window is in here once. `claimed_by` is the controller that prepares, reclaims
+or looks at it, until `claimed_until`. `active_at` is when somebody was last seen at work on its nodes,
+`looked_at` when that was last looked at.
 """
 
 reservation_node = sa.Table(

@@ -64,6 +64,10 @@ options:
     choices: [network, disk, setup, default]
   persistent: {description: Boot from there from now on and not at the next start only., type: bool, default: false}
   uefi: {description: Boot by UEFI., type: bool, default: false}
+  alone:
+    description: End everybody else's sessions with the BMCs first, and open consoles with them, where the BMC allows it.
+    type: bool
+    default: false
   deadline_seconds:
     description: For each node and attempt; by default 60, and each node's C(power_seconds) for each switch.
     type: float
@@ -127,6 +131,7 @@ ARGUMENTS: dict[str, Any] = {
     "boot_device": {"type": "str", "choices": ["network", "disk", "setup", "default"]},
     "persistent": {"type": "bool", "default": False},
     "uefi": {"type": "bool", "default": False},
+    "alone": {"type": "bool", "default": False},
     "deadline_seconds": {"type": "float"},
     "concurrency": {"type": "int"},
     "recover": {"type": "bool", "default": False},
@@ -141,7 +146,8 @@ def wanted(parameters: dict[str, Any]) -> Order:
     boot = None
     if device:
         boot = BootOrder(BootDevice(device), persistent=parameters["persistent"], uefi=parameters["uefi"])
-    return Order(PowerOrder(parameters["power"]) if parameters["power"] else None, boot)
+    power = PowerOrder(parameters["power"]) if parameters["power"] else None
+    return Order(power, boot, alone=parameters["alone"])
 
 
 def diff(results: Any) -> dict[str, str]:

@@ -25,6 +25,7 @@ from perfci.cli.terminal import Escape, attach
 from perfci.database.errors import DatabaseUnavailable
 from perfci.lab import inventory, people
 from perfci.lab.bmc import session as sessions
+from perfci.lab.errors import NodesNotReserved
 from perfci.lab.health import open_health
 from perfci.lab.sql import open_ledger
 from perfci.lab.virtual.machine import BootFrom
@@ -293,14 +294,20 @@ class Line:
             self.printed.put_nowait(data.upper())
 
 
-@pytest.mark.parametrize("end", ["escape", "console"])
+@pytest.mark.parametrize("end", ["escape", "console", "reservation"])
 def test_a_terminal_is_connected_and_put_back_as_it_was(end):
     leader, follower = pty.openpty()
     line = Line()
     before = termios.tcgetattr(follower)
 
     async def scenario():
-        attached = asyncio.create_task(attach(line, follower, follower))
+        lost = asyncio.Event()
+
+        async def until_lost():
+            await lost.wait()
+            raise NodesNotReserved(nodes="node-0", actor="ann")
+
+        attached = asyncio.create_task(attach(line, follower, follower, until_lost))
         while termios.tcgetattr(follower)[3] & termios.ICANON:  # noqa: ASYNC110  (the terminal tells nobody)
             await asyncio.sleep(0.01)
         os.write(leader, b"ls\x03\r")
@@ -309,8 +316,13 @@ def test_a_terminal_is_connected_and_put_back_as_it_was(end):
             shown += await asyncio.to_thread(os.read, leader, 100)
         if end == "escape":
             os.write(leader, b"~.")
-        else:
+        elif end == "console":
             line.printed.put_nowait(b"")
+        else:
+            lost.set()
+            with pytest.raises(NodesNotReserved):
+                await attached
+            return shown
         await attached
         return shown
 

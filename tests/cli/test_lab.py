@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import signal
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import icalendar
@@ -20,8 +22,9 @@ from perfci import config
 from perfci.cli import lab, lab_run
 from perfci.lab import inventory, owners, people
 from perfci.lab.health import OperationTally, open_health
+from perfci.lab.model import Node
 from perfci.lab.reservations.model import Actor, NodeWish, Request
-from perfci.lab.reservations.service import open_reservations
+from perfci.lab.reservations.service import Reservations, open_reservations
 from perfci.lab.sql import open_ledger
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from click.testing import Result
 
     from perfci.lab.ledger import Ledger
-    from perfci.lab.reservations.service import Reservations
+    from perfci.lab.reservations.model import Booking
 
 app = typer.Typer()
 app.add_typer(lab.app, name="lab")
@@ -185,7 +188,55 @@ def test_a_command_is_ended_with_its_reservation(tmp_path: Path) -> None:
         Request(NodeWish(1, frozenset({"node-0"})), 3600, "x"), Actor("x"), owner=owners.me()
     )
     over = replace(booking, ends_at=datetime.now(UTC))
-    assert lab_run._run(["sleep", "1000"], over, {}) == 128 + signal.SIGTERM
+    assert lab_run._run(service(), ["sleep", "1000"], over, {}) == 128 + signal.SIGTERM
+
+
+def test_a_command_goes_on_as_long_as_its_reservation_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is extended while the command runs, and given back in the end."""
+    lab, begun = service(), datetime.now(UTC)
+    wish = NodeWish(1, frozenset({"node-0"}))
+    booking = lab.reserve(Request(wish, 3600, "x"), Actor("x"), owner=owners.me())
+    short = replace(booking, ends_at=begun + timedelta(seconds=60))
+    moments = (begun + timedelta(seconds=40 * number) for number in itertools.count())
+    monkeypatch.setattr(lab_run, "datetime", SimpleNamespace(now=lambda _: next(moments)))
+    monkeypatch.setattr(lab_run, "ASK_SECONDS", 0.01)
+    looks = []
+
+    def show(name: str) -> Booking:
+        looks.append(name)
+        if len(looks) == 5:
+            lab.release(name, Actor("x"))
+        return Reservations.show(lab, name)
+
+    monkeypatch.setattr(lab, "show", show)
+    assert lab_run._run(lab, ["sleep", "1000"], short, {}) == 128 + signal.SIGTERM
+    assert len(looks) == 5
+
+
+def test_keys_that_open_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory, "nodes", lambda _: (Node("node-0", has_bmc=True),))
+    monkeypatch.setattr("perfci.runs.tick.tick.in_background", lambda _: lambda _: None)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    mine, other = (f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{letter * 43} {letter}@x" for letter in ("A", "B"))
+    (tmp_path / ".ssh" / "id_ed25519.pub").write_text(f"{mine}\n")
+    (tmp_path / ".ssh" / "id_old.pub").write_text("ssh-dss AAAA\n")
+    file = tmp_path / "bob.pub"
+    file.write_text(f"# a comment\n{other}\n")
+    name = json.loads(run("reserve", "--for", "1h", "--json").stdout)["id"]
+    assert service().show(name).keys == (mine,)
+    (said,) = json.loads(run("keys", name, "--key", str(file), "--json").stdout)["keys"]
+    assert (said.startswith("SHA256:"), said.endswith(" B@x")) == (True, True)
+    assert service().show(name).keys == (other,)
+    assert run("keys", name).stdout == f"{said}\n"
+    assert "no keys" in run("keys", name, "--none").stdout
+    assert run("keys", name, "--key", str(tmp_path / "none.pub")).exit_code == 2
+    assert json.loads(run("transfer", name, "--to", "bob", "--key", str(file), "--json").stdout)["keys"] == [
+        said
+    ]
+    monkeypatch.setattr(people, "me", lambda: "eve")
+    monkeypatch.setattr(os, "getuid", lambda: 4242)
+    assert run("keys", name, "--none").exit_code == 4
 
 
 def test_the_calendar_in_every_form(tmp_path: Path) -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from perfci.lab.bmc.base import BootOrder, Power, PowerOrder
-from perfci.lab.bmc.errors import BmcDeadline, BmcIneffective, ShutdownIgnored
+from perfci.lab.bmc.errors import (
+    BmcDeadline,
+    BmcIneffective,
+    BmcRefused,
+    BmcRightsMissing,
+    ShutdownIgnored,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,10 +35,15 @@ _SLOW_POLL = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is wanted of a node; None leaves it as it is. With neither, its power is only read."""
+    """What is wanted of a node; None leaves it as it is. With neither, its power is only read.
+
+    With `alone`, everybody else's sessions with the BMC are ended first, and open consoles with them, as far
+    as the BMC lets us.
+    """
 
     power: PowerOrder | None = None
     boot: BootOrder | None = None
+    alone: bool = False
 
     def deadline_seconds(self, power_seconds: float) -> float:
         """Return how long it may take at most, of a machine that may take so long to switch once."""
@@ -78,6 +90,9 @@ async def carry_out(
     async with connect(target) as bmc:
         power = await bmc.power()
         saw(power)
+        if order.alone and not dry_run:
+            with suppress(BmcRefused, BmcRightsMissing):  # an operator may not do that everywhere
+                await bmc.close_other_sessions()
         boot = await bmc.boot() if order.boot else None
         new_boot = boot
         if order.boot and boot != order.boot:

@@ -7,7 +7,7 @@ The order of inputs makes no difference to any result.
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -40,6 +40,39 @@ class Item:
     count: int
     earliest: int
     length: int
+    holder: str = ""
+
+
+Share = tuple[int, int, int]
+"""(start, end, number of nodes) of something that somebody has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How many nodes each of these holders may have at one time; who is not in `most` has no limit.
+
+    `held` is what they have beside the items that are planned.
+    """
+
+    most: Mapping[str, int] = field(default_factory=dict)
+    held: Mapping[str, Sequence[Share]] = field(default_factory=dict)
+
+    def closed(self, item: Item, spans: Iterable[tuple[Item, Span]]) -> list[Interval]:
+        """Return when an item's holder can't have its nodes as well, given where other items are planned.
+
+        An item that is larger than the limit by itself was granted once, and is not held back by it.
+        """
+        most = self.most.get(item.holder)
+        if most is None or item.count > most:
+            return []
+        mine = [
+            *self.held.get(item.holder, ()),
+            *((span.start, span.end, other.count) for other, span in spans if other.holder == item.holder),
+        ]
+        return _above(mine, most - item.count)
+
+
+NO_QUOTA = Quota()
 
 
 def busy_of(intervals: Iterable[tuple[str, int, int]]) -> Busy:
@@ -135,7 +168,9 @@ def displaced(item: Item, taken: Span, queue: Iterable[tuple[Item, Span]]) -> li
     return sorted(hit, key=lambda pair: (pair[0].rank, pair[0].id))
 
 
-def place(items: Iterable[Item], busy: Mapping[str, Sequence[Interval]]) -> dict[str, Span | None]:
+def place(
+    items: Iterable[Item], busy: Mapping[str, Sequence[Interval]], quota: Quota = NO_QUOTA
+) -> dict[str, Span | None]:
     """Plan items that have no time: by rank, each as early as possible without moving those before it.
 
     So nobody is overtaken by one that ranks after it, however small that one is: a large request does not
@@ -143,40 +178,86 @@ def place(items: Iterable[Item], busy: Mapping[str, Sequence[Interval]]) -> dict
     """
     calendar = {node: list(some) for node, some in busy.items()}
     found: dict[str, Span | None] = {}
+    planned: list[tuple[Item, Span]] = []
     for item in sorted(items, key=lambda one: (one.rank, one.id)):
-        span = earliest(calendar, item.eligible, item.count, item.length, item.earliest)
+        span = _earliest_of(item, calendar, quota.closed(item, planned))
         found[item.id] = span
         if span is not None:
+            planned.append((item, span))
             for node in span.nodes:
                 calendar[node] = _joined([*calendar.get(node, ()), (span.start, span.end)])
     return found
 
 
-def advance(planned: Iterable[tuple[Item, Span]], busy: Mapping[str, Sequence[Interval]]) -> dict[str, Span]:
+def advance(
+    planned: Iterable[tuple[Item, Span]],
+    busy: Mapping[str, Sequence[Interval]],
+    quota: Quota = NO_QUOTA,
+) -> dict[str, Span]:
     """Bring planned items forward into time that came free, and return those that move, with their new span.
 
     By rank, each moves to the earliest time that is free while all others stay where they are. So none gets
     later than it was, and the first in the queue has the first choice.
     """
     pairs = sorted(planned, key=lambda pair: (pair[0].rank, pair[0].id))
-    spans = {item.id: span for item, span in pairs}
+    spans = {item.id: (item, span) for item, span in pairs}
+    queued: dict[str, dict[str, Interval]] = {}
+    for item, span in pairs:
+        for node in span.nodes:
+            queued.setdefault(node, {})[item.id] = (span.start, span.end)
     moved: dict[str, Span] = {}
     for item, now in pairs:
-        others = busy_of(
-            [
-                *((node, *one) for node, some in busy.items() for one in some),
-                *(
-                    (node, span.start, span.end)
-                    for other, span in spans.items()
-                    if other != item.id
-                    for node in span.nodes
-                ),
-            ]
-        )
-        better = earliest(others, item.eligible, item.count, item.length, item.earliest)
+        calendar = {node: _without(item.id, node, busy, queued) for node in item.eligible}
+        others = [pair for name, pair in spans.items() if name != item.id] if quota.most else []
+        better = _earliest_of(item, calendar, quota.closed(item, others))
         if better is not None and better.start < now.start:
-            spans[item.id] = moved[item.id] = better
+            moved[item.id] = better
+            spans[item.id] = (item, better)
+            for node in now.nodes:
+                del queued[node][item.id]
+            for node in better.nodes:
+                queued.setdefault(node, {})[item.id] = (better.start, better.end)
     return moved
+
+
+def _without(
+    item_id: str,
+    node: str,
+    busy: Mapping[str, Sequence[Interval]],
+    queued: Mapping[str, Mapping[str, Interval]],
+) -> Sequence[Interval]:
+    """Return when a node is taken by others than an item."""
+    waiting = [one for name, one in queued.get(node, {}).items() if name != item_id]
+    fixed = busy.get(node, ())
+    return _joined([*fixed, *waiting]) if waiting else fixed
+
+
+def _earliest_of(
+    item: Item, calendar: Mapping[str, Sequence[Interval]], closed: Sequence[Interval]
+) -> Span | None:
+    """Return the first span of an item that does not touch a time that is closed to its holder."""
+    if closed:
+        calendar = {node: _joined([*calendar.get(node, ()), *closed]) for node in item.eligible}
+    return earliest(calendar, item.eligible, item.count, item.length, item.earliest)
+
+
+def _above(mine: Iterable[Share], most: int) -> list[Interval]:
+    """Return the intervals in which somebody has more than `most` nodes."""
+    changes: dict[int, int] = {}
+    for start, end, count in mine:
+        if start < end:
+            changes[start] = changes.get(start, 0) + count
+            changes[end] = changes.get(end, 0) - count
+    found: list[Interval] = []
+    now, since = 0, None
+    for moment in sorted(changes):
+        now += changes[moment]
+        if now > most and since is None:
+            since = moment
+        elif now <= most and since is not None:
+            found.append((since, moment))
+            since = None
+    return found
 
 
 def most_at_once(mine: Iterable[tuple[int, int, int]], start: int, end: int) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from perfci.lab.reservations.keys import fingerprint
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -31,6 +33,7 @@ def booking_document(one: Booking) -> dict[str, Any]:
         "released_at": _iso(one.released_at),
         "os": one.os,
         "cloud": one.cloud,
+        "keys": [fingerprint(key) for key in one.keys],
         "job": one.job,
         "process": None if one.owner is None else asdict(one.owner),
     }

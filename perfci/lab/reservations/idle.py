@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from perfci.database.schema import reservation
 from perfci.lab.reservations.model import BookingState
-from perfci.lab.reservations.queue import Queue
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -89,5 +88,5 @@ class Looks:
             for one in idle:
                 self._service.end(store, one, now, "perfci", "ended: nobody works on it")
             if idle:
-                Queue(store, self._service.fits(store), now, self._service.policy).move_up()
+                self._service.queue(store, now).move_up()
             return tuple(one.id for one in idle)

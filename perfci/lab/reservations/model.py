@@ -97,6 +97,7 @@ class Request:
     `wait_seconds` refuses a slot that would begin later than that from now; None: any time will do. `contact`
     is a mail address, empty: nobody hears of it. `os` is one of `checks.SYSTEMS`, empty: the lab's own.
     `cloud` names a job, or a kind of cloud: it is deployed on the nodes before they are ready; empty: none.
+    `keys` are SSH public keys, one a line, with which people log in on its machines.
     """
 
     wish: NodeWish
@@ -108,6 +109,7 @@ class Request:
     contact: str = ""
     os: str = ""
     cloud: str = ""
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,8 @@ class Booking:
     `starts_at` and `ends_at` are planned where it waits. A `firm` one keeps its time. `earliest_at` is when
     its holder wanted it at the earliest. `ready_at` is when it became ready, `released_at` when it was given
     back or its time ended. `job` and `window_at` say which night it was planned for. `active_at` is when
-    somebody was last seen at work on its nodes, `looked_at` when that was last looked at.
+    somebody was last seen at work on its nodes, `looked_at` when that was last looked at. `keys` are the SSH
+    public keys that open its machines, beside the controller's.
     """
 
     id: str
@@ -156,6 +159,7 @@ class Booking:
     attempts: int = 0
     active_at: datetime | None = None
     looked_at: datetime | None = None
+    keys: tuple[str, ...] = ()
 
     @property
     def nodes(self) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from perfci.database.schema import reservation
 from perfci.lab.errors import ReservationOver
 from perfci.lab.reservations.model import Booking, BookingState, NodeWish, Priority
-from perfci.lab.reservations.queue import Queue
 from perfci.lab.reservations.store import owner_columns
 
 if TYPE_CHECKING:
@@ -65,11 +64,16 @@ class Nights:
         written down as missed. Windows to come that the job does not have any more are given back.
         """
         with self._service.order() as (store, now):
+            # A job may have years of nights: only those are read that can be of this plan.
+            since = min((*plan.windows, now))
             known = {
                 one.window_at: one
-                for one in store.bookings(reservation.c.job == plan.job)
+                for one in store.bookings(
+                    (reservation.c.job == plan.job) & (reservation.c.window_at >= since)
+                )
                 if one.window_at is not None
             }
+            gone = 0
             for window, one in known.items():
                 if (
                     one.state in {BookingState.WAITING, BookingState.ASKED}
@@ -77,6 +81,7 @@ class Nights:
                     and window not in plan.windows
                 ):
                     self._service.end(store, one, now, "perfci", "no longer scheduled")
+                    gone += 1
             missing = [window for window in plan.windows if window not in known]
             past = [window for window in missing if window + plan.length - plan.needed <= now]
             made = [
@@ -84,8 +89,14 @@ class Nights:
             ]
             coming = [window for window in missing if window not in past]
             made += [self._written(store, plan, window, now, BookingState.ASKED) for window in coming]
-            Queue(store, self._service.fits(store), now, self._service.policy).move_up()
+            if made or gone:
+                self._service.queue(store, now).move_up()
             return tuple(self._service.again(store, one.id) for one in made)
+
+    def move_up(self) -> None:
+        """Let whoever waits move up into time that nobody told of, such as that of nodes that are new."""
+        with self._service.order() as (store, now):
+            self._service.queue(store, now).move_up()
 
     def _written(
         self, store: ReservationRows, plan: Plan, window: datetime, now: datetime, state: BookingState

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perfci.database.schema import node_event, node_record, reservation
+from perfci.database.schema import node_event, node_record
 from perfci.database.schema import quarantine as quarantines
 from perfci.lab.errors import NoCanary
 from perfci.lab.model import Quarantine
 from perfci.lab.reservations.calendar import Item, Span, busy_of, repairs
 from perfci.lab.reservations.checks import check_admin, check_line
 from perfci.lab.reservations.model import BookingState, NodeRecord, Place
-from perfci.lab.reservations.queue import Queue
 from perfci.lab.reservations.states import SMOKE
-from perfci.lab.reservations.store import ticks
+from perfci.lab.reservations.store import END_OF_TIME, ticks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,14 +49,15 @@ class NodeOrders:
             self._mend(store, now)
         return entry
 
-    def restore(self, node: str, actor: Actor, *, force: bool = False) -> bool:
+    def restore(self, node: str, actor: Actor, *, reason: str = "", force: bool = False) -> bool:
         """Give a node out again, and return whether it was in quarantine.
 
         A machine needs a canary that passed since it was put there, unless `force` is said; without a BMC
-        there is no canary to ask for. Raises NoCanary, NodesUnknown, AdminsOnly.
+        there is no canary to ask for. Raises NoCanary, NodesUnknown, AdminsOnly, ReservationInvalid.
         """
         check_admin(actor, self._service.lab, "restoring a node")
         self._service.check_known([node])
+        told = [check_line("reason", reason)] if reason else []
         with self._service.order() as (store, now):
             entry = store.quarantined().get(node)
             if entry is None:
@@ -73,8 +73,10 @@ class NodeOrders:
                     raise NoCanary(node=node, since=entry.since.isoformat(timespec="seconds"))
             mine = (quarantines.c.lab == store.lab) & (quarantines.c.node == node)
             store.connection.execute(quarantines.delete().where(mine))
-            store.note_node(node, now, actor.name, "restore", detail="forced" if force else "")
-            Queue(store, self._service.fits(store), now, self._service.policy).move_up()
+            store.note_node(
+                node, now, actor.name, "restore", detail="; ".join(["forced", *told] if force else told)
+            )
+            self._service.queue(store, now).move_up()
         return True
 
     def retire(self, node: str, reason: str, actor: Actor) -> None:
@@ -127,14 +129,17 @@ class NodeOrders:
 
     def _mend(self, store: ReservationRows, now: datetime) -> None:
         usable = self._service.usable(store)
-        waiting = store.bookings(reservation.c.state == str(BookingState.WAITING))
-        hit = [one for one in waiting if not usable.issuperset(one.nodes)]
+        broken = store.nodes_to_come(now) - usable
+        waiting = str(BookingState.WAITING)
+        hit = (
+            [one for one in store.between(now, END_OF_TIME, broken) if one.state == waiting] if broken else []
+        )
+        hit = [one for one in hit if not usable.issuperset(one.nodes)]
         if not hit:
             return
         fits = self._service.fits(store)
-        queue = Queue(store, fits, now, self._service.policy)
+        queue = self._service.queue(store, now)
         busy = busy_of(one[1:] for one in store.intervals(now))
-        broken = {node for one in hit for node in one.nodes} - usable
         planned = [
             (
                 Item(
@@ -211,4 +216,4 @@ class NodeOrders:
             )
             store.note_node(node, now, actor.name, action, detail=reason)
             self._mend(store, now)
-            Queue(store, self._service.fits(store), now, self._service.policy).move_up()
+            self._service.queue(store, now).move_up()

@@ -43,7 +43,15 @@ from perfci.lab.reservations.checks import (
     check_request,
     no_clouds,
 )
-from perfci.lab.reservations.model import Actor, Booking, BookingState, Place, Priority
+from perfci.lab.reservations.keys import KEYS_CHANGED, check_keys, fingerprint
+from perfci.lab.reservations.model import (
+    Actor,
+    Booking,
+    BookingState,
+    NodeWish,
+    Place,
+    Priority,
+)
 from perfci.lab.reservations.queue import Queue
 from perfci.lab.reservations.states import OPEN, may_follow
 from perfci.lab.reservations.store import ReservationRows, moment, slot_of, ticks
@@ -58,6 +66,9 @@ if TYPE_CHECKING:
     from perfci.lab.model import Node, Owner
     from perfci.lab.reservations.model import Request
     from perfci.lab.scheduling import EndReason
+
+PREPARATION = timedelta(minutes=20)
+"""So long after its holder gave it back a machine is left alone that was just being prepared."""
 
 
 class Reservations(Views):
@@ -106,8 +117,8 @@ class Reservations(Views):
                 raise ReservationInvalid(reason="the time to extend by must be longer than nothing")
             check_length(found.length_seconds + seconds, self.policy)
             until = found.ends_at + timedelta(seconds=round(seconds))
-            queue = Queue(store, self.fits(store), now, self.policy)
-            movable = queue.after(found.priority, found.asked_at)
+            queue = self.queue(store, now)
+            movable = queue.after(found.priority, found.asked_at, until=until)
             busy = busy_of(
                 (node, start, end)
                 for one, node, start, end in store.intervals(found.ends_at, until, found.nodes)
@@ -172,15 +183,18 @@ class Reservations(Views):
             if node is not None and len(found.nodes) > 1:
                 store.end_places(found.id, now, node=node, left=True)
                 store.note(found.id, now, actor.name, "gave back", node)
+                self._take_back(store, found, node, now, actor.name)
             else:
                 self.end(store, found, now, actor.name, "released by force" if force else "released")
             self._advance(store, now)
             return self.again(store, found.id)
 
-    def transfer(self, reservation_id: str, to: str, actor: Actor, *, contact: str = "") -> Booking:
-        """Hand a reservation to somebody else.
+    def transfer(
+        self, reservation_id: str, to: str, actor: Actor, *, contact: str = "", keys: Iterable[str] = ()
+    ) -> Booking:
+        """Hand a reservation to somebody else, whose SSH keys take the place of its keys.
 
-        Raises ReservationInvalid, ReservationLimit, ReservationNotFound, NotYours.
+        Raises ReservationLimit, ReservationInvalid, ReservationNotFound, NotYours.
         """
         check_contact(contact)
         with self.order() as (store, now):
@@ -189,7 +203,28 @@ class Reservations(Views):
             self._check_limits(store, Actor(to), replace(found, holder=to), now)
             store.change(found.id, holder=to, contact=contact)
             store.note(found.id, now, actor.name, "transferred", f"from {found.holder} to {to}")
+            self._admit(store, found, check_keys(keys), now, actor.name)
             return self.again(store, found.id)
+
+    def admit(self, reservation_id: str, keys: Iterable[str], actor: Actor) -> Booking:
+        """Let these SSH keys, and no others, open the machines of a reservation; a tick puts them there.
+
+        Raises ReservationInvalid, ReservationNotFound, ReservationOver, NotYours.
+        """
+        with self.order() as (store, now):
+            found = self._mine(store, reservation_id, actor, "changing who may log in")
+            self._admit(store, found, check_keys(keys), now, actor.name)
+            return self.again(store, found.id)
+
+    def _admit(
+        self, store: ReservationRows, found: Booking, keys: tuple[str, ...], now: datetime, actor: str
+    ) -> None:
+        if keys and found.nodes and not self.machines(found.nodes):
+            raise ReservationInvalid(reason="perfci puts no SSH keys on nodes without a BMC")
+        if keys != found.keys:
+            store.set_keys(found, keys)
+            prints = ", ".join(map(fingerprint, keys)) or "none"
+            store.note(found.id, now, actor, KEYS_CHANGED, prints[:500])
 
     def swap(self, reservation_id: str, node: str, actor: Actor, *, to: str | None = None) -> Booking:
         """Give a node back and take another that fits the wish in its place, until the same end.
@@ -203,6 +238,7 @@ class Reservations(Views):
             if node not in found.nodes:
                 raise NodeNotHeld(node=node, id=found.id, nodes=", ".join(found.nodes))
             self.swap_for(store, found, node, now, actor.name, to=to)
+            self._take_back(store, found, node, now, actor.name)
             self._advance(store, now)
             return self.again(store, found.id)
 
@@ -315,14 +351,16 @@ class Reservations(Views):
     def _reserved(
         self, store: ReservationRows, request: Request, actor: Actor, now: datetime, *, owner: Owner | None
     ) -> Booking:
-        wish = request.wish
+        wish, keys = request.wish, check_keys(request.keys)
         eligible = self.eligible(store, wish)
         usable = self._healthy(store, wish, eligible)
         length = ticks(now + check_length(request.length_seconds, self.policy)) - ticks(now)
-        queue = Queue(store, self.fits(store), now, self.policy)
-        movable = queue.after(request.priority, now)
+        queue = self.queue(store, now)
         earliest = max(now, request.starts_at or now).astimezone(UTC)
-        found = self._first(store, Need(usable, wish.size, length, earliest), without=movable)
+        need = Need(usable, wish.size, length, earliest)
+        found = self._first(
+            store, need, without=lambda until: queue.after(request.priority, now, until=until)
+        )
         latest = None if request.wait_seconds is None else now + timedelta(seconds=request.wait_seconds)
         if request.starts_at is not None:
             latest = earliest
@@ -353,10 +391,11 @@ class Reservations(Views):
             os=request.os,
             cloud=request.cloud,
             contact=request.contact,
+            keys=keys if self.machines(slot.nodes) else (),
             owner=owner,
         )
         self._check_limits(store, actor, booking, now)
-        queue.make_room(found, movable)
+        queue.make_room(found, queue.after(request.priority, now, until=moment(found.end)))
         store.add(booking)
         queue.settle()
         store.note(booking.id, now, actor.name, "asked", f"{wish}: {booking.purpose}")
@@ -364,6 +403,45 @@ class Reservations(Views):
         if started and not self._to_prepare(booking):
             self.to(store, booking, BookingState.READY, now, ready_at=now)
         return self.again(store, booking.id)
+
+    def _take_back(
+        self, store: ReservationRows, found: Booking, node: str, now: datetime, actor: str
+    ) -> None:
+        """Let a machine that leaves a reservation before the others be reclaimed, as the others are later.
+
+        What is left to do with it is a reservation of its own, which is over but for that. A night cleans up
+        after itself.
+        """
+        touched = found.state in {BookingState.PREPARING, BookingState.READY} and found.job is None
+        if not touched or not self.machines([node]):
+            return
+        # Somebody may be at work on it; that is not disturbed.
+        busy = found.state is BookingState.PREPARING
+        part = replace(
+            found,
+            id=secrets.token_hex(4),
+            state=BookingState.ENDING,
+            firm=True,
+            asked_at=now,
+            earliest_at=now,
+            starts_at=now,
+            ends_at=now,
+            released_at=now,
+            wish=NodeWish(1, frozenset({node})),
+            places=(Place(node, now, now),),
+            ready_at=None,
+            cloud="",
+            contact="",
+            keys=(),
+            owner=None,
+            claimed_by=None,
+            claimed_until=now + PREPARATION if busy else None,
+            attempts=0,
+            active_at=None,
+            looked_at=None,
+        )
+        store.add(part)
+        store.note(part.id, now, actor, "gave back", f"{node} of {found.id}")
 
     def end(self, store: ReservationRows, found: Booking, now: datetime, actor: str, action: str) -> None:
         """Take the nodes back from their holder; where they were touched, ENDING cleans them."""
@@ -403,19 +481,26 @@ class Reservations(Views):
         store.change(found.id, state=str(state), **columns)
         store.note(found.id, now, actor, action or str(state))
 
+    def queue(self, store: ReservationRows, now: datetime) -> Queue:
+        """Return the queue of the lab in this transaction."""
+        return Queue(store, self.fits(store), now, self.policy, late=self.late(store))
+
     def _advance(self, store: ReservationRows, now: datetime) -> None:
         """Let the queue move up into time that came free."""
-        Queue(store, self.fits(store), now, self.policy).move_up()
+        self.queue(store, now).move_up()
 
     def _check_limits(self, store: ReservationRows, actor: Actor, wanted: Booking, now: datetime) -> None:
         """Raise ReservationLimit where somebody would have too much; admins and nights have no limits."""
         if actor.admin or wanted.priority is not Priority.PEOPLE:
             return
+        if self.policy.open_per_person is None and self.policy.nodes_per_person is None:
+            return
         table = schema.reservation.c
+        # Whether one was released is not asked of the database: it has an index of who, and one of that.
         others = [
             one
-            for one in store.bookings((table.holder == wanted.holder) & table.released_at.is_(None))
-            if one.id != wanted.id and one.ends_at > now and one.priority is Priority.PEOPLE
+            for one in store.bookings((table.holder == wanted.holder) & (table.ends_at > now))
+            if one.id != wanted.id and one.released_at is None and one.priority is Priority.PEOPLE
         ]
         if (most := self.policy.open_per_person) is not None and len(others) + 1 > most:
             raise ReservationLimit(

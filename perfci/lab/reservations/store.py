@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from perfci.lab.reservations.calendar import Span
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _OWNER = ("owner_host", "owner_boot", "owner_pid", "owner_started_ticks")
 _SAME = (
@@ -36,7 +37,10 @@ _SAME = (
     "released_at", "os", "cloud", "contact", "job", "window_at", "claimed_by", "claimed_until", "attempts",
     "active_at", "looked_at",
 )  # fmt: skip
-"""Columns that are fields of a Booking as they are."""
+"""Columns that are fields of a Booking as they are; the id is the first."""
+_COLUMNS = tuple(reservation.c[name] for name in (*_SAME, "state", "priority", "wish", *_OWNER))
+_SOON = timedelta(days=14)
+"""How far the next reservation of each node is looked for at first."""
 _AT_ONCE = 500
 """How many ids stand in one statement; databases have a limit."""
 
@@ -68,9 +72,10 @@ def owner_columns(owner: Owner | None) -> dict[str, Any]:
     return dict(zip(_OWNER, (owner.host, owner.boot, owner.pid, owner.started_ticks), strict=True))
 
 
-def wish_document(wish: NodeWish) -> dict[str, Any]:
-    """Return a wish as its column has it."""
-    return {"count": wish.count, "names": sorted(wish.names), "where": wish.where}
+def wish_document(wish: NodeWish, keys: Collection[str] = ()) -> dict[str, Any]:
+    """Return a wish as its column has it, with the SSH keys where there are some."""
+    document = {"count": wish.count, "names": sorted(wish.names), "where": wish.where}
+    return {**document, "keys": list(keys)} if keys else document
 
 
 class ReservationRows:
@@ -90,14 +95,14 @@ class ReservationRows:
         """Return the reservations of the lab that a condition on their table holds for, by their start."""
         column = reservation.c.starts_at
         wanted = (
-            sa.select(reservation)
+            sa.select(*_COLUMNS)
             .where(reservation.c.lab == self.lab, condition)
             .order_by(column.desc() if newest_first else column, reservation.c.id)
             .limit(limit)
         )
-        rows = self.connection.execute(wanted).mappings().all()
-        places = self._places([row["id"] for row in rows])
-        return [_booking(row, places.get(row["id"], ())) for row in rows]
+        rows = self.connection.execute(wanted).all()
+        places = self._places([row[0] for row in rows])
+        return [_booking(row, places.get(row[0], ())) for row in rows]
 
     def named(self, ids: Collection[str]) -> dict[str, Booking]:
         """Return the reservations with these ids."""
@@ -140,23 +145,29 @@ class ReservationRows:
             if nodes is None or row[1] in nodes
         ]
 
-    def next_on_each(self, now: datetime) -> list[tuple[str, str]]:
-        """Return (reservation, node) of the next place on each node that begins after now."""
+    def next_on_each(self, now: datetime, nodes: Collection[str]) -> dict[str, str]:
+        """Return by node the reservation of the next place on it that begins after now."""
         table = reservation_node.c
-        first = (
-            sa.select(table.node, sa.func.min(table.starts_at).label("first"))
+        soon = now + _SOON
+        wanted = (
+            sa.select(table.node, table.reservation_id)
             .where(table.lab == self.lab, table.ends_at > now, table.starts_at > now)
             .where(table.starts_at < table.ends_at)
-            .group_by(table.node)
-            .subquery()
+            .order_by(table.starts_at.desc())
         )
-        wanted = sa.select(table.reservation_id, table.node).where(
-            table.lab == self.lab,
-            table.node == first.c.node,
-            table.starts_at == first.c.first,
-            table.starts_at < table.ends_at,
-        )
-        return [(row[0], row[1]) for row in self.connection.execute(wanted)]
+        # Most nodes have one soon: of the others alone all that is to come is read.
+        found = {row[0]: row[1] for row in self.connection.execute(wanted.where(table.starts_at < soon))}
+        left = sorted(frozenset(nodes) - found.keys())
+        for part in _parts(left):
+            later = wanted.where(table.starts_at >= soon, table.node.in_(part))
+            found |= {row[0]: row[1] for row in self.connection.execute(later)}
+        return found
+
+    def nodes_to_come(self, now: datetime) -> frozenset[str]:
+        """Return the nodes that anybody has or will have after now, also those that the lab has lost."""
+        table = reservation_node.c
+        wanted = sa.select(table.node).distinct().where(table.lab == self.lab, table.ends_at > now)
+        return frozenset(self.connection.scalars(wanted))
 
     def last_end(self) -> datetime | None:
         """Return when the last place ends that anybody has or will have."""
@@ -175,7 +186,7 @@ class ReservationRows:
         row |= {
             "state": str(booking.state),
             "priority": int(booking.priority),
-            "wish": wish_document(booking.wish),
+            "wish": wish_document(booking.wish, booking.keys),
         }
         self.connection.execute(reservation.insert().values(row))
         self.add_places(booking.id, booking.places)
@@ -184,6 +195,10 @@ class ReservationRows:
         """Write down what has changed of a reservation."""
         mine = (reservation.c.id == reservation_id) & (reservation.c.lab == self.lab)
         self.connection.execute(reservation.update().where(mine).values(columns))
+
+    def set_keys(self, booking: Booking, keys: Collection[str]) -> None:
+        """Write down which SSH keys open the machines of a reservation from now on."""
+        self.change(booking.id, wish=wish_document(booking.wish, keys))
 
     def change_all(self, ids: Collection[str], **columns: Any) -> None:
         """Write down what has changed of many reservations, the same of each."""
@@ -377,16 +392,15 @@ def _parts(ids: list[str]) -> Iterable[list[str]]:
     return (ids[first : first + _AT_ONCE] for first in range(0, len(ids), _AT_ONCE))
 
 
-def _booking(row: sa.RowMapping, places: Iterable[Place]) -> Booking:
-    owner = None
-    if row["owner_pid"] is not None:
-        owner = Owner(row["owner_host"], row["owner_boot"], row["owner_pid"], row["owner_started_ticks"])
-    wish = row["wish"]
+def _booking(row: sa.Row[Any], places: Iterable[Place]) -> Booking:
+    """Return a row with `_COLUMNS` as a reservation."""
+    state, priority, wish, host, boot, pid, started_ticks = row[len(_SAME) :]
     return Booking(
-        **{name: row[name] for name in _SAME},
-        state=BookingState(row["state"]),
-        priority=Priority(row["priority"]),
+        **dict(zip(_SAME, row, strict=False)),
+        state=BookingState(state),
+        priority=Priority(priority),
         wish=NodeWish(wish["count"], frozenset(wish["names"]), wish["where"]),
+        keys=tuple(wish.get("keys", ())),
         places=tuple(places),
-        owner=owner,
+        owner=None if pid is None else Owner(host, boot, pid, started_ticks),
     )

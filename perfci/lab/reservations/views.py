@@ -15,6 +15,7 @@ from perfci.lab.reservations.calendar import busy_of, slots
 from perfci.lab.reservations.checks import check_length, check_wish
 from perfci.lab.reservations.model import (
     Actor,
+    BookingState,
     NodeHealth,
     NodeState,
     NodeStatus,
@@ -69,6 +70,10 @@ class Need(NamedTuple):
     earliest: datetime
 
 
+def _nobody(_until: datetime | None) -> Collection[str]:
+    return ()
+
+
 class Views:
     """The reading half of `service.Reservations`."""
 
@@ -112,6 +117,10 @@ class Views:
             store, now = ReservationRows(connection, self.lab), self._clock()
             records, quarantined = store.records(), store.quarantined()
             current, coming = self._current(store, now), self._coming(store, now)
+            for one in self._overdue(store):
+                # Nobody else gets it: it is not free.
+                for node in one.nodes:
+                    current.setdefault(node, one)
         return tuple(
             self._status(name, records.get(name), quarantined, current, coming)
             for name in sorted(self._nodes)
@@ -168,10 +177,15 @@ class Views:
             return tuple(ReservationRows(connection, self.lab).bookings(condition))
 
     def why(self, reservation_id: str) -> BookingOutlook:
-        """Say why a reservation has not begun, and what would make it sooner. Raises ReservationNotFound."""
+        """Say why a reservation has not begun, and what would make it sooner. Raises ReservationNotFound.
+
+        One with a firm time, and one that has begun, waits for nobody.
+        """
         with self._database.reading() as connection:
             store, now = ReservationRows(connection, self.lab), self._clock()
             found = self._found(store, reservation_id)
+            if found.firm or found.state not in {BookingState.ASKED, BookingState.WAITING}:
+                return BookingOutlook(found, (), ())
             fitting = self.fits(store)(found.wish)
             before = [
                 one
@@ -289,7 +303,13 @@ class Views:
             raise NodesUnhealthy(wanted=str(wish), quarantined=broken)
         return usable
 
-    def _first(self, store: ReservationRows, need: Need, *, without: Collection[str] = ()) -> Span:
+    def _first(
+        self,
+        store: ReservationRows,
+        need: Need,
+        *,
+        without: Callable[[datetime | None], Collection[str]] = _nobody,
+    ) -> Span:
         """Return the first span; there always is one: the nodes are enough, and everything ends some day."""
         return self._slots(store, need, 1, without=without)[0]
 
@@ -299,18 +319,22 @@ class Views:
         need: Need,
         limit: int,
         *,
-        without: Collection[str] = (),
+        without: Callable[[datetime | None], Collection[str]] = _nobody,
     ) -> list[Span]:
-        """Return the first spans, up to `limit`; only as much is read as the first one needs."""
+        """Return the first spans, up to `limit`; only as much is read as the first one needs.
+
+        `without` says which reservations do not count before a time, None: of all times.
+        """
         earliest = need.earliest
         last = store.last_end() or earliest
         look = max(_FIRST_LOOK, timedelta(microseconds=4 * need.length))
-        late = self._late(store)
+        late = self.late(store)
         while True:
             until = earliest + look
             whole = until >= last
             taken = store.intervals(earliest, None if whole else until, need.usable)
-            busy = busy_of([*(one[1:] for one in taken if one[0] not in without), *late])
+            moved = without(None if whole else until)
+            busy = busy_of([*(one[1:] for one in taken if one[0] not in moved), *late])
             found = slots(busy, need.usable, need.size, need.length, ticks(earliest), limit=limit)
             if not whole:
                 # What lies beyond was not read: only spans that end before it are certain.
@@ -321,25 +345,32 @@ class Views:
 
     def late_nodes(self, store: ReservationRows) -> frozenset[str]:
         """Return the nodes that a process still works on, or may work on, though its time is over."""
-        return frozenset(node for node, _, _ in self._late(store))
+        return frozenset(node for node, _, _ in self.late(store))
 
-    def _late(self, store: ReservationRows) -> list[tuple[str, int, int]]:
+    def late(self, store: ReservationRows) -> list[tuple[str, int, int]]:
         """Return the nodes that are not free yet: their lease is late, and its process lives or may live."""
         now = self._clock()
-        overdue = store.bookings(
-            reservation.c.released_at.is_(None)
-            & reservation.c.owner_pid.is_not(None)
-            & (reservation.c.ends_at <= now)
-        )
+        return [(node, ticks(now), ticks(now + LATE)) for one in self._overdue(store) for node in one.nodes]
+
+    def _overdue(self, store: ReservationRows) -> list[Booking]:
+        """Return the leases whose time is over and whose process lives, or may live."""
+        now = self._clock()
+        table = reservation.c
+        # A lease that is not released is in one of these states: an index knows them, and there are few.
+        overdue = [
+            one
+            for one in store.bookings(
+                table.state.in_(_LEASED)
+                & (table.starts_at <= now)
+                & (table.ends_at <= now)
+                & table.owner_pid.is_not(None)
+            )
+            if one.released_at is None
+        ]
         if not overdue:
             return []
         _, living = owners.of_leases(overdue, now)
-        return [
-            (node, ticks(now), ticks(now + LATE))
-            for one in overdue
-            if one.owner in living
-            for node in one.nodes
-        ]
+        return [one for one in overdue if one.owner in living]
 
     def _current(self, store: ReservationRows, now: datetime) -> dict[str, Booking]:
         """Return who has which node at this moment."""
@@ -352,10 +383,8 @@ class Views:
 
     def _coming(self, store: ReservationRows, now: datetime) -> dict[str, Booking]:
         """Return the next reservation of each node."""
-        nearest: dict[str, str] = {}
-        for one in store.next_on_each(now):
-            nearest.setdefault(one[1], one[0])
-        bookings = store.named(set(nearest.values()))
+        nearest = store.next_on_each(now, self._nodes.keys())
+        bookings = store.named(frozenset(nearest.values()))
         return {node: bookings[name] for node, name in nearest.items() if name in bookings}
 
     def _status(
@@ -440,3 +469,4 @@ FORCED = "forced"
 """The event of a node that an admin gave orders to though somebody else held it."""
 _NO_OPERATIONS = frozenset({"quarantine", "restore", "retire", "add", FORCED, SMOKE})
 _IMPOSSIBLE = (NodesUnknown, NodesUnmatched)
+_LEASED = tuple(str(state) for state in OPEN if state is not BookingState.ASKED)

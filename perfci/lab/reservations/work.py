@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from perfci.database.schema import node_event, reservation
+from perfci.database.schema import node_event, reservation, reservation_event
 from perfci.lab.errors import NoSuchSlot, StateOrder
+from perfci.lab.reservations.keys import KEYS_CHANGED, KEYS_SET
 from perfci.lab.reservations.model import BookingState, Place
-from perfci.lab.reservations.queue import Queue
 from perfci.lab.reservations.states import SMOKE, is_ready, steps_before_ready
 from perfci.lab.reservations.store import moment
 
@@ -52,6 +52,31 @@ class Work:
                 .limit(limit)
             )
             return tuple(store.connection.scalars(wanted))
+
+    def logins_due(self) -> tuple[str, ...]:
+        """Return the ids of ready reservations whose machines don't have their SSH keys as they are now."""
+        event, table = reservation_event.c, reservation.c
+        wanted = (
+            sa.select(event.reservation_id, event.action)
+            .join(reservation, table.id == event.reservation_id)
+            .where(
+                table.lab == self._service.lab,
+                table.state == str(BookingState.READY),
+                table.job.is_(None),
+                event.action.in_([KEYS_CHANGED, KEYS_SET]),
+            )
+            .order_by(event.id)
+        )
+        with self._service.reading() as store:
+            last = {row[0]: row[1] for row in store.connection.execute(wanted)}
+        return tuple(name for name, action in last.items() if action == KEYS_CHANGED)
+
+    def logins_set(self, booking: Booking, detail: str) -> None:
+        """Write down that machines have the keys of a reservation, unless these were changed meanwhile."""
+        with self._service.order() as (store, now):
+            found = self._service.again(store, booking.id)
+            if found.keys == booking.keys:
+                store.note(found.id, now, self._worker, KEYS_SET, detail[:500])
 
     def claim(self, reservation_id: str, seconds: float = CLAIM_SECONDS) -> Booking | None:
         """Take the work on a reservation; None where there is none, or another controller has it.
@@ -114,7 +139,7 @@ class Work:
                 return None
             store.note(found.id, now, "perfci", action, reason[:500])
             self._service.end(store, found, now, "perfci", "ended")
-            Queue(store, self._service.fits(store), now, self._service.policy).move_up()
+            self._service.queue(store, now).move_up()
             return self._service.again(store, found.id)
 
     def ready(self, reservation_id: str) -> Booking | None:
@@ -165,7 +190,7 @@ class Work:
                 store.cut(found.id, now)
                 columns: dict[str, Any] = {"claimed_by": None, "claimed_until": None}
                 self._service.to(store, found, BookingState.OVER, now, action="over", **columns)
-                Queue(store, self._service.fits(store), now, self._service.policy).move_up()
+                self._service.queue(store, now).move_up()
 
     def give_up(self, reservation_id: str) -> None:
         """Leave the work to another attempt: what was claimed is free for it after a while."""
@@ -186,9 +211,7 @@ class Work:
         store.drop_places([found.id])
         columns: dict[str, Any] = {"claimed_by": None, "claimed_until": None, "firm": False}
         self._service.to(store, found, BookingState.WAITING, now, action="back in the queue", **columns)
-        Queue(store, self._service.fits(store), now, self._service.policy).replan(
-            self._service.again(store, found.id)
-        )
+        self._service.queue(store, now).replan(self._service.again(store, found.id))
 
     def unprepared(self, booking: Booking) -> tuple[str, ...]:
         """Return the nodes of a reservation that have not passed all their steps since they belong to it.

@@ -14,6 +14,7 @@ from perfci.lab.web.documents import (
     EventDocument,
     ExtendOrder,
     HealthDocument,
+    KeysOrder,
     Line,
     Moment,
     NodeDocument,
@@ -211,4 +212,12 @@ def swap(site: TheSite, caller: Caller, id: ReservationId, order: SwapOrder) -> 
 @router.post("/reservations/{id}/transfer", responses=ORDERS, tags=["reservations"])
 def transfer(site: TheSite, caller: Caller, id: ReservationId, order: TransferOrder) -> ReservationDocument:  # noqa: A002
     """Hand a reservation to somebody else."""
-    return reservation_document(site.reservations.transfer(id, order.to, caller, contact=order.contact))
+    return reservation_document(
+        site.reservations.transfer(id, order.to, caller, contact=order.contact, keys=order.keys)
+    )
+
+
+@router.post("/reservations/{id}/keys", responses=ORDERS, tags=["reservations"])
+def keys(site: TheSite, caller: Caller, id: ReservationId, order: KeysOrder) -> ReservationDocument:  # noqa: A002
+    """Let these SSH keys open the machines of a reservation, and no others, from the next minute on."""
+    return reservation_document(site.reservations.admit(id, order.keys, caller))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from perfci.lab.reservations.keys import LONGEST_KEY, MOST_KEYS, fingerprint
 from perfci.lab.reservations.model import BookingState, NodeState, NodeWish, Request
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ _FIRST_YEAR, _LAST_YEAR = 2000, 2999
 Line = Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """One line of text; what else it must be is checked where it is used."""
 Word = Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+Keys = Annotated[list[Annotated[str, Field(max_length=LONGEST_KEY)]], Field(max_length=MOST_KEYS)]
+"""SSH public keys, each one line as in `~/.ssh/id_ed25519.pub`."""
 
 
 def _moment(when: datetime) -> datetime:
@@ -64,6 +68,8 @@ class ReserveOrder(_Order):
     """The job whose cloud is to be deployed; empty: none."""
     contact: Annotated[str, Field(max_length=254)] = ""
     """The address of mails about it; empty: no mail."""
+    keys: Keys = []
+    """SSH public keys that open its machines: `ssh root@NODE`."""
 
     def request(self) -> Request:
         """Return what the calendar takes."""
@@ -76,6 +82,7 @@ class ReserveOrder(_Order):
             os=self.os,
             cloud=self.cloud,
             contact=self.contact,
+            keys=tuple(self.keys),
         )
 
 
@@ -109,6 +116,14 @@ class TransferOrder(_Order):
 
     to: Word
     contact: Annotated[str, Field(max_length=254)] = ""
+    keys: Keys = []
+    """That person's SSH public keys, in place of those before."""
+
+
+class KeysOrder(_Order):
+    """Whose SSH keys open the machines, beside the controller's: these, and no others."""
+
+    keys: Keys
 
 
 class ReasonOrder(_Order):
@@ -169,6 +184,8 @@ class ReservationDocument(_Document):
     released_at: datetime | None
     os: str
     cloud: str
+    keys: list[str]
+    """Fingerprints of the SSH keys that open its machines."""
     job: str | None
 
 
@@ -277,6 +294,7 @@ def reservation_document(one: Booking) -> ReservationDocument:
         released_at=one.released_at,
         os=one.os,
         cloud=one.cloud,
+        keys=[fingerprint(key) for key in one.keys],
         job=one.job,
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from perfci.lab.errors import ReservationInvalid
+from perfci.lab.reservations.keys import LONGEST_KEY, MOST_KEYS
 from perfci.lab.reservations.model import NodeWish, Request
 from perfci.lab.web.zones import typed_time, zone_called
 
@@ -37,6 +38,7 @@ class ReserveForm:
     os: str = ""
     cloud: str = ""
     contact: str = ""
+    keys: str = ""
     zone: str = "UTC"
 
     def request(self, times: Times) -> Request:
@@ -56,6 +58,7 @@ class ReserveForm:
             os=self.os,
             cloud=self.cloud,
             contact=self.contact,
+            keys=tuple(self.keys.splitlines()),
         )
 
     def wish(self) -> NodeWish:
@@ -80,9 +83,9 @@ class ReserveForm:
 def read_form(values: Mapping[str, Sequence[str]], times: Times) -> ReserveForm:
     """Return the fields of a URL or of a form that was sent. Several `node` stand for `nodes`."""
 
-    def one(name: str, otherwise: str) -> str:
+    def one(name: str, otherwise: str, longest: int = _LONGEST) -> str:
         found = values.get(name)
-        return found[0].strip()[:_LONGEST] if found else otherwise
+        return found[0].strip()[:longest] if found else otherwise
 
     named = ", ".join(values.get("node", ())) or one("nodes", "")
     start = one("start", "")
@@ -99,6 +102,7 @@ def read_form(values: Mapping[str, Sequence[str]], times: Times) -> ReserveForm:
         os=one("os", ""),
         cloud=one("cloud", ""),
         contact=one("contact", ""),
+        keys=one("keys", "", MOST_KEYS * LONGEST_KEY),
         zone=one("zone", times.name),
     )
 

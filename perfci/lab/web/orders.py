@@ -91,7 +91,7 @@ def change(
     reservation_id: ReservationId,
     order: str,
 ) -> Response:
-    """Extend, shorten, give back, swap a node, hand over."""
+    """Extend, shorten, give back, swap a node, hand over, change who may log in."""
     try:
         _change(request, site, actor, fields=fields, reservation_id=reservation_id, order=order)
     except PerfciError as error:
@@ -117,6 +117,8 @@ def _change(
             service.swap(reservation_id, node, actor, to=_one(fields, "to") or None)
         case "transfer":
             service.transfer(reservation_id, _one(fields, "to"), actor)
+        case "keys":
+            service.admit(reservation_id, _one(fields, "keys").splitlines(), actor)
         case _:
             raise RequestInvalid(problems=f"there is no order {order[:40]!r}")
 

@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, Response
 from perfci.errors import PerfciError
 from perfci.lab.errors import NoSuchSlot
 from perfci.lab.reservations.ics import calendar_file
+from perfci.lab.reservations.keys import fingerprint
 from perfci.lab.reservations.model import NodeState
 from perfci.lab.web.errors import PageUnknown
 from perfci.lab.web.filters import ROWS, SPANS, chosen, in_order, read_filters
@@ -31,6 +32,7 @@ _DONE = {
     "release": "Given back.",
     "swap": "Another node is in its place.",
     "transfer": "Handed over.",
+    "keys": "The machines have these keys within a minute.",
     "quarantine": "Nobody gets it from now on.",
     "restore": "It is given out again.",
 }
@@ -198,6 +200,8 @@ def reservation_page(
         one=found,
         why=why,
         may=actor is not None and (actor.admin or actor.name == found.holder),
+        machines=site.reservations.machines(found.nodes),
+        prints=[fingerprint(key) for key in found.keys],
         events=site.reservations.history(reservation_id=found.id, limit=_HISTORY)[::-1],
         problem=problem,
         advice=advice_for_page(problem) if problem else "",

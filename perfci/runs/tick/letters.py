@@ -58,7 +58,8 @@ def letters_due(
             found.append(_letter(booking, "starts soon", about, f"Starts soon: {what}", _granted(booking)))
     if booking.state is BookingState.READY and booking.owner is None and booking.ready_at is not None:
         until = local_time(booking.ends_at)
-        body = f"They are ready, and yours until {until}.\n\n  perfci lab ssh {booking.id}\n"
+        own = "".join(f"  ssh root@{node}\n" for node in booking.nodes) if booking.keys else ""
+        body = f"They are ready, and yours until {until}.\n\n  perfci lab ssh {booking.id}\n{own}"
         found.append(_letter(booking, "ready", booking.ready_at.isoformat(), f"Ready: {what}", body))
         found += _ends_soon(booking, what, now)
         found += _idle(booking, what, idle)

@@ -13,7 +13,8 @@ from perfci.alerts.outbox import Outbox
 from perfci.database.schema import reservation, reservation_event, reservation_notice
 from perfci.lab.reservations.ics import calendar_file
 from perfci.lab.reservations.idle import IdlePolicy
-from perfci.runs.tick.letters import TOLD_FOR, letters_due, quarantine_letter
+from perfci.lab.reservations.model import BookingState
+from perfci.runs.tick.letters import STARTS_SOON, TOLD_FOR, letters_due, quarantine_letter
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -41,12 +42,7 @@ def post_due(settings: Settings, reservations: Reservations) -> int:
     # The same database object: the mail and the note of it are one transaction.
     outbox, policy = Outbox(reservations.database), idle_policy(settings)
     with reservations.order() as (store, now):
-        table = reservation.c
-        told = store.bookings(
-            (table.contact != "")
-            & (table.released_at.is_(None) | (table.released_at > now - TOLD_FOR))
-            & (table.starts_at < now + timedelta(days=3660))
-        )
+        told = _concerned(store, now)
         known, events = _known(store, told)
         # One mail says what happened twice at one moment.
         found = {
@@ -75,6 +71,25 @@ def post_due(settings: Settings, reservations: Reservations) -> int:
         if settings.mail.admins:
             count += _quarantines(settings, outbox, store, now)
     return count
+
+
+def _concerned(store: ReservationRows, now: datetime) -> list[Booking]:
+    """Return the reservations about which a mail may be due: of thousands in the calendar, a few.
+
+    Something happened to them lately, or they begin soon, or somebody has their nodes.
+    """
+    table = reservation.c
+    lately = sa.select(reservation_event.c.reservation_id).where(
+        reservation_event.c.lab == store.lab, reservation_event.c.at > now - TOLD_FOR
+    )
+    soon = (table.state == str(BookingState.WAITING)) & (table.starts_at < now + STARTS_SOON)
+    with_holder = table.state.in_([str(BookingState.PREPARING), str(BookingState.READY)])
+    found = {
+        one.id: one
+        for condition in (table.id.in_(lately), soon, with_holder)
+        for one in store.bookings((table.contact != "") & condition)
+    }
+    return list(found.values())
 
 
 def _known(

@@ -35,6 +35,8 @@ CLOUD = "cloud"
 """Not one playbook but those that deploy a cloud, up to a server that booted."""
 ACTIVITY = "activity"
 """The playbook that looks whether anybody works on nodes."""
+LOGIN = "login"
+"""The playbook that says whose SSH keys open nodes."""
 PREPARE_SECONDS = 3600.0
 CHECK_SECONDS = 600.0
 RECLAIM_SECONDS = 900.0
@@ -62,7 +64,8 @@ class NodePlaybooks:
     def play(self, playbook: str, names: tuple[str, ...], reason: str) -> dict[str, str]:
         """Return the nodes that failed, each with the words; where nobody can say which, all of them.
 
-        `playbook` is `provision`, `check`, `reclaim`, `teardown`, ACTIVITY or CLOUD. Raises Interrupted.
+        `playbook` is `provision`, `check`, `reclaim`, `teardown`, ACTIVITY, LOGIN or CLOUD.
+        Raises Interrupted.
         """
         try:
             self._run(playbook, names, reason)
@@ -90,11 +93,14 @@ class NodePlaybooks:
             deploy = _DEPLOYS.get(job.cloud.kind, deploy)
             if playbook == CLOUD:
                 books = spread(books, cloud_parts(job, books), folder)
+        keys = self._booking.keys if self._booking else ()
         needed = {
             # Nodes without a cloud run nobody's code: there is none to make for them.
-            "provision": ("supplies", "provision"),
+            "provision": ("supplies", "provision", *((LOGIN,) if keys else ())),
             CLOUD: ("setup", deploy, "access"),
         }
+        if playbook == LOGIN or keys:
+            variables["login_keys"] = list(keys)
         if playbook == ACTIVITY:
             variables["perfci_run_dir"] = str(folder)
         elif playbook in needed:
@@ -103,7 +109,9 @@ class NodePlaybooks:
                 variables["perfci_node_run_dir"] = "{{ perfci_state_dir }}/reservation"
         elif playbook == "teardown":
             variables["teardown_keep"] = list(KEEP_RUNNING)
-        self._play(books, needed.get(playbook, (playbook,)), variables, names=names, job=job)
+        name = playbook if playbook == "provision" else needed.get(playbook, (playbook,))[-1]
+        log = self._settings.state_dir / "logs" / f"{name}-{'-'.join(names)[:80]}.log"
+        self._play(books, needed.get(playbook, (playbook,)), variables, log=log, job=job)
 
     def _play(
         self,
@@ -111,10 +119,9 @@ class NodePlaybooks:
         playbooks: tuple[str, ...],
         variables: dict[str, Any],
         *,
-        names: tuple[str, ...],
+        log: Path,
         job: Job | None,
     ) -> None:
-        log = self._settings.state_dir / "logs" / f"{playbooks[-1]}-{'-'.join(names)[:80]}.log"
         limits = _LIMITS | (dict.fromkeys(("setup", "deploy", "devstack"), job.limits.deploy) if job else {})
         for name in playbooks:
             books.run(name, log=log, limit_seconds=limits.get(name, RECLAIM_SECONDS), variables=variables)

@@ -12,7 +12,7 @@ from perfci.lab.reservations.model import BookingState
 from perfci.lab.reservations.node_orders import NodeOrders
 from perfci.lab.reservations.states import SMOKE
 from perfci.lab.reservations.work import CLAIM_SECONDS, Work
-from perfci.runs.tick.node_playbooks import CLOUD, NodePlaybooks, folder_of
+from perfci.runs.tick.node_playbooks import CLOUD, LOGIN, NodePlaybooks, folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +50,31 @@ def work_on(
         # The access to its cloud.
         shutil.rmtree(folder_of(settings, reservation_id), ignore_errors=True)
         return reservations.show(reservation_id)
+
+
+def let_in(
+    settings: Settings,
+    reservations: Reservations,
+    nodes: tuple[Node, ...],
+    reservation_id: str,
+    worker: str,
+    *,
+    play: Play | None = None,
+) -> dict[str, str]:
+    """Put the SSH keys of a reservation on its machines; return those that failed, with the words.
+
+    One that fails is not tried again: its holder sees it in the history, and may change the keys once more.
+    """
+    booking = reservations.show(reservation_id)
+    names = reservations.machines(booking.nodes)
+    if booking.state is not BookingState.READY:
+        return {}
+    run = play or NodePlaybooks(settings, nodes, threading.Event(), booking).play
+    failed = run(LOGIN, names, f"reservation {booking.id} of {booking.holder}") if names else {}
+    fine = ", ".join(name for name in names if name not in failed) or "none"
+    words = "; ".join(dict.fromkeys(failed.values()))
+    Work(reservations, worker).logins_set(booking, f"on {fine}; {words}" if failed else f"on {fine}")
+    return failed
 
 
 def _prepare(work: Work, reservations: Reservations, booking: Booking, play: Play) -> Booking | None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from perfci.config import Settings
     from perfci.lab.reservations.service import Reservations
+    from perfci.runs.jobs.model import Job
 
 MOST_STARTED = 32
 """How many processes one tick starts at most; the next one starts more."""
@@ -53,6 +54,7 @@ class TickReport:
     planned: list[str] = field(default_factory=list)
     nights: list[str] = field(default_factory=list)
     work: list[str] = field(default_factory=list)
+    logins: list[str] = field(default_factory=list)
     looks: list[str] = field(default_factory=list)
     mails: int = 0
     problems: list[str] = field(default_factory=list)
@@ -76,11 +78,13 @@ def tick(
     service = reservations or open_reservations(settings)
     start = spawn or in_background(settings)
     report = TickReport()
+    planned: list[Job] = []
     steps: tuple[Callable[[], object], ...] = (
         lambda: report.ended.extend(one.id for one, _ in service.sweep()),
         NodeOrders(service).mend,
-        lambda: _plan_nights(settings, service, report),
-        lambda: _start_nights(settings, service, report, start),
+        lambda: planned.extend(scheduled(settings, report.problems)),
+        lambda: _plan_nights(settings, service, planned, report),
+        lambda: _start_nights(service, planned, report, start),
         lambda: report.begun.extend(one.id for one in service.begin()),
         lambda: _start_work(service, report, start),
         lambda: _look(settings, service, report, start),
@@ -101,9 +105,9 @@ def tick(
     return report
 
 
-def _plan_nights(settings: Settings, service: Reservations, report: TickReport) -> None:
+def _plan_nights(settings: Settings, service: Reservations, planned: list[Job], report: TickReport) -> None:
     nights = Nights(service, worker_name())
-    for job in scheduled(settings, report.problems):
+    for job in planned:
         names = frozenset(job.nodes.names)
         if names and job.nodes.count < len(names):
             wish = NodeWish(job.nodes.count, where=f"name in {sorted(names)}")
@@ -121,13 +125,14 @@ def _plan_nights(settings: Settings, service: Reservations, report: TickReport) 
             contact=addresses[0] if addresses else "",
         )
         report.planned.extend(one.id for one in nights.plan(plan))
+    nights.move_up()
 
 
 def _start_nights(
-    settings: Settings, service: Reservations, report: TickReport, spawn: Callable[[list[str]], None]
+    service: Reservations, planned: list[Job], report: TickReport, spawn: Callable[[list[str]], None]
 ) -> None:
     nights = Nights(service, worker_name())
-    for job in scheduled(settings, []):
+    for job in planned:
         for one in nights.due(job.name, needed(job)):
             if nights.start(one):
                 spawn(["run", job.name, "--reservation", one])
@@ -135,9 +140,13 @@ def _start_nights(
 
 
 def _start_work(service: Reservations, report: TickReport, spawn: Callable[[list[str]], None]) -> None:
-    for one in Work(service, worker_name()).due(MOST_STARTED):
+    work = Work(service, worker_name())
+    for one in work.due(MOST_STARTED):
         spawn(["tick", "--work", one])
         report.work.append(one)
+    for one in work.logins_due()[:MOST_STARTED]:
+        spawn(["tick", "--login", one])
+        report.logins.append(one)
 
 
 def _look(

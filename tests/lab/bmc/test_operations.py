@@ -56,6 +56,17 @@ def test_only_what_is_needed_is_pressed(order, on, presses, after):
     assert bmc.sessions == 0
 
 
+def test_others_sessions_end_only_where_that_is_ordered():
+    rack = Rack()
+    bmc = rack.bmc("node-1")
+    bmc.stale_sessions = 2
+    do(rack, Order(PowerOrder.OFF))
+    do(rack, Order(PowerOrder.OFF, alone=True), dry_run=True)
+    assert bmc.stale_sessions == 2
+    do(rack, Order(PowerOrder.OFF, alone=True))
+    assert bmc.stale_sessions == 0
+
+
 def test_a_boot_order_is_set_before_the_power_is_switched():
     rack = Rack()
     bmc = rack.bmc("node-1")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from perfci.lab.reservations.calendar import (
     Item,
+    Quota,
     Repair,
     Span,
     advance,
@@ -170,6 +171,38 @@ def test_moving_up_makes_nobody_later_and_nobody_clash(queue, taken, gone) -> No
         now = moved.get(first.id, planned[first.id][1])
         assert best is not None
         assert now.start == best.start, "the first in the queue has the first choice"
+
+
+def owned(queue):
+    """Give the items to two people in turns."""
+    return [replace(one, holder="ab"[number % 2]) for number, one in enumerate(queue)]
+
+
+def most_of(holder, planned, held=()):
+    shares = [(span.start, span.end, one.count) for one, span in planned if one.holder == holder]
+    return most_at_once([*shares, *held], 0, 999)
+
+
+@given(queue=items.map(owned), taken=intervals, most=st.integers(1, 3), begun=st.integers(0, 6))
+def test_nobody_is_planned_to_have_more_than_one_person_may(queue, taken, most, begun) -> None:
+    held = [(0, begun, 1)] if begun else []
+    quota = Quota({"a": most}, {"a": held})
+    fitting = [one for one in queue if one.count <= most]
+    found = place(fitting, busy_of(taken), quota)
+    planned = [(one, span) for one in fitting if (span := found[one.id]) is not None]
+    assert most_of("a", planned, held) <= most
+    for one, span in planned:
+        assert brute_force(taken, one.eligible, one.count, one.length, one.earliest).start <= span.start
+    moved = advance(planned, {}, quota)
+    assert advance(reversed(planned), {}, quota) == moved
+    after = [(one, moved.get(one.id, span)) for one, span in planned]
+    assert most_of("a", after, held) <= most
+
+
+def test_what_is_larger_than_the_limit_by_itself_is_not_held_back() -> None:
+    one = Item("i", (0,), frozenset("ab"), 2, 0, 5, "a")
+    assert place([one], {}, Quota({"a": 1}, {"a": [(0, 9, 1)]}))["i"] == Span(0, 5, ("a", "b"))
+    assert place([replace(one, count=1)], {}, Quota({"a": 1}, {"a": [(0, 9, 1)]}))["i"] == Span(9, 14, ("a",))
 
 
 def test_a_large_request_does_not_starve_behind_small_ones() -> None:

@@ -52,6 +52,8 @@ def test_nobody_gets_the_nodes_of_a_late_run_of_another_host(
 ) -> None:
     lab.reserve(wants(2), ANN, owner=far)
     after_it = lab.reserve(wants(names="a", starts_at=at(3)), BOB)
+    clock.now = at(2.5)
+    assert [str(one.state) for one in lab.nodes()] == ["held", "held", "free"], "what nobody gets is not free"
     clock.now = at(3)
     assert lab.begin() == ()
     assert lab.reserve(wants(), BOB).nodes == ("c",)

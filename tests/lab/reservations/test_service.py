@@ -30,6 +30,7 @@ from perfci.lab.reservations.nights import Nights, Plan
 from perfci.lab.reservations.node_orders import NodeOrders
 from perfci.lab.reservations.service import Reservations
 from perfci.lab.reservations.tokens import PREFIX, Tokens
+from perfci.lab.reservations.work import Work
 from perfci.lab.sql import SqlLedger
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ HOUR = timedelta(hours=1)
 ANN, BOB, ROOT = Actor("ann"), Actor("bob"), Actor("root", admin=True)
 PLAIN = tuple(Node(name, labels={"cores": cores}) for name, cores in (("a", "32"), ("b", "8"), ("c", "32")))
 MACHINES = tuple(Node(node.name, has_bmc=True, labels=node.labels) for node in PLAIN)
+ANNS_KEY, BOBS_KEY = (
+    f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{letter * 43} {name}"
+    for letter, name in (("A", "ann@x"), ("B", "bob"))
+)
 
 
 class Clock:
@@ -362,6 +367,73 @@ def test_limits_for_a_person(opened: Callable[..., Reservations]) -> None:
     lab.reserve(wants(1), BOB)
     lab.release(later.id, ANN)
     assert lab.reserve(wants(3, starts_at=at(20)), ROOT).nodes == ("a", "b", "c")
+
+
+def test_the_queue_gives_nobody_more_than_one_person_may_have(opened: Callable[..., Reservations]) -> None:
+    lab = opened(nodes_per_person=2)
+    mine = lab.reserve(wants(names="ab"), ANN)
+    other = lab.reserve(wants(names="c"), BOB)
+    waiting = lab.reserve(wants(1, wait_seconds=None), ANN)
+    assert waiting.starts_at == at(2)
+    lab.release(other.id, BOB)
+    assert lab.show(waiting.id).starts_at == at(2), "c is free, but she has two"
+    lab.release(mine.id, ANN, node="a")
+    assert lab.show(waiting.id).starts_at == at(0)
+
+
+def test_a_machine_that_leaves_early_is_reclaimed_by_itself(
+    opened: Callable[..., Reservations], clock: Clock
+) -> None:
+    lab = opened(MACHINES)
+    work = Work(lab, "one")
+    made = lab.reserve(wants(2), ANN)
+    work.claim(made.id)
+    for node, step in ((node, step) for node in "ab" for step in ("power", "provision", "canary")):
+        NodeOrders(lab).note(node, step, ok=True, reservation_id=made.id)
+    work.ready(made.id)
+    clock.now = at(0.5)
+    assert lab.release(made.id, ANN, node="a").nodes == ("b",)
+    (part,) = work.due()
+    claimed = work.claim(part)
+    assert claimed is not None
+    assert (claimed.state, work.to_reclaim(claimed)) == (BookingState.RECLAIMING, ("a",))
+    assert lab.of("ann") == (lab.show(made.id),), "it is no reservation of hers"
+    with pytest.raises(NoSuchSlot):
+        lab.reserve(wants(names="a"), BOB)
+    work.reclaimed(part)
+    assert lab.reserve(wants(names="a"), BOB).starts_at == clock.now
+    assert lab.swap(made.id, "b", ANN).nodes == ("c",)
+    assert [
+        lab.show(one).places[0].node for one in work.due() if lab.show(one).state is BookingState.ENDING
+    ] == ["b"]
+
+
+def test_keys_open_machines_for_whoever_has_them_now(opened: Callable[..., Reservations]) -> None:
+    lab = opened(MACHINES)
+    work = Work(lab, "one")
+    made = lab.reserve(wants(keys=(ANNS_KEY, "", ANNS_KEY)), ANN)
+    assert made.keys == (ANNS_KEY,)
+    with pytest.raises(NotYours):
+        lab.admit(made.id, [BOBS_KEY], BOB)
+    with pytest.raises(ReservationInvalid, match="SSH key 1") as refused:
+        lab.admit(made.id, ["-----BEGIN OPENSSH PRIVATE KEY-----"], ANN)
+    assert "BEGIN" not in str(refused.value)
+    work.claim(made.id)
+    for step in ("power", "provision", "canary"):
+        NodeOrders(lab).note("a", step, ok=True, reservation_id=made.id)
+    work.ready(made.id)
+    assert work.logins_due() == (), "preparing has put them there"
+    both = lab.admit(made.id, [ANNS_KEY, BOBS_KEY], ANN)
+    assert work.logins_due() == (made.id,)
+    lab.admit(made.id, [BOBS_KEY], ANN)
+    work.logins_set(both, "on a")
+    assert work.logins_due() == (made.id,), "they were changed meanwhile"
+    work.logins_set(lab.show(made.id), "on a")
+    assert work.logins_due() == ()
+    assert lab.transfer(made.id, "bob", ANN).keys == (), "hers open nothing of his"
+    assert work.logins_due() == (made.id,)
+    plain = opened().reserve(wants(names="b", keys=(ANNS_KEY,)), ANN)
+    assert plain.keys == (), "perfci changes nothing on a machine without a BMC"
 
 
 def test_people_book_over_planned_nights_only_where_the_lab_allows_it(

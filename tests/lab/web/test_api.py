@@ -12,6 +12,7 @@ from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 from web_site import HOUR, START, WebSite
 
+from perfci.lab.model import Node
 from perfci.lab.web import guard
 
 V1 = "/api/v1"
@@ -56,6 +57,18 @@ def test_a_reservation_from_first_to_last(site, client):
     assert client.post(f"{path}/release", json={}, headers=site.header("bob")).json()["state"] == "over"
     actions = [event["action"] for event in client.get(f"{path}/history").json()]
     assert actions[-5:] == ["extended", "shortened", "swapped", "transferred", "released"]
+
+
+def test_keys_of_a_reservation(tmp_path):
+    site = WebSite(tmp_path, (Node("node-1", has_bmc=True),))
+    client, ann = TestClient(site.app), site.header("ann")
+    key = f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43} ann@laptop"
+    assert client.post(f"{V1}/reservations", json={**ORDER, "keys": ["x"]}, headers=ann).status_code == 422
+    one = client.post(f"{V1}/reservations", json={**ORDER, "keys": [key]}, headers=ann).json()
+    assert [text.split(":")[0] for text in one["keys"]] == ["SHA256"]
+    path = f"{V1}/reservations/{one['id']}/keys"
+    assert client.post(path, json={"keys": []}, headers=site.header("bob")).status_code == 403
+    assert client.post(path, json={"keys": []}, headers=ann).json()["keys"] == []
 
 
 def test_a_conflict_says_the_earliest_time_that_works(site, client):

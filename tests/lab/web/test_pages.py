@@ -32,6 +32,9 @@ def sign_in(site, client, name):
     return proof_in(client.get("/reserve").text)
 
 
+KEY = f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43}"
+
+
 def test_everybody_can_look(site, client):
     made = site.reserve("ann", "node-1", reason="bisecting the port list")
     for path in (
@@ -303,3 +306,23 @@ def test_a_page_asks_for_the_nodes_that_it_shows_alone(tmp_path):
     assert ("on the first page" in first, "on the third page" in first) == (True, False)
     assert ("on the first page" in third, "on the third page" in third) == (False, True)
     assert asked == [50, 20]
+
+
+def test_keys_to_log_in_with(tmp_path):
+    """They are asked for, shown to everybody as fingerprints, and changed by their holder alone."""
+    site = WebSite(tmp_path, (Node("node-1", has_bmc=True),))
+    client = TestClient(site.app, follow_redirects=False)
+    proof = sign_in(site, client, "ann")
+    wrong = client.post("/reserve", data={**FORM, "proof": proof, "keys": "no key"})
+    assert (wrong.status_code, site.lab.of("ann")) == (422, ())
+    assert "SSH key 1" in wrong.text
+    client.post("/reserve", data={**FORM, "proof": proof, "keys": f"{KEY} a\r\n\r\n{KEY} b\r\n"})
+    (one,) = site.lab.of("ann")
+    assert one.keys == (f"{KEY} a", f"{KEY} b")
+    path = f"/reservations/{one.id}"
+    assert KEY in client.get(path).text
+    assert client.post(f"{path}/keys", data={"proof": proof, "keys": f"{KEY} c"}).status_code == 303
+    assert site.lab.show(one.id).keys == (f"{KEY} c",)
+    client.cookies.clear()
+    assert "SHA256:" in client.get(path).text
+    assert KEY not in client.get(path).text

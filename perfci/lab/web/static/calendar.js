@@ -28,7 +28,7 @@ const seconds = Number(document.body.dataset.refresh || 0);
 if (seconds) {
   setInterval(() => {
     const busy = document.hidden || document.querySelector("dialog[open], .picking")
-      || document.activeElement?.matches("input, select, .slot");
+      || document.activeElement?.matches("input, select, textarea, .slot");
     if (!busy) location.reload();
   }, seconds * 1000);
 }
