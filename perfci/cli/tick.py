@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import os
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -196,30 +196,16 @@ def install(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Print what runs `perfci tick` each minute: `perfci schedule install | sh` installs a systemd timer.
+    """Print what runs `perfci tick` each minute: `perfci schedule install | sudo sh` makes a systemd timer.
 
-    With --cron it is a line for `crontab -e`. Nothing is changed by the command itself.
+    The timer comes back after a reboot. It has this shell's ANSIBLE_VAULT_PASSWORD_FILE and PERFCI_CONFIG.
+    With --cron it is a line for `crontab -e`. The command itself changes nothing.
     """
+    from perfci.runs.tick.timer import cron_line, timer_script
+
     with errors_reported(as_json=as_json):
         settings = settings_for()
-        words = [sys.executable, "-m", "perfci", "tick"]
-        variables = {
-            "PERFCI_ROOT_DIR": str(settings.root_dir),
-            "PERFCI_STATE_DIR": str(settings.state_dir),
-            "PERFCI_LAB": settings.lab,
-        }
-        if cron:
-            given = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
-            text = f"* * * * * cd {shlex.quote(str(settings.root_dir))} && {given} {shlex.join(words)}\n"
-        else:
-            properties = " ".join(
-                shlex.quote(f"--setenv={name}={value}") for name, value in variables.items()
-            )
-            text = (
-                f"systemd-run --unit=perfci-tick-{settings.lab} --on-calendar='*:*:00' "
-                f"--timer-property=Persistent=true {properties} "
-                f"--working-directory={shlex.quote(str(settings.root_dir))} {shlex.join(words)}\n"
-            )
+        text = (cron_line if cron else timer_script)(settings, sys.executable, os.environ)
         if as_json:
             print_json({"kind": "cron" if cron else "systemd", "command": text.rstrip()})
         else:

@@ -38,10 +38,15 @@ def units_of(state_dir: Path, folder: Path = FOLDER) -> list[Path]:
     found = []
     for file in sorted(folder.glob("perfci-*.service")):
         match = _STATE.search(file.read_text(encoding="utf-8", errors="replace"))
-        if match and os.path.realpath(match[1] or match[2]) == wanted:
+        if match and os.path.realpath(_plain(match[1]) if match[1] else match[2]) == wanted:
             timer = file.with_suffix(".timer")
             found += [file, *([timer] if timer.exists() else [])]
     return found
+
+
+def _plain(text: str) -> str:
+    """Return a quoted word of a unit without its escapes."""
+    return re.sub(r"\\(.)", r"\1", text.replace("%%", "%"))
 
 
 def remove(state_dir: Path, folder: Path = FOLDER, *, systemctl: Callable[[Sequence[str]], None] | None = None) -> list[str]:
