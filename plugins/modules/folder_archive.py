@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,9 @@ options:
   folder: {description: The folder., type: path, required: true}
   archive: {description: "The file, a compressed tar; inside of the folder it leaves itself out", type: path, required: true}
   renew: {description: Make the archive anew., type: bool, default: false}
+  offer:
+    description: Folder in which the packed archive is offered to others, under its SHA-256 and C(.tar.gz).
+    type: path
 attributes:
   check_mode:
     support: full
@@ -46,7 +51,10 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 bytes: {description: Size of the archive., returned: success, type: int}
+sha256: {description: "Its SHA-256, in hex; empty where it is not offered", returned: success, type: str}
 """
+UNUSED_SECONDS = 86400
+"""An offer whose archive is gone stays for as long: somebody may be fetching it."""
 
 
 def pack(folder: Path, archive: Path, *, renew: bool) -> bool:
@@ -85,13 +93,53 @@ def _pack(folder: Path, archive: Path, *, renew: bool) -> bool:
         f"--directory={folder}",
     ]
     if inside:
-        command.append(f"--exclude=./{archive.name}")
+        command += [f"--exclude=./{archive.name}", f"--exclude=./{archive.name}.sha256"]
     try:
         run([*command, "."])
         partial.replace(archive)
     finally:
         partial.unlink(missing_ok=True)
     return True
+
+
+def offer(folder: Path, archive: Path, offers: Path) -> str:
+    """Offer a packed archive, as a second name of the same file where that is possible; return its SHA-256.
+
+    The sum stands beside the archive. Raises OSError.
+    """
+    with locked(folder):
+        known = archive.with_name(f"{archive.name}.sha256")
+        if known.exists() and known.stat().st_mtime_ns >= archive.stat().st_mtime_ns:
+            digest = known.read_text().strip()
+        else:
+            with archive.open("rb") as source:
+                digest = hashlib.file_digest(source, "sha256").hexdigest()
+            partial = known.with_name(f".{known.name}.{os.getpid()}")
+            partial.write_text(f"{digest}\n")
+            partial.replace(known)
+        place = offers / f"{digest}.tar.gz"
+        offers.mkdir(parents=True, exist_ok=True)
+        withdraw_unused(offers)
+        if place.exists():
+            os.utime(place)
+        else:
+            partial = offers / f".{digest}.{os.getpid()}"
+            partial.unlink(missing_ok=True)
+            try:
+                partial.hardlink_to(archive)
+            except OSError:  # another file system
+                shutil.copyfile(archive, partial)
+            partial.replace(place)
+            os.utime(known)  # a file has one time under all its names
+    return digest
+
+
+def withdraw_unused(offers: Path) -> None:
+    """Remove the offers whose archive is gone, and which nobody wanted for a day."""
+    for one in offers.glob("*.tar.gz"):
+        found = one.stat()
+        if found.st_nlink == 1 and found.st_mtime < time.time() - UNUSED_SECONDS:
+            one.unlink()
 
 
 def unpack(folder: Path, archive: Path) -> None:
@@ -121,6 +169,7 @@ def main() -> None:
             "folder": {"type": "path", "required": True},
             "archive": {"type": "path", "required": True},
             "renew": {"type": "bool", "default": False},
+            "offer": {"type": "path"},
         },
         supports_check_mode=True,
     )
@@ -134,11 +183,14 @@ def main() -> None:
     }
     if module.check_mode:
         size = archive.stat().st_size if archive.exists() else 0
-        module.exit_json(changed=new, bytes=size, diff=diff)
+        module.exit_json(changed=new, bytes=size, sha256="", diff=diff)
+    sha256 = ""
     try:
         if wanted["state"] == "packed":
             changed = pack(folder, archive, renew=wanted["renew"])
             size = archive.stat().st_size
+            if wanted["offer"]:
+                sha256 = offer(folder, archive, Path(wanted["offer"]))
         else:
             size = archive.stat().st_size
             unpack(folder, archive)
@@ -147,7 +199,7 @@ def main() -> None:
         module.fail_json(msg=f"{archive}: {error.stderr.strip()}")
     except OSError as error:
         module.fail_json(msg=f"{error.filename or archive}: {error.strerror}")
-    module.exit_json(changed=changed, bytes=size, diff=diff)
+    module.exit_json(changed=changed, bytes=size, sha256=sha256, diff=diff)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """A folder goes through an archive unchanged, or not at all."""
 
+import hashlib
 import os
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -92,6 +95,49 @@ def test_half_an_archive_leaves_the_folder_as_it_was(folder_archive, folder, tmp
     with pytest.raises(subprocess.CalledProcessError):
         folder_archive.unpack(target, archive)
     assert [path.name for path in target.iterdir()] == ["old"]
+
+
+def test_an_archive_is_offered_under_its_sum(folder_archive, folder, tmp_path):
+    archive, offers = folder / ".packed.tar.gz", tmp_path / "offers"
+    folder_archive.pack(folder, archive, renew=False)
+    digest = folder_archive.offer(folder, archive, offers)
+    assert digest == hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert [one.name for one in offers.iterdir()] == [f"{digest}.tar.gz"]
+    assert (offers / f"{digest}.tar.gz").stat().st_ino == archive.stat().st_ino, "it takes no room"
+    assert folder_archive.offer(folder, archive, offers) == digest
+    folder_archive.pack(folder, archive, renew=True)
+    listed = subprocess.run(["tar", "-tzf", archive], capture_output=True, text=True, check=True).stdout
+    assert ".packed" not in listed
+    (folder / "more").write_text("more")
+    folder_archive.pack(folder, archive, renew=True)
+    assert folder_archive.offer(folder, archive, offers) not in ("", digest)
+
+
+def test_on_another_file_system_it_is_a_copy(folder_archive, folder, tmp_path, monkeypatch):
+    archive = tmp_path / "a.tar.gz"
+    folder_archive.pack(folder, archive, renew=False)
+    monkeypatch.setattr(
+        Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(OSError(18, "Invalid cross-device link"))
+    )
+    digest = folder_archive.offer(folder, archive, tmp_path / "offers")
+    (offered,) = (tmp_path / "offers").iterdir()
+    assert (offered.name, offered.read_bytes()) == (f"{digest}.tar.gz", archive.read_bytes())
+    assert offered.stat().st_ino != archive.stat().st_ino
+
+
+def test_an_offer_goes_a_day_after_its_archive(folder_archive, folder, tmp_path):
+    archive, offers = tmp_path / "a.tar.gz", tmp_path / "offers"
+    folder_archive.pack(folder, archive, renew=False)
+    digest = folder_archive.offer(folder, archive, offers)
+    (offered,) = offers.iterdir()
+    long_ago = time.time() - folder_archive.UNUSED_SECONDS - 60
+    os.utime(offered, (long_ago, long_ago))
+    folder_archive.withdraw_unused(offers)
+    assert offered.exists(), "its archive is there"
+    archive.unlink()
+    folder_archive.withdraw_unused(offers)
+    assert not offered.exists()
+    assert digest
 
 
 @pytest.mark.parametrize("archive", ["a.tar.gz", "none/.packed.tar.gz"])

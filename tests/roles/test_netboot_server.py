@@ -117,6 +117,19 @@ def test_images_are_streamed(ask, site):
     assert ask("GET", "/images/os-1/disk.img.gz", address="127.0.0.2") == (200, expected)
 
 
+def test_environments_are_served_and_nothing_beside_them(ask, site):
+    (site.folder / "environments").mkdir()
+    (site.folder / "environments" / "12ab.tar.gz").write_bytes(b"packed")
+    assert ask("GET", "/environments/12ab.tar.gz") == (200, b"packed")
+    for path in (
+        "/environments/34cd.tar.gz",
+        "/environments/..%2Fnodes.json",
+        "/environments/",
+        "/environments",
+    ):
+        assert ask("GET", path)[0] == 404
+
+
 def test_images_go_to_so_many_machines_at_a_time(module, site, monkeypatch):
     """The second one waits until the first has its image, and its reports say so; small files don't wait."""
     monkeypatch.setattr(module, "LARGE_BYTES", 1000)

@@ -1,10 +1,12 @@
 """What roles do where the node is not the controller: a folder plays the node, Ansible is real."""
 
+import importlib.util
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,47 @@ def test_an_environment_is_copied_once_and_runs_at_its_new_place(lab):
     said = subprocess.run([target / "bin" / "tool"], capture_output=True, text=True, check=True).stdout
     assert said.strip() == str(target)
     assert "changed=0" in well(lab.play(copy))
+    assert [path.name for path in target.parent.iterdir()] == ["1f2e"]
+
+
+@pytest.fixture
+def served(tmp_path):
+    """The controller's HTTP server, with a folder of environments."""
+    file = ROOT / "roles/netboot/files/netboot_server.py"
+    spec = importlib.util.spec_from_file_location("netboot_server_of_environments", file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    folder = tmp_path / "netboot"
+    with module.Server(("127.0.0.1", 0), module.Site(folder, tmp_path)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/environments", folder / "environments"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(("way", "copied"), [("", "skipping"), ("/none", "changed")])
+def test_an_environment_is_fetched_by_http_and_copied_where_that_fails(lab, served, way, copied):
+    url, offers = served
+    source, target = lab.controller / "venvs" / "1f2e", lab.node / "venvs" / "1f2e"
+    source.mkdir(parents=True)
+    (source / "tool").write_text("a tool")
+    (source / ".complete").touch()
+    said = well(
+        lab.play(
+            role(
+                "environment_copy",
+                environment_copy_source=str(source),
+                environment_copy_target=str(target),
+                environment_copy_url=url + way,
+                environment_copy_offers=str(offers),
+            )
+        )
+    )
+    task = said.partition("TASK [environment_copy : Copy the archive")[2].splitlines()[1]
+    assert task.startswith(f"{copied}:")
+    assert (target / "tool").read_text() == "a tool"
     assert [path.name for path in target.parent.iterdir()] == ["1f2e"]
 
 

@@ -1,13 +1,14 @@
-"""HTTP for machines that boot from the network: images, the orders for one machine, and its reports.
+"""HTTP for the machines of a lab: images, environments, the orders for one machine, and its reports.
 
     netboot_server.py --address 192.168.240.1 --port 8480 --folder STATE/netboot --images STATE/images
 
 `deploy.sh` of the role deploy_ramdisk says what is served and what is reported. The folder has
     nodes.json               {"node-1": {"mac": "52:54:00:aa:bb:01", "address": "192.168.240.11"}}
     boot/MAC/                the orders for one machine; removed here once it reports `deployed` or `wiped`
+    environments/            packed Python environments, which the role environment_copy offers
     phone-home/NODE.jsonl    its reports: {"time": ..., "attempt": ..., "step": ..., "text": ...}
-Images go to so many machines at a time (`--streams`); the others wait for their turn. Their reports say so
-(`queued`, then `turn`), and nobody takes them for dead.
+Images and environments go to so many machines at a time (`--streams`); the others wait for their turn.
+Their reports say so (`queued`, then `turn`), and nobody takes them for dead.
 Only the addresses in nodes.json are answered, and each gets its own orders alone: keys are among them.
 Standard library only; nothing is kept in memory, so that it may be killed and started again at any time.
 """
@@ -87,10 +88,11 @@ class Site:
 
     def image(self, name: str) -> Path:
         """Return a file below the folder of images. Raises Refused."""
-        path = None if "\0" in name else (self.images / name).resolve()
-        if path is None or not path.is_relative_to(self.images.resolve()) or not path.is_file():
-            raise Refused(HTTPStatus.NOT_FOUND, "there is no such image")
-        return path
+        return _below(self.images, name)
+
+    def environment(self, name: str) -> Path:
+        """Return a packed environment. Raises Refused."""
+        return _below(self.folder / "environments", name)
 
     def note(self, machine: Machine, step: str, text: str) -> None:
         """Write down what happens to a machine here, as a report of its present attempt."""
@@ -121,6 +123,14 @@ class Site:
         except FileNotFoundError:
             return {}
         return nodes
+
+
+def _below(folder: Path, name: str) -> Path:
+    """Return a file below a folder. Raises Refused."""
+    path = None if "\0" in name else (folder / name).resolve()
+    if path is None or not path.is_relative_to(folder.resolve()) or not path.is_file():
+        raise Refused(HTTPStatus.NOT_FOUND, "there is no such file")
+    return path
 
 
 def _attempt(orders: Path) -> str | None:
@@ -175,6 +185,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self._send(self.server.site.order(self._machine(mac).mac, name))
             case ["images", *names]:
                 self._send_file(self.server.site.image("/".join(names)))
+            case ["environments", name]:
+                self._send_file(self.server.site.environment(name))
             case _:
                 raise Refused(HTTPStatus.NOT_FOUND, "there is nothing here")
 
