@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perfci.cli.access import settings_for
+from perfci.cli.access import lab_services, settings_for
 from perfci.cli.lab_calendar import actor, reservations
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 from perfci.errors import UsageError
@@ -121,7 +121,9 @@ def restore(
 
 @node_app.command()
 def check(node: Name, as_json: Json = False) -> None:
-    """Run the canaries on a node, and write down whether they passed. Admins only.
+    """Run the canaries on a node, write down whether they passed, and ask its BMC what is wrong. Admins only.
+
+    The admins get a mail about sensors and events that are new.
 
     Exit code 4: you are no admin.
     Exit code 5: they did not pass.
@@ -130,6 +132,8 @@ def check(node: Name, as_json: Json = False) -> None:
 
     from perfci.lab import inventory
     from perfci.lab.reservations.checks import check_admin
+    from perfci.runs.publish.hardware_alarms import look_at_hardware
+    from perfci.runs.publish.notify import deliver
     from perfci.runs.tick.node_playbooks import NodePlaybooks
 
     with errors_reported(as_json=as_json):
@@ -140,10 +144,22 @@ def check(node: Name, as_json: Json = False) -> None:
         plays = NodePlaybooks(settings, inventory.nodes(settings.inventory_dir), Event())
         failed = plays.play("check", (node,), f"a check by {who.name}")
         orders.note(node, "canary", ok=not failed, detail=failed.get(node, ""))
+        look = look_at_hardware(settings, reservations().machines([node]))
+        if look.alarms:
+            deliver(lab_services())
         if as_json:
-            print_json({"node": node, "passed": not failed, "detail": failed.get(node, "")})
+            print_json(
+                {
+                    "node": node,
+                    "passed": not failed,
+                    "detail": failed.get(node, ""),
+                    "alarms": [one.text for one in look.alarms.get(node, ())],
+                    "bmc_error": look.silent.get(node, ""),
+                }
+            )
         else:
             sys.stdout.write(f"{node}: {failed.get(node) or 'its canaries passed'}\n")
+            sys.stdout.write(f"{node}: its BMC: {look.text.removeprefix(f'{node}: ')}\n")
     raise typer.Exit(5 if failed else 0)
 
 

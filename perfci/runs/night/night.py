@@ -32,6 +32,7 @@ from perfci.results.model import FINISHED, Validity
 from perfci.results.pairs import REFERENCE, is_paired
 from perfci.results.validity import ValidityLimits, validity
 from perfci.runs.ansible.lab_playbooks import (
+    VIRTUAL,
     cloud_parts,
     cloud_variables,
     node_playbooks,
@@ -54,6 +55,7 @@ from perfci.runs.night.reference import (
 )
 from perfci.runs.night.systems import KeptMachines, Systems
 from perfci.runs.night.take_back import HELD, take_back
+from perfci.runs.publish.hardware_alarms import look_at_hardware
 from perfci.runs.state.archived_run import JOB
 from perfci.runs.state.processes import reap_run
 from perfci.runs.state.progress import Silent
@@ -190,10 +192,25 @@ class Night:
             try:
                 measured = self._measured(run, lease.nodes, stages, threading.Event())
                 nodes = self._nodes(run_id, lease, _nodes_of(measured, lease))
+                self._look_at_hardware(lease, stages)
                 outcome = self.aftermath.of(measured, stages, nodes)
             finally:
                 not_back = self._take_back(lease, stages)
             return replace(outcome, later=(*outcome.later, *not_back))
+
+    def _look_at_hardware(self, lease: Reservation, stages: Stages) -> None:
+        """Ask the machines' BMCs what is wrong, for the admins; the night goes on whatever comes of it.
+
+        Simulated machines are reached in another network, and have no hardware.
+        """
+        machines = [node.name for node in self.ledger.nodes if node.name in lease.nodes and node.has_bmc]
+        if not machines or self.settings.lab == VIRTUAL:
+            return
+        try:
+            with stages.stage("hardware") as stage:
+                stage.note = look_at_hardware(self.settings, machines).text
+        except Exception:
+            _logger.exception("the hardware can't be looked at")
 
     def _take_back(self, lease: Reservation, stages: Stages) -> tuple[PerfciError, ...]:
         """Take back the machines that were kept for re-runs; return what went wrong."""

@@ -10,13 +10,16 @@ import pytest
 from recorded_playbooks import Recorded, raising
 
 from perfci import config
+from perfci.errors import InternalError
 from perfci.lab.sql import open_ledger
 from perfci.runs.ansible.playbook import PlaybookFailed
 from perfci.runs.jobs.load import load_job
+from perfci.runs.night import night as night_module
 from perfci.runs.night.assemble import night
 from perfci.runs.night.systems import DIFFERENCES, KeptMachines, Reuse, System, candidates, why_not
 from perfci.runs.night.take_back import LOG, NotTakenBack, kept_machines
 from perfci.runs.publish.after_run import Aftermath
+from perfci.runs.publish.hardware_alarms import HardwareLook
 from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.run_folder import utc_now
@@ -96,6 +99,19 @@ class Told(Silent):
 def finds(*differences):
     """Return a playbook `reuse` that finds these on node-1."""
     return lambda folder: (folder / DIFFERENCES).write_text(json.dumps({"node-1": list(differences)}))
+
+
+@pytest.fixture(autouse=True)
+def looked(monkeypatch):
+    """At which machines' hardware was looked, in place of asking BMCs that are not there."""
+    looked = []
+
+    def look(_settings, nodes):
+        looked.append(list(nodes))
+        return HardwareLook()
+
+    monkeypatch.setattr(night_module, "look_at_hardware", look)
+    return looked
 
 
 @pytest.fixture
@@ -212,6 +228,22 @@ def test_where_nothing_is_used_again_the_machines_are_taken_back_as_part_of_the_
     assert played.played == [*FRESH, "reclaim"]
     assert [one["name"] for one in outcome.run.document["stages"]][-2:] == ["release", "reclaim"]
     assert played.given.get("node_baseline_mark", "") == ""
+
+
+def test_the_hardware_is_looked_at_while_the_machines_are_held_and_costs_no_night(
+    settings, played, monkeypatch
+):
+    held = []
+
+    def look(_settings, nodes):
+        held.append((list(nodes), played.played[-1], [one.nodes for one in open_ledger(settings).held()]))
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(night_module, "look_at_hardware", look)
+    outcome = a_night(settings).run()
+    assert held == [(["node-1"], "teardown", [("node-1",)])]
+    assert outcome.record.status == "finished"
+    assert not [one for one in outcome.later if isinstance(one, InternalError)]
 
 
 def test_machines_that_can_not_be_taken_back_are_told_with_the_order_that_does(settings, played):
