@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from perfci.lab import inventory
 
 INVENTORY = Path(__file__).parents[1] / "inventory"
 ONLY_VIRTUAL = {
@@ -45,3 +52,41 @@ def test_what_both_say_of_the_cloud_is_the_same(group):
 def test_every_group_of_the_example_has_variables_or_is_made_of_others():
     hosts = yaml.safe_load((INVENTORY / "example" / "hosts.yml").read_text())
     assert hosts["all"]["children"]["cloud"] == {"children": {"nodes": None}}
+
+
+def test_groups_of_machines_mean_what_the_operators_guide_says(tmp_path):
+    guide = (INVENTORY.parent / "docs" / "operator.md").read_text()
+    (block,) = re.findall(r"```yaml\n(    nodes:\n      children:\n.*?)```", guide, re.DOTALL)
+    lab = tmp_path / "rack"
+    shutil.copytree(INVENTORY / "example", lab)
+    hosts = yaml.safe_load((lab / "hosts.yml").read_text())
+    hosts["all"]["children"]["nodes"] |= yaml.safe_load(block)["nodes"]
+    (lab / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    for group, line in (("slow", "bmc_power_seconds: 180"), ("redfish_only", "bmc_protocol: redfish")):
+        assert f"`group_vars/{group}.yml` with" in guide
+        assert f"`{line}`" in guide
+        (lab / "group_vars" / f"{group}.yml").write_text(line + "\n")
+    listed = subprocess.run(
+        [Path(sys.executable).with_name("ansible-inventory"), "-i", lab, "--list"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    found = json.loads(listed.stdout)["_meta"]["hostvars"]
+    assert [found[node]["bmc_power_seconds"] for node in ("node-1", "node-7", "node-8")] == [120, 180, 120]
+    assert [found[node]["bmc_protocol"] for node in ("node-1", "node-7", "node-8")] == [
+        "ipmi",
+        "ipmi",
+        "redfish",
+    ]
+    nodes = {node.name: node for node in inventory.nodes(lab)}
+    assert nodes.keys() == {"node-1", "node-2", "node-3", "node-7", "node-8"}
+    assert all(node.has_bmc and node.in_cloud for node in nodes.values())
+
+
+def test_the_controller_of_machines_gets_what_stores_results():
+    (play,) = yaml.safe_load((INVENTORY.parent / "playbooks" / "controller.yml").read_text())
+    assert [one["role"] for one in play["roles"]] == ["packages", "influxdb"]
+    assert play["roles"][0]["packages_services"] == ["influxdb"]
+    assert not play["roles"][0]["packages_from_image"], "its image has none"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from perfci.runs.state.state_folder import StateFolder
 
 INFLUXDB = "influxdb"
-_LIMIT_SECONDS = 120.0
+_LIMIT_SECONDS = 300.0
 
 
 class EmbeddedInfluxDown(ServiceError):
