@@ -75,7 +75,7 @@ def text(path: Path) -> str:
 def told(*command: str) -> str:
     """Return what a program prints; nothing where it is missing or fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     except OSError:
         return ""
     return done.stdout if done.returncode == 0 else ""
