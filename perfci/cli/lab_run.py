@@ -283,7 +283,7 @@ def access_to(booking: Booking, settings: Settings, folder: Path | None = None) 
             cloud_groups(settings, booking.id),
             clouds,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: what a playbook has written is damaged
         raise AccessNotWritten(folder=folder or kept, reason=error) from error
     within = entering(settings.state_dir) if settings.lab == VIRTUAL else []
     return {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from perfci.files import write_whole
-from perfci.parsing import yaml_value
+from perfci.parsing import NotReadable, yaml_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,14 +77,17 @@ def inventory_document(reached: Reached, groups: Mapping[str, Sequence[str]]) ->
     return {"all": {"children": children}}
 
 
-def openrc(clouds: Mapping[str, Any]) -> str:
+def openrc(clouds: Any) -> str:
     """Return a file to source in a shell, from what clouds.yaml holds.
 
-    Raises KeyError where that lacks something.
+    Raises NotReadable where that lacks something.
     """
-    cloud = clouds["clouds"][CLOUD_NAME]
-    lines = [f"export {name}={shlex.quote(str(cloud['auth'][key]))}" for name, key in _OPENRC]
-    lines.append(f"export OS_REGION_NAME={shlex.quote(str(cloud['region_name']))}")
+    try:
+        cloud = clouds["clouds"][CLOUD_NAME]
+        lines = [f"export {name}={shlex.quote(str(cloud['auth'][key]))}" for name, key in _OPENRC]
+        lines.append(f"export OS_REGION_NAME={shlex.quote(str(cloud['region_name']))}")
+    except (LookupError, TypeError) as error:
+        raise NotReadable(f"{CLOUDS} lacks something: {error}") from error
     lines.append("export OS_IDENTITY_API_VERSION=3")
     return "\n".join(lines) + "\n"
 
@@ -94,7 +97,7 @@ def write(
 ) -> dict[str, str]:
     """Write the files, which nobody else may read; return variables for a shell that say where they are.
 
-    `clouds` is the text of clouds.yaml, None: there is no cloud. Raises OSError.
+    `clouds` is the text of clouds.yaml, None: there is no cloud. Raises OSError and NotReadable.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     written = yaml.safe_dump(inventory_document(reached, groups), sort_keys=False)

@@ -11,6 +11,7 @@ import pytest
 from programs import needs
 
 from perfci.lab import access
+from perfci.parsing import NotReadable
 
 REACHED = {
     "node-1": {
@@ -82,6 +83,7 @@ def test_without_a_cloud_nothing_says_that_there_is_one(tmp_path):
     assert set(access.write(tmp_path, REACHED, {}, None)) == {"PERFCI_SSH_CONFIG", "ANSIBLE_INVENTORY"}
 
 
-def test_a_damaged_access_to_a_cloud_is_an_error():
-    with pytest.raises(KeyError):
-        access.openrc({"clouds": {"perfci": {"auth": {}}}})
+@pytest.mark.parametrize("text", ["", "[", "[" * 5000, "clouds: {perfci: {auth: {}}}", "clouds: 5"])
+def test_a_damaged_access_to_a_cloud_is_an_error(tmp_path, text):
+    with pytest.raises(NotReadable):
+        access.write(tmp_path, REACHED, {}, text)

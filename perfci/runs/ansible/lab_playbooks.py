@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from perfci.files import write_whole
 from perfci.lab.errors import NodesOutsideCloud
 from perfci.lab.virtual.lab import entering
 from perfci.parsing import json_value
@@ -90,7 +91,7 @@ def spread(books: Playbooks, parts: Parts | None, folder: Path) -> Playbooks:
         return books
     file = folder / PARTS_FILE
     head = "---\n# Which node plays which part of the cloud.\n"
-    file.write_text(head + yaml.safe_dump(parts.inventory(), sort_keys=False), encoding="utf-8")
+    write_whole(file, head + yaml.safe_dump(parts.inventory(), sort_keys=False))
     return replace(books, parts=file)
 
 

@@ -18,7 +18,7 @@ from perfci.errors import FailureClass, PerfciError
 from perfci.runs.state.processes import RUN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 _FAILED_EVENTS = frozenset({"runner_on_failed", "runner_on_unreachable", "runner_item_on_failed"})
 _OF_THE_CONTROLLER = frozenset({"controller", "supplies"})
@@ -91,6 +91,18 @@ class _Watcher:
         """Tell the last line that a task printed which looks again and again until something is so."""
         if lines := output.strip().splitlines():
             self.on_step(f"{self.task}: {lines[-1]}")
+
+
+def _first(failures: Sequence[tuple[str, str, str]]) -> tuple[str, str, str] | None:
+    """Return the first failure. Of a task that hides what it says, the next one on its host has the words."""
+    if not failures:
+        return None
+    role, where, detail = failures[0]
+    host = where.rpartition(" on ")[2]
+    if _HIDDEN in detail:
+        said = (text for _, place, text in failures[1:] if place.endswith(f" on {host}"))
+        detail = next((text for text in said if _HIDDEN not in text), detail)
+    return role, where, detail
 
 
 def _message(result: Mapping[str, Any]) -> str:
@@ -206,9 +218,7 @@ class Playbooks:
         if status == "successful":
             self._refuse_nothing_done(name, log, seen.hosts)
             return
-        # Of a task that hides what it says, the one after it tells as much as may be told.
-        told = [one for one in seen.failures if _HIDDEN not in one[2]] or seen.failures
-        role, where, detail = told[0] if told else ("", seen.task, _tail(log))
+        role, where, detail = _first(seen.failures) or ("", seen.task, _tail(log))
         raise PlaybookFailed(
             playbook=f"playbooks/{name}.yml", where=where, detail=detail, log=log, role=role or seen.role
         )

@@ -177,10 +177,12 @@ def _context(
 
 
 def _reference(run: ArchivedRun) -> tuple[ServiceRevision, ...]:
-    """Return the code of the cloud beside the one under test; empty where the archive does not say it."""
+    """Return the code that a run was held against; nothing where it had none, or its archive is gone."""
     try:
-        return code_under_test((run.document.get("reference") or {}).get("services", ())).services
-    except (ArchiveError, KeyError, TypeError):
+        reference = run.document.get("reference") or {}
+        return code_under_test(reference.get("services", ())).services
+    except (ArchiveError, KeyError, TypeError, AttributeError):
+        _logger.warning("%s: its run.json does not say which code it was held against", run.run_id)
         return ()
 
 

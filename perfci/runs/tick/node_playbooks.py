@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from perfci.errors import PerfciError
-from perfci.parsing import yaml_value
+from perfci.parsing import NotReadable, yaml_value
 from perfci.runs.ansible.lab_playbooks import (
     PARTS_FILE,
     cloud_parts,
@@ -146,13 +146,19 @@ def folder_of(settings: Settings, reservation_id: str) -> Path:
 
 
 def cloud_groups(settings: Settings, reservation_id: str) -> dict[str, tuple[str, ...]]:
-    """Return which nodes of a reservation play which part of its cloud, by group; empty without parts."""
+    """Return which nodes of a reservation play which part of its cloud, by group; empty without parts.
+
+    Raises NotReadable where the file that says so is damaged.
+    """
     try:
         written = yaml_value((folder_of(settings, reservation_id) / PARTS_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    (of_kind,) = written["all"]["children"][SEVERAL]["children"].values()
-    return {name: tuple(group["hosts"]) for name, group in of_kind["children"].items()}
+    try:
+        (of_kind,) = written["all"]["children"][SEVERAL]["children"].values()
+        return {name: tuple(group["hosts"]) for name, group in of_kind["children"].items()}
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise NotReadable(f"{PARTS_FILE} says of no node which part it plays") from error
 
 
 def failed_nodes(names: tuple[str, ...], text: str) -> dict[str, str]:

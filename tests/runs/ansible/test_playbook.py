@@ -95,7 +95,7 @@ HIDDEN = """- hosts: all
 
 def test_why_a_task_failed_that_hides_what_it_says_is_told_and_its_secret_is_not(playbooks, tmp_path):
     play = playbooks(HIDDEN, secret="correct-horse")
-    with pytest.raises(PlaybookFailed, match=r"Say why not on node-0: .*/nowhere/at") as caught:
+    with pytest.raises(PlaybookFailed, match=r"Write the secret on node-0: .*/nowhere/at") as caught:
         play.run("try", log=tmp_path / "try.log", limit_seconds=60)
     assert "correct-horse" not in str(caught.value) + (tmp_path / "try.log").read_text()
 

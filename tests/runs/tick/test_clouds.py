@@ -15,6 +15,7 @@ from perfci.lab.model import Node
 from perfci.lab.reservations.checks import Policy
 from perfci.lab.reservations.model import Actor, BookingState, NodeWish, Request
 from perfci.lab.reservations.service import Reservations
+from perfci.parsing import NotReadable
 from perfci.runs.ansible.playbook import Playbooks
 from perfci.runs.jobs.clouds import GitBaseMissing, MachinesNeeded
 from perfci.runs.tick.clouds import CloudDoesNotFit, CloudUnknown, cloud_check, cloud_job
@@ -184,6 +185,10 @@ def test_the_playbooks_of_a_cloud_and_what_they_are_told(settings, lab, monkeypa
     assert "perfci_run_dir" not in told["check"].variables, "check.yml has a folder of its own on the node"
     assert cloud_groups(settings, made.id)["cloud_controller"] == ("node-1",)
     assert folder_of(settings, made.id).stat().st_mode & 0o777 == 0o700
+    for damaged in ("all: {children", "all: {children: {}}", "", "[" * 5000):
+        told["deploy"].books.parts.write_text(damaged)
+        with pytest.raises(NotReadable):
+            cloud_groups(settings, made.id)
 
 
 def test_nodes_without_a_cloud_need_no_environments_of_python(settings, lab, monkeypatch):
