@@ -55,8 +55,10 @@ LOOKS, PAUSE_SECONDS = 4, 0.5
 """A process counts that is there at each look: what ends by itself is no leftover."""
 VOLATILE = (
     "/dev", "/proc", "/run", "/sys", "/tmp", "/var/cache", "/var/log", "/var/tmp", "/lost+found",  # noqa: S108
-    "/etc/.pwd.lock", "/etc/adjtime", "/etc/machine-id", "/etc/resolv.conf", "/root/.ansible", "/root/.cache",
-    "/var/lib/apt", "/var/lib/chrony", "/var/lib/dhcp", "/var/lib/logrotate", "/var/lib/systemd",
+    "/etc/.pwd.lock", "/etc/adjtime", "/etc/machine-id", "/etc/resolv.conf", "/root/.ansible", "/root/.bash_history",
+    "/root/.cache",
+    "/var/lib/apt", "/var/lib/chrony", "/var/lib/dhcp", "/var/lib/libuuid", "/var/lib/logrotate",
+    "/var/lib/private", "/var/lib/systemd",
 )  # fmt: skip
 """What changes by itself on a machine that nobody uses."""
 BY_THE_WAY = ("__pycache__",)
