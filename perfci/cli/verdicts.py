@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
@@ -61,7 +61,7 @@ def show_results(console: Console, measurements: Iterable[Measurement], *, empty
     )
 
 
-def _whole_first(one: Measurement) -> tuple[object, ...]:
+def _whole_first(one: Measurement) -> tuple[Any, ...]:
     """Sort key: of each scenario the whole iteration first, then its actions, then all else."""
     key = one.key
     return (key.scenario, key.arguments, key.metric is not Metric.SECONDS, key.action != TOTAL, key)
