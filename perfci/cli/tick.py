@@ -205,7 +205,8 @@ def install(
 
     with errors_reported(as_json=as_json):
         settings = settings_for()
-        text = (cron_line if cron else timer_script)(settings, sys.executable, os.environ)
+        given = settings, sys.executable, os.environ
+        text = cron_line(*given) if cron else timer_script(*given)
         if as_json:
             print_json({"kind": "cron" if cron else "systemd", "command": text.rstrip()})
         else:
