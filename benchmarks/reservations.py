@@ -1,26 +1,46 @@
-"""How fast the calendar is when it is full: `python benchmarks/reservations.py [--url URL] [--sizes N ...]`.
+"""How fast the calendar is when it is full, and how three controllers share its work.
 
-A lab of 1,000 nodes with past and future reservations, 2 nodes each, over two years. Prints a table with the
-median and the worst of some calls, in milliseconds; the aims are find and reserve below 100 ms, a calendar of
-14 days below 300 ms. Without --url it is SQLite in a temporary folder; with PostgreSQL's URL the database
-must be empty.
+    python benchmarks/reservations.py                   # calls, pages and ticks, on SQLite
+    python benchmarks/reservations.py --jobs 10000      # 500 simulated nodes, three controllers
+    python benchmarks/reservations.py --url postgresql+psycopg://...     # either; an empty database
+
+A lab of 1,000 nodes with past and future reservations, 2 nodes each, over two years: median and worst of
+some calls, in milliseconds. The aims are find and reserve below 100 ms, a calendar of 14 days below 300 ms,
+the first view of the page below 1 s, a tick with 500 due actions below 2 s.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import random
 import statistics
 import tempfile
+import threading
 import time
+import urllib.request
+from collections import Counter, deque
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
+
+from perfci import config
 from perfci.database import schema
 from perfci.database.engine import Database
+from perfci.lab.errors import NoSuchSlot
 from perfci.lab.model import Node
-from perfci.lab.reservations.model import Actor, NodeWish, Request
+from perfci.lab.reservations.model import Actor, BookingState, NodeWish, Priority, Request
+from perfci.lab.reservations.node_orders import NodeOrders
 from perfci.lab.reservations.service import Reservations
+from perfci.lab.reservations.states import steps_before_ready
+from perfci.lab.reservations.tokens import Tokens
+from perfci.lab.reservations.work import Work
+from perfci.lab.web import server
+from perfci.lab.web.app import make_app
+from perfci.runs.tick.tick import tick
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +48,17 @@ if TYPE_CHECKING:
 NODES = 1000
 YEAR = timedelta(days=365)
 CALLS = 15
+PAGES = {
+    "page, first view": "/",
+    "page, 28 days": "/?days=28",
+    "page, mine and free": "/now",
+    "page of a node": "/nodes/n0007",
+    "page, form with times": "/reserve?count=3&find=1",
+}
+LATER = timedelta(days=4)
+"""After so long about 500 actions are due in the largest calendar."""
+WORKERS, WORKED_NODES = 3, 500
+AT_ONCE = 50
 
 
 def fill(database: Database, lab: str, size: int, now: datetime) -> None:
@@ -38,16 +69,17 @@ def fill(database: Database, lab: str, size: int, now: datetime) -> None:
     step = 2 * YEAR / each
     for number in range(size):
         pair, turn = number % (NODES // 2), number // (NODES // 2)
-        start = now - YEAR + turn * step
+        start = now - YEAR + (turn + chance.uniform(-0.1, 0.1)) * step
         end = start + step * chance.uniform(0.2, 0.7)
         over = end < now
         name = f"{lab[:4]}{number:08x}"
         rows.append(
             {
-                **dict.fromkeys(("asked_at", "earliest_at", "starts_at", "ready_at"), start),
-                **dict.fromkeys(("os", "cloud", "contact"), ""),
+                **dict.fromkeys(("asked_at", "earliest_at", "starts_at"), start),
+                **dict.fromkeys(("os", "cloud"), ""),
                 "id": name, "lab": lab, "holder": f"user{number % 97}", "purpose": "x", "priority": 0,
-                "firm": True,
+                "firm": True, "contact": f"user{number % 97}@example.org",
+                "ready_at": start if start <= now else None,
                 "ends_at": end, "released_at": end if over else None, "attempts": 0,
                 "state": "over" if over else "ready" if start <= now else "waiting",
                 "wish": {"count": 2, "names": [], "where": ""},
@@ -71,10 +103,10 @@ def fill(database: Database, lab: str, size: int, now: datetime) -> None:
             connection.exec_driver_sql("ANALYZE reservation_node")
 
 
-def timed(call: Callable[[], object]) -> str:
+def timed(call: Callable[[], object], calls: int = CALLS) -> str:
     """Return the median and the worst of some calls, in milliseconds."""
     took = []
-    for _ in range(CALLS):
+    for _ in range(calls):
         begun = time.perf_counter()
         call()
         took.append(1000 * (time.perf_counter() - begun))
@@ -88,7 +120,8 @@ def measure(url: str, size: int) -> None:
     begun = time.perf_counter()
     fill(database, lab_name, size, now)
     filled = time.perf_counter() - begun
-    lab = Reservations(database, lab_name, [Node(f"n{number:04}") for number in range(NODES)])
+    nodes = [Node(f"n{number:04}", labels={"cores": "64"}) for number in range(NODES)]
+    lab = Reservations(database, lab_name, nodes)
     everybody = Actor("ann")
     some = Request(NodeWish(3), 3600, "x", wait_seconds=None)
     many = NodeWish(NODES)
@@ -99,29 +132,160 @@ def measure(url: str, size: int) -> None:
         lab.release(made.id, everybody)
 
     calls = {
-        "find 3 nodes": lambda: lab.find(NodeWish(3), 86400),
+        "find 3 nodes": lambda: lab.find(NodeWish(3, where="cores >= 32"), 86400),
         "find all nodes": lambda: lab.find(many, 7 * 86400, limit=1),
         "reserve": lambda: lab.reserve(some, everybody),
         "reserve, extend, release": changes,
         "nodes": lab.nodes,
         "calendar of 14 days": lambda: lab.calendar(now, now + timedelta(days=14)),
-        "sweep, begin": lambda: (lab.sweep(), lab.begin()),
     }
     print(f"{size:,} reservations (written in {filled:.1f} s)")
     for name, call in calls.items():
-        print(f"  {name:<26}{timed(call)}")
+        print(f"  {name:<26}{timed(call)}", flush=True)
+    _pages(lab, database)
+    _ticks(url, lab_name, nodes, now)
+
+
+def _pages(lab: Reservations, database: Database) -> None:
+    """Print how long pages take, from a server of its own."""
+    listening = server.listen("127.0.0.1", 0)
+    app = make_app(lab, Tokens(database))
+    threading.Thread(target=server.serve, args=(app, listening), daemon=True).start()
+    site = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    for name, path in PAGES.items():
+
+        def load(path: str = path) -> None:
+            with urllib.request.urlopen(site + path) as answer:  # noqa: S310 - ours
+                answer.read()
+
+        print(f"  {name:<26}{timed(load, 3)}", flush=True)
+
+
+def _ticks(url: str, lab_name: str, nodes: list[Node], now: datetime) -> None:
+    """Print how long ticks take: one that tells of what is there, one with much that is due, the next one."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = config.load(
+            environ={
+                "PERFCI_ROOT_DIR": str(Path(__file__).parents[1]),
+                "PERFCI_STATE_DIR": folder,
+                "PERFCI_DATABASE__URL": url,
+            }
+        )
+        for name, later in (
+            ("first tick", timedelta()),
+            ("tick", LATER),
+            ("next tick", LATER + timedelta(minutes=1)),
+        ):
+            lab = Reservations(Database(url), lab_name, nodes, clock=lambda later=later: now + later)
+            begun = time.perf_counter()
+            report = tick(settings, reservations=lab, spawn=lambda _: None)
+            took = 1000 * (time.perf_counter() - begun)
+            due = len(report.ended) + len(report.begun)
+            print(f"  {f'{name}, {due} due, {report.mails} mails':<35}{took:8.1f}", flush=True)
+            for problem in report.problems:
+                print(f"  problem: {problem}")
+
+
+def controller(url: str, number: int, jobs: range, ran: Path) -> None:
+    """Ask for nodes for some jobs, and do what is to be done for anybody's, until there is nothing left."""
+    nodes = [Node(f"n{one:04}", has_bmc=True) for one in range(WORKED_NODES)]
+    lab = Reservations(Database(url), "jobs", nodes)
+    work, orders, me = Work(lab, f"controller {number}"), NodeOrders(lab), Actor("perfci")
+    chance = random.Random(number)  # noqa: S311 - who begins where, no secret
+    todo, idle = deque(jobs), 0
+    with ran.open("a") as record:
+        while todo or idle < 3:  # noqa: PLR2004 - others may still make work
+            asked = 0
+            while todo and asked < AT_ONCE:
+                try:
+                    wish = Request(NodeWish(1), 3600, f"job {todo[0]}", priority=Priority.BISECT)
+                    lab.reserve(wish, me)
+                except NoSuchSlot:
+                    break
+                todo.popleft()
+                asked += 1
+            due = list(work.due(AT_ONCE))
+            chance.shuffle(due)
+            for one in due:
+                _do(lab, work, orders, one, record)
+            idle = 0 if due else idle + 1
+            if not due:
+                time.sleep(0.05)
+
+
+def _do(lab: Reservations, work: Work, orders: NodeOrders, one: str, record: object) -> None:
+    booking = work.claim(one)
+    if booking is None:
+        return  # another controller has it
+    if booking.state is BookingState.PREPARING:
+        for step in steps_before_ready(has_bmc=True, cloud=""):
+            orders.note(booking.nodes[0], step, ok=True, reservation_id=one)
+        if work.ready(one) is not None:
+            print(booking.purpose, file=record, flush=True)  # type: ignore[call-overload]
+            lab.release(one, Actor("perfci"))
+    else:
+        for node in work.to_reclaim(booking):
+            orders.note(node, "reclaim", ok=True, reservation_id=one)
+        work.reclaimed(one)
+
+
+def share_work(url: str, jobs: int) -> None:
+    """Let three controllers run jobs, and count what became of each."""
+    database = Database(url)
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / str(number) for number in range(WORKERS)]
+        workers = [
+            context.Process(
+                target=controller, args=(url, number, range(number, jobs, WORKERS), files[number])
+            )
+            for number in range(WORKERS)
+        ]
+        begun = time.perf_counter()
+        for one in workers:
+            one.start()
+        for one in workers:
+            one.join()
+        seconds = time.perf_counter() - begun
+        ran = [file.read_text().splitlines() for file in files]
+    times = Counter(job for some in ran for job in some)
+    with database.reading() as connection:
+        table, place = schema.reservation.c, schema.reservation_node
+        states = Counter(connection.scalars(sa.select(table.state).where(table.lab == "jobs")))
+        other = place.alias()
+        both = connection.scalar(
+            sa.select(sa.func.count())
+            .select_from(place.join(other, (place.c.node == other.c.node) & (place.c.id < other.c.id)))
+            .where(place.c.starts_at < other.c.ends_at, other.c.starts_at < place.c.ends_at)
+            .where(place.c.starts_at < place.c.ends_at, other.c.starts_at < other.c.ends_at)
+        )
+    print(
+        f"{jobs:,} jobs, {WORKED_NODES} nodes, {WORKERS} controllers: "
+        f"{seconds:.0f} s, {jobs / seconds:.1f} jobs/s"
+    )
+    print(f"  lost {sum(f'job {one}' not in times for one in range(jobs))}, ", end="")
+    print(f"run twice {sum(count > 1 for count in times.values())}, nodes given twice {both}")
+    print(f"  states of the reservations: {dict(states)}; exit codes {[one.exitcode for one in workers]}")
+    print(f"  jobs by controller: {', '.join(str(len(some)) for some in ran)}")
 
 
 def main() -> None:
     """Measure each size in a database of its own."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", help="SQLAlchemy URL of an empty PostgreSQL database")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--url", help="SQLAlchemy URL of an empty database")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    parser.add_argument("--jobs", type=int, help="run so many jobs by three controllers")
     given = parser.parse_args()
-    print(f"  {'milliseconds':<26}{'median':>8} {'worst':>8}")
-    for size in given.sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            measure(given.url or f"sqlite:///{folder}/lab.db", size)
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    with tempfile.TemporaryDirectory() as folder:
+        if given.jobs:
+            share_work(given.url or f"sqlite:///{folder}/jobs.db", given.jobs)
+            return
+        print(f"  {'milliseconds':<26}{'median':>8} {'worst':>8}")
+        for size in given.sizes:
+            measure(given.url or f"sqlite:///{folder}/{size}.db", size)
 
 
 if __name__ == "__main__":
