@@ -27,7 +27,9 @@ def calendar_page(
         return round(100 * min(1.0, max(0.0, (moment - start).total_seconds() / whole)), 3)
 
     def entry(one: Booking) -> dict[str, object]:
-        kind = "waiting" if one.state in {"asked", "waiting"} else "night" if one.priority else "person"
+        kind = "night" if one.job or one.priority else "person"
+        if one.state in {"asked", "waiting"} and not one.firm and not one.job:
+            kind = "waiting"
         title = (
             f"{', '.join(one.nodes)}: {one.holder}, {local_time(one.starts_at)} "
             f"to {local_time(one.ends_at)}, {one.state}: {one.purpose} ({one.id})"

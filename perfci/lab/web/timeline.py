@@ -154,6 +154,8 @@ def kind_of(booking: Booking, me: str | None) -> SlotKind:
     """Return how a reservation looks to somebody; None is nobody in particular."""
     if me is not None and booking.holder == me:
         return SlotKind.MINE
+    if booking.job is not None:
+        return SlotKind.NIGHT  # also before it begins: its window is its own
     if booking.state in {BookingState.ASKED, BookingState.WAITING} and not booking.firm:
         return SlotKind.QUEUED
     return SlotKind.HELD if booking.priority is Priority.PEOPLE else SlotKind.NIGHT

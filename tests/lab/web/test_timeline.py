@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from web_site import HOUR, START, WebSite
 
-from perfci.lab.reservations.model import Actor
+from perfci.lab.reservations.model import Actor, NodeWish, Request
+from perfci.lab.reservations.nights import Nights, Plan
 from perfci.lab.reservations.node_orders import NodeOrders
 from perfci.lab.web.timeline import SlotKind, days_of, rows_of, window_of
 from perfci.lab.web.zones import Times
@@ -49,6 +50,17 @@ def test_free_time_begins_now_and_lies_between_reservations(site):
     ]  # fmt: skip
     assert picture["node-2"] == [(SlotKind.FREE, 0, 12)]
     assert drawn(site)["node-1"][0] == (SlotKind.HELD, 0, 2)
+
+
+def test_a_planned_night_is_a_night_and_who_waits_is_queued(site):
+    plan = Plan("nightly", "perfci", NodeWish(1, frozenset({"node-1"})), 3 * HOUR, HOUR, (START + 4 * HOUR,))
+    Nights(site.lab, "one").plan(plan)
+    site.reserve("ann", "node-2", hours=2)
+    wish = Request(NodeWish(1, frozenset({"node-2"})), 3600, "x", wait_seconds=None)
+    site.lab.reserve(wish, Actor("bob"))
+    picture = drawn(site)
+    assert picture["node-1"][1] == (SlotKind.NIGHT, 4, 7)
+    assert picture["node-2"][:2] == [(SlotKind.HELD, 0, 2), (SlotKind.QUEUED, 2, 3)]
 
 
 def test_what_was_given_back_early_is_free(site):
