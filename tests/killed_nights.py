@@ -112,7 +112,7 @@ class Project:
         ids = iter([run_id(number), *(run_id(number, again) for again in range(1, 60))])
         night_module.new_run_id = lambda *_: next(ids)
         # Re-runs in turns, however much memory there is: recorded reports have no pairs.
-        night_module.carry_two = lambda _: False
+        night_module.carry_two = lambda *_, **__: False
         job = load_job("nightly", self.root / "jobs")
         if self.slower:
             job = job.model_copy(update={"sources": Sources(neutron=Source(version=SLOW_CODE))})

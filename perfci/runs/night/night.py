@@ -47,10 +47,11 @@ from perfci.runs.night.nodes_used import playbooks_on_used
 from perfci.runs.night.record import RunEnd, document, note_end, run_record
 from perfci.runs.night.recover import recover
 from perfci.runs.night.reference import (
+    ReferenceElsewhere,
     TooLittleMemory,
     by_pairs,
     carry_two,
-    check_memory,
+    check_room,
     reference_of,
 )
 from perfci.runs.night.systems import KeptMachines, Systems
@@ -167,9 +168,9 @@ class Night:
         if self.job.reference is None or not self.job.reference.accepted:
             return self
         try:
-            check_memory(self.job)
+            check_room(self.job, self.ledger.nodes)
             reference = accepted_reference(self.aftermath.controller, self.job, self.label)
-        except (TooLittleMemory, ArchiveError, ArchivedJobInvalid) as error:
+        except (TooLittleMemory, ReferenceElsewhere, ArchiveError, ArchivedJobInvalid) as error:
             reason = f"This night has no reference: {error}."
             _logger.warning("%s", reason)
             self.progress.say(reason)
@@ -289,7 +290,8 @@ class Night:
             measured = again._measured(run, used or lease.nodes, Stages(progress), stop)  # noqa: SLF001 - it is a night too
             return measured.folder
 
-        return Nodes(rerun, lease.ends_at, _stopping, carry_two)
+        held = [node for node in self.ledger.nodes if node.name in lease.nodes]
+        return Nodes(rerun, lease.ends_at, _stopping, partial(carry_two, nodes=held))
 
     def _measured(
         self, run: _RunOf, nodes: tuple[str, ...], stages: Stages, stop: threading.Event
@@ -303,7 +305,7 @@ class Night:
         job, step = at_one_moment(self.job, self.settings)
         check_cloud(self.job, self.settings, has_machines=bool(books.nodes))
         if self.job.reference is not None:
-            check_memory(self.job)
+            check_room(self.job, leased)
         # Who plays which part is known once the nodes are up; that the job can be spread over so many, now.
         cloud_parts(self.job, replace(books, nodes=books.nodes[: self.job.nodes.count]))
         if run.confirms is None:

@@ -24,10 +24,11 @@ from perfci.runs.ansible.lab_playbooks import cloud_variables
 from perfci.runs.state.processes import MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from perfci.config import Settings
+    from perfci.lab.model import Node
     from perfci.results.model import Validity
     from perfci.results.pairs import PairedRun
     from perfci.runs.ansible.playbook import Playbooks
@@ -56,6 +57,16 @@ class TooLittleMemory(LabError):
     help = (
         "End other programs, take a job with fewer `cloud.computes` or services, or use a larger machine. "
         "Without a reference (`perfci run`, `perfci pins bump`) one cloud at a time is enough."
+    )
+
+
+class ReferenceElsewhere(LabError):
+    """Two clouds side by side run on the controller's own machine, and the nodes are others."""
+
+    template = "two clouds side by side run on the controller alone, and {nodes} would be other machines"
+    help = (
+        "Measure it in a lab without machines (`--lab embedded`), or one cloud at a time: a job without "
+        "`reference`, `perfci try` or `perfci pins bump`."
     )
 
 
@@ -95,8 +106,14 @@ def needed_gib(job: Job) -> float:
     return 2 * one + REST_GIB
 
 
-def check_memory(job: Job, available_bytes: int | None = None) -> None:
-    """Raise TooLittleMemory where this machine, which carries both clouds, has too little to spare."""
+def check_room(job: Job, nodes: Iterable[Node], available_bytes: int | None = None) -> None:
+    """Check that two clouds of a job can run side by side on these nodes.
+
+    Raises ReferenceElsewhere for machines behind BMCs, TooLittleMemory where the controller, which carries
+    both, has too little to spare.
+    """
+    if machines := sorted(node.name for node in nodes if node.has_bmc):
+        raise ReferenceElsewhere(nodes=", ".join(machines))
     available = psutil.virtual_memory().available if available_bytes is None else available_bytes
     if available < needed_gib(job) * GIB:
         raise too_little_memory(job, available)
@@ -112,9 +129,9 @@ def too_little_memory(job: Job, available: int) -> TooLittleMemory:
     )
 
 
-def carry_two(job: Job) -> bool:
-    """Say whether this machine has room for two clouds of a job at a time."""
-    if job.cloud.kind != "embedded" or job.procedure != "hammer":
+def carry_two(job: Job, nodes: Iterable[Node]) -> bool:
+    """Say whether these nodes have room for two clouds of a job at a time."""
+    if job.cloud.kind != "embedded" or job.procedure != "hammer" or any(node.has_bmc for node in nodes):
         return False
     return psutil.virtual_memory().available >= needed_gib(job) * GIB
 

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from perfci.alerts.mail_sections import is_confirmed
 from perfci.alerts.model import NotificationKind
+from perfci.lab.sql import open_ledger
 from perfci.results.archive import read_archive
 from perfci.results.model import TOTAL, Metric
 from perfci.runs.jobs.load import load_job
 from perfci.runs.jobs.sources import Filter, Source
 from perfci.runs.night.assemble import night
-from perfci.runs.night.reference import check_memory
+from perfci.runs.night.reference import check_room
 from perfci.runs.state.run_folder import utc_now
 from perfci.runs.state.state_folder import RERUNS
 from perfci.wording import change, counted, quantity, reruns, shown
@@ -76,7 +77,7 @@ class Demo:
         # A lab name of its own keeps every demo's series apart from all others.
         lab = f"{self.settings.lab}-demo-{utc_now():%Y%m%d%H%M%S}"
         job = load_job(JOB, self.settings.jobs_dir)
-        check_memory(job)
+        check_room(job, open_ledger(self.settings).nodes)
         for phase, runs in RUNS.items():
             filters = [SLOW_DOWN] if phase == SLOW else []
             self.outcomes[phase] = []

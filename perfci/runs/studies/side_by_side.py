@@ -20,11 +20,12 @@ from perfci.analysis.pair_decision import PairSettings, decide_draws, smallest_p
 from perfci.analysis.pairs import draw_effect
 from perfci.analysis.robust import run_location
 from perfci.errors import LabError, UsageError
+from perfci.lab.sql import open_ledger
 from perfci.parsing import json_value
 from perfci.results.model import COMPARE, FINISHED, TOTAL
 from perfci.results.pairs import NEW, OLD, REFERENCE, PairedCounter, PairedRun, exchanged, is_paired
 from perfci.runs.night.assemble import night
-from perfci.runs.night.reference import check_memory
+from perfci.runs.night.reference import check_room
 from perfci.runs.night.take_back import kept_machines
 from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.digests import code_under_test
@@ -356,12 +357,13 @@ def side_by_side(
 ) -> SideBySide:
     """Measure a job on two codes side by side, until each scenario is decided or the budget is spent.
 
-    `old` and `new` name the services whose code is not the job's. Raises TooLittleMemory, NothingPaired, and
-    what a run raises.
+    `old` and `new` name the services whose code is not the job's. Raises ReferenceElsewhere,
+    TooLittleMemory, NothingPaired, and what a run raises.
     """
     plain = job.model_copy(update={"reference": None})
     sides: dict[str, Sources] = {
         side: plain.sources.model_copy(update=dict(code)) for side, code in ((OLD, old), (NEW, new))
     }
-    check_memory(side_by_side_job(plain, COMPARE, old=sides[OLD], new=sides[NEW]))
+    both = side_by_side_job(plain, COMPARE, old=sides[OLD], new=sides[NEW])
+    check_room(both, open_ledger(controller.settings).nodes)
     return _Comparison(controller, plain, sides, settings, budget, holder, progress).carry_out()

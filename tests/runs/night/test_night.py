@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from git_repositories import Landscape
 from perfci import config
 from perfci.errors import PerfciError
 from perfci.lab.errors import NodesBusy
+from perfci.lab.model import Node
 from perfci.lab.sql import open_ledger
 from perfci.runs.jobs.load import load_job
 from perfci.runs.night import reference
@@ -126,6 +128,17 @@ def test_without_memory_for_two_clouds_the_night_has_one_and_says_so(project, se
     assert document["status"] == "finished"
     assert document["alone"].startswith("This night has no reference: 2.0 GiB of memory are available")
     assert "reference" not in document
+
+
+def test_on_machines_behind_bmcs_the_night_has_one_cloud_and_says_so(project, settings):
+    (project.root / "jobs" / "tiny.yml").write_text(JOB + "reference: accepted\n")
+    machines = SimpleNamespace(nodes=(Node("node-7", has_bmc=True),))
+    night = replace(a_night(settings), ledger=machines)._with_reference()
+    assert night.job.reference is None
+    assert night.alone.startswith(
+        "This night has no reference: two clouds side by side run on the controller alone"
+    )
+    assert "node-7" in night.alone
 
 
 def test_where_the_accepted_code_can_not_be_read_the_night_has_no_reference_and_says_so(

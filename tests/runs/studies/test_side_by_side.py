@@ -17,6 +17,7 @@ from perfci import config
 from perfci.analysis.pair_decision import PairSettings
 from perfci.cli.run_text import described
 from perfci.cli.tables import paired_timings_table
+from perfci.lab.model import Node
 from perfci.results.model import TOTAL, Metric, Purpose
 from perfci.results.record import read_record
 from perfci.runs.ansible.playbook import PlaybookFailed, Playbooks
@@ -24,7 +25,7 @@ from perfci.runs.jobs.load import load_job
 from perfci.runs.jobs.sources import Reference, Source, Sources
 from perfci.runs.night import reference
 from perfci.runs.night.assemble import night
-from perfci.runs.night.reference import TooLittleMemory, check_memory, needed_gib
+from perfci.runs.night.reference import ReferenceElsewhere, TooLittleMemory, carry_two, check_room, needed_gib
 from perfci.runs.state.archive import run_folders
 from perfci.runs.state.progress import Silent
 from perfci.runs.studies.change_sets import ChangeInvalid, Sides
@@ -177,7 +178,15 @@ def test_what_two_clouds_need_grows_with_their_services_and_computes(controller)
     full = job.model_copy(update={"cloud": type(job.cloud)(computes=10)})
     more = job.model_copy(update={"cloud": type(job.cloud)(computes=20)})
     assert needed_gib(job) < needed_gib(full) < needed_gib(more)
-    check_memory(full, available_bytes=int(needed_gib(full) * 1024**3) + 1)
+    check_room(full, (), available_bytes=int(needed_gib(full) * 1024**3) + 1)
+
+
+def test_machines_behind_bmcs_carry_no_two_clouds(controller):
+    job = load_job("tiny", controller.settings.jobs_dir)
+    own, machine = Node("node-0"), Node("node-1", has_bmc=True)
+    with pytest.raises(ReferenceElsewhere, match="and node-1 would be other machines"):
+        check_room(job, (own, machine), available_bytes=1024**4)
+    assert not carry_two(job, (machine,))
 
 
 def test_archived_runs_are_judged_again_with_the_same_answer(controller):
