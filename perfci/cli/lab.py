@@ -49,7 +49,11 @@ COMMANDS = (
         "perfci.cli.lab_reserve:swap",
         "Put another node that fits the wish in the place of one, until the same end.",
     ),
-    Entry("transfer", "perfci.cli.lab_reserve:transfer", "Hand a reservation to somebody else."),
+    Entry(
+        "transfer",
+        "perfci.cli.lab_reserve:transfer",
+        "Hand a reservation to somebody else. Your SSH keys don't open its machines any more.",
+    ),
     Entry(
         "show",
         "perfci.cli.lab_calendar:show",

@@ -11,7 +11,7 @@ import typer
 from perfci.cli.access import lab_services, settings_for
 from perfci.cli.lab_calendar import actor, reservations
 from perfci.cli.output import Json, errors_reported, print_json, print_table
-from perfci.errors import UsageError
+from perfci.errors import PerfciError, UsageError
 from perfci.lab.errors import local_time
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def check(node: Name, as_json: Json = False) -> None:
 
     from perfci.lab import inventory
     from perfci.lab.reservations.checks import check_admin
-    from perfci.runs.publish.hardware_alarms import look_at_hardware
+    from perfci.runs.publish.hardware_alarms import HardwareLook, look_at_hardware
     from perfci.runs.publish.notify import deliver
     from perfci.runs.tick.node_playbooks import NodePlaybooks
 
@@ -144,7 +144,10 @@ def check(node: Name, as_json: Json = False) -> None:
         plays = NodePlaybooks(settings, inventory.nodes(settings.inventory_dir), Event())
         failed = plays.play("check", (node,), f"a check by {who.name}")
         orders.note(node, "canary", ok=not failed, detail=failed.get(node, ""))
-        look = look_at_hardware(settings, reservations().machines([node]))
+        try:
+            look = look_at_hardware(settings, reservations().machines([node]))
+        except PerfciError as error:  # what the canary found is noted, and is what was asked for
+            look = HardwareLook(silent={node: str(error)})
         if look.alarms:
             deliver(lab_services())
         if as_json:

@@ -131,7 +131,7 @@ def test_a_slower_side_is_found_wherever_it_stands(controller):
     ]
     assert versions == [("2.0", None), (None, "2.0"), ("2.0", None)][: len(versions)]
     document = json.loads((folders[0] / "run.json").read_text())
-    assert f"pairs        perfci side-by-side --run {folders[0].name}" in described(document, folders[0])
+    assert f"pairs        perfci side-by-side --run {folders[0].name}" in described(document, folders[0], "")
     records = [read_record(folder / "run.json") for folder in folders]
     assert {(one.job, one.purpose) for one in records} == {("tiny-compare", Purpose.COMPARE)}
     assert controller.outbox.status().waiting == 0

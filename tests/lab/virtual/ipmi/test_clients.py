@@ -479,7 +479,19 @@ def test_many_bmcs_at_once(tmp_path):
         settings = tmp_path / "freeipmi.conf"
         settings.write_text(f'username admin\npassword "{PASSWORD}"\ndriver-type LAN_2_0\n')
         hosts = ",".join("{}:{}".format(*one.bmc.address) for one in sites)
-        command = ("ipmipower", "-h", hosts, "-I", 17, f"--config-file={settings}", "-F", 64, "--reset")
+        patience = ("--session-timeout=300000", "--retransmission-timeout=5000")
+        command = (
+            "ipmipower",
+            "-h",
+            hosts,
+            "-I",
+            17,
+            f"--config-file={settings}",
+            "-F",
+            64,
+            *patience,
+            "--reset",
+        )
         code, text = await sites[0].run(*command)
         resets = sum(len(one.bmc._bmc.events) for one in sites)
         for one in sites:
