@@ -49,8 +49,8 @@ class HardwareNews:
 def wrong(readings: Iterable[Reading], events: Iterable[Event]) -> tuple[HardwareAlarm, ...]:
     """Return what sensors and the event log of one machine say is wrong.
 
-    That is all that is critical or failed, and of memory also warnings. Entries of the event log that say the
-    same of the same time are told apart by their number.
+    That is all that is critical or failed, and of memory also warnings. Entries of the event log with
+    the same words and the same time get numbers.
     """
     found = [_of_sensor(one) for one in readings if one.health in _BAD]
     seen: Counter[str] = Counter()

@@ -211,6 +211,7 @@ class Night:
             with stages.stage("hardware") as stage:
                 stage.note = look_at_hardware(self.settings, machines).text
         except Exception:
+            # The archive is written, and re-runs wait for their nodes.
             _logger.exception("the hardware can't be looked at")
 
     def _take_back(self, lease: Reservation, stages: Stages) -> tuple[PerfciError, ...]:

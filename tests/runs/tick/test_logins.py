@@ -72,7 +72,7 @@ def test_keys_are_on_machines_before_they_are_ready_and_change_with_their_holder
     refusing.add("login")
     assert list(let_in(settings, lab, NODES, made.id, "one")) == ["node-1"]
     assert ran[-1][1]["login_keys"] == [BOBS]
-    assert started(settings, lab) == [], "what failed is told, not tried for ever"
+    assert started(settings, lab) == [], "perfci reports what failed and does not try it for ever"
     told = lab.history(reservation_id=made.id)[-1].detail
     assert (told.startswith("on node-2; "), "no room" in told) == (True, True)
 
