@@ -1,4 +1,4 @@
-"""What `make test-container` asks of podman or docker."""
+"""What `make test` does with a failure, and what `make test-container` asks of podman or docker."""
 
 from __future__ import annotations
 
@@ -64,9 +64,36 @@ def test_what_is_copied_is_all_but_what_this_machine_made(engine, tmp_path):
 def test_each_process_of_the_tests_has_memory_for_a_cloud(tmp_path, gib, processes):
     memory = tmp_path / "meminfo"
     memory.write_text(f"MemTotal: 65805120 kB\nMemAvailable: {int(gib * 2**20)} kB\n")
-    asked = ("--dry-run", "test", f"MEMINFO={memory}")
+    asked = ("--dry-run", "suite", f"MEMINFO={memory}")
     assert f" --numprocesses {processes} " in make(*asked, path=os.environ["PATH"]).stdout
     assert " --numprocesses 5 " in make(*asked, "WORKERS=5", path=os.environ["PATH"]).stdout
+
+
+@pytest.mark.parametrize(
+    ("exit_codes", "passes", "runs"),
+    [
+        ([0], True, 1),
+        ([1, 0], True, 2),
+        ([1, 1], False, 2),
+        ([1, 5], False, 2),
+        ([2], False, 1),
+        ([3], False, 1),
+    ],
+    ids=["passes", "passes alone", "fails twice", "nothing to repeat", "interrupted", "internal error"],
+)
+def test_only_failed_tests_run_again_and_once(tmp_path, exit_codes, passes, runs):
+    """The exit codes are pytest's."""
+    (tmp_path / "codes").write_text("".join(f"{code}\n" for code in exit_codes))
+    program = tmp_path / "tests"
+    program.write_text(
+        f'#!/bin/sh\ncd {tmp_path}\necho "$@" >>asked\ncode=$(head -n 1 codes)\nsed -i 1d codes\nexit $code\n'
+    )
+    program.chmod(0o755)
+    done = make("suite", f"TESTS={program}", path=os.environ["PATH"])
+    assert (done.returncode == 0) is passes, done.stdout + done.stderr
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert ["--last-failed" in line for line in asked] == [False, True][:runs]
+    assert ["--numprocesses" in line for line in asked] == [True, False][:runs]
 
 
 def test_without_podman_and_docker_it_says_what_to_install():
