@@ -149,6 +149,17 @@ def test_iterations_are_paired_within_the_second_and_never_overlap(
     assert order == [(at, side) for at, pair in enumerate(found["pairs"]) for side in pair["order"]]
 
 
+def test_an_iteration_draws_the_same_on_both_sides(rally_python: Path, tmp_path: Path) -> None:
+    """Half of the iterations fail, drawn by Rally's own scenario: which ones is no difference of the sides."""
+    tasks = [task("Dummy.dummy_exception_probability", times=16, exception_probability=0.5)]
+    done = run(prepare(tmp_path, rally_python, new=tasks, old=tasks))
+    assert done.returncode == 0, done.stderr + (tmp_path / "new" / "said").read_text()
+    pairs = record(tmp_path)["tasks"]["01-dummy"]["pairs"]
+    failed = {side: [failed for pair in pairs for *_, failed in pair[side]] for side in ("new", "old")}
+    assert failed["new"] == failed["old"]
+    assert set(failed["new"]) == {True, False}
+
+
 @pytest.mark.parametrize(("concurrency", "runner"), [(1, "constant"), (2, "constant"), (1, "serial")])
 def test_rally_ends_both_sides_once_the_pairs_are_precise(
     rally_python: Path, tmp_path: Path, concurrency: int, runner: str

@@ -2,11 +2,13 @@
 
 Waiting happens before Rally starts its timer, and what is told to the arbiter after the timer has stopped, so
 that neither is in any figure. Only the names that Rally's runners look up in their module are replaced;
-contexts, users, clean-up and SLA are Rally's.
+contexts, users, clean-up and SLA are Rally's. What an iteration draws at random, such as its user, is the
+same on both sides: two tenants that own different numbers of ports are no pair.
 """
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
 
 from rally.task import runner
@@ -32,6 +34,7 @@ def take_turns(turns: Turns) -> None:
         with turns.turn(number, block_of(number, **shape)) as turn:
             if turn.is_last:
                 aborted[0].set()  # Rally begins no further one
+            random.seed(f"{cls.__name__}.{method} {number}")
             result = once(cls, method, context, arguments, events)
             turn.came_out(result["timestamp"], result["duration"], failed=bool(result["error"]))
         return result
