@@ -26,6 +26,7 @@ from perfci.report.model import (
     DistributionPair,
     Mark,
     PageTone,
+    PairedView,
     SiteData,
     StoredRun,
     SuspectRow,
@@ -440,7 +441,7 @@ def test_what_the_last_run_brought_is_told(data, tmp_path):
 @pytest.mark.parametrize(
     ("shown", "said"),
     [
-        (1, "it is the first run of this job"),
+        (1, "this is the first run of the job: perfci judges later runs once"),
         (15, "nothing was judged, as the lab was not fit to measure"),
         (28, "nothing was judged, as the run failed"),
     ],
@@ -449,6 +450,13 @@ def test_a_last_run_that_judged_nothing_says_why_and_claims_no_calm(data, tmp_pa
     text = index_of(replace(data, runs=data.runs[:shown]), tmp_path)
     assert said in text
     assert "nothing new since the run before" not in text
+
+
+def test_a_first_night_in_pairs_was_judged_and_a_failed_one_says_that_it_failed(data, tmp_path):
+    first = replace(data.runs[0], paired=PairedView(data.runs[0].record.code, ()))
+    text = index_of(replace(data, runs=(first,)), tmp_path)
+    assert "its timings were compared with those of the reference cloud" in text
+    assert "nothing was judged, as the run failed" in index_of(replace(data, runs=data.runs[27:28]), tmp_path)
 
 
 def test_on_the_first_night_pages_show_what_was_measured(data, tmp_path):
