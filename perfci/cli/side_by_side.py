@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from perfci.runs.studies.side_by_side import Budget, SideBySide
     from perfci.runs.verdicts.lab_services import LabServices
 
+Full = Annotated[
+    bool, typer.Option("--full", help="List the counters that hardly differ, too. --json always has them.")
+]
 CODE = "`neutron=29.0.1` a release, `neutron=URL@REF` a git revision, `neutron=pinned` the pinned release."
 
 
@@ -46,6 +49,7 @@ def side_by_side(  # noqa: PLR0917 - typer takes them by name
             autocompletion=complete_run,
         ),
     ] = None,
+    full: Full = False,
     lab: Lab = None,
     as_json: Json = False,
 ) -> None:
@@ -68,14 +72,14 @@ def side_by_side(  # noqa: PLR0917 - typer takes them by name
         controller, budget = lab_services(lab), Budget(draws, minutes)
         if runs:
             found = _judged(controller, runs, within)
-            print_json(found.as_dict()) if as_json else print_sides(found)
+            print_json(found.as_dict()) if as_json else print_sides(found, full=full)
         elif as_json:
             found = _measured(controller, job, (old or (), new or ()), within, budget, Silent())
             print_json(found.as_dict())
         else:
             with Terminal() as progress:
                 found = _measured(controller, job, (old or (), new or ()), within, budget, progress)
-            print_sides(found)
+            print_sides(found, full=full)
     raise typer.Exit(int(found.slower))
 
 
@@ -114,13 +118,23 @@ def _judged(controller: LabServices, runs: Sequence[str], within: float) -> Side
     return from_archive(folders, PairSettings(within=within / 100))
 
 
-def print_sides(found: SideBySide) -> None:
-    """Print what a comparison of two sides has shown."""
+def print_sides(found: SideBySide, *, full: bool) -> None:
+    """Print what a comparison of two sides has shown: the answer, timings, and the counters that moved."""
     from perfci.cli.tables import paired_counters_table, paired_timings_table
+    from perfci.runs.studies.pair_texts import answer, moved_counters
+    from perfci.wording import counted
 
+    typer.echo(f"answer  {answer(found)}")
+    typer.echo("")
     print_table(*paired_timings_table(found), empty="Nothing was paired.")
     typer.echo("")
-    print_table(*paired_counters_table(found), empty="Nothing was counted on both sides.")
+    shown = found.counters if full else moved_counters(found)
+    if shown:
+        print_table(*paired_counters_table(shown), empty="")
+    if left_out := len(found.counters) - len(shown):
+        typer.echo(f"{counted(left_out, 'counter')} hardly differ; --full lists them.")
+    elif not found.counters:
+        typer.echo("Nothing was counted on both sides.")
     typer.echo("")
     for note in found.notes:
         typer.echo(f"note    {note}")

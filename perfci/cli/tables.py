@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from perfci.report.distribution import QuantileShift
     from perfci.results.model import Metric
+    from perfci.results.pairs import PairedCounter
     from perfci.runs.publish.calibration_store import Calibration
     from perfci.runs.studies.change_points import LevelChange
     from perfci.runs.studies.compare import Compared
@@ -259,8 +260,8 @@ def paired_timings_table(found: SideBySide) -> TextTable:
     return TextTable(columns, rows)
 
 
-def paired_counters_table(found: SideBySide) -> TextTable:
-    """Show each counter of both sides, as the mean over the draws."""
+def paired_counters_table(counters: Sequence[PairedCounter]) -> TextTable:
+    """Show counters of both sides, each as the mean over the draws."""
     rows = [
         (
             one.key.scenario,
@@ -270,6 +271,6 @@ def paired_counters_table(found: SideBySide) -> TextTable:
             quantity(one.new, one.key.metric),
             change(one.new / one.old - 1 if one.old else None, one.key.metric),
         )
-        for one in found.counters
+        for one in counters
     ]
     return TextTable(("scenario", "of", "counter", "old", "new", "new against old"), rows)

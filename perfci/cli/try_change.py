@@ -10,21 +10,18 @@ from perfci.cli.access import holder, lab_services
 from perfci.cli.durations import parse_duration
 from perfci.cli.options import Lab, complete_job
 from perfci.cli.output import Json, errors_reported, print_json, print_table
+from perfci.cli.side_by_side import Full
 from perfci.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from perfci.runs.jobs.model import Job
     from perfci.runs.studies.change_sets import Sides
+    from perfci.runs.studies.side_by_side import SideBySide
     from perfci.runs.verdicts.lab_services import LabServices
 
 UNDECIDED = 3
-
-
-class PairsUnclear(UsageError):
-    """An option that belongs to a try in turns was given with --side-by-side."""
-
-    template = "{option} does not go with --side-by-side"
-    help = "Leave one of the two out."
 
 
 class TryUnclear(UsageError):
@@ -82,6 +79,7 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
             help="Two clouds at a time, measured in pairs: shows small changes, of code alone.",
         ),
     ] = False,
+    full: Full = False,
     comment: Annotated[bool, typer.Option("--comment", help="Print the table as text for a review.")] = False,
     lab: Lab = None,
     as_json: Json = False,
@@ -113,7 +111,8 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
     with errors_reported(as_json=as_json):
         controller = lab_services(lab)
         minutes = None if budget is None else parse_duration(budget)
-        _check(job, alert, pairs=side_by_side, comment=comment)
+        if (job is None) == (alert is None):
+            raise TryUnclear
         cured = job_of_alert(controller, alert) if alert is not None else None
         base = cured[0] if cured else load_job(job or "", controller.settings.jobs_dir)
         loaded = limited(base, scenarios=scenario or (), budget=minutes, runs=runs)
@@ -128,7 +127,10 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
             if not side_by_side:
                 typer.echo(f"ahead   {ahead.text if ahead else 'the job has never run here'}", err=True)
         if side_by_side:
-            _in_pairs(controller, sides, loaded, as_json=as_json)
+            paired = _in_pairs(controller, sides, loaded, as_json=as_json)
+            cures = cure_text(cured[1], paired) if cured else ""
+            _print_pairs(paired, sides.notes, cures, full=full, comment=comment, as_json=as_json)
+            raise typer.Exit(1 if paired.slower else UNDECIDED if paired.undecided else 0)
         if as_json:
             found = compare_jobs(
                 controller, loaded, old=sides.old, new=sides.new, holder=holder(), progress=Silent()
@@ -152,27 +154,32 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
     raise typer.Exit(1 if found.slower else UNDECIDED if found.undecided else 0)
 
 
-def _check(job: str | None, alert: str | None, *, pairs: bool, comment: bool) -> None:
-    """Raise TryUnclear or PairsUnclear for options that do not go together."""
-    if (job is None) == (alert is None):
-        raise TryUnclear
-    for name, given in (("--alert", alert is not None), ("--comment", comment)):
-        if pairs and given:
-            raise PairsUnclear(option=name)
-
-
-def _in_pairs(controller: LabServices, sides: Sides, job: Job, *, as_json: bool) -> None:
-    """Measure side by side, print what was found, and end with the exit code."""
+def _in_pairs(controller: LabServices, sides: Sides, job: Job, *, as_json: bool) -> SideBySide:
+    """Measure side by side."""
     from perfci.cli.progress import Terminal
-    from perfci.cli.side_by_side import print_sides
     from perfci.runs.state.progress import Silent
     from perfci.runs.studies.try_change import in_pairs
 
     if as_json:
-        found = in_pairs(controller, sides, job, holder=holder(), progress=Silent())
-        print_json({**found.as_dict(), "notes": [*sides.notes, *found.notes]})
+        return in_pairs(controller, sides, job, holder=holder(), progress=Silent())
+    with Terminal() as progress:
+        return in_pairs(controller, sides, job, holder=holder(), progress=progress)
+
+
+def _print_pairs(
+    found: SideBySide, notes: Sequence[str], cure: str, *, full: bool, comment: bool, as_json: bool
+) -> None:
+    """Print what two clouds side by side have shown."""
+    from perfci.cli.side_by_side import print_sides
+    from perfci.runs.studies.pair_texts import pairs_review_text
+
+    if as_json:
+        more = {"cure": cure} if cure else {}
+        print_json({**found.as_dict(), "notes": [*notes, *found.notes], **more})
+        return
+    if comment:
+        typer.echo(pairs_review_text(found, notes))
     else:
-        with Terminal() as progress:
-            found = in_pairs(controller, sides, job, holder=holder(), progress=progress)
-        print_sides(found)
-    raise typer.Exit(1 if found.slower else UNDECIDED if found.undecided else 0)
+        print_sides(found, full=full)
+    if cure:
+        typer.echo(cure)

@@ -11,7 +11,7 @@ from perfci.analysis.pair_decision import PairSettings
 from perfci.results.model import TOTAL, Metric
 from perfci.runs.jobs.clouds import SERVICES
 from perfci.runs.studies.change_sets import ChangeInvalid
-from perfci.runs.studies.side_by_side import Budget, side_by_side
+from perfci.runs.studies.side_by_side import Budget, SideBySide, side_by_side
 from perfci.runs.verdicts.rerun_jobs import exact
 from perfci.runs.verdicts.rerun_pairs import DEPLOYMENTS
 from perfci.runs.verdicts.rerun_round import scenarios_of
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from perfci.runs.state.progress import Progress
     from perfci.runs.studies.change_sets import Sides
     from perfci.runs.studies.compare import Compared
-    from perfci.runs.studies.side_by_side import SideBySide
     from perfci.runs.verdicts.lab_services import LabServices
 
 _MOST_MINUTES = 1440
@@ -71,22 +70,34 @@ def job_of_alert(services: LabServices, alert_id: str) -> tuple[Job, Alert]:
     return job.model_copy(update={"scenarios": kept, "sources": sources, "reference": None}), alert
 
 
-def cure_text(alert: Alert, found: Compared) -> str:
+def cure_text(alert: Alert, found: Compared | SideBySide) -> str:
     """Say how much of an alert's slow-down a change takes back, in one sentence."""
     moved = next((one for one in alert.series if _is_total(one.key)), alert.headline)
-    finding = next((one for key, one in found.found.items() if key.scenario == moved.key.scenario), None)
-    shown = finding.effect if finding is not None else None
-    if finding is None or shown is None or finding.decision is Decision.UNKNOWN:
+    decision, size = _shown(found, moved.key.scenario)
+    if size is None or decision is Decision.UNKNOWN:
         return f"Whether it cures alert {alert.id} could not be decided."
     told = change(moved.effect, moved.key.metric)
-    now = change(shown.size, moved.key.metric)
-    if finding.decision is Decision.SAME or shown.size >= 0:
+    now = change(size, moved.key.metric)
+    if decision is Decision.SAME or size >= 0:
         return f"It does not cure alert {alert.id} ({told}): with it, {moved.key.scenario} is {now}."
     text = f"With it, {moved.key.scenario} is {now}; alert {alert.id} said {told}"
     if not _is_total(moved.key) or not moved.effect or moved.effect <= 0:
         return f"{text} of {action_name(moved.key)}."
-    share = math.log1p(shown.size) / -math.log1p(moved.effect)
+    share = math.log1p(size) / -math.log1p(moved.effect)
     return f"{text}: it takes back {min(share, 1):.0%} of it."
+
+
+def _shown(found: Compared | SideBySide, scenario: str) -> tuple[Decision, float | None]:
+    """Return what is decided about the whole iteration of a scenario, and its relative change."""
+    if isinstance(found, SideBySide):
+        for side in found.findings:
+            if side.key.scenario == scenario and _is_total(side.key) and side.reading is not None:
+                return side.reading.decision, math.expm1(side.reading.log)
+        return Decision.UNKNOWN, None
+    for key, one in found.found.items():
+        if key.scenario == scenario:
+            return one.decision, one.effect.size if one.effect is not None else None
+    return Decision.UNKNOWN, None
 
 
 def _is_total(key: SeriesKey) -> bool:

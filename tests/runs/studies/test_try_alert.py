@@ -11,11 +11,16 @@ from bisect_lab import SOON, BisectLab, alert, nights, services_on
 from git_repositories import Landscape
 from typer.testing import CliRunner
 
+from perfci.analysis.decision import Decision
+from perfci.analysis.pair_decision import PairReading, PairSettings
 from perfci.cli.main import app
+from perfci.results.model import TOTAL, Metric
 from perfci.runs.jobs.model import Job
 from perfci.runs.studies import compare as comparing
+from perfci.runs.studies import try_change as trying
 from perfci.runs.studies.change_sets import ChangeInvalid
 from perfci.runs.studies.forecast import Forecast, forecast, half_width
+from perfci.runs.studies.side_by_side import SideBySide, SideFinding
 from perfci.runs.studies.try_change import job_of_alert
 
 TASK = "neutron-create-and-list-ports"
@@ -90,16 +95,37 @@ def test_what_cures_nothing_is_said(land, services, monkeypatch, tmp_path):
     assert "does not cure alert 3f2a1b" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("log", "decision", "text"),
+    [
+        (-0.2, Decision.DIFFERENT, "takes back"),
+        (0.0, Decision.SAME, "does not cure alert 3f2a1b"),
+        (-0.1, Decision.UNKNOWN, "could not be decided"),
+    ],
+)
+def test_pairs_of_two_clouds_say_it_too(land, services, monkeypatch, tmp_path, *, log, decision, text):
+    """Only the measuring is left out: tests/runs/studies/test_side_by_side.py has that."""
+    slowed(land, services)
+    fix = tmp_path / "fix.patch"
+    fix.write_text("--- a/neutron/db/api.py\n+++ b/neutron/db/api.py\n@@ -1 +1 @@\n-VALUE = 1\n+VALUE = 0\n")
+    (alert,) = services.alerts.load().alerts
+    key = replace(alert.headline.key, action=TOTAL, metric=Metric.SECONDS)
+    reading = PairReading(decision, log, log - 0.01, log + 0.01, 2)
+    finding = SideFinding(key, reading, 0.02, 40, 0, 1.0, 0.9, (0, 40), (0, 40), ())
+    shown = SideBySide(PairSettings(within=0.05), (finding,), (), ("run-1",), (), "")
+    monkeypatch.setattr(trying, "in_pairs", lambda *_, **__: shown)
+    words = ["try", "--alert", "3f2a", "--change", f"neutron={fix}", "--side-by-side"]
+    done = CliRunner().invoke(app, words)
+    assert text in done.stdout
+    assert done.stdout.startswith("answer  nothing is")
+    assert text in json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["cure"]
+    assert CliRunner().invoke(app, [*words, "--comment"]).stdout.startswith("perfci: nothing is")
+
+
 @pytest.mark.parametrize("words", [[], ["tiny", "--alert", "3f2a"]])
 def test_a_job_or_an_alert_must_be_named(services, words):
     done = CliRunner().invoke(app, ["try", *words, "--json"])
     assert (done.exit_code, json.loads(done.stdout)["error"]) == (2, "TryUnclear")
-
-
-@pytest.mark.parametrize("words", [["--alert", "3f2a"], ["nightly", "--comment"]])
-def test_what_belongs_to_turns_is_refused_side_by_side(words):
-    done = CliRunner().invoke(app, ["try", *words, "--side-by-side", "--json"])
-    assert (done.exit_code, json.loads(done.stdout)["error"]) == (2, "PairsUnclear")
 
 
 def test_the_forecast_follows_from_the_nights(land, services):
