@@ -73,10 +73,10 @@ GitBase = Annotated[str, Field(pattern=r"^(/|[a-z]+://)\S+$"), AfterValidator(_w
 
 
 class SettingsInvalid(UsageError):
-    """A setting that does not exist or has a wrong value; lists all of them."""
+    """A setting does not exist or has a wrong value; the message lists all of them."""
 
     template = "{problems}"
-    help = "Correct the settings; `perfci config example` prints every one with its meaning."
+    help = "Correct the settings; `perfci config example` prints each one with its meaning."
 
 
 class SettingsUnreadable(UsageError):
@@ -87,10 +87,10 @@ class SettingsUnreadable(UsageError):
 
 
 class SecretUnreadable(UsageError):
-    """A file that a setting names as the place of a secret can't be read or is empty."""
+    """The file that a setting names for a secret can't be read or is empty."""
 
     template = "{setting}: can't read a secret from {file}: {reason}"
-    help = "Write the secret into this file, readable by the user who runs perfci, and by nobody else."
+    help = "Write the secret into this file, and let only the user who runs perfci read it."
 
 
 class _Section(BaseModel):

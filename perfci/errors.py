@@ -78,12 +78,10 @@ class ServiceError(PerfciError):
 
 
 class FileRefused(LabError):
-    """The controller's system refuses a file: its disk is full, or perfci may not write there."""
+    """The controller's system refuses a file: the disk is full, or perfci may not write there."""
 
     template = "{path}: {reason}"
-    help = (
-        "Look for a full disk, missing rights, or a disk that can't be written, then run the command again."
-    )
+    help = "Check for a full disk, missing permissions or a read-only disk, then run the command again."
     numbers: ClassVar[frozenset[int]] = frozenset(
         {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
     )
@@ -98,12 +96,12 @@ class FileRefused(LabError):
 
 
 class InternalError(PerfciError):
-    """Something that perfci did not expect: a fault of its own, or of the machine that it runs on."""
+    """Something unexpected: a fault of perfci, or of the machine that it runs on."""
 
     template = "unexpected {kind}: {reason}"
     help = (
-        "This is a fault of perfci or of the controller (a full disk, say), not of the code under test. "
-        "The traceback is in {log}; please report it."
+        "This is a fault of perfci or of the controller (such as a full disk), not of the code under "
+        "test. The traceback is in {log}; please report it."
     )
     failure_class = FailureClass.LAB
     exit_code = 3

@@ -6,14 +6,14 @@ from perfci.errors import LabError, ServiceError, UsageError
 
 
 class UnknownAlert(UsageError):
-    """No alert, or more than one, has the id that was given."""
+    """No alert, or more than one, has the given id."""
 
-    template = "there is no single alert {alert!r}"
-    help = "Open alerts: {known}. `perfci alerts list` shows all of them."
+    template = "no alert, or more than one, has the id {alert!r}"
+    help = "Open alerts: {known}. `perfci alerts list` lists them."
 
 
 class AlertClosed(UsageError):
-    """An alert that is closed can't be acknowledged or accepted."""
+    """A closed alert can't be acknowledged or accepted."""
 
     template = "alert {alert} is closed already ({closing}, run {run})"
     help = "Nothing needs to be done. A new change opens a new alert."
@@ -27,33 +27,33 @@ class AlertsUnreadable(LabError):
 
 
 class MailAddressInvalid(UsageError):
-    """A mail address that not every mail server can carry."""
+    """A mail address that some mail servers don't accept."""
 
-    template = "{address!r} is not a mail address that can be used"
+    template = "perfci can't use the mail address {address!r}"
     help = (
-        "Correct it in the job's `mail.to`, or under [mail] in perfci.toml. Only ASCII is possible: write a "
+        "Correct it in the job's `mail.to`, or under [mail] in perfci.toml. Use only ASCII: write a "
         "domain with other letters in its xn-- form."
     )
 
 
 class MailServerUnavailable(ServiceError):
-    """The mail server does not answer, or does not let us in."""
+    """The mail server does not answer, or refuses the connection or the login."""
 
     template = "mail server {server}: {reason}"
     help = "Mail stays in the outbox. Check [mail.smtp] in perfci.toml, then run `perfci alerts deliver`."
 
 
 class MailRefusedForNow(ServiceError):
-    """The mail server did not take a mail now (4xx); it is tried again."""
+    """The mail server refused a mail for now (4xx); perfci tries again."""
 
-    template = "mail server {server} did not take the mail for now: {reason}"
-    help = "Mail stays in the outbox and is sent by the next `perfci alerts deliver` or the next night."
+    template = "mail server {server} refused the mail for now: {reason}"
+    help = "The mail stays in the outbox. The next `perfci alerts deliver` or the next night sends it."
 
 
 class MailSettingsRefused(MailRefusedForNow):
-    """The mail server wants TLS, a login or another sender: nothing is wrong with the mail itself."""
+    """The mail server wants TLS, a login or another sender; the mail itself is fine."""
 
-    template = "mail server {server} does not take mail from perfci as it is set up: {reason}"
+    template = "mail server {server} refuses mail with these settings: {reason}"
     help = (
         "Mail stays in the outbox. Correct security, username and password_file under [mail.smtp], or "
         "mail.from_address, in perfci.toml, then run `perfci alerts deliver`."
@@ -64,4 +64,4 @@ class MailRefused(ServiceError):
     """The mail server refused a mail for good (5xx)."""
 
     template = "mail server {server} refused the mail: {reason}"
-    help = "The mail is kept. Correct the addresses, then `perfci alerts deliver --retry-failed`."
+    help = "perfci keeps the mail. Correct the addresses, then run `perfci alerts deliver --retry-failed`."

@@ -6,7 +6,7 @@ from perfci.errors import LabError, ServiceError, UsageError
 
 
 class RepositoryMissing(LabError):
-    """A repository that is needed is not where it should be."""
+    """A git repository that perfci needs is missing."""
 
     template = "no git repository of {name} in {base}"
     help = (
@@ -20,22 +20,22 @@ class RevisionUnknown(UsageError):
 
     template = "{name}: no revision {revision!r} in {repository}"
     help = (
-        "Give a commit, tag or branch that is there. If it was there yesterday, its branch was rewritten, "
+        "Name an existing commit, tag or branch. If it existed yesterday, somebody rewrote its branch, "
         "or the copy of the repository is older than the run."
     )
 
 
 class StepsUnrelated(UsageError):
-    """Two steps of the super-repository do not lie on one line."""
+    """Two steps of the super-repository are not on one line of history."""
 
     template = "step {old} does not come before step {new}: {reason}"
     help = "Give the older step first. Steps of a branch that was rewritten can't be ordered."
 
 
 class MomentInvalid(UsageError):
-    """What stands for one end of a range is no step, date or revision."""
+    """One end of a range is not a step, a date or a revision."""
 
-    template = "{text!r} is no moment: {reason}"
+    template = "{text!r} is not a step, a date or a revision: {reason}"
     help = (
         "Give a step (commit of openstack/openstack), a date (2026-11-29 or 2026-11-29T02:15Z), or "
         "PROJECT=REVISION."
@@ -43,14 +43,14 @@ class MomentInvalid(UsageError):
 
 
 class GitTooSlow(ServiceError):
-    """A git command took longer than it may; its processes were ended."""
+    """A git command exceeded its time limit, and perfci ended it."""
 
     template = "git {command} in {repository} took longer than {seconds:g} s"
-    help = "Look whether the git server answers. git_seconds in the settings says how long perfci waits."
+    help = "Check whether the git server answers. The setting git_seconds says how long perfci waits."
 
 
 class GitFailed(ServiceError):
     """A git command failed."""
 
     template = "git {command} in {repository} failed: {reason}"
-    help = "Run it by hand: the repository may be damaged, or its server unreachable."
+    help = "Run the command by hand: the repository may be damaged, or its server unreachable."

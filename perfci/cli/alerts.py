@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from perfci.alerts.model import Alert
     from perfci.cli.tables import TextTable
 
-app = typer.Typer(no_args_is_help=True, help="What is slower and not yet fixed.")
+app = typer.Typer(no_args_is_help=True, help="Alerts: what became slower and is not fixed yet.")
 
-AlertId = Annotated[str, typer.Argument(metavar="ALERT", help="Id of an alert, or the beginning of one.")]
+AlertId = Annotated[str, typer.Argument(metavar="ALERT", help="Id of an alert, or its first letters.")]
 COLUMNS = ("scenario", "alert", "largest", "since", "series", "job", "service", "status")
 
 
 @app.command("list")
 def list_alerts(
-    everything: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include closed alerts.")] = False,
     as_json: Json = False,
 ) -> None:
     """List open alerts.
 
-    Exit code 0: also where there are none.
+    Exit code 0: success, even if there are none.
     """
     from perfci.alerts.model import SeriesStatus
 
@@ -65,7 +65,7 @@ def show(alert_id: AlertId, as_json: Json = False) -> None:
 
 @app.command()
 def acknowledge(alert_id: AlertId, as_json: Json = False) -> None:
-    """Say that you look into an alert: its page and the overview then name you.
+    """Say that you are looking into an alert. Its page and the overview then name you.
 
     Exit code 2: there is no such alert, or it is closed.
     """
@@ -85,7 +85,7 @@ def acknowledge(alert_id: AlertId, as_json: Json = False) -> None:
 
 @app.command()
 def accept(alert_id: AlertId, as_json: Json = False) -> None:
-    """Close an alert: what it says is the new normal. Baselines start with the change from now on."""
+    """Accept an alert's change as intended, and close the alert. New baselines begin with that change."""
     from perfci.alerts.lifecycle import accept as accept_alert
     from perfci.alerts.lifecycle import find, last_run
     from perfci.runs.publish.notify import deliver as send_waiting
@@ -107,14 +107,14 @@ def accept(alert_id: AlertId, as_json: Json = False) -> None:
 @app.command()
 def deliver(
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Also what the mail server refused for good.")
+        bool, typer.Option("--retry-failed", help="Also send what the mail server refused for good.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Send the mail that waits in the outbox.
 
-    Exit code 0: no mail waits any more, and none was refused.
-    Exit code 4: the mail server did not take some of it, for now or for good; its words are shown.
+    Exit code 0: no mail waits any more, and none was refused now.
+    Exit code 4: the mail server refused some of it, for now or for good; perfci prints its reply.
     """
     from perfci.runs.publish.notify import deliver as send_waiting
 

@@ -33,7 +33,7 @@ class SeriesUnknown(UsageError):
 
 
 class HistoryUnclear(UsageError):
-    """More than one source of histories was given."""
+    """The command names more than one source of histories."""
 
     template = "expected at most one of SERIES, --csv and --otava"
     help = "`perfci analyse changepoints --help` shows the three forms."
@@ -49,9 +49,10 @@ class _Group(DefaultGroup):
 
 app = typer.Typer(
     cls=_Group,
-    help="Judge a run against its history, find changes in whole histories, or try what would be found.\n\n"
-    "`perfci analyse`, `perfci analyse RUN`, with `--full` for every series. `perfci analyse --what-if "
-    '"+5 %"` says which steps would have been found in the archived history, and when.',
+    help="Judge a run against its history, find changes in whole histories, or check what perfci would "
+    "find.\n\n`perfci analyse` judges the last run, `perfci analyse RUN` another one; `--full` lists "
+    'every series. `perfci analyse --what-if "+5 %"` says which steps perfci would have found in the '
+    "archived history, and when.",
 )
 
 Job = Annotated[
@@ -63,9 +64,9 @@ Job = Annotated[
 @app.command(DEFAULT, cls=DefaultCommand, hidden=True)
 def analyse(  # noqa: PLR0917 - typer takes them by name
     run_id: RunId = "last",
-    full: Annotated[bool, typer.Option("--full", help="List the series that did not change, too.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Also list series that did not change.")] = False,
     every: Annotated[
-        bool, typer.Option("--all", help="Judge all nights that were never judged, and no other.")
+        bool, typer.Option("--all", help="Judge all nights that were never judged, and no others.")
     ] = False,
     what_if: Annotated[
         str | None,
@@ -80,16 +81,17 @@ def analyse(  # noqa: PLR0917 - typer takes them by name
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Judge every series of a run against its history. Nothing is sent; `perfci run` does that.
+    """Judge every series of a run against its history. It sends no mail; `perfci run` does.
 
-    With --all perfci judges every night that was never judged: runs that were ingested, say. It exits with 0.
+    With --all, perfci judges every night that was never judged, such as ingested runs, and exits
+    with 0.
 
-    With --what-if no run is judged: steps are put into the archived history at many nights, and for each
-    series perfci says which share of them is found, and when. This takes two minutes at most.
+    With --what-if, perfci judges no run. It puts steps into the archived history at many nights, and says for
+    each series which share of them it finds, and when. This takes at most two minutes.
 
     Exit code 0: nothing is slower.
     Exit code 1: something is slower.
-    Exit code 5: all that is slower is a known exception of the job.
+    Exit code 5: everything that is slower is a known exception of the job.
     """
     if what_if is not None:
         _what_if(what_if, job, as_json=as_json)
@@ -137,22 +139,24 @@ def changepoints(  # noqa: PLR0917 - typer takes them by name
     only: Annotated[
         list[str] | None,
         typer.Option(
-            "--only", metavar="COLUMN=VALUE", help="With --otava: only lines with this, such as branch=main."
+            "--only",
+            metavar="COLUMN=VALUE",
+            help="With --otava: only lines with this value, such as branch=main.",
         ),
     ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Changes that are too small to matter, too, and all columns.")
+        bool, typer.Option("--full", help="Also show changes too small to matter, and all columns.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Find the changes of level in whole histories, each with its date, size and certainty.
+    """Find level changes in whole histories, each with its date, size and certainty.
 
-    Of the job's series, or of the columns of a CSV file: `run,a,b` with one line per run, or Otava's form
-    with a header, a column `time`, and attributes such as `commit` among the metrics. A file with runs of
-    several branches needs --only. Changes of the job's series that no verdict would report are left out: of
-    a few CPU milliseconds, say.
+    perfci reads the job's series, or the columns of a CSV file: `run,a,b` with one line per run, or Otava's
+    form with a header, a column `time`, and attributes such as `commit` among the metrics. A file with runs
+    of several branches needs --only. perfci leaves out changes in the job's series that no verdict would
+    report, such as a few CPU milliseconds.
 
-    Exit code 0: also where nothing changed.
+    Exit code 0: success, even if nothing changed.
     Exit code 2: there is no such series, or the file can't be read.
     """
     from perfci.cli.output import on_terminal, print_sections

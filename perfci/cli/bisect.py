@@ -27,10 +27,12 @@ _LATER = 3
 
 
 class BisectUnclear(UsageError):
-    """What is to be bisected is not said in one of the forms there are."""
+    """The arguments of a bisect are in none of the accepted forms."""
 
     template = "{reason}"
-    help = "`perfci bisect ALERT`, or `perfci bisect JOB GOOD BAD`; `perfci bisect --help` shows the options."
+    help = (
+        "Run `perfci bisect ALERT` or `perfci bisect JOB GOOD BAD`; `perfci bisect --help` shows the options."
+    )
 
 
 def bisect(  # noqa: PLR0917 - typer takes them by name
@@ -43,40 +45,45 @@ def bisect(  # noqa: PLR0917 - typer takes them by name
     ] = None,
     due: Annotated[
         bool,
-        typer.Option("--due", help="Bisect each alert whose job wants it (analysis.bisect), giving way."),
+        typer.Option(
+            "--due",
+            help="Bisect each alert whose job asks for it (analysis.bisect); give the nodes up to others.",
+        ),
     ] = False,
     scenario: Annotated[
-        str | None, typer.Option(metavar="TASK", help="Which task of the job; left out: its only one.")
+        str | None, typer.Option(metavar="TASK", help="Task of the job. Default: its only one.")
     ] = None,
     action: Annotated[
-        str, typer.Option(help="Which action of the task, or which service's counter.")
+        str, typer.Option(help="Action of the task, or service whose counter is compared.")
     ] = "total",
-    metric: Annotated[str, typer.Option(help="What is measured, such as sql_statements.")] = "seconds",
+    metric: Annotated[str, typer.Option(help="Metric to compare, such as sql_statements.")] = "seconds",
     budget: Annotated[
-        str | None, typer.Option(metavar="TIME", help="No run begins that would end later, such as 2h.")
+        str | None,
+        typer.Option(metavar="TIME", help="Start no run that would end after this time, such as 2h."),
     ] = None,
     runs: Annotated[
-        int, typer.Option(min=2, max=500, help="At most so many runs, with those there are.")
+        int, typer.Option(min=2, max=500, help="At most this many runs, including earlier ones.")
     ] = 60,
     mail: Annotated[
-        bool, typer.Option("--mail/--no-mail", help="Whether an answer is mailed in the thread of the alert.")
+        bool, typer.Option("--mail/--no-mail", help="Mail an answer in the thread of the alert.")
     ] = True,
     lab: Lab = None,
     as_json: Json = False,
 ) -> None:
     """Find the change that made something slower, and prove it.
 
-    The ends are measured first, then the revisions between them that tell most, each deployed afresh. A
-    change is named at a probability of 99 %, once it is slower than its parent in runs of its own, and the
-    newest revision is fast again with it taken back. The runs are archived under the job JOB-bisect, in
-    nobody's baseline; a bisect that was cut short goes on with them.
+    perfci measures both ends first, then the revisions between them that tell it most, each in a fresh
+    deployment. It names a change at a probability of 99 %, once the change is slower than its parent in
+    separate runs, and reverting it makes the newest revision fast again. It archives the runs under the job
+    JOB-bisect, outside every baseline. An interrupted bisect continues with them.
 
-    With --due it takes the confirmed alerts that were not bisected yet, one after another. Whoever wants the
-    nodes meanwhile gets them at once; the next start goes on. It is meant for a timer.
+    With --due, perfci bisects the confirmed alerts that were not bisected yet, one after another. If somebody
+    needs the nodes meanwhile, the bisect gives them up at once, and the next start continues. Run it from a
+    timer.
 
-    Exit code 0: the question is answered: one change, several, or none. With --due: nothing is due any more.
+    Exit code 0: there is an answer: one change, several, or none. With --due: nothing is left to bisect.
     Exit code 2: the alert, the job or an end is wrong, or there is no suspect.
-    Exit code 3: it could not be decided, or the lab can't do it now.
+    Exit code 3: perfci could not decide, or the lab can't do it now.
     Exit code 4: a git server or the package index did not answer.
     """
     from perfci.cli.progress import Terminal

@@ -46,15 +46,15 @@ Recover = Annotated[
     bool,
     typer.Option(
         "--recover",
-        help="Bring sick BMCs back: wait for a free session, restart the BMC, and for off and cycle cut the "
-        "mains. A node that nothing helps goes into quarantine.",
+        help="Recover BMCs that fail: wait for a free session, restart the BMC, and for off and cycle cut "
+        "the mains. If nothing helps, the node goes into quarantine.",
     ),
 ]
 Force = Annotated[
     bool,
     typer.Option(
         "--force",
-        help="Also nodes that somebody else holds (admins only, recorded); and with --recover, cut the mains "
+        help="Include nodes that somebody else holds (admins only, recorded). With --recover, cut the mains "
         "for any order.",
     ),
 ]
@@ -64,10 +64,11 @@ Deadline = Annotated[
         "--deadline",
         min=1,
         metavar="SECONDS",
-        help="For each node and attempt. Left out: 60 s, and each node's bmc_power_seconds for each switch.",
+        help="Time limit for each node and attempt. Default: 60 s, and the node's bmc_power_seconds for each "
+        "switch.",
     ),
 ]
-Concurrency = Annotated[int, typer.Option("--concurrency", min=1, help="How many BMCs at once.")]
+Concurrency = Annotated[int, typer.Option("--concurrency", min=1, help="How many BMCs to talk to at once.")]
 
 
 class Switch(StrEnum):
@@ -91,10 +92,11 @@ def power(
     concurrency: Concurrency = CONCURRENCY,
     as_json: Json = False,
 ) -> None:
-    """Switch nodes on or off, and see that it happened.
+    """Switch nodes on or off, and check that it happened.
 
-    A node that is already as ordered is left alone. `status` never switches anything. Exit code 3: not every
-    node is as ordered, or somebody else holds one.
+    perfci does not touch a node that is already in the ordered state. `status` never switches anything.
+
+    Exit code 3: not every node is in the ordered state, or somebody else holds one.
     """
     from perfci.lab.bmc.orders import Means
 
@@ -106,21 +108,23 @@ def power(
 
 
 def boot(
-    device: Annotated[BootDevice, typer.Argument(help="From where; default takes back what was ordered.")],
+    device: Annotated[
+        BootDevice, typer.Argument(help="What to boot from; default takes an earlier order back.")
+    ],
     nodes: Nodes = None,
     *,
     everything: All = False,
     persistent: Annotated[
-        bool, typer.Option("--persistent/--once", help="From now on, or at the next start only.")
+        bool, typer.Option("--persistent/--once", help="From now on, or only at the next start.")
     ] = False,
-    uefi: Annotated[bool, typer.Option("--uefi", help="By UEFI, not BIOS.")] = False,
+    uefi: Annotated[bool, typer.Option("--uefi", help="Boot by UEFI instead of BIOS.")] = False,
     recover: Recover = False,
     force: Force = False,
     deadline: Deadline = None,
     concurrency: Concurrency = CONCURRENCY,
     as_json: Json = False,
 ) -> None:
-    """Set from where nodes boot, and read it back.
+    """Set what nodes boot from, and read it back.
 
     Exit code 3: not every node boots as ordered, or somebody else holds one.
     """
@@ -136,10 +140,10 @@ def identify(
     nodes: Nodes = None,
     everything: All = False,
     seconds: Annotated[int, typer.Option(min=1, max=255, help="How long.")] = 60,
-    off: Annotated[bool, typer.Option("--off", help="Put the lamps out.")] = False,
+    off: Annotated[bool, typer.Option("--off", help="Switch the LEDs off.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Light the lamps of nodes, to find them in the rack."""
+    """Switch on the identify LEDs of nodes, to find them in the rack."""
 
     async def light(bmc: Bmc) -> str:
         ends = await bmc.identify(0 if off else seconds)
@@ -191,15 +195,15 @@ def events(nodes: Nodes = None, everything: All = False, as_json: Json = False) 
 def console(
     node: Annotated[str, typer.Argument(metavar="NODE", help="Which node.")],
     take_over: Annotated[
-        bool, typer.Option("--take-over", help="Also where somebody else has it open.")
+        bool, typer.Option("--take-over", help="Take it over if somebody else has it open.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Open the serial console of a node in this terminal. `~.` at the begin of a line ends it.
+    """Open the serial console of a node in this terminal. Type `~.` at the start of a line to end it.
 
-    It ends with your reservation of the node.
+    The console also ends when your reservation of the node ends.
 
-    Exit code 4: you did not reserve the node, or not any more. Admins may look at any.
+    Exit code 4: you don't hold the node, or no longer do. Admins may open any console.
     """
     chosen = _Chosen([node], everything=False, command="console", force=True)
 

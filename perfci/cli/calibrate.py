@@ -27,12 +27,12 @@ def calibrate(
     lab: Lab = None,
     as_json: Json = False,
 ) -> None:
-    """Run unchanged code again and again, and say which changes each series can show.
+    """Run unchanged code again and again, and say how small a change each series can show.
 
-    Every run is a fresh deployment of the same revision, archived under the job JOB-calibrate and in nobody's
-    baseline. The smallest change that one, two, three, five and eight nights can prove (MDE) and where the
-    noise comes from are printed, kept under the state folder, and shown on the trend pages and in the mails.
-    One night alone proves nothing for a timing: from that size on a series is worth a re-run.
+    Every run is a fresh deployment of the same revision, archived under the job JOB-calibrate, outside every
+    baseline. perfci prints the smallest change that one, two, three, five and eight nights can prove (MDE),
+    and where the noise comes from. It stores both in its database, and shows them on the trend pages and in
+    mails. One night alone proves nothing for a timing, but a change of its MDE is worth a re-run.
     """
     from perfci.cli.progress import Terminal
     from perfci.cli.tables import calibration_table

@@ -21,18 +21,18 @@ def changes(
     new: Annotated[str, typer.Argument(metavar="NEW", help="The newer end, likewise.")],
     scenario: Annotated[
         str | None,
-        typer.Option(help="Put first what this scenario goes through, such as NovaServers.list_servers."),
+        typer.Option(help="Rank changes first that concern this scenario, such as NovaServers.list_servers."),
     ] = None,
     every: Annotated[
-        bool, typer.Option("--all", help="Show every change in the order of merging, not the suspects alone.")
+        bool, typer.Option("--all", help="Show every change in merge order, not only the suspects.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say which changes came after OLD up to NEW over all repositories, and which can matter.
+    """List the changes after OLD up to NEW in all repositories, and say which of them can matter.
 
-    Suspects are what is left without tests, documents, release notes and what the cloud does not install,
-    the most plausible first. The repositories are below git_base; a run is compared by the step of
-    openstack/openstack that it deployed, or by the revisions of its services.
+    Suspects are the changes that remain without tests, documents, release notes and code that the cloud does
+    not install, the most plausible first. The repositories are below git_base. perfci compares runs by the
+    steps of openstack/openstack that they deployed, or by the revisions of their services.
     """
     from perfci.runs.verdicts.what_changed import changes_of
 

@@ -6,7 +6,7 @@ from perfci.errors import UsageError
 
 
 class ChoiceUnclear(UsageError):
-    """Two options were given that exclude each other, or none of them."""
+    """The command has two options that exclude each other, or neither."""
 
     template = "expected {choices}"
     help = "`perfci lab {command} --help` shows both forms."

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-app = typer.Typer(no_args_is_help=True, help="Settings: which hold, and which there are.")
+app = typer.Typer(
+    no_args_is_help=True, help="Settings: show those in effect, or an example with all of them."
+)
 
 HEADER = """\
 # Every setting of perfci with its default. Copy to perfci.toml and keep what you change.
@@ -29,7 +31,7 @@ HEADER = """\
 
 @app.command()
 def show(as_json: Json = False) -> None:
-    """Show the settings that hold now; secrets are shown as ********."""
+    """Show the settings in effect; secrets appear as ********."""
     with errors_reported(as_json=as_json):
         shown = settings_for().shown()
         if as_json:

@@ -16,9 +16,9 @@ app = typer.Typer(no_args_is_help=True, help="Grafana dashboards.")
 
 @app.command()
 def push(as_json: Json = False) -> None:
-    """Push the dashboards into Grafana, with folder and data source, and the alerts over them.
+    """Push the dashboards to Grafana, with their folder and data source, and annotate the alerts.
 
-    Doing it again changes nothing.
+    Pushing them again changes nothing.
 
     Exit code 4: Grafana does not answer, or refuses.
     """
@@ -35,7 +35,9 @@ def push(as_json: Json = False) -> None:
 
 @app.command()
 def write(
-    folder: Annotated[Path, typer.Argument(help="Where to; the project keeps them in dashboards/.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder to write to; the project keeps them in dashboards/.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Write the dashboards as JSON files, to import them by hand."""

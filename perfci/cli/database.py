@@ -10,14 +10,14 @@ import typer
 from perfci.cli.access import lab_services
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 
-app = typer.Typer(no_args_is_help=True, help="The controller's database: what is in it, back it up, move it.")
+app = typer.Typer(no_args_is_help=True, help="The controller's database: show it, back it up, move it.")
 
 
 @app.command()
 def show(as_json: Json = False) -> None:
     """Show where the database is, and how many rows each table has.
 
-    What is "made again" comes from the archive: `perfci results rebuild`. The rest is nowhere else.
+    `perfci results rebuild` makes what is marked "made again" from the archive. The rest exists only here.
     """
     from perfci.database.carry import row_counts
     from perfci.database.engine import HEAD
@@ -47,9 +47,9 @@ def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that does not exist yet.")],
     as_json: Json = False,
 ) -> None:
-    """Copy an SQLite database into a file, as it is at one moment. Runs may go on meanwhile.
+    """Copy an SQLite database into a file as it is at one moment, even while runs go on.
 
-    Exit code 3: it can't be copied. A database on a server has its own program for that, pg_dump.
+    Exit code 3: the database can't be copied. Back up one on a server with its own program, pg_dump.
     """
     from perfci.database.carry import back_up
 
@@ -67,13 +67,13 @@ def copy(
         str, typer.Argument(metavar="URL", help="SQLAlchemy URL of an empty database, without a password.")
     ],
     password_file: Annotated[
-        Path | None, typer.Option("--password-file", metavar="FILE", help="File that holds its password.")
+        Path | None, typer.Option("--password-file", metavar="FILE", help="File with its password.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Copy everything into another database, for example on PostgreSQL.
 
-    Afterwards set database.url to it; until then the old one is used.
+    Then set database.url to the new one; until then perfci uses the old one.
 
     Exit code 2: the other database is not empty.
     Exit code 4: one of the two does not answer.

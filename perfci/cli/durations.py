@@ -15,10 +15,10 @@ _FORM = re.compile(
 
 
 class DurationInvalid(UsageError):
-    """A length of time is not of the form needed."""
+    """A length of time has the wrong form."""
 
     template = "expected a length of time such as 90m, 4h, 2d or 1h30m, got {text!r}"
-    help = "Units are w, d, h, m and s, in this order; the number stands before its unit."
+    help = "The units are w, d, h, m and s, in this order. Write each number before its unit."
 
 
 def parse_duration(text: str) -> timedelta:

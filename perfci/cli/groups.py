@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 DEFAULT = "start"
 EXIT_CODES = {
-    0: "it was done.",
-    2: "what you typed, a file or a setting is wrong.",
+    0: "success.",
+    2: "the command line, a file or a setting is wrong.",
     3: "the lab can't do it now.",
 }
 """What every command's exit code means, where the command's own help says nothing else."""

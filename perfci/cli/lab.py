@@ -26,44 +26,44 @@ COMMANDS = (
     Entry(
         "reserve",
         "perfci.cli.lab_reserve:reserve",
-        "Take nodes now, at a time to come (`--from`), or as soon as they are free (`--queue`, `--wait`).",
+        "Reserve nodes now, for later (`--from`), or as soon as they are free (`--queue`, `--wait`).",
     ),
     Entry(
         "run",
         "perfci.cli.lab_run:run",
-        "Take nodes, wait until they are ready, run a command, and give them back whatever happens.",
+        "Reserve nodes, wait until they are ready, run a command, and always give them back.",
     ),
     Entry(
         "extend",
         "perfci.cli.lab_reserve:extend",
-        "Let a reservation end later, if nobody has its nodes then.",
+        "Extend a reservation, if nobody else has its nodes then.",
     ),
-    Entry("shorten", "perfci.cli.lab_reserve:shorten", "Let a reservation end earlier; who waits moves up."),
+    Entry("shorten", "perfci.cli.lab_reserve:shorten", "End a reservation earlier. Those who wait move up."),
     Entry(
         "release",
         "perfci.cli.lab_reserve:release",
-        "Give nodes back: all of a reservation, or one node of it.",
+        "Give back a whole reservation, or one node of it.",
     ),
     Entry(
         "swap",
         "perfci.cli.lab_reserve:swap",
-        "Put another node that fits the wish in the place of one, until the same end.",
+        "Replace one node by another that fits the request, until the same end.",
     ),
     Entry(
         "transfer",
         "perfci.cli.lab_reserve:transfer",
-        "Hand a reservation to somebody else. Your SSH keys don't open its machines any more.",
+        "Hand a reservation over to somebody else. Your SSH keys no longer open its machines.",
     ),
     Entry(
         "show",
         "perfci.cli.lab_calendar:show",
-        "Show one reservation: its nodes, its times, and what was done to it.",
+        "Show one reservation: its nodes, its times and its history.",
     ),
     Entry("mine", "perfci.cli.lab_calendar:mine", "Show your reservations."),
     Entry(
         "why",
         "perfci.cli.lab_calendar:why",
-        "Say why a reservation waits: who is before it, when it begins, and what would make it sooner.",
+        "Say why a reservation waits: who is ahead of it, when it begins, and how it could begin sooner.",
     ),
     Entry(
         "history",
@@ -74,7 +74,7 @@ COMMANDS = (
     Entry(
         "keys",
         "perfci.cli.ssh_keys:keys",
-        "Show or change whose SSH keys open the machines of a reservation: `ssh root@NODE`.",
+        "Show or change the SSH keys that open the machines of a reservation: `ssh root@NODE`.",
     ),
     Entry(
         "env",
@@ -82,20 +82,26 @@ COMMANDS = (
         'Print what a shell needs to work on a reservation: `eval "$(perfci lab env ID)"`.',
     ),
     Entry(
-        "node", "perfci.cli.lab_nodes:node_app", "Take nodes out of use, put them back, and say how they did."
+        "node",
+        "perfci.cli.lab_nodes:node_app",
+        "Take nodes out of use, put them back, and show their health.",
     ),
     Entry(
         "inspect",
         "perfci.cli.lab_inspect:inspect",
-        "Ask nodes what machines they are: cards, disks, memory, NUMA, CPU, firmware.",
+        "Read the hardware of nodes: network cards, disks, memory, NUMA, CPU, firmware.",
     ),
-    Entry("power", "perfci.cli.bmc:power", "Switch nodes on or off, and see that it happened."),
-    Entry("boot", "perfci.cli.bmc:boot", "Set from where nodes boot, and read it back."),
-    Entry("identify", "perfci.cli.bmc:identify", "Light the lamps of nodes, to find them in the rack."),
+    Entry("power", "perfci.cli.bmc:power", "Switch nodes on or off, and check that it happened."),
+    Entry("boot", "perfci.cli.bmc:boot", "Set what nodes boot from, and read it back."),
+    Entry(
+        "identify",
+        "perfci.cli.bmc:identify",
+        "Switch on the identify LEDs of nodes, to find them in the rack.",
+    ),
     Entry(
         "console",
         "perfci.cli.bmc:console",
-        "Open the serial console of a node in this terminal. `~.` at the begin of a line ends it.",
+        "Open the serial console of a node in this terminal. Type `~.` at the start of a line to end it.",
     ),
     Entry("sensors", "perfci.cli.bmc:sensors", "Read the sensors of nodes."),
     Entry("events", "perfci.cli.bmc:events", "Read the event logs of nodes' BMCs, oldest first."),
@@ -108,7 +114,7 @@ WEB_COMMANDS = (
 app = typer.Typer(
     cls=lazy((*COMMANDS, *WEB_COMMANDS)),
     no_args_is_help=True,
-    help="The lab's machines: who holds them, take some, give them back, switch them.",
+    help="The lab's machines: see who holds them, reserve, release and switch them.",
 )
 
 COLUMNS = (
@@ -127,9 +133,9 @@ COLUMNS = (
 
 @app.command()
 def nodes(as_json: Json = False) -> None:
-    """Show the nodes: who has which for how long, what comes next, and how often each BMC locks up.
+    """Show the nodes: who has each one and until when, who is next, and how often its BMC locks up.
 
-    Reservations that are over are released first: their time has passed, or their process is gone.
+    It first releases reservations whose time has passed or whose process is gone.
     """
     from perfci.cli.lab_calendar import reservations
     from perfci.cli.lab_reserve import begin_work, swept

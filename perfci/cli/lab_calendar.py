@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from perfci.lab.reservations.model import Booking, BookingEvent, Slot
     from perfci.lab.reservations.service import Reservations
 
-Count = Annotated[int | None, typer.Option("--nodes", min=1, help="How many nodes; 1 if left out.")]
+Count = Annotated[int | None, typer.Option("--nodes", min=1, help="How many nodes. Default: 1.")]
 Names = Annotated[
     list[str] | None, typer.Option("--node", metavar="NAME", help="This node; may be repeated.")
 ]
@@ -44,7 +44,7 @@ Cloud = Annotated[
     typer.Option(
         "--cloud",
         metavar="NAME",
-        help="Deploy this on them first: the cloud of a job, or embedded, multinode or devstack.",
+        help="Deploy this cloud on them first: the cloud of a job, or embedded, multinode or devstack.",
     ),
 ]
 Keys = Annotated[
@@ -52,7 +52,7 @@ Keys = Annotated[
     typer.Option(
         "--key",
         metavar="FILE",
-        help="SSH public keys that open the machines; may be repeated. Left out: ~/.ssh/id_*.pub.",
+        help="SSH public keys that open the machines; may be repeated. Default: ~/.ssh/id_*.pub.",
     ),
 ]
 ID = Annotated[str, typer.Argument(metavar="ID", help="Reservation, as `lab nodes` shows it.")]
@@ -110,18 +110,18 @@ def booking_row(one: Booking, now: datetime) -> tuple[str, ...]:
 def calendar(  # noqa: PLR0917 - typer takes them by name
     days: Annotated[int, typer.Option(min=1, max=366, help="How many days from now.")] = 14,
     html: Annotated[
-        str | None, typer.Option("--html", metavar="FILE", help="Write it as a page into this file.")
+        str | None, typer.Option("--html", metavar="FILE", help="Write an HTML page to this file.")
     ] = None,
     ics: Annotated[
-        str | None, typer.Option("--ics", metavar="FILE", help="Write it for calendar programs; - is stdout.")
+        str | None, typer.Option("--ics", metavar="FILE", help="Write an iCalendar file; - is stdout.")
     ] = None,
-    node: Annotated[str | None, typer.Option(metavar="NAME", help="Of this node alone.")] = None,
-    user: Annotated[str | None, typer.Option(metavar="NAME", help="Of this person alone.")] = None,
+    node: Annotated[str | None, typer.Option(metavar="NAME", help="Only this node.")] = None,
+    user: Annotated[str | None, typer.Option(metavar="NAME", help="Only this person.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show who has or will have which nodes.
 
-    The longest stretch is a year. `--ics` writes what calendar programs subscribe to.
+    It covers at most a year. Calendar programs can subscribe to the file that `--ics` writes.
     """
     with errors_reported(as_json=as_json):
         service, now = reservations(), datetime.now(UTC)
@@ -172,12 +172,12 @@ def find(  # noqa: PLR0917 - typer takes them by name
     names: Names = None,
     where: Where = "",
     start: From = None,
-    limit: Annotated[int, typer.Option(min=1, max=100, help="How many times to show.")] = 5,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="How many start times to show.")] = 5,
     as_json: Json = False,
 ) -> None:
     """Show the earliest times at which nodes are free together.
 
-    Exit code 5: it needs nodes that are in quarantine.
+    Exit code 5: the request needs nodes that are in quarantine.
     """
     with errors_reported(as_json=as_json):
         wish = wish_of(count, names, where, "find")
@@ -196,7 +196,7 @@ def _slot_row(slot: Slot) -> tuple[str, ...]:
 
 
 def show(reservation: ID, as_json: Json = False) -> None:
-    """Show one reservation: its nodes, its times, and what was done to it."""
+    """Show one reservation: its nodes, its times and its history."""
     with errors_reported(as_json=as_json):
         service = reservations()
         found = service.show(reservation)
@@ -210,7 +210,7 @@ def show(reservation: ID, as_json: Json = False) -> None:
 
 
 def mine(
-    everything: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include those that are over.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show your reservations."""
@@ -224,7 +224,7 @@ def mine(
 
 
 def why(reservation: ID, as_json: Json = False) -> None:
-    """Say why a reservation waits: who is before it, when it begins, and what would make it sooner."""
+    """Say why a reservation waits: who is ahead of it, when it begins, and how it could begin sooner."""
     with errors_reported(as_json=as_json):
         told = reservations().why(reservation)
         one = told.booking
@@ -251,11 +251,15 @@ def why(reservation: ID, as_json: Json = False) -> None:
 
 def history(
     reservation: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Reservation; left out: all of them.")
+        str | None, typer.Argument(metavar="[ID]", help="Id of a reservation. Default: all of them.")
     ] = None,
-    node: Annotated[str | None, typer.Option(metavar="NAME", help="What was done with this node.")] = None,
-    user: Annotated[str | None, typer.Option(metavar="NAME", help="What this person did.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10000, help="How many events, the newest.")] = 100,
+    node: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only what was done with this node.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(metavar="NAME", help="Only what this person did.")] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, max=10000, help="Show only this many events, the newest.")
+    ] = 100,
     as_json: Json = False,
 ) -> None:
     """Show who did what to reservations, or what was done with a node; oldest first."""

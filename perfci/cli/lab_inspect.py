@@ -27,20 +27,21 @@ def inspect(
     nodes: Annotated[list[str] | None, typer.Argument(metavar="[NODE]...", help="Which nodes.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All nodes of the lab.")] = False,
     write: Annotated[
-        bool, typer.Option("--write", help="Write it to host_vars/NODE/inspected.yml in the inventory.")
+        bool,
+        typer.Option("--write", help="Write the variables to host_vars/NODE/inspected.yml in the inventory."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask nodes what machines they are: cards, disks, memory, NUMA, CPU, firmware.
+    """Read the hardware of nodes: network cards, disks, memory, NUMA, CPU, firmware.
 
-    Prints variables for the inventory as YAML, under each node's name: `node_facts`, by which jobs and
-    reservations choose nodes, and what the inventory does not say yet of `provision_mac`,
-    `provision_firmware` and `provision_disk`. Comments list cards and disks, the disk rule that means each
-    disk, and where the inventory contradicts the machine. Changes nothing on the node.
+    It prints variables for the inventory as YAML, under each node's name: `node_facts`, which jobs and
+    reservations use to choose nodes, and those of `provision_mac`, `provision_firmware` and `provision_disk`
+    that the inventory does not set yet. Comments list network cards and disks, the disk rule that selects
+    each disk, and where the inventory contradicts the machine.
 
-    A node is asked over SSH.
+    It connects over SSH, and changes nothing on the node.
 
-    Exit code 3: a node did not answer; the others are printed or written.
+    Exit code 3: a node did not answer; perfci printed or wrote the others.
     """
     with errors_reported(as_json=as_json):
         settings = settings_for()

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from perfci.lab.reservations.node_orders import NodeOrders
 
 node_app = typer.Typer(
-    no_args_is_help=True, help="Take nodes out of use, put them back, and say how they did."
+    no_args_is_help=True, help="Take nodes out of use, put them back, and show their health."
 )
 Name = Annotated[str, typer.Argument(metavar="NODE", help="Which node.")]
 Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; others see it.")]
 
 
 class FactInvalid(UsageError):
-    """A fact is not of the form needed."""
+    """A hardware fact has the wrong form."""
 
     template = "expected --fact NAME=VALUE such as cores=32, got {text!r}"
-    help = "A name has letters, digits and _; filters (`--where`) compare it."
+    help = "A name consists of letters, digits and _. Filters (`--where`) compare the value."
 
 
 def _orders() -> tuple[NodeOrders, Actor]:
@@ -49,11 +49,11 @@ def add(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Put a node of the inventory into use, or back into use; write down facts of its hardware.
+    """Put a node of the inventory into use, or back into use, and record facts about its hardware.
 
     perfci uses every node of the inventory that is not retired. Admins only.
 
-    Exit code 4: you are no admin.
+    Exit code 4: you are not an admin.
     """
     with errors_reported(as_json=as_json):
         orders, who = _orders()
@@ -71,9 +71,9 @@ def _fact(text: str) -> tuple[str, str]:
 
 @node_app.command()
 def retire(node: Name, reason: Why, as_json: Json = False) -> None:
-    """Take a node out of use for good, and move the reservations to come. Admins only.
+    """Take a node out of use for good, and move planned reservations to other nodes. Admins only.
 
-    Exit code 4: you are no admin.
+    Exit code 4: you are not an admin.
     """
     with errors_reported(as_json=as_json):
         orders, who = _orders()
@@ -83,11 +83,11 @@ def retire(node: Name, reason: Why, as_json: Json = False) -> None:
 
 @node_app.command()
 def quarantine(node: Name, reason: Why, as_json: Json = False) -> None:
-    """Give a node to nobody until somebody restores it; who has it now keeps it. Admins only.
+    """Take a node out of use until an admin restores it. Its present holder keeps it. Admins only.
 
-    Reservations to come get another node that fits; where there is none, their history says so.
+    Planned reservations get another node that fits. If there is none, their history says so.
 
-    Exit code 4: you are no admin.
+    Exit code 4: you are not an admin.
     """
     with errors_reported(as_json=as_json):
         orders, who = _orders()
@@ -101,14 +101,16 @@ def quarantine(node: Name, reason: Why, as_json: Json = False) -> None:
 @node_app.command()
 def restore(
     node: Name,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="What was mended.")] = "",
-    force: Annotated[bool, typer.Option("--force", help="Also without a canary; it is recorded.")] = False,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="What was repaired.")] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Restore it without a canary; perfci records that.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Give a node out again that was in quarantine, after a canary has passed on it. Admins only.
+    """Put a node from quarantine back into use, once a canary has passed on it. Admins only.
 
-    Exit code 4: you are no admin.
-    Exit code 5: no canary has passed on it since.
+    Exit code 4: you are not an admin.
+    Exit code 5: no canary has passed on it since it went into quarantine.
     """
     with errors_reported(as_json=as_json):
         orders, who = _orders()
@@ -121,12 +123,12 @@ def restore(
 
 @node_app.command()
 def check(node: Name, as_json: Json = False) -> None:
-    """Run the canaries on a node, write down whether they passed, and ask its BMC what is wrong. Admins only.
+    """Run the canaries on a node, record the result, and read its BMC's alarms. Admins only.
 
-    The admins get a mail about sensors and events that are new.
+    perfci mails new alarms of its sensors and event log to the admins.
 
-    Exit code 4: you are no admin.
-    Exit code 5: they did not pass.
+    Exit code 4: you are not an admin.
+    Exit code 5: the canaries did not pass.
     """
     from threading import Event
 
@@ -168,7 +170,7 @@ def check(node: Name, as_json: Json = False) -> None:
 
 @node_app.command()
 def health(node: Name, as_json: Json = False) -> None:
-    """Say how a node did in the last 90 days: failures in 100 operations, hours used, idle and broken."""
+    """Show a node's last 90 days: failures per 100 operations, and hours used, idle and broken."""
     with errors_reported(as_json=as_json):
         found = reservations().health(node)
         per_100 = found.failures_per_100

@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from perfci.lab.reservations.model import Actor, Booking
     from perfci.lab.reservations.service import Reservations
 
-Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="What for; others see it.")]
+Reason = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="What the nodes are for; others see it.")
+]
 NO_REASON = "no reason given"
 
 
@@ -55,26 +57,26 @@ def reserve(  # noqa: PLR0917 - typer takes them by name
     reason: Reason = NO_REASON,
     wait: Annotated[
         str | None,
-        typer.Option("--wait", metavar="TIME", help="Wait so long until they are ready, then give up."),
+        typer.Option("--wait", metavar="TIME", help="Wait this long for them to be ready, then give up."),
     ] = None,
     queue: Annotated[
-        bool, typer.Option("--queue", help="Take the earliest time there is, and return.")
+        bool, typer.Option("--queue", help="Take the earliest possible time, and return.")
     ] = False,
     mail: Annotated[
-        str, typer.Option("--mail", metavar="ADDRESS", help="Where mails about it go; nowhere if left out.")
+        str, typer.Option("--mail", metavar="ADDRESS", help="Address for mails about it. Default: no mails.")
     ] = "",
     keys: Keys = None,
     as_json: Json = False,
 ) -> None:
-    """Take nodes now, at a time to come (`--from`), or as soon as they are free (`--queue`, `--wait`).
+    """Reserve nodes now, for later (`--from`), or as soon as they are free (`--queue`, `--wait`).
 
-    You never get other nodes than you asked for. Machines are ready when they were provisioned and have
-    passed a canary; with `--cloud`, when it was deployed and a server has booted in it. `perfci lab show ID`
-    says how far they are. The holder of your SSH key logs in on machines as root: `ssh root@NODE`.
+    You never get nodes other than those you asked for. Machines are ready when they are provisioned and have
+    passed a canary; with `--cloud`, when the cloud is deployed and a server has booted in it. `perfci lab
+    show ID` shows how far they are. Log in as root with your SSH key: `ssh root@NODE`.
 
-    Exit code 0: they are yours, or will be at the time that is said.
-    Exit code 3: they can't be had then; perfci says the earliest time that would work.
-    Exit code 5: it needs nodes that are in quarantine.
+    Exit code 0: the nodes are yours, now or at the time that perfci prints.
+    Exit code 3: the nodes are not free then; perfci prints the earliest time that would work.
+    Exit code 5: the request needs nodes that are in quarantine.
     """
     with errors_reported(as_json=as_json):
         if start is not None and (queue or wait):
@@ -152,9 +154,9 @@ def extend(
     length: Annotated[str, typer.Option("--for", metavar="TIME", help="By how much: 4h, 1d.")],
     as_json: Json = False,
 ) -> None:
-    """Let a reservation end later, if nobody has its nodes then.
+    """Extend a reservation, if nobody else has its nodes then.
 
-    Exit code 3: somebody has; perfci says until when you can have them.
+    Exit code 3: somebody else has them; perfci says until when you can keep them.
     Exit code 4: the reservation is not yours.
     """
     with errors_reported(as_json=as_json):
@@ -168,7 +170,7 @@ def shorten(
     until: Annotated[str, typer.Option("--until", metavar="WHEN", help="The new end: '17:00', '+2h'.")],
     as_json: Json = False,
 ) -> None:
-    """Let a reservation end earlier; who waits moves up.
+    """End a reservation earlier. Those who wait move up.
 
     Exit code 4: the reservation is not yours.
     """
@@ -193,16 +195,21 @@ def release(
     reservation: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="Reservation, as `lab nodes` shows it.")
     ] = None,
-    node: Annotated[str | None, typer.Argument(metavar="[NODE]", help="Only this node of it.")] = None,
-    mine: Annotated[bool, typer.Option("--mine", help="All that you reserved; not what runs hold.")] = False,
+    node: Annotated[str | None, typer.Argument(metavar="[NODE]", help="Give back only this node.")] = None,
+    mine: Annotated[
+        bool, typer.Option("--mine", help="Give back everything that you reserved; not what runs hold.")
+    ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Also from a run that is going on, which it spoils; admins only.")
+        bool,
+        typer.Option(
+            "--force", help="Also take nodes from a run that is going on, and so spoil it; admins only."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Give nodes back: all of a reservation, or one node of it.
+    """Give back a whole reservation, or one node of it.
 
-    What a run holds while it is going on is not released: end the run.
+    perfci does not release the nodes of a run that is going on: end the run instead.
 
     Exit code 4: the reservation is not yours.
     """
@@ -233,15 +240,15 @@ def release(
 
 def swap(
     reservation: ID,
-    node: Annotated[str, typer.Argument(metavar="NODE", help="The node that goes.")],
+    node: Annotated[str, typer.Argument(metavar="NODE", help="The node to give back.")],
     to: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The node that comes; any that fits if left out.")
+        str | None, typer.Option(metavar="NAME", help="The node to get. Default: any that fits.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Put another node that fits the wish in the place of one, until the same end.
+    """Replace one node by another that fits the request, until the same end.
 
-    Exit code 3: none that fits is free for so long.
+    Exit code 3: no node that fits is free for that long.
     Exit code 4: the reservation is not yours.
     """
     with errors_reported(as_json=as_json):
@@ -253,15 +260,15 @@ def swap(
 
 def transfer(
     reservation: ID,
-    to: Annotated[str, typer.Option(metavar="USER", help="Whose it is from now on.")],
-    mail: Annotated[str, typer.Option("--mail", metavar="ADDRESS", help="Where mails about it go.")] = "",
+    to: Annotated[str, typer.Option(metavar="USER", help="The new holder.")],
+    mail: Annotated[str, typer.Option("--mail", metavar="ADDRESS", help="Address for mails about it.")] = "",
     keys: Annotated[
         list[str] | None,
         typer.Option("--key", metavar="FILE", help="That user's SSH public keys; may be repeated."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Hand a reservation to somebody else. Your SSH keys don't open its machines any more.
+    """Hand a reservation over to somebody else. Your SSH keys no longer open its machines.
 
     Exit code 4: the reservation is not yours.
     """

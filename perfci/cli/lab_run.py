@@ -98,18 +98,18 @@ def run(  # noqa: PLR0917 - typer takes them by name
     cloud: Cloud = "",
     reason: Reason = NO_REASON,
     wait: Annotated[
-        str, typer.Option("--wait", metavar="TIME", help="How long to wait for the nodes at most.")
+        str, typer.Option("--wait", metavar="TIME", help="How long to wait for the nodes.")
     ] = "1h",
     keys: Keys = None,
     as_json: Json = False,
 ) -> None:
-    """Take nodes, wait until they are ready, run a command, and give them back whatever happens.
+    """Reserve nodes, wait until they are ready, run a command, and always give them back.
 
-    The command finds their names in PERFCI_NODES, the reservation in PERFCI_RESERVATION, and all else that
-    `perfci lab env` says, such as OS_CLOUD. It is ended when the time is over. The exit code is the
-    command's.
+    The command gets the names of the nodes in PERFCI_NODES, the reservation's id in PERFCI_RESERVATION, and
+    the variables that `perfci lab env` prints, such as OS_CLOUD. perfci ends the command when the time is
+    over. The exit code is the command's.
 
-    Exit code 3: the nodes can't be had in that time.
+    Exit code 3: the nodes are not free within that time.
     """
     with errors_reported(as_json=as_json):
         service, settings = reservations(), settings_for()
@@ -197,20 +197,20 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 class CommandUnusable(PerfciError):
-    """The command of `lab run` can't be started."""
+    """The command of `lab run` or `lab ssh` can't be started."""
 
     template = "{command} can't be started: {reason}"
-    help = "The nodes were given back. Write the command after `--`, as you would in a shell."
+    help = "Write the command after `--`, as you would in a shell. `perfci lab run` gives its nodes back."
     exit_code = 127
 
 
 def ssh(
     reservation: ID,
     node: Annotated[
-        str | None, typer.Argument(metavar="[NODE]", help="Which; the first if left out.")
+        str | None, typer.Argument(metavar="[NODE]", help="Which node. Default: the first.")
     ] = None,
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- COMMAND]", help="What to run there.")
+        list[str] | None, typer.Argument(metavar="[-- COMMAND]", help="Command to run there.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -240,15 +240,16 @@ def env(
     reservation: ID,
     folder: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER", help="Where its files go; left out: into the lab's state folder."),
+        typer.Option(metavar="FOLDER", help="Folder for its files. Default: in the lab's state folder."),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Print what a shell needs to work on a reservation: `eval "$(perfci lab env ID)"`.
 
-    Writes an Ansible inventory of its nodes alone (ANSIBLE_INVENTORY) and a file for `ssh -F`
-    (PERFCI_SSH_CONFIG); of its cloud, clouds.yaml (OS_CLIENT_CONFIG_FILE, OS_CLOUD) and a file to source
-    (PERFCI_OPENRC). PERFCI_ENTER is what a command must begin with that reaches nodes of a virtual lab.
+    It writes an Ansible inventory with only its nodes (ANSIBLE_INVENTORY) and a file for `ssh -F`
+    (PERFCI_SSH_CONFIG). If the reservation has a cloud, it also writes clouds.yaml (OS_CLIENT_CONFIG_FILE,
+    OS_CLOUD) and a file to source (PERFCI_OPENRC). In a virtual lab, begin a command that must reach the
+    nodes with PERFCI_ENTER.
 
     Exit code 4: the reservation is not yours.
     """
@@ -299,11 +300,12 @@ def _on_loopback(openrc: Path) -> bool:
 
 
 class AccessNotWritten(PerfciError):
-    """The files with which one works on a reservation can't be read or written."""
+    """perfci can't read or write the files that give access to a reservation."""
 
     template = "the files in {folder} can't be written: {reason}"
     help = (
-        "Name another folder with `--folder`; only the user who runs `perfci tick` can read a cloud's access."
+        "Name another folder with `--folder`. Only the user who runs `perfci tick` can read a cloud's "
+        "credentials."
     )
 
 
@@ -320,8 +322,8 @@ def _ready(reservation: str) -> tuple[Booking, Settings]:
 
 
 class NotReady(PerfciError):
-    """The nodes of a reservation can't be used yet, or not any more."""
+    """The nodes of a reservation are not ready yet, or no longer."""
 
     template = "reservation {id} is {state}, not ready"
-    help = "`perfci lab show {id}` says how far it is, `perfci lab why {id}` why it waits."
+    help = "`perfci lab show {id}` shows how far it is; `perfci lab why {id}` says why it waits."
     exit_code = 3

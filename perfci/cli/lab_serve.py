@@ -26,9 +26,9 @@ def serve(
 ) -> None:
     """Serve the lab's calendar as a web page with a JSON API.
 
-    Everybody who reaches it can look. To reserve, extend and give back one needs a token: `perfci lab token
-    add`. It speaks plain HTTP; before it listens anywhere but on loopback, put a reverse proxy with TLS in
-    front. SIGTERM or Ctrl-C ends it; the exit code is then 0.
+    Everybody who can reach the page can read it. To reserve, extend and give back nodes, people need a token:
+    `perfci lab token add`. The server speaks plain HTTP: before it listens anywhere but on loopback, put a
+    reverse proxy with TLS in front. SIGTERM or Ctrl-C ends it with exit code 0.
     """
     from perfci.database.engine import open_database
     from perfci.lab.reservations.service import open_reservations

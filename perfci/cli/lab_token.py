@@ -29,11 +29,11 @@ def add(
     label: Annotated[str, typer.Option(metavar="TEXT", help="What it is for: phone, CI.")],
     days: Annotated[
         float | None,
-        typer.Option(min=0, metavar="DAYS", help="For how long it is good; for ever if left out."),
+        typer.Option(min=0, metavar="DAYS", help="How many days it is valid. Default: for ever."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a token for yourself, and show it this once: only its digest is kept."""
+    """Make a token for yourself. perfci shows it only now, and keeps only its digest."""
     with errors_reported(as_json=as_json):
         tokens, actor = _opened()
         token, secret = tokens.create(actor, label, days=days)
@@ -52,7 +52,7 @@ def add(
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """Show your tokens without their secrets; an admin of the lab sees everybody's."""
+    """Show your tokens without their secrets. An admin of the lab sees everybody's."""
     with errors_reported(as_json=as_json):
         tokens, actor = _opened()
         found = tokens.list(actor)
@@ -79,7 +79,7 @@ def revoke(
     token: Annotated[str, typer.Argument(metavar="TOKEN", help="Its id, as `lab token list` shows it.")],
     as_json: Json = False,
 ) -> None:
-    """Make a token useless from now on, wherever it is used.
+    """Revoke a token. It stops working at once, wherever it is used.
 
     Exit code 4: you have no such token.
     """

@@ -15,21 +15,21 @@ COMMANDS = (
         "run", "perfci.cli.run:app", "Run a job (`perfci run nightly`), or look at runs (`perfci run list`)."
     ),
     Entry("results", "perfci.cli.results:app", "What runs measured, and where it is stored."),
-    Entry("alerts", "perfci.cli.alerts:app", "What is slower and not yet fixed."),
+    Entry("alerts", "perfci.cli.alerts:app", "Alerts: what became slower and is not fixed yet."),
     Entry(
         "lab",
         "perfci.cli.lab:app",
-        "The lab's machines: who holds them, take some, give them back, switch them.",
+        "The lab's machines: see who holds them, reserve, release and switch them.",
     ),
     Entry(
         "pins",
         "perfci.cli.pins:app",
-        "Exact versions: of the pins that clouds are deployed from, and of what ran.",
+        "Exact versions: the pins that clouds are deployed from, and what runs deployed.",
     ),
     Entry(
         "changes",
         "perfci.cli.changes:changes",
-        "Say which changes came after OLD up to NEW over all repositories, and which can matter.",
+        "List the changes after OLD up to NEW in all repositories, and say which of them can matter.",
     ),
     Entry(
         "bisect",
@@ -40,7 +40,7 @@ COMMANDS = (
     Entry(
         "schedule",
         "perfci.cli.tick:schedule_app",
-        "Nights that start by themselves: which come next, and what starts them.",
+        "Scheduled nights: which come next, and the timer that starts them.",
     ),
     Entry(
         "tick",
@@ -53,18 +53,20 @@ COMMANDS = (
     Entry(
         "database",
         "perfci.cli.database:app",
-        "The controller's database: what is in it, back it up, move it.",
+        "The controller's database: show it, back it up, move it.",
     ),
-    Entry("config", "perfci.cli.config:app", "Settings: which hold, and which there are."),
+    Entry(
+        "config", "perfci.cli.config:app", "Settings: show those in effect, or an example with all of them."
+    ),
     Entry(
         "analyse",
         "perfci.cli.analyse:app",
-        "Judge a run against its history, find changes in whole histories, or try what would be found.",
+        "Judge a run against its history, find changes in whole histories, or check what perfci would find.",
     ),
     Entry(
         "calibrate",
         "perfci.cli.calibrate:calibrate",
-        "Run unchanged code again and again, and say which changes each series can show.",
+        "Run unchanged code again and again, and say how small a change each series can show.",
     ),
     Entry(
         "side-by-side",
@@ -74,32 +76,32 @@ COMMANDS = (
     Entry(
         "report",
         "perfci.cli.report:report",
-        "Write the trend pages, from the archive and the index: those whose content changed.",
+        "Write the trend pages whose content changed, from the archive and the index.",
     ),
     Entry(
         "status",
         "perfci.cli.state:status",
-        "Say what runs, who holds nodes, what the last run showed, which alerts are open, and what waits.",
+        "Show what runs, who holds nodes, the last run, open alerts, and what waits for delivery.",
     ),
     Entry(
         "doctor",
         "perfci.cli.state:doctor",
-        "Look whether this machine can carry the lab: settings, jobs, packages, memory, disk, ports.",
+        "Check whether this machine can run the lab: settings, jobs, packages, memory, disk, ports.",
     ),
     Entry(
         "setup",
         "perfci.cli.state:setup",
-        "Check this machine, install Debian's packages and the OpenStack code; `perfci run` does it too.",
+        "Check this machine, and install Debian packages and the OpenStack code. `perfci run` does it, too.",
     ),
     Entry(
         "demo",
         "perfci.cli.state:demo",
-        "Put a slow-down into neutron, see it found, take it out, see the alert closed.",
+        "Put a slow-down into neutron, see perfci find it, take it out, and see the alert close.",
     ),
     Entry(
         "clean",
         "perfci.cli.state:clean",
-        "Stop everything of this lab and remove what can be made again.",
+        "Stop everything of this lab, and remove whatever perfci can make again.",
     ),
 )
 

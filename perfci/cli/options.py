@@ -47,7 +47,7 @@ complete_lab = _completed(_labs)
 Lab = Annotated[
     str | None,
     typer.Option(
-        help="Lab to run on: a folder of inventory/. Default: the settings'.", autocompletion=complete_lab
+        help="Lab to run on: a folder in inventory/. Default: the setting `lab`.", autocompletion=complete_lab
     ),
 ]
 RunId = Annotated[

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Exact versions: of the pins that clouds are deployed from, and of what ran.",
+    help="Exact versions: the pins that clouds are deployed from, and what runs deployed.",
 )
 
 
@@ -28,13 +28,13 @@ def show(
         str | None,
         typer.Argument(
             metavar="[RUN]",
-            help="What this run deployed. Left out: the pins of the project.",
+            help="Show what this run deployed. Default: the project's pins.",
             autocompletion=complete_run,
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the exact version of every package, as it is pinned or as a run deployed it."""
+    """Show the exact version of every package, as pinned or as a run deployed it."""
     from perfci.runs.state.archive import find_run
     from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.studies.pins import CONSTRAINTS, read_pins
@@ -55,7 +55,7 @@ def show(
 
 @app.command()
 def diff(before: RunId, after: RunId, as_json: Json = False) -> None:
-    """Say what moved between two runs: code under test, packages, and the rest of the environment."""
+    """Show what changed between two runs: code under test, packages, the rest of the environment."""
     from perfci.cli.tables import moved_table
     from perfci.runs.state.archive import find_run
     from perfci.runs.state.archived_run import ArchivedRun
@@ -80,7 +80,7 @@ def move(  # noqa: PLR0917 - typer takes them by name
         str,
         typer.Option(
             metavar="JOB",
-            help="Job that is measured with the old and the new pin.",
+            help="Job to measure with the old and the new pin.",
             autocompletion=complete_job,
         ),
     ] = "nightly",
@@ -90,14 +90,14 @@ def move(  # noqa: PLR0917 - typer takes them by name
     lab: Lab = None,
     as_json: Json = False,
 ) -> None:
-    """Move one pin, and say what that does to each scenario of a job.
+    """Move one pin, and say what it changes in each scenario of a job.
 
-    The pins must still resolve, with a pin for everything. Then the job is deployed afresh with the old and
-    the new pin, in turns, until each scenario is `same` or `different`, or the job's analysis.confirm allows
-    no more. Only at the end the project's file is changed.
+    The pins must still resolve, with a pin for every package. perfci then deploys the job afresh with the old
+    and the new pin, in turns, until each scenario is `same` or `different`, or the job's analysis.confirm
+    allows no more. It changes the project's file only at the end.
 
-    Exit code 0: it was moved, and nothing is slower.
-    Exit code 1: it was moved, and a scenario is slower, or none could be measured.
+    Exit code 0: the pin was moved, and nothing is slower.
+    Exit code 1: the pin was moved, and a scenario is slower, or none could be measured.
     Exit code 2: the pins do not resolve with this version, or there is no such pin or job.
     Exit code 4: the package index did not answer.
     """

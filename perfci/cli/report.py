@@ -16,7 +16,7 @@ def report(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write the trend pages, from the archive and the index: those whose content changed."""
+    """Write the trend pages whose content changed, from the archive and the index."""
     from perfci.runs.publish.site_data import write_site
 
     with errors_reported(as_json=as_json):

@@ -64,20 +64,20 @@ def ingest(
         typer.Argument(metavar="PATH...", help="Archive folders of runs; with --rally: files or folders."),
     ],
     rally: Annotated[
-        bool, typer.Option("--rally", help="The paths are Rally's results in JSON; - is standard input.")
+        bool, typer.Option("--rally", help="The paths are Rally results in JSON; - is standard input.")
     ] = False,
-    job: Annotated[str, typer.Option(help="With --rally: the job that the runs are to belong to.")] = "rally",
+    job: Annotated[str, typer.Option(help="With --rally: the job that the runs belong to.")] = "rally",
     lab: Annotated[str, typer.Option(help="With --rally: the lab that they ran on.")] = "elsewhere",
     as_json: Json = False,
 ) -> None:
-    """Take runs into the archive and the index: of another controller, or anybody's results of Rally.
+    """Import runs into the archive and the index, from another controller or from Rally results.
 
-    With --rally each task is a run, in the order of their times. All JSON that Rally has written can be
-    read: its exporter's reports, and the older lists of `rally task results`, each with gzip or without. The
-    runs are judged, and the pages written. In a folder, files that have none of Rally's results are reported
-    and left out.
+    With --rally, each task becomes a run, in the order of their times. perfci reads all JSON that Rally
+    writes: its exporter's reports, and the older lists of `rally task results`, compressed with gzip or not.
+    It judges the runs and writes the pages. In a folder, it reports files without Rally results and leaves
+    them out.
 
-    Exit code 1: a file can't be read, or a folder has no results; nothing was taken in.
+    Exit code 1: a file can't be read, or a folder has no results; perfci imported nothing.
     """
     from perfci.runs.verdicts.ingest import ingest as take_in
 
@@ -147,8 +147,9 @@ def sync(
 ) -> None:
     """Deliver to InfluxDB the runs that it does not have yet.
 
-    Runs that can't be read are reported and tried again next time. Runs that InfluxDB refuses for what is
-    in them, such as points that are older than it keeps, are reported, and sent again only with --again.
+    perfci reports runs that it can't read, and tries them again next time. It also reports runs whose points
+    InfluxDB refuses, for example because they are older than InfluxDB keeps points, and sends those again
+    only with --again.
 
     Exit code 4: InfluxDB does not answer, or refused a run.
     """
@@ -177,7 +178,7 @@ def sync(
 
 @app.command()
 def rebuild(as_json: Json = False) -> None:
-    """Make again what comes from the archive: the index, and judgements that are missing or damaged."""
+    """Rebuild the index from the archive, and judgements that are missing or damaged."""
     from perfci.runs.verdicts.rebuild import rebuild as make_again
 
     with errors_reported(as_json=as_json):
@@ -192,10 +193,10 @@ def rebuild(as_json: Json = False) -> None:
 
 
 class NameInvalid(UsageError):
-    """A job or a lab can't be called that."""
+    """A job or a lab can't have this name."""
 
     template = "{option}: {name!r} can't be a name"
-    help = "Names have small letters, digits and -, and begin with a letter or a digit."
+    help = "Use lower-case letters, digits and -, and begin with a letter or a digit."
 
 
 def _check_name(option: str, name: str, pattern: str) -> None:

@@ -23,7 +23,7 @@ app = typer.Typer(
 Cloud = Annotated[
     Kind | None,
     typer.Option(
-        "--cloud", help="Deploy a cloud of this kind, whatever the job says; JOB-KIND is its name then."
+        "--cloud", help="Deploy a cloud of this kind, whatever the job says. The job's name is then JOB-KIND."
     ),
 ]
 
@@ -41,7 +41,8 @@ def start(
     reservation: Annotated[
         str | None,
         typer.Option(
-            metavar="ID", help="Take the nodes that were planned for this night: `perfci tick` does."
+            metavar="ID",
+            help="Use the nodes that this reservation holds for the night; `perfci tick` sets it.",
         ),
     ] = None,
     as_json: Json = False,
@@ -52,7 +53,7 @@ def start(
     Exit code 1: it failed, or found a regression.
     Exit code 2: the job or a setting is wrong.
     Exit code 3: the lab can't do it now: somebody holds the nodes, say.
-    Exit code 5: all that is slower is a known exception of the job.
+    Exit code 5: everything that is slower is a known exception of the job.
     """
     from perfci.cli.outcome import outcome_as_dict, print_outcome
     from perfci.cli.progress import Terminal
@@ -81,12 +82,12 @@ def list_runs(
     job: Annotated[
         str | None, typer.Option(help="Only runs of this job.", autocompletion=complete_job)
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="How many runs, newest first.")] = 20,
     as_json: Json = False,
 ) -> None:
     """List archived runs with their verdicts, newest first.
 
-    Exit code 0: also where there are none. Runs whose run.json is damaged are named and left out.
+    Exit code 0: success, even if there are none. perfci names runs with a damaged run.json and skips them.
     """
     from perfci.cli.runs_table import readable, runs_table, verdict_of
     from perfci.runs.state import archive as listing
@@ -115,13 +116,13 @@ def show(
         str | None,
         typer.Option(
             metavar="RUN",
-            help="Say how its code, packages and environment differ from those of this run.",
+            help="Show how its code, packages and environment differ from this run's.",
             autocompletion=complete_run,
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show one run: what ran, how long each stage took, how it failed."""
+    """Show one run: what ran, how long each stage took, why it failed."""
     from perfci.cli.run_text import run_lines
     from perfci.runs.publish.site_data import report_of
     from perfci.runs.state import archive as listing
@@ -179,13 +180,15 @@ def compare(
             "--series", metavar="NAME", help="Only series with this in their name, with all deciles."
         ),
     ] = "",
-    full: Annotated[bool, typer.Option("--full", help="Also series that have not certainly moved.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Also show series that have not clearly moved.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare any two runs: code and packages, how far each timing has moved, counters.
+    """Compare any two runs: code and packages, how far each timing moved, counters.
 
-    The intervals are those of the two runs' iterations alone. They leave out the luck of a deployment, which
-    verdicts count: unchanged code can differ by more.
+    The intervals cover only the iterations of the two runs. They leave out the luck of a deployment, which
+    verdicts include, so unchanged code can differ by more.
     """
     from perfci.cli.tables import counters_table, deciles_table, moved_table, shifts_table
     from perfci.pages import comparison
@@ -227,7 +230,7 @@ def compare(
 def reproduce(run_id: RunId = "last", lab: Lab = None, as_json: Json = False) -> None:
     """Run the same job with the same code again, and compare the two runs series by series.
 
-    The new run is archived under the job `<job>-reproduce`, so that it never enters a baseline.
+    perfci archives the new run under the job `<job>-reproduce`, so it never enters a baseline.
 
     Exit code 0: the new run ended well.
     Exit code 1: the new run failed.

@@ -12,7 +12,7 @@ app = typer.Typer(no_args_is_help=True, help="The embedded InfluxDB: keep it run
 
 @app.command()
 def start(as_json: Json = False) -> None:
-    """Start the embedded InfluxDB, and leave it running: for Grafana, or to query it."""
+    """Start the embedded InfluxDB and leave it running, for Grafana or for queries."""
     from perfci.runs.ansible.embedded_influx import start_controller
     from perfci.runs.ansible.lab_playbooks import playbooks
 

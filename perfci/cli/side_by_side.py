@@ -21,6 +21,9 @@ Full = Annotated[
     bool, typer.Option("--full", help="List the counters that hardly differ, too. --json always has them.")
 ]
 CODE = "`neutron=29.0.1` a release, `neutron=URL@REF` a git revision, `neutron=pinned` the pinned release."
+CODE = (
+    "A release (`neutron=29.0.1`), a git revision (`neutron=URL@REF`) or the pinned one (`neutron=pinned`)."
+)
 
 
 def side_by_side(  # noqa: PLR0917 - typer takes them by name
@@ -29,23 +32,26 @@ def side_by_side(  # noqa: PLR0917 - typer takes them by name
     ] = "nightly",
     old: Annotated[
         list[str] | None,
-        typer.Option(metavar="SERVICE=CODE", help=f"Code of the old side; left out: the job's. {CODE}"),
+        typer.Option(metavar="SERVICE=CODE", help=f"Code of the old side. Default: the job's. {CODE}"),
     ] = None,
     new: Annotated[
         list[str] | None,
         typer.Option(metavar="SERVICE=CODE", help="Code of the new side, likewise."),
     ] = None,
     within: Annotated[
-        float, typer.Option(min=0.5, max=100, help="In percent: how near both sides must be to be the same.")
+        float,
+        typer.Option(min=0.5, max=100, help="How close both sides must be to count as the same, in percent."),
     ] = 5.0,
-    draws: Annotated[int, typer.Option(min=1, max=100, help="At most so many fresh deployments.")] = 6,
-    minutes: Annotated[int, typer.Option(min=1, max=1440, help="No draw begins that would end later.")] = 60,
+    draws: Annotated[int, typer.Option(min=1, max=100, help="At most this many fresh deployments.")] = 6,
+    minutes: Annotated[
+        int, typer.Option(min=1, max=1440, help="Start no draw that would end after this many minutes.")
+    ] = 60,
     runs: Annotated[
         list[str] | None,
         typer.Option(
             "--run",
             metavar="RUN",
-            help="Run nothing: judge the pairs of this archived run; may be named again.",
+            help="Run nothing, and judge the pairs of this archived run; may be repeated.",
             autocompletion=complete_run,
         ),
     ] = None,
@@ -55,13 +61,13 @@ def side_by_side(  # noqa: PLR0917 - typer takes them by name
 ) -> None:
     """Deploy two clouds beside each other, hammer them in lock-step, and say what differs.
 
-    Each iteration is measured on both sides within the same second, so that what the machine does to both
-    cancels. Both are deployed afresh, draw after draw, until each scenario is `slower`, `faster` or `same
-    within x %`, or the draws allowed are spent: then it is `unknown`. Without --old and --new both sides are
-    the same code. With --run nothing is deployed: the pairs of archived runs are judged.
+    Each iteration runs on both sides within the same second, so whatever the machine does to both cancels
+    out. perfci deploys both sides afresh, draw after draw, until each scenario is `slower`, `faster` or `same
+    within x %`. If the allowed draws run out first, the scenario is `unknown`. Without --old and --new, both
+    sides are the same code. With --run, perfci deploys nothing and judges the pairs of archived runs.
 
-    Exit code 0: nothing is proven to be slower.
-    Exit code 1: something is proven to be slower.
+    Exit code 0: nothing is proven slower.
+    Exit code 1: something is proven slower.
     Exit code 3: the lab can't do it now: it has too little memory, say.
     """
     from perfci.cli.progress import Terminal

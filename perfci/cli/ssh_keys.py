@@ -25,7 +25,7 @@ class KeyFileInvalid(UsageError):
     """A file of SSH public keys can't be read."""
 
     template = "{file}: {reason}"
-    help = "Name a file such as ~/.ssh/id_ed25519.pub, with one public key a line."
+    help = "Name a file such as ~/.ssh/id_ed25519.pub, with one public key per line."
 
 
 def keys_of(files: Sequence[str] | None) -> tuple[str, ...]:
@@ -55,14 +55,15 @@ def keys(
     reservation: ID,
     files: Annotated[
         list[str] | None,
-        typer.Option("--key", metavar="FILE", help="These keys, and no others; may be repeated."),
+        typer.Option("--key", metavar="FILE", help="Allow these keys, and no others; may be repeated."),
     ] = None,
-    nobody: Annotated[bool, typer.Option("--none", help="No keys any more.")] = False,
+    nobody: Annotated[bool, typer.Option("--none", help="Remove all keys.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show or change whose SSH keys open the machines of a reservation: `ssh root@NODE`.
+    """Show or change the SSH keys that open the machines of a reservation: `ssh root@NODE`.
 
-    New keys are on the machines within a minute. At the end of the reservation all of them go.
+    perfci puts new keys on the machines within a minute, and removes all of them at the end of the
+    reservation.
 
     Exit code 4: the reservation is not yours.
     """

@@ -26,9 +26,9 @@ _MIB = 2**20
 
 
 def status(as_json: Json = False) -> None:
-    """Say what runs, who holds nodes, what the last run showed, which alerts are open, and what waits.
+    """Show what runs, who holds nodes, the last run, open alerts, and what waits for delivery.
 
-    Exit code 0: also where nothing runs.
+    Exit code 0: success, even if nothing runs.
     """
     from perfci.alerts.model import SeriesStatus
     from perfci.database.takeover import left_aside
@@ -115,7 +115,7 @@ def _crontab() -> str:
 
 
 def doctor(as_json: Json = False) -> None:
-    """Look whether this machine can carry the lab: settings, jobs, packages, memory, disk, ports.
+    """Check whether this machine can run the lab: settings, jobs, packages, memory, disk, ports.
 
     It changes nothing.
 
@@ -134,10 +134,10 @@ def doctor(as_json: Json = False) -> None:
 
 
 def setup(
-    tests: Annotated[bool, typer.Option("--tests", help="Also what the tests need.")] = False,
+    tests: Annotated[bool, typer.Option("--tests", help="Also install what the tests need.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check this machine, install Debian's packages and the OpenStack code; `perfci run` does it too."""
+    """Check this machine, and install Debian packages and the OpenStack code. `perfci run` does it, too."""
     from perfci.cli.progress import Terminal
     from perfci.runs.ansible.lab_playbooks import prepare
     from perfci.runs.state.progress import Silent
@@ -154,18 +154,18 @@ def setup(
 
 def demo(
     bisect: Annotated[
-        bool, typer.Option("--bisect", help="Plant a slow change among others, and see it named by a bisect.")
+        bool, typer.Option("--bisect", help="Plant a slow change among others, and see a bisect name it.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Put a slow-down into neutron, see it found, take it out, see the alert closed.
+    """Put a slow-down into neutron, see perfci find it, take it out, and see the alert close.
 
-    Runs the job `demo` in three phases and checks what perfci reported. With --bisect, it makes repositories
-    of keystone and neutron, merges ten changes of which one is slow, and checks that the bisect of the alert
-    names it and proves it by its revert.
+    It runs the job `demo` in three phases and checks what perfci reported. With --bisect, it makes
+    repositories of keystone and neutron and merges ten changes, one of them slow. Then it checks that the
+    bisect of the alert names that change and proves it by its revert.
 
-    Exit code 0: it reported what it should.
-    Exit code 1: it reported something else.
+    Exit code 0: perfci reported what it should.
+    Exit code 1: perfci reported something else.
     """
     from perfci.cli.progress import Terminal
     from perfci.cli.tables import demo_lines
@@ -207,27 +207,27 @@ def _demo_bisect(settings: Settings, *, as_json: bool) -> int:
 
 
 class CleanUnconfirmed(UsageError):
-    """`perfci clean --json` can't ask, and was not told that it may go on."""
+    """`perfci clean --json` can't ask for confirmation, and did not get --yes."""
 
-    template = "{what} would be ended and removed, and nobody can be asked"
-    help = "Say --yes as well. The archive and the databases stay, unless --purge is given, too."
+    template = "{what} would be ended and removed, but --json can't ask you to confirm that"
+    help = "Add --yes. The archive and the databases stay, unless you also give --purge."
 
 
 def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     purge: Annotated[
-        bool, typer.Option("--purge", help="Remove the archive, the databases and the mail, too.")
+        bool, typer.Option("--purge", help="Also remove the archive, the databases and the mail.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Stop everything of this lab and remove what can be made again.
+    """Stop everything of this lab, and remove whatever perfci can make again.
 
-    The archive of runs, the databases and the mail stay where they are. With --purge they are removed, too.
+    The archive of runs, the databases and the mail stay, unless you give --purge.
 
-    Exit code 0: it was done.
-    Exit code 1: you did not agree.
+    Exit code 0: success.
+    Exit code 1: you did not confirm.
     Exit code 2: the folder is not a state folder of perfci, or --json came without --yes.
-    Exit code 3: only root can take the virtual lab down that is up, or another host runs something here.
+    Exit code 3: a virtual lab is up, which only root can take down, or another host runs something here.
     """
     from perfci.runs.state.archive import run_folders
     from perfci.runs.state.clean import clean as remove

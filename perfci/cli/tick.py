@@ -33,7 +33,7 @@ class _ShowsByDefault(DefaultGroup):
 
 
 schedule_app = typer.Typer(
-    cls=_ShowsByDefault, help="Nights that start by themselves: which come next, and what starts them."
+    cls=_ShowsByDefault, help="Scheduled nights: which come next, and the timer that starts them."
 )
 
 
@@ -41,29 +41,35 @@ def tick(
     work: Annotated[
         str | None,
         typer.Option(
-            "--work", metavar="ID", help="Prepare or reclaim this reservation's nodes; ticks start that."
+            "--work",
+            metavar="ID",
+            help="Prepare or reclaim this reservation's nodes; ticks start this themselves.",
         ),
     ] = None,
     login: Annotated[
         str | None,
         typer.Option(
-            "--login", metavar="ID", help="Put the SSH keys of this one on its machines; ticks start that."
+            "--login",
+            metavar="ID",
+            help="Put this reservation's SSH keys on its machines; ticks start this themselves.",
         ),
     ] = None,
     look: Annotated[
         str | None,
         typer.Option(
-            "--look", metavar="ID", help="Look whether anybody works on its machines; ticks start that."
+            "--look",
+            metavar="ID",
+            help="Check whether anybody works on its machines; ticks start this themselves.",
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Do what is due: begin and end reservations, start nights, prepare nodes, send mails about them.
 
-    A timer runs it each minute (`perfci schedule install`). It may run as often as you like, on as many
-    controllers of one database as you like: everything happens once.
+    A timer runs it each minute (`perfci schedule install`). You can run it as often as you like, on any
+    number of controllers that share a database: everything happens once.
 
-    Exit code 1: something could not be done; the rest was.
+    Exit code 1: something could not be done; everything else was.
     """
     from perfci.runs.tick.tick import tick as once
 
@@ -132,7 +138,7 @@ def _look(settings: Settings, reservation: str, *, as_json: bool) -> int:
 
 @schedule_app.command(DEFAULT, cls=DefaultCommand, hidden=True)
 def shown(as_json: Json = False) -> None:
-    """Show the nights to come, in the calendar and out of it; `perfci schedule install` starts them."""
+    """Show the nights to come, whether or not the calendar has them yet."""
     with errors_reported(as_json=as_json):
         rows, problems = nights_to_come(settings_for())
         if as_json:
@@ -191,15 +197,14 @@ class NightToCome(NamedTuple):
 
 @schedule_app.command()
 def install(
-    cron: Annotated[
-        bool, typer.Option("--cron", help="A line for crontab, in place of a systemd timer.")
-    ] = False,
+    cron: Annotated[bool, typer.Option("--cron", help="Print a line for crontab instead.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Print what runs `perfci tick` each minute: `perfci schedule install | sudo sh` makes a systemd timer.
+    """Print a script that makes a systemd timer for `perfci tick`: `perfci schedule install | sudo sh`.
 
-    The timer comes back after a reboot. It has this shell's ANSIBLE_VAULT_PASSWORD_FILE and PERFCI_CONFIG.
-    With --cron it is a line for `crontab -e`. The command itself changes nothing.
+    The timer runs `perfci tick` each minute, and comes back after a reboot. It keeps this shell's
+    ANSIBLE_VAULT_PASSWORD_FILE and PERFCI_CONFIG. With --cron, perfci prints a line for `crontab -e` instead.
+    The command itself changes nothing.
     """
     from perfci.runs.tick.timer import cron_line, timer_script
 

@@ -14,9 +14,9 @@ _LEAST_LETTERS = 3
 
 
 class TimeInvalid(UsageError):
-    """A time is not of the form needed, does not exist in this zone, or is there twice."""
+    """A time has the wrong form, does not exist in this time zone, or occurs twice."""
 
-    template = "{text!r} is no time{reason}"
+    template = "{text!r} is not a time{reason}"
     help = "Type `tomorrow 09:00`, `fri 14:00`, `14:00`, `+2h`, `now`, or ISO 8601: 2026-03-01T09:00+01:00."
 
 
@@ -75,6 +75,6 @@ def _placed(text: str, found: datetime) -> datetime:
     shown = [one.astimezone().replace(tzinfo=None) for one in (first, second)]
     if first != second:
         twice = shown[0] == found and shown[1] == found
-        reason = ": the clock shows it twice that day" if twice else ": the clock leaves it out that day"
-        raise TimeInvalid(text=text[:60], reason=f"{reason}; say its zone")
+        reason = ": it occurs twice on that day" if twice else ": it does not exist on that day"
+        raise TimeInvalid(text=text[:60], reason=f"{reason}; name its zone")
     return first

@@ -25,10 +25,10 @@ UNDECIDED = 3
 
 
 class TryUnclear(UsageError):
-    """Neither a job nor an alert was named, or both."""
+    """The command names neither a job nor an alert, or both."""
 
     template = "name a job, or an alert with --alert"
-    help = "`perfci try JOB --change ...`, or `perfci try --alert ALERT --change ...`."
+    help = "Run `perfci try JOB --change ...` or `perfci try --alert ALERT --change ...`."
 
 
 def try_change(  # noqa: PLR0917 - typer takes them by name
@@ -36,7 +36,7 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
         str | None,
         typer.Argument(
             metavar="JOB",
-            help="Name or path of a job file; left out with --alert.",
+            help="Name or path of a job file; leave it out with --alert.",
             autocompletion=complete_job,
         ),
     ] = None,
@@ -60,23 +60,25 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
     alert: Annotated[
         str | None,
         typer.Option(
-            metavar="ALERT", help="Does it cure this alert? Its slow code, and its tasks alone, are the base."
+            metavar="ALERT",
+            help="Does the change fix this alert? Its slow code is the base, and only its tasks run.",
         ),
     ] = None,
     scenario: Annotated[
-        list[str] | None, typer.Option(metavar="TASK", help="Only these tasks of the job; left out: all.")
+        list[str] | None, typer.Option(metavar="TASK", help="Only these tasks of the job. Default: all.")
     ] = None,
     budget: Annotated[
-        str | None, typer.Option(metavar="TIME", help="No run begins that would end later, such as 40m.")
+        str | None,
+        typer.Option(metavar="TIME", help="Start no run that would end after this time, such as 40m."),
     ] = None,
     runs: Annotated[
-        int | None, typer.Option(min=1, max=200, help="At most so many runs; left out: the job's.")
+        int | None, typer.Option(min=1, max=200, help="At most this many runs. Default: the job's limit.")
     ] = None,
     side_by_side: Annotated[
         bool,
         typer.Option(
             "--side-by-side",
-            help="Two clouds at a time, measured in pairs: shows small changes, of code alone.",
+            help="Measure two clouds at a time, in pairs. Shows smaller changes, but only of code.",
         ),
     ] = False,
     full: Full = False,
@@ -86,17 +88,17 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
 ) -> None:
     """Say whether a change makes a job's scenarios slower.
 
-    The job is deployed afresh without and with the change, in turns, until each scenario is `same` or
-    `different`, or the budget is spent. The runs are archived under the job JOB-compare and in nobody's
-    baseline; a try that was cut short goes on with them. A revision is compared with what it was made on.
-    Before it starts it says what it costs, and what it could show as far as earlier runs tell.
-    With --side-by-side both are deployed at the same time and their iterations are measured in pairs, until
-    each scenario is slower, faster or the same within the job's `minimum_effect`.
+    perfci deploys the job afresh without and with the change, in turns, until each scenario is `same` or
+    `different`, or the budget is spent. It compares a revision with the one that it was made on. Before it
+    starts, it estimates from earlier runs what the try costs and how small a change it can show. It archives
+    the runs under the job JOB-compare, outside every baseline. An interrupted try continues with them. With
+    --side-by-side, perfci deploys both at the same time and measures their iterations in pairs, until each
+    scenario is slower, faster or the same within the job's `minimum_effect`.
 
     Exit code 0: nothing is slower.
     Exit code 1: something is slower.
     Exit code 2: the change or the job is wrong.
-    Exit code 3: it could not be decided, or the lab can't do it now.
+    Exit code 3: perfci could not decide, or the lab can't do it now.
     Exit code 4: a git server or the package index did not answer.
     """
     from perfci.cli.progress import Terminal

@@ -23,14 +23,14 @@ Node = Annotated[str, typer.Argument(metavar="NODE", help="The node, such as nod
 
 
 class NetworkInvalid(UsageError):
-    """What was given as the provisioning network is not one."""
+    """The provisioning network is not a valid IPv4 network."""
 
     template = "{text!r} is not an IPv4 network: {reason}"
-    help = "Write it with its length: --network 192.168.240.0/24."
+    help = "Write it with its prefix length: --network 192.168.240.0/24."
 
 
 class FaultUnclear(UsageError):
-    """Faults and --clear were given together, or neither."""
+    """The command has faults and --clear together, or neither."""
 
     template = "expected either faults or --clear"
     help = "`perfci virtual fault --help` explains every fault."
@@ -44,18 +44,18 @@ def up(
         typer.Option(help="nspawn: a real systemd and sshd; qemu: real firmware; null: state only."),
     ] = MachineKind.NSPAWN,
     network: Annotated[
-        str, typer.Option(metavar="CIDR", help="The provisioning network; seen inside the lab only.")
+        str, typer.Option(metavar="CIDR", help="The provisioning network; visible only inside the lab.")
     ] = DEFAULT_NETWORK,
     firmware: Annotated[
         list[Firmware] | None,
-        typer.Option(help="Of qemu nodes; given several times, nodes have them in turn. [default: bios]"),
+        typer.Option(help="Firmware of qemu nodes. If repeated, nodes take them in turn. [default: bios]"),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a virtual lab: all nodes are off, and have no system yet.
+    """Make a virtual lab. All its nodes are off and have no system yet.
 
-    What a killed lab has left is removed first. A lab that is up as it is wanted stays as it is.
-    Writes inventory/virtual/hosts.yml. Needs root.
+    It first removes what a killed lab left behind. If the wanted lab is already up, it changes nothing. It
+    writes inventory/virtual/hosts.yml. Needs root.
     """
     from perfci.lab.virtual import lab
 
@@ -96,7 +96,7 @@ def down(as_json: Json = False) -> None:
 
 @app.command()
 def status(as_json: Json = False) -> None:
-    """Show the nodes of the virtual lab, and what each does now. Needs root."""
+    """Show the nodes of the virtual lab, and what each is doing now. Needs root."""
     from perfci.lab.virtual import lab
 
     with errors_reported(as_json=as_json):
@@ -111,7 +111,8 @@ def status(as_json: Json = False) -> None:
 def fault(
     node: Node,
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME[=VALUE]]...", help="Faults; true without a value.")
+        list[str] | None,
+        typer.Argument(metavar="[NAME[=VALUE]]...", help="Faults. The default value is true."),
     ] = None,
     clear: Annotated[bool, typer.Option("--clear", help="End all faults of the node.")] = False,
     as_json: Json = False,
@@ -122,8 +123,8 @@ def fault(
 
     hang, half_hung, sessions_full, stale_sessions=N, ok_without_effect, wrong_credentials, power_on_never,
     drop=SHARE (of the packets, 0 to 1), delay_seconds=S, privilege=2|3|4 (the user is user, operator or
-    administrator), switch_seconds=S (the machine switches so late); recovers_by=warm|cold|power|none says
-    which reset ends the sicknesses of its firmware.
+    administrator), switch_seconds=S (the machine takes this long to switch); recovers_by=warm|cold|power|none
+    says which reset cures its firmware.
 
     Of the machine, from its next POST on:
 
@@ -141,7 +142,7 @@ def fault(
 
 @app.command()
 def outlet(node: Node, as_json: Json = False) -> None:
-    """Cut a node's mains and give them back, as an outlet of a PDU does. Needs root."""
+    """Cut a node's mains and restore them, as a PDU outlet does. Needs root."""
     from perfci.lab.virtual import lab
 
     with errors_reported(as_json=as_json):

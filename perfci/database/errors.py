@@ -6,10 +6,12 @@ from perfci.errors import LabError, ServiceError, UsageError
 
 
 class DatabaseUnavailable(ServiceError):
-    """The controller's database does not answer, is damaged, or is no database."""
+    """The controller's database does not answer, is damaged, or is not a database."""
 
     template = "the database {url} can't be used: {reason}"
-    help = "Check database.url in the settings, the database server, and that the folder can be written to."
+    help = (
+        "Check database.url in the settings, the database server, and whether perfci may write to the folder."
+    )
 
 
 class DatabaseTooNew(UsageError):
@@ -20,14 +22,14 @@ class DatabaseTooNew(UsageError):
 
 
 class DatabaseNotEmpty(UsageError):
-    """Rows can only be copied into a database that has none."""
+    """`perfci database copy` needs an empty database."""
 
-    template = "the database {url} has rows already, in the table {table}: nothing was copied"
+    template = "the database {url} already has rows, in the table {table}: nothing was copied"
     help = "Name an empty database."
 
 
 class BackupFailed(LabError):
     """The database can't be copied into a file."""
 
-    template = "no backup in {file}: {reason}"
+    template = "can't write a backup to {file}: {reason}"
     help = "Name a file that does not exist yet, on a disk with enough room."

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class NodesBusy(LabError):
-    """Somebody holds the nodes; `reservations` are those in the way."""
+    """Somebody holds the nodes; `reservations` are the conflicting reservations."""
 
     template = "not enough free nodes for {wanted}:\n{holders}"
     help = "Wait until then, or ask the holder; `perfci lab nodes` shows who holds what now."
@@ -33,10 +33,10 @@ class NodesUnknown(UsageError):
 
 
 class NodesQuarantined(LabError):
-    """Nodes in quarantine stand in the way; `quarantined` are those."""
+    """Needed nodes are in quarantine; `quarantined` lists them."""
 
     template = "not enough usable nodes for {wanted}; in quarantine:\n{nodes}"
-    help = "Mend them, then `perfci lab node restore NODE`; or ask for others."
+    help = "Repair them, then run `perfci lab node restore NODE`; or ask for other nodes."
 
     def __init__(self, *, wanted: str, quarantined: Iterable[Quarantine]) -> None:
         self.quarantined = tuple(quarantined)
@@ -53,8 +53,8 @@ class NodesUnhealthy(NodesQuarantined):
 class NodeHeld(LabError):
     """Somebody else holds nodes that an order would disturb."""
 
-    template = "somebody else holds nodes of these:\n{holders}"
-    help = "Ask the holder, leave those nodes out, or say --force."
+    template = "somebody else holds some of these nodes:\n{holders}"
+    help = "Ask the holder, leave those nodes out, or use --force."
 
     def __init__(self, *, reservations: Iterable[Reservation]) -> None:
         self.reservations = tuple(reservations)
@@ -62,10 +62,10 @@ class NodeHeld(LabError):
 
 
 class ReservationInvalid(UsageError):
-    """What is wanted is not a reservation: without a purpose, or over before it begins."""
+    """A reservation has no purpose, or ends before it begins."""
 
     template = "can't reserve: {reason}"
-    help = "Give a purpose that others understand, in one line, and an end in the future."
+    help = "Give a one-line purpose that others understand, and an end in the future."
 
 
 class ReservationNotFound(UsageError):
@@ -76,17 +76,17 @@ class ReservationNotFound(UsageError):
 
 
 class LeaseInUse(LabError):
-    """A run that is going on holds the nodes; taking them away would spoil it."""
+    """A run in progress holds the nodes; taking them away would spoil it."""
 
     template = "reservation {id} belongs to process {pid}, which is running: {purpose}"
-    help = "End that run (Ctrl-C, or `kill {pid}`): it gives its nodes back itself."
+    help = "End that run (Ctrl-C, or `kill {pid}`); it then gives its nodes back."
 
 
 class NoSuchSlot(LabError):
-    """The nodes can't be had at that time; `slot` is the earliest time that would work, if there is one."""
+    """The nodes are not free at that time; `slot` is the earliest time that would work, if there is one."""
 
     template = "{wanted} can't be had {when}{why}.{nearest}"
-    help = "Say --queue to take the earliest time there is, or --wait TIME to wait so long for it."
+    help = "Use --queue to take the earliest possible time, or --wait TIME to wait that long for the nodes."
 
     def __init__(self, *, wanted: str, when: str, why: str = "", slot: Slot | None = None) -> None:
         self.slot = slot
@@ -103,9 +103,9 @@ class NoSuchSlot(LabError):
 
 
 class ReservationLimit(LabError):
-    """Somebody has, with this, more than one person may have."""
+    """With this reservation, one person would have more than the limit."""
 
-    template = "{who} may have {limit} at most; with this it would be {would}"
+    template = "{who} may have at most {limit}; with this one it would be {would}"
     help = "Give something back (`perfci lab mine`), ask for less, or ask an admin of the lab."
 
 
@@ -113,20 +113,20 @@ class NotYours(LabError):
     """The reservation is somebody else's."""
 
     template = "reservation {id} is {holder}'s, not {actor}'s"
-    help = "Ask {holder}. Admins (reservations.admins in the settings) may do it; it is recorded."
+    help = "Ask {holder}. Admins (reservations.admins in the settings) may do it; perfci records that."
     exit_code = 4
 
 
 class AdminsOnly(LabError):
     """Only an admin of the lab may do this."""
 
-    template = "{actor} is no admin of lab {lab}: {order}"
+    template = "{actor} is not an admin of lab {lab}: {order}"
     help = "Ask one of the admins: reservations.admins in the settings names them."
     exit_code = 4
 
 
 class NodesNotReserved(LabError):
-    """Somebody who is no admin gives orders to nodes that they did not reserve, or have no more."""
+    """Somebody who is not an admin gives orders to nodes that they don't hold."""
 
     template = "{actor} has not reserved {nodes}"
     help = "Reserve them first: `perfci lab reserve --node NAME --for TIME`. Admins may order free nodes."
@@ -134,14 +134,14 @@ class NodesNotReserved(LabError):
 
 
 class ReservationOver(LabError):
-    """What is to be changed is over, or is just being ended."""
+    """The reservation is over or is ending."""
 
-    template = "reservation {id} is {state}: {order} is not possible any more"
+    template = "reservation {id} is {state}: {order} is no longer possible"
     help = "Make another one: `perfci lab reserve`."
 
 
 class NodeNotHeld(UsageError):
-    """A node that is to be given back or swapped does not belong to the reservation."""
+    """The node to give back or swap does not belong to the reservation."""
 
     template = "node {node} is not one of reservation {id}: {nodes}"
     help = "`perfci lab show {id}` shows its nodes."
@@ -158,15 +158,15 @@ class TokenUnknown(UsageError):
     """A token that does not exist, was revoked, or has expired."""
 
     template = "no such token{which}"
-    help = "`perfci lab token list` shows yours; `perfci lab token add` makes one."
+    help = "`perfci lab token list` shows your tokens; `perfci lab token add` makes one."
     exit_code = 4
 
 
 class NoCanary(LabError):
-    """A node in quarantine has not shown since that it is well."""
+    """No canary has passed on a node since it went into quarantine."""
 
     template = "no canary has passed on {node} since it was put into quarantine, {since}"
-    help = "Run one: `perfci lab node check {node}`; or say --force, which is recorded."
+    help = "Run one with `perfci lab node check {node}`, or use --force, which perfci records."
     exit_code = 5
 
 
@@ -178,19 +178,17 @@ class InventoryInvalid(UsageError):
 
 
 class InspectionUnreadable(LabError):
-    """What a node tells of itself can't be read."""
+    """The output of a node's inspection can't be read."""
 
-    template = "what it tells of itself can't be read: {reason}"
-    help = (
-        "Run `cat disks.sh inspect.sh | ssh NODE sh -s` in roles/deploy_ramdisk/files and look at what comes."
-    )
+    template = "the output of its inspection can't be read: {reason}"
+    help = "Run `cat disks.sh inspect.sh | ssh NODE sh -s` in roles/deploy_ramdisk/files and read the output."
 
 
 class NodesNotInspected(LabError):
-    """Nodes did not tell what they are."""
+    """perfci could not inspect some nodes."""
 
     template = "not inspected:\n{nodes}"
-    help = "A node must answer under SSH with the lab's key; `perfci lab power status NODE` says if it is on."
+    help = "A node must accept SSH with the lab's key; `perfci lab power status NODE` says whether it is on."
 
 
 class HostVariablesElsewhere(UsageError):
@@ -201,9 +199,9 @@ class HostVariablesElsewhere(UsageError):
 
 
 class NodesUnmatched(UsageError):
-    """A job wants nodes of a kind that the lab does not have."""
+    """A job wants nodes that the lab does not have."""
 
-    template = "no node of the lab is one where {where}: {reason}"
+    template = "no node of the lab matches {where}: {reason}"
     help = "Correct nodes.where of the job, or node_labels in the inventory."
 
 
@@ -211,7 +209,10 @@ class NodesOutsideCloud(UsageError):
     """A run was given nodes on which the playbooks deploy no cloud."""
 
     template = "inventory {folder}: no cloud is deployed on {nodes}, as the group `cloud` has {cloud}"
-    help = "Put all nodes into it: `cloud: {{children: {{nodes:}}}}` in hosts.yml, as inventory/example does."
+    help = (
+        "Put all nodes into the group: `cloud: {{children: {{nodes:}}}}` in hosts.yml, as in "
+        "inventory/example."
+    )
 
 
 def held(reservation: Reservation) -> str:

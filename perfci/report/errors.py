@@ -13,24 +13,24 @@ class GrafanaUnreachable(ServiceError):
 
 
 class GrafanaUnauthorised(ServiceError):
-    """Grafana does not know the token, or the token may not do this."""
+    """Grafana does not know the token, or the token lacks the permission."""
 
-    template = "Grafana at {url} does not let us in ({status}): {reason}"
+    template = "Grafana at {url} refuses the token ({status}): {reason}"
     help = (
-        "Create a service account with the role Editor (Admin, where the data source is missing) and write "
+        "Create a service account with the role Editor (Admin if the data source is missing) and write "
         "its token into the file that `grafana.token_file` names."
     )
 
 
 class GrafanaNotFound(ServiceError):
-    """There is something at the address, but not Grafana's API."""
+    """Something answers at the address, but it is not Grafana's API."""
 
     template = "{url} is not a Grafana: {reason}"
-    help = "Check `grafana.url`: it is the address of Grafana's start page, with its path if it has one."
+    help = "Set `grafana.url` to the address of Grafana's start page, with its path if it has one."
 
 
 class GrafanaRefused(ServiceError):
-    """Grafana refused what it was sent, or failed."""
+    """Grafana refused the request, or failed."""
 
     template = "Grafana at {url} answered {status}: {reason}"
-    help = "Look into Grafana's log. `dashboards/*.json` can be imported by hand meanwhile."
+    help = "Read Grafana's log. Meanwhile you can import `dashboards/*.json` by hand."

@@ -8,14 +8,14 @@ from perfci.errors import FailureClass, LabError, PerfciError, ServiceError, Usa
 
 
 class ResultFileError(PerfciError):
-    """A file of a run is not of the form needed; names the file, the place in it and what was expected."""
+    """A file of a run has the wrong form; the message names the file, the place and what was expected."""
 
     template = "{path}: {place}: {found}; expected {expected}"
     failure_class: ClassVar[FailureClass] = FailureClass.LAB
 
 
 class ReportError(ResultFileError):
-    """Rally's JSON report is truncated, empty, or not of a form that perfci knows."""
+    """Rally's JSON report is truncated, empty, or in a form that perfci does not know."""
 
     help = (
         "Look at the task's log in logs/ beside it. If Rally's database still has the task, write the "
@@ -24,28 +24,28 @@ class ReportError(ResultFileError):
 
 
 class NotRallyResults(ReportError):
-    """A file that somebody hands over is none of Rally's results."""
+    """A file to ingest has no Rally results."""
 
     help = (
-        "Write them with `rally task report --json --uuid TASK --out FILE`, or with older versions of Rally: "
-        "rally task results TASK > FILE"
+        "Write a report with `rally task report --json --uuid TASK --out FILE`, or with older versions "
+        "of Rally: rally task results TASK > FILE"
     )
 
 
 class CountersError(ResultFileError):
-    """A node's counters, or the tasks' times, are not of the form needed."""
+    """A node's counters, or the times of the tasks, have the wrong form."""
 
-    help = "The timings of the run are not touched by this. Look at the log of the service `counters`."
+    help = "The timings of the run are not affected. See the log of the service `counters`."
 
 
 class CanariesError(ResultFileError):
-    """A node's canaries are not of the form needed."""
+    """A node's canaries have the wrong form."""
 
-    help = "Run the canaries by hand on this node, and look at what they write."
+    help = "Run the canaries by hand on this node, and check what they write."
 
 
 class PhasesError(ResultFileError):
-    """What a run that upgrades or migrates says of its phases is not of the form needed."""
+    """The phases file of an upgrade or a migration has the wrong form."""
 
     help = "The logs of the run, in logs/ beside it, say how the phases went."
 
@@ -53,7 +53,9 @@ class PhasesError(ResultFileError):
 class ArchiveError(ResultFileError):
     """An archive folder has no readable run.json, or not all that run.json promises."""
 
-    help = "Compare the folder with its manifest.json. A run that can't be repaired can be moved away."
+    help = (
+        "Compare the folder with its manifest.json. If you can't repair the run, move it out of the archive."
+    )
 
 
 class IndexDamaged(PerfciError):
@@ -65,7 +67,7 @@ class IndexDamaged(PerfciError):
 
 
 class UnknownRun(PerfciError):
-    """A store was asked about a run that it does not have."""
+    """A store does not have a run."""
 
     template = "{store} does not have the run {run_id}"
     help = "`perfci run list` shows the runs; `perfci results sync` delivers archived ones."
@@ -77,26 +79,27 @@ class IndexUnavailable(LabError):
 
     template = "{path}: the index of the archive can't be used now: {reason}"
     help = (
-        "Look for a full disk, missing rights, or another perfci that holds it. The archive is not touched."
+        "Check for a full disk, missing permissions, or another perfci that holds the index. The archive "
+        "is intact."
     )
 
 
 class InfluxSettingsInvalid(UsageError):
-    """What perfci was told about InfluxDB can't be used."""
+    """The InfluxDB settings can't be used."""
 
     template = "InfluxDB: {reason}"
     help = "Correct influx.url; secrets go into influx.token_file or influx.password_file."
 
 
 class InfluxUnreachable(ServiceError):
-    """InfluxDB does not answer, or not in time."""
+    """InfluxDB does not answer in time."""
 
     template = "InfluxDB at {url} does not answer: {reason}"
-    help = "Nothing is lost: the runs are in the archive. When it is back: `perfci results sync`."
+    help = "Nothing is lost: the runs are in the archive. When InfluxDB is back, run `perfci results sync`."
 
 
 class InfluxUnauthorised(ServiceError):
-    """InfluxDB wants other credentials, or rights that these do not have."""
+    """InfluxDB refuses the credentials, or they lack the permission."""
 
     template = "InfluxDB at {url} does not allow this ({status}): {reason}"
     help = "Check influx.token_file, or influx.username and influx.password_file, and their rights."
@@ -113,7 +116,7 @@ class InfluxDatabaseMissing(ServiceError):
 
 
 class InfluxRefused(ServiceError):
-    """InfluxDB does not take what was sent, or answers what can't be read."""
+    """InfluxDB refuses the request, or perfci can't read the answer."""
 
     template = "InfluxDB at {url} refused ({status}): {reason}"
     help = "Check that influx.url names an InfluxDB, and see its log. The runs stay in the archive."
@@ -128,8 +131,8 @@ class InfluxRunRefused(RunRefused):
 
     template = "InfluxDB at {url} refused {run_id} ({status}): {reason}"
     help = (
-        "The run stays in the archive, and perfci does not send it again by itself. When what InfluxDB says "
-        "is mended: perfci results sync --again {run_id}"
+        "The run stays in the archive, and perfci does not send it again by itself. Correct what "
+        "InfluxDB reports, then run: perfci results sync --again {run_id}"
     )
 
 
@@ -138,9 +141,9 @@ class InfluxRunTooOld(InfluxRunRefused):
 
     template = "InfluxDB at {url} keeps no points as old as those of {run_id} ({status}): {reason}"
     help = (
-        "Only dashboards miss the run: it is in the archive, and verdicts use it. To have it there, too, "
-        "lengthen the database's retention policy (1.x: ALTER RETENTION POLICY, 2.x: influx bucket update "
-        "--retention), then: perfci results sync --again {run_id}"
+        "Only dashboards lack the run: it is in the archive, and verdicts use it. To see it in "
+        "dashboards, lengthen the database's retention policy (1.x: ALTER RETENTION POLICY, 2.x: influx "
+        "bucket update --retention), then run: perfci results sync --again {run_id}"
     )
 
 
@@ -148,18 +151,21 @@ class InfluxFailing(ServiceError):
     """InfluxDB answers, but fails inside: a full disk, too little memory, a restart."""
 
     template = "InfluxDB at {url} failed ({status}): {reason}"
-    help = "See its log and its disk. Nothing is lost; when it is well again: `perfci results sync`."
+    help = "Nothing is lost. See InfluxDB's log and its disk; when it works again, run `perfci results sync`."
 
 
 class InfluxRunIncomplete(ServiceError):
-    """A run in InfluxDB has another number of iterations than was written."""
+    """A run in InfluxDB has a different number of iterations than perfci wrote."""
 
     template = "InfluxDB at {url}: {run_id} has {found} of {written} iterations of {series}"
-    help = "Points were deleted or expired. To deliver the run again: `perfci results sync --again {run_id}`."
+    help = (
+        "Points were deleted or expired. To deliver the run again, run `perfci results sync --again "
+        "{run_id}`."
+    )
 
 
 class DeliveriesUnavailable(LabError):
     """Another process is delivering."""
 
     template = "another process is delivering to the store"
-    help = "Wait for the other perfci, then `perfci results sync`."
+    help = "Wait for the other perfci, then run `perfci results sync`."

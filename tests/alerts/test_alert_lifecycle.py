@@ -303,7 +303,7 @@ def test_an_accepted_alert_stays_silent_and_moves_the_baseline():
 def test_unknown_and_closed_alerts_are_errors():
     state, alert = opened(CREATE_PORT)
     for name in ("", "nonsense"):
-        with pytest.raises(UnknownAlert, match="no single alert") as caught:
+        with pytest.raises(UnknownAlert, match="no alert, or more than one") as caught:
             find(state, name)
         assert alert.id in caught.value.advice
     state, _ = accept(state, alert.id, run_id(9))

@@ -120,6 +120,6 @@ def test_where_the_people_of_a_job_are_not_known_it_is_said_who_got_the_mail(ser
     done = CliRunner().invoke(app, ["accept", "abc"])
     assert done.exit_code == 0, done.output
     assert f"can't read job.yml of run {NIGHTLY}" in done.stderr
-    assert "its mail goes to `mail.to`" in done.stderr
+    assert "mails to `mail.to`" in done.stderr
     (mail,) = mails(services)
     assert mail["To"] != "nightly-team@example.org"

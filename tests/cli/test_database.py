@@ -51,7 +51,7 @@ def test_a_backup_is_a_whole_database(services, tmp_path):
     assert AlertTable(Database(f"sqlite:///{file}")).load() == STATE
     refused = run("database", "backup", str(file), code=3)
     assert "it exists already" in refused.stderr
-    assert "no backup" in run("database", "backup", str(tmp_path / "none" / "x.db"), code=3).stderr
+    assert "can't write a backup" in run("database", "backup", str(tmp_path / "none" / "x.db"), code=3).stderr
 
 
 def test_everything_is_copied_into_an_empty_database(services, database_url, tmp_path):
@@ -59,7 +59,7 @@ def test_everything_is_copied_into_an_empty_database(services, database_url, tmp
     copied = json.loads(run("database", "copy", target, "--json").stdout)["rows"]
     assert copied == json.loads(run("database", "show", "--json").stdout)["rows"]
     assert AlertTable(Database(target)).load() == STATE
-    assert "has rows already" in run("database", "copy", target, code=2).stderr
+    assert "already has rows" in run("database", "copy", target, code=2).stderr
 
 
 def test_status_names_the_database_and_what_was_not_taken_over(services):

@@ -11,10 +11,10 @@ _ALL_BUT_SESSIONS = frozenset({Rung.RETRY, Rung.WARM_RESET, Rung.COLD_RESET, Run
 
 
 class BmcError(LabError):
-    """A BMC did not do what it was told; every error of one BMC is a kind of this one."""
+    """A BMC did not do what perfci ordered. Every error of one BMC is a kind of this error."""
 
     template = "{node}: {reason}"
-    help = "docs/errors.md tells the kinds apart."
+    help = "docs/errors.md explains the kinds."
     cures: ClassVar[frozenset[Rung]] = _ALL_BUT_SESSIONS
 
     @property
@@ -29,12 +29,12 @@ class BmcError(LabError):
 
 
 class BmcSilent(BmcError):
-    """No answer, or no more answers. A `deaf` one does not let us log in, so it can't be told to restart."""
+    """No answer, or no more answers. A `deaf` BMC lets nobody log in, so perfci can't order it to restart."""
 
     template = "{node}: the BMC at {address} does not answer: {reason}"
     help = (
-        "Check the address, the cable, and that IPMI over LAN or Redfish is switched on. A BMC that hangs "
-        "comes back when its mains are cut; `perfci lab power cycle {node} --recover` does that where the "
+        "Check the address, the cable, and whether IPMI over LAN or Redfish is switched on. Cutting the "
+        "mains brings a hung BMC back; `perfci lab power cycle {node} --recover` does that if the "
         "inventory has `pdu_outlet`."
     )
 
@@ -49,14 +49,14 @@ class BmcSilent(BmcError):
 
 
 class BmcUnreachable(BmcError):
-    """The network says that there is no such BMC: a closed port, a name without address, no way there.
+    """The network says that there is no such BMC: a closed port, an unknown name, no route.
 
     That is how things are set up, here or there. No BMC is sick because of it.
     """
 
     template = "{node}: there is no BMC at {address}, {port}: {reason}"
     help = (
-        "Correct bmc_address, bmc_port and bmc_protocol of {node} in the inventory, look at this machine's "
+        "Correct bmc_address, bmc_port and bmc_protocol of {node} in the inventory, check this machine's "
         "name servers and routes, or switch on IPMI over LAN or Redfish in the BMC."
     )
     cures = frozenset({Rung.RETRY})
@@ -71,48 +71,50 @@ class BmcCredentialsWrong(BmcError):
 
 
 class BmcRightsMissing(BmcError):
-    """The user and the password are right, but the user may not do this."""
+    """The user and the password are right, but the user lacks the privilege."""
 
     template = "{node}: user {username!r} of the BMC at {address} may not {order}: {reason}"
     help = (
-        "Give this user the privilege Operator on the BMC's LAN channel, or Administrator where perfci shall "
-        "restart the BMC; the password is right."
+        "The password is right. Give this user the privilege Operator on the BMC's LAN channel, or "
+        "Administrator if perfci is to restart the BMC."
     )
     cures = frozenset()
 
 
 class BmcCertificateUntrusted(BmcError):
-    """The BMC's certificate is not signed by anybody we trust, or is for another name."""
+    """No trusted authority signed the BMC's certificate, or it is for another name."""
 
-    template = "{node}: the certificate of {address} can't be trusted: {reason}"
+    template = "{node}: perfci does not trust the certificate of {address}: {reason}"
     help = (
-        "Set bmc_redfish_verify of {node} to the file with the certificate authority that signed it. Where "
-        "nobody else can reach the BMCs' network, `bmc_redfish_verify: false` leaves it unchecked."
+        "Set bmc_redfish_verify of {node} to the file of the certificate authority that signed it. If "
+        "nobody else can reach the BMCs' network, `bmc_redfish_verify: false` switches the check off."
     )
     cures = frozenset()
 
 
 class BmcSessionsFull(BmcError):
-    """All its sessions are taken, mostly by clients that never closed theirs."""
+    """All sessions of the BMC are taken, usually by clients that never closed theirs."""
 
-    template = "{node}: the BMC at {address} has no session left: {reason}"
-    help = "It forgets stale sessions after a minute or so. `--recover` waits for that and closes the others."
+    template = "{node}: the BMC at {address} has no free session: {reason}"
+    help = (
+        "The BMC drops stale sessions after a minute or so. `--recover` waits for that and closes the others."
+    )
     cures = frozenset({Rung.RETRY, Rung.CLOSE_SESSIONS, Rung.OUTLET})
 
 
 class BmcUnsupported(BmcError):
-    """The BMC does not speak what perfci speaks."""
+    """perfci and the BMC have no protocol in common."""
 
     template = "{node}: the BMC at {address} can't be used: {reason}"
     help = (
-        "perfci needs Redfish, or IPMI 2.0 with cipher suite 17 or 3; set bmc_cipher_suite: 3 where 17 is "
-        "missing, and bmc_protocol to what the BMC speaks."
+        "perfci needs Redfish, or IPMI 2.0 with cipher suite 17 or 3. Set bmc_protocol to what the BMC "
+        "speaks, and bmc_cipher_suite: 3 if it lacks suite 17."
     )
     cures = frozenset()
 
 
 class BmcRefused(BmcError):
-    """The BMC answered no; `code` is IPMI's completion code or HTTP's status, as text."""
+    """The BMC refused the order; `code` is IPMI's completion code or HTTP's status, as text."""
 
     template = "{node}: the BMC refuses to {order}: {reason} ({code})"
     help = "A busy BMC (code 0xc0, HTTP 409 or 503) recovers; other codes mean that this BMC can't do it."
@@ -132,28 +134,28 @@ class BmcIneffective(BmcError):
 
     template = "{node}: the BMC said ok to {order!r}, but after {seconds:.0f} s it still says {found!r}"
     help = (
-        "A machine that is only slow needs a longer bmc_power_seconds. A firmware that ignores orders is "
-        "sick; `--recover` restarts the BMC and tries again."
+        "A slow machine needs a longer bmc_power_seconds. If the firmware ignores orders, `--recover` "
+        "restarts the BMC and tries again."
     )
 
 
 class ShutdownIgnored(BmcError):
-    """The BMC pressed the power button, and the system went on."""
+    """The BMC pressed the power button, and the system kept running."""
 
     template = "{node}: the system did not shut down within {seconds:.0f} s"
-    help = "It hangs, or does not listen to the power button; `perfci lab power off {node}` cuts the power."
+    help = "The system hangs, or ignores the power button. `perfci lab power off {node}` cuts the power."
     cures = frozenset()
 
 
 class BmcGarbled(BmcError):
-    """Its answers make no sense."""
+    """The BMC's answers make no sense."""
 
-    template = "{node}: the BMC at {address} answers what makes no sense: {reason}"
+    template = "{node}: the BMC at {address} gives an answer that makes no sense: {reason}"
     help = "Restart the BMC with `--recover`, and look for newer firmware."
 
 
 class BmcDeadline(BmcError):
-    """It was not done in time."""
+    """The time limit passed before the order was done."""
 
     template = "{node}: not done within {seconds:.0f} s: {reason}"
     help = "Give more time with --deadline, or look at this BMC alone."
@@ -180,18 +182,18 @@ class OutletFailed(LabError):
     """The command that switches a node's outlet failed."""
 
     template = "{node}: outlet {outlet!r} could not be switched: {program}: {reason}"
-    help = "Try pdu_command of the inventory by hand; the node's power was not cut."
+    help = "The node's power was not cut. Try the inventory's pdu_command by hand."
 
 
 class OutletCommandInvalid(UsageError):
-    """The inventory's pdu_command is not of the form needed."""
+    """The inventory's pdu_command has the wrong form."""
 
     template = "{node}: pdu_command {command!r}: {reason}"
-    help = "Write a program and its arguments; {{outlet}} and {{node}} are filled in, no shell reads it."
+    help = "Write a program and its arguments. perfci fills in {{outlet}} and {{node}}; no shell is involved."
 
 
 class ConsoleNeedsTerminal(UsageError):
-    """A console was asked for where there is no terminal."""
+    """`perfci lab console` was started without a terminal."""
 
     template = "perfci lab console needs a terminal on both input and output; this is a pipe or a file"
-    help = "Run it in a terminal; over SSH say `ssh -t HOST perfci lab console NODE`."
+    help = "Run it in a terminal; over SSH, use `ssh -t HOST perfci lab console NODE`."

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 class RequestRefused(UsageError):
-    """The process of the virtual lab refuses a request; its own words."""
+    """The process of the virtual lab refuses a request; the message has its own words."""
 
     template = "{message}"
     help = "{advice}"

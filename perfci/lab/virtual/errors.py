@@ -23,13 +23,13 @@ class HostCommandFailed(LabError):
     """A program that makes or removes a part of the virtual lab failed."""
 
     template = "{command}: {reason}"
-    help = "`perfci virtual down` removes what is half made; the kernel may lack what the command asked for."
+    help = "`perfci virtual down` removes what is half made. The kernel may lack what the command needs."
 
 
 class VirtualLabDiffers(UsageError):
-    """A virtual lab is up, and it is not the one that is wanted now."""
+    """Another virtual lab is up than the wanted one."""
 
-    template = "a virtual lab is up that differs: {found}; wanted: {wanted}"
+    template = "another virtual lab is up: {found}; wanted: {wanted}"
     help = "Take it down first: perfci virtual down"
 
 
@@ -45,8 +45,8 @@ class VirtualLabBroken(LabError):
 
     template = "the process of the virtual lab {what}: {reason}"
     help = (
-        "`perfci virtual up` removes what is left of it and makes it again; `perfci virtual down` only "
-        "removes. Its log, until then: {log}"
+        "`perfci virtual up` removes what is left and makes the lab again; `perfci virtual down` only "
+        "removes it. Until then its log is {log}"
     )
 
 
@@ -58,16 +58,16 @@ class VirtualLabTooLarge(UsageError):
 
 
 class VirtualInventoryTaken(UsageError):
-    """The project's inventory is that of a virtual lab in another state folder."""
+    """The project's inventory belongs to a virtual lab of another state folder."""
 
-    template = "{file} is the inventory of the virtual lab in {folder}"
-    help = "Take that one down first (with its PERFCI_STATE_DIR), or use another checkout."
+    template = "{file} belongs to the virtual lab in {folder}"
+    help = "Take that lab down first (with its PERFCI_STATE_DIR), or use another checkout."
 
 
 class VirtualPathTooLong(UsageError):
     """Sockets below the state folder would have a longer path than Linux allows."""
 
-    template = "the path {path} is longer than the {limit} bytes that a socket may have"
+    template = "the path {path} is longer than the {limit} bytes that Linux allows for a socket"
     help = "Set PERFCI_STATE_DIR to a folder with a shorter path."
 
 
@@ -79,7 +79,7 @@ class VirtualNodeUnknown(UsageError):
 
 
 class FaultInvalid(UsageError):
-    """A fault does not exist, or its value is not of the form needed."""
+    """A fault does not exist, or its value has the wrong form."""
 
     template = "fault {text!r}: {reason}"
     help = "`perfci virtual fault --help` explains every fault."

@@ -32,10 +32,10 @@ NextBoot = Callable[[], Boot]
 
 
 class MachineBroken(LabError):
-    """A simulated machine can't obey an order."""
+    """A simulated machine can't carry out an order."""
 
     template = "the virtual machine {name} can't {order}: {reason}"
-    help = "See {log}; `perfci virtual down` and `perfci virtual up` make the lab anew."
+    help = "See {log}. `perfci virtual down` and then `perfci virtual up` make a new lab."
 
 
 class Machine(Protocol):

@@ -21,16 +21,16 @@ SERVICES: tuple[Service, ...] = ("keystone", "placement", "glance", "nova", "neu
 
 
 class MachinesNeeded(UsageError):
-    """A cloud on machines of its own was asked of a lab that has no machines to provision."""
+    """The cloud needs machines of its own, and the lab has none to provision."""
 
     template = "the cloud {kind} needs machines behind BMCs, and the lab {lab} has none"
-    help = "Say `--lab LAB` for a lab of machines; `perfci virtual up --nodes {nodes}` makes a virtual one."
+    help = "Use `--lab LAB` for a lab with machines; `perfci virtual up --nodes {nodes}` makes a virtual one."
 
 
 class GitBaseMissing(UsageError):
-    """devstack was asked for, and nothing says where it comes from."""
+    """No setting says where devstack and the services come from."""
 
-    template = "nothing says where devstack and the services come from"
+    template = "no setting says where devstack and the services come from"
     help = (
         "Set PERFCI_GIT_BASE (or git_base) to a URL such as https://opendev.org, or to a folder that has the "
         "repositories as openstack/devstack, openstack/nova and so on."

@@ -17,7 +17,7 @@ PINNED = "pinned"
 
 
 class CodeOptionInvalid(UsageError):
-    """An option does not name the code of a service."""
+    """An option does not name a service and its code."""
 
     template = "{option!r}: {reason}"
     help = "Name a service and its code: `neutron=29.0.1`, `neutron=https://opendev.org/openstack/neutron@master`."

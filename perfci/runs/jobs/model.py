@@ -54,7 +54,7 @@ def _expression(where: str) -> str:
 
 
 class JobFileInvalid(UsageError):
-    """A job file that can't be used; `problems` has one line for each thing that is wrong."""
+    """A job file can't be used; `problems` has one line for each mistake."""
 
     template = "{problems}"
     help = "Correct the job file; docs/jobs.md explains each field."

@@ -37,7 +37,7 @@ class UnknownTaskArgument(UsageError):
 
 
 class MissingTaskArgument(UsageError):
-    """A task template uses a variable that nothing gives it."""
+    """A task template uses a variable that is not set."""
 
     template = "scenarios[{index}]: the task {task} ({path}): {reason}"
     help = (

@@ -92,7 +92,7 @@ _logger = logging.getLogger(__name__)
 
 
 class RunNotArchived(LabError):
-    """A run has ended, and its folder can't be moved into the archive now."""
+    """A run has ended, but its folder can't be moved into the archive now."""
 
     template = "the run {run_id} can't be archived: {reason}"
     help = "Nothing is lost: its folder is {folder}. Make room on the disk; the next start archives it."

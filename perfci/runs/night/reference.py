@@ -48,11 +48,11 @@ REST_GIB = 1.5
 
 
 class TooLittleMemory(LabError):
-    """The machine can't carry two clouds at a time."""
+    """The machine has too little memory for two clouds."""
 
     template = (
-        "{available:.1f} GiB of memory are available, two clouds side by side need {needed:.1f}: one has "
-        "{services} and {computes} computes"
+        "{available:.1f} GiB of memory are available, but two clouds side by side need {needed:.1f}: "
+        "each has {services} and {computes} computes"
     )
     help = (
         "End other programs, take a job with fewer `cloud.computes` or services, or use a larger machine. "
@@ -61,9 +61,9 @@ class TooLittleMemory(LabError):
 
 
 class ReferenceElsewhere(LabError):
-    """Two clouds side by side run on the controller's own machine, and the nodes are others."""
+    """Two clouds side by side run only on the controller, but the nodes are other machines."""
 
-    template = "two clouds side by side run on the controller alone, and {nodes} would be other machines"
+    template = "two clouds side by side run only on the controller, but this run would use {nodes}"
     help = (
         "Measure it in a lab without machines (`--lab embedded`), or one cloud at a time: a job without "
         "`reference`, `perfci try` or `perfci pins bump`."

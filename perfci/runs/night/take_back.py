@@ -37,8 +37,9 @@ class NotTakenBack(LabError):
 
     template = "{nodes} could not be taken back: {reason}"
     help = (
-        "They are on, with the system of the last run. `ansible-playbook -i INVENTORY playbooks/reclaim.yml "
-        "-e provision_nodes={nodes}` takes them back; whoever gets them next gets a fresh system in any case."
+        "They are still on, with the system of the last run. `ansible-playbook -i INVENTORY "
+        "playbooks/reclaim.yml -e provision_nodes={nodes}` takes them back. The next holder gets a fresh "
+        "system in any case."
     )
 
 

@@ -35,7 +35,7 @@ class CalibrationDamaged(LabError):
     """The calibration of a job can't be read from the database."""
 
     template = "the calibration of {lab}/{job} can't be read: {reason}"
-    help = "Work it out again from the job's runs: `perfci calibrate {job} --from-history`."
+    help = "Compute it again from the job's runs: `perfci calibrate {job} --from-history`."
 
 
 @dataclass(frozen=True, slots=True)

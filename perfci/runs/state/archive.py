@@ -27,10 +27,10 @@ class RunNotFound(UsageError):
 
 
 class RunUnclear(UsageError):
-    """Several archived runs have what was given in their id."""
+    """Several archived runs match the given id."""
 
-    template = "{run_id!r} can be {count} runs:\n{candidates}"
-    help = "Give more of the id."
+    template = "{run_id!r} matches {count} runs:\n{candidates}"
+    help = "Type more of the id."
 
 
 def run_folders(archive: Path) -> list[Path]:

@@ -77,17 +77,17 @@ class Cleaned:
 
 
 class NotAStateFolder(UsageError):
-    """What should be removed does not look like a state folder of perfci."""
+    """The folder to remove does not look like a state folder of perfci."""
 
-    template = "{path} does not look like a state folder of perfci: nothing in it is ours"
+    template = "{path} does not look like a state folder of perfci: nothing in it is perfci's"
     help = "Check PERFCI_STATE_DIR and `state_dir` in perfci.toml. Nothing was removed."
 
 
 class RunsStay(LabError):
-    """A run uses the state folder whose process perfci can't end."""
+    """A run uses the state folder, and perfci can't end its process."""
 
-    template = "{path} is used by runs of other hosts, or of processes that perfci can't tell: {runs}"
-    help = "Nothing was removed. End them where they run, then say `perfci clean` again."
+    template = ("{path} is used by runs of other hosts, or by runs whose process perfci can't identify: {runs}")
+    help = "Nothing was removed. End these runs where they run, then run `perfci clean` again."
 
 
 def clean(state: StateFolder, project: Path, *, purge: bool = False) -> Cleaned:

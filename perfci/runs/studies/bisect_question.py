@@ -52,7 +52,7 @@ class BisectImpossible(UsageError):
     """There is nothing that a bisect could find, or no way to measure it."""
 
     template = "{what} can't be bisected: {reason}"
-    help = "`perfci changes` shows what came in between; docs/bisect.md says what a bisect needs."
+    help = "`perfci changes` lists the changes between the ends; docs/bisect.md says what a bisect needs."
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,9 @@ _FOLDER = "pins"
 
 
 class PinUnused(UsageError):
-    """The job does not deploy what the pin says, so that nothing could be compared."""
+    """The job does not deploy the pinned version, so there is nothing to compare."""
 
-    template = "the pin of {name} means nothing to the job {job}: {reason}"
+    template = "the pin of {name} has no effect on the job {job}: {reason}"
     help = "Take another job (--job), or move the pin without measuring (--no-compare)."
 
 

@@ -45,8 +45,8 @@ class CalibrationFailed(LabError):
 
     template = "{bad} runs in a row did not count, the last because {reason}"
     help = (
-        "`perfci run list` shows the runs, `perfci run show` says more. The next start goes on from the "
-        "valid runs so far; `perfci calibrate --from-history` takes them as they are."
+        "`perfci run list` lists the runs, `perfci run show` says more. The next start continues with "
+        "the valid runs so far; `perfci calibrate --from-history` uses them as they are."
     )
 
 

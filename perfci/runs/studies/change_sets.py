@@ -40,12 +40,12 @@ _DIGITS = 12
 
 
 class ChangeInvalid(UsageError):
-    """What is to be tried can't be put on the job."""
+    """The change can't be applied to the job."""
 
     template = "{change!r}: {reason}"
     help = (
-        "Give `neutron=REVISION`, a folder or a patch file, `neutron==34.0.0` or `oslo.db==18.0` for a pin, "
-        "and `nova:DEFAULT.option=value` with --set and --against."
+        "Give `neutron=` with a revision, a folder or a patch file; for a pin, `neutron==34.0.0` or "
+        "`oslo.db==18.0`; with --set and --against, `nova:DEFAULT.option=value`."
     )
 
 

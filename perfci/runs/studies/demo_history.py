@@ -41,10 +41,10 @@ _LEFT_OUT = ("doc", "releasenotes", "api-ref", "tests", "locale")
 
 
 class DemoSourceMissing(ServiceError):
-    """The source archive of a release can't be had, or is not what the demo knows."""
+    """The source archive of a release is not available, or is not the one that the demo knows."""
 
     template = "the source of {name} {version} can't be used: {reason}"
-    help = "The demo takes it from the package index that pip is set up for. Try again when it answers."
+    help = "The demo takes it from pip's package index. Try again when the index answers."
 
 
 @dataclass(slots=True)

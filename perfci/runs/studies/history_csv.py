@@ -74,11 +74,11 @@ _Row = tuple[int, list[str]]
 
 
 class HistoryFileInvalid(UsageError):
-    """A CSV file with histories can't be read; says which line and which column."""
+    """A CSV file with histories can't be read; the message names the line and the column."""
 
     template = "{place}: {problem}"
     help = (
-        "Plain form: the first column says which run or when, all others are numbers. With --otava: a "
+        "Plain form: the first column names the run or the time, all others are numbers. With --otava: a "
         "header, a column `time`, columns of numbers, and columns of attributes such as `commit`."
     )
 

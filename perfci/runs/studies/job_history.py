@@ -21,7 +21,7 @@ class NoPast(UsageError):
     """There is no finished run of the job to look back at."""
 
     template = "no finished run of {what} in {archive}"
-    help = "`perfci run list` shows the runs. Run the job, or take archived runs in: perfci results ingest"
+    help = "`perfci run list` lists the runs. Run the job, or import archived runs: perfci results ingest"
 
 
 @dataclass(frozen=True, slots=True)

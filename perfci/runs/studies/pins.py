@@ -44,35 +44,35 @@ class PinUnknown(UsageError):
 
 
 class PinVersionInvalid(UsageError):
-    """What shall become of a pin is no exact version, or the one that it has."""
+    """The new version of a pin is not exact, or is the present one."""
 
     template = "{name}=={version}: {reason}"
-    help = "Give another exact version, as `perfci pins bump {name} 1.2.3`; it stands at {now} now."
+    help = "Give another exact version, such as `perfci pins bump {name} 1.2.3`; the pin is at {now}."
 
 
 class PinsConflict(UsageError):
-    """With the moved pin the set does not resolve; nothing was changed."""
+    """With the moved pin, the set does not resolve; nothing was changed."""
 
     template = "with {name}=={version} the pins don't resolve:\n{reason}"
-    help = "Nothing was changed. Move the pins that it names first, or take another version."
+    help = "Nothing was changed. First move the pins that it names, or choose another version."
 
 
 class PinsIncomplete(UsageError):
-    """With the moved pin something is needed that has no pin; nothing was changed."""
+    """With the moved pin, a package without a pin is needed; nothing was changed."""
 
-    template = "with {name}=={version} these are needed and have no pin: {missing}"
-    help = "Nothing was changed. Add them to {file}, one line each; then move the pin."
+    template = "with {name}=={version}, these packages are needed and have no pin: {missing}"
+    help = "Nothing was changed. Add them to {file}, one per line, then move the pin."
 
 
 class PackageIndexUnreachable(ServiceError):
     """The program uv could not ask the package index."""
 
     template = "uv could not resolve the pins: {reason}"
-    help = "Nothing was changed. Look at the network and at the settings of uv and pip, and try again."
+    help = "Nothing was changed. Check the network and the settings of uv and pip, and try again."
 
 
 class UvMissing(LabError):
-    """The program uv, which resolves pins, is not there."""
+    """The program uv, which resolves pins, is missing."""
 
     template = "the program uv is missing"
     help = "`make setup` installs it beside perfci."

@@ -52,14 +52,17 @@ MOST_BAD = 2
 
 
 class NothingPaired(LabError):
-    """No draw measured anything in pairs."""
+    """No draw measured any pairs."""
 
-    template = "{bad} draws measured nothing in pairs, the last, {run}, because {reason}"
-    help = "`perfci run show {run}` says more; in its archive logs/ and reference/logs/ have what was said."
+    template = "{bad} draws measured no pairs; the last one, {run}, because {reason}"
+    help = (
+        "`perfci run show {run}` says more; logs/ and reference/logs/ in its archive have the logs of "
+        "both sides."
+    )
 
 
 class NotThesePairs(UsageError):
-    """An archived run can't be judged together with the first one that was named, or has no pairs."""
+    """An archived run can't be judged together with the first one, or has no pairs."""
 
     template = "{run}: {reason}"
     help = (

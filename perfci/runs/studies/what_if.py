@@ -27,10 +27,10 @@ _STEP = re.compile(r"([+\-\u2212]?)\s*(\d+(?:\.\d+)?)\s*(%|ms|s)")
 
 
 class StepInvalid(UsageError):
-    """What was given to --what-if is no step."""
+    """The value of --what-if is not a step."""
 
-    template = "{text!r} is no step of a series: {problem}"
-    help = 'Steps are written like "+5 %", "-10 %", "20ms" or "0.3 s".'
+    template = "{text!r} is not a step: {problem}"
+    help = 'Write a step such as "+5 %", "-10 %", "20ms" or "0.3 s".'
 
 
 @dataclass(frozen=True, slots=True)

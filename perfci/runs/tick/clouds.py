@@ -22,14 +22,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class CloudUnknown(UsageError):
-    """A reservation asks for a cloud that neither a job nor a kind of cloud is called."""
+    """A reservation asks for a cloud that is neither a job nor a kind of cloud."""
 
     template = "no cloud {name!r}; {suggestion}"
-    help = "`--cloud` takes the name of a job, whose cloud it is, or a kind: {kinds}."
+    help = "`--cloud` takes the name of a job, and deploys its cloud, or a kind: {kinds}."
 
 
 class CloudDoesNotFit(UsageError):
-    """The cloud that a reservation asks for can't be deployed on so many nodes."""
+    """The cloud of a reservation can't be deployed on that number of nodes."""
 
     template = "the cloud {name!r} can't be deployed on {nodes} nodes: {reason}"
     help = "Ask for another number of nodes; docs/clouds.md says what each kind of cloud needs."

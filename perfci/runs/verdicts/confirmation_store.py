@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 class ConfirmationsUnreadable(LabError):
-    """What re-runs have shown of a run is damaged in the database."""
+    """The results of a run's re-runs are damaged in the database."""
 
-    template = "what the re-runs for {run_id} have shown can't be read: {reason}"
+    template = "the results of the re-runs for {run_id} can't be read: {reason}"
     help = 'Bring the database back from its backup: see "The database" in docs/operator.md.'
 
 

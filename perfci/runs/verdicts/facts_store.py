@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 class FactsUnreadable(LabError):
-    """What a night has decided is damaged in the database."""
+    """The decisions of a night are damaged in the database."""
 
-    template = "what the night {run_id} has decided can't be read: {reason}"
+    template = "the decisions of the night {run_id} can't be read: {reason}"
     help = 'Bring the database back from its backup: see "The database" in docs/operator.md.'
 
 

@@ -48,12 +48,10 @@ _KEY_FIELDS = tuple(field.name for field in fields(SeriesKey))
 
 
 class JudgementDamaged(LabError):
-    """What was said of a run can't be read from the database."""
+    """The judgements of a run can't be read from the database."""
 
     template = "the judgements of run {run_id} can't be read: {reason}"
-    help = (
-        "Judge the run again: `perfci analyse {run_id}`; or all that are damaged: `perfci results rebuild`."
-    )
+    help = "`perfci analyse {run_id}` judges the run again; `perfci results rebuild` judges all damaged ones."
 
 
 def keep_judgements(database: Database, run_id: str, judgements: Sequence[Judgement]) -> None:

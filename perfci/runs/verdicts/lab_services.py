@@ -38,8 +38,8 @@ class ArchivedJobInvalid(LabError):
 
     template = "perfci can't read job.yml of run {run_id}: {reason}"
     help = (
-        "Mend that file. Until then the default settings judge the run, and its mail goes to `mail.to` of "
-        "the settings."
+        "Repair that file. Until then perfci judges the run with default settings, and mails to "
+        "`mail.to` of the settings."
     )
 
 

@@ -139,8 +139,8 @@ def test_a_task_that_is_cancelled_closes_its_session():
     [
         ({"hang": True}, Order(), BmcSilent, "does not answer"),
         ({"wrong_credentials": True}, Order(), BmcCredentialsWrong, "password"),
-        ({"sessions_full": True}, Order(), BmcSessionsFull, "no session left"),
-        ({"stale_sessions": 4}, Order(), BmcSessionsFull, "no session left"),
+        ({"sessions_full": True}, Order(), BmcSessionsFull, "no free session"),
+        ({"stale_sessions": 4}, Order(), BmcSessionsFull, "no free session"),
         ({"half_hung": True}, Order(), BmcSilent, "does not answer"),
         ({"ok_without_effect": True}, NETWORK_ON, BmcIneffective, "boot from network once"),
         ({"ok_without_effect": True}, Order(PowerOrder.ON), BmcIneffective, "still says 'off'"),

@@ -94,7 +94,7 @@ def test_default_takes_back_what_was_ordered():
         ({"ok_without_effect": True}, True, Order(PowerOrder.OFF), BmcIneffective, "still says 'on'"),
         ({"power_on_never": True}, True, Order(PowerOrder.CYCLE), BmcIneffective, "still says 'off'"),
         ({"ok_without_effect": True}, True, Order(PowerOrder.SOFT), ShutdownIgnored, "did not shut down"),
-        ({"sessions_full": True}, True, Order(), BmcSessionsFull, "no session left"),
+        ({"sessions_full": True}, True, Order(), BmcSessionsFull, "no free session"),
     ],
 )
 def test_ok_is_not_believed(sickness, on, order, error, words):

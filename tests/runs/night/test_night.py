@@ -136,7 +136,7 @@ def test_on_machines_behind_bmcs_the_night_has_one_cloud_and_says_so(project, se
     night = replace(a_night(settings), ledger=machines)._with_reference()
     assert night.job.reference is None
     assert night.alone.startswith(
-        "This night has no reference: two clouds side by side run on the controller alone"
+        "This night has no reference: two clouds side by side run only on the controller"
     )
     assert "node-7" in night.alone
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class FaultsInvalid(UsageError):
-    """A fault is not known, or has a value that it can't have."""
+    """A fault is unknown or has an invalid value."""
 
     template = "these faults can't be set:\n{mistakes}"
     help = "`perfci virtual fault --help` lists the faults and their values."
