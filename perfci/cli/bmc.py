@@ -13,15 +13,14 @@ import typer
 
 from perfci.cli import terminal
 from perfci.cli.access import settings_for
-from perfci.cli.choices import ChoiceUnclear
+from perfci.cli.chosen_nodes import ChosenNodes
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 from perfci.database.errors import DatabaseUnavailable
 from perfci.errors import PerfciError
 from perfci.lab.bmc.base import BmcProtocol, BootDevice, BootOrder, PowerOrder
 from perfci.lab.bmc.fleet import CONCURRENCY, FleetLimits, each, run
 from perfci.lab.bmc.operations import Order
-from perfci.lab.claims import against
-from perfci.lab.errors import AdminsOnly, NodesNotReserved, NodesUnknown, local_time
+from perfci.lab.errors import local_time
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -33,14 +32,16 @@ if TYPE_CHECKING:
     from perfci.lab.bmc.fleet import NodeResult
     from perfci.lab.bmc.ladder import Step
     from perfci.lab.bmc.orders import Means, Result
-    from perfci.lab.ledger import Ledger
 
 Value = TypeVar("Value")
 ASK_SECONDS = 60.0
 CONSOLE_SECONDS = 30.0
 """How often an open console looks whether the node is still its user's."""
 
-Nodes = Annotated[list[str] | None, typer.Argument(metavar="[NODE]...", help="Which nodes.")]
+Nodes = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NODE|ID]...", help="Which nodes; the ID of a reservation is all of its nodes."),
+]
 All = Annotated[bool, typer.Option("--all", help="All nodes of the lab.")]
 Recover = Annotated[
     bool,
@@ -102,7 +103,7 @@ def power(
 
     wanted = Order() if order is Switch.STATUS else Order(power=PowerOrder(order.value))
     only_looks = order is Switch.STATUS
-    chosen = _Chosen(nodes or [], everything, "power", force=force, looks=only_looks)
+    chosen = ChosenNodes(nodes or [], everything, f"power {order}", force=force, looks=only_looks)
     means = Means(deadline, None, concurrency, recover=recover, force=force and not only_looks)
     _give(wanted, chosen, means, as_json=as_json)
 
@@ -131,7 +132,7 @@ def boot(
     from perfci.lab.bmc.orders import Means
 
     wanted = Order(boot=BootOrder(device, persistent=persistent, uefi=uefi))
-    chosen = _Chosen(nodes or [], everything, "boot", force=force)
+    chosen = ChosenNodes(nodes or [], everything, f"boot {device}", force=force)
     means = Means(deadline, None, concurrency, recover=recover, force=force)
     _give(wanted, chosen, means, as_json=as_json)
 
@@ -152,14 +153,16 @@ def identify(
         return f"on for {seconds} s" if ends else "on, until `perfci lab identify --off`"
 
     with errors_reported(as_json=as_json):
-        outcomes = _asked(_Chosen(nodes or [], everything, "identify", looks=True), light, as_json=as_json)
+        outcomes = _asked(
+            ChosenNodes(nodes or [], everything, "identify", looks=True), light, as_json=as_json
+        )
         _print(("node", "lamp"), outcomes, lambda one: [(one,)], lambda one: one, as_json=as_json)
 
 
 def sensors(nodes: Nodes = None, everything: All = False, as_json: Json = False) -> None:
     """Read the sensors of nodes."""
     with errors_reported(as_json=as_json):
-        chosen = _Chosen(nodes or [], everything, "sensors", looks=True)
+        chosen = ChosenNodes(nodes or [], everything, "sensors", looks=True)
         _print(
             ("node", "sensor", "value", "state", "health"),
             _asked(chosen, lambda bmc: bmc.sensors(), as_json=as_json),
@@ -180,7 +183,7 @@ def sensors(nodes: Nodes = None, everything: All = False, as_json: Json = False)
 def events(nodes: Nodes = None, everything: All = False, as_json: Json = False) -> None:
     """Read the event logs of nodes' BMCs, oldest first."""
     with errors_reported(as_json=as_json):
-        chosen = _Chosen(nodes or [], everything, "events", looks=True)
+        chosen = ChosenNodes(nodes or [], everything, "events", looks=True)
         _print(
             ("node", "at", "component", "event", "health"),
             _asked(chosen, lambda bmc: bmc.events(), as_json=as_json),
@@ -193,7 +196,11 @@ def events(nodes: Nodes = None, everything: All = False, as_json: Json = False) 
 
 
 def console(
-    node: Annotated[str, typer.Argument(metavar="NODE", help="Which node.")],
+    name: Annotated[str, typer.Argument(metavar="NODE|ID", help="A node, or your reservation.")],
+    node: Annotated[
+        str | None,
+        typer.Argument(metavar="[NODE]", help="Which node of the reservation, if it has several."),
+    ] = None,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Take it over if somebody else has it open.")
     ] = False,
@@ -205,7 +212,7 @@ def console(
 
     Exit code 4: you don't hold the node, or no longer do. Admins may open any console.
     """
-    chosen = _Chosen([node], everything=False, command="console", force=True)
+    chosen = ChosenNodes([name], everything=False, order="console", force=True, one=True, node=node)
 
     async def lost() -> None:
         """Wait until the node is somebody else's. Raises NodesNotReserved, AdminsOnly."""
@@ -221,7 +228,7 @@ def console(
         if target.protocol is BmcProtocol.AUTO:
             target = replace(target, protocol=BmcProtocol.IPMI)
         async with connect(target) as bmc, bmc.console(take_over=take_over) as line:
-            sys.stderr.write(f"console of {target.node}; ~. at the begin of a line ends it\n")
+            sys.stderr.write(f"console of {target.node}; ~. at the beginning of a line ends it\n")
             await terminal.attach(line, sys.stdin.fileno(), sys.stdout.fileno(), lost)
 
     with errors_reported(as_json=as_json):
@@ -231,84 +238,7 @@ def console(
     sys.stderr.write("\nconsole closed\n")
 
 
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    """Which nodes a command is for: one's own, for admins those that nobody holds, with `force` all.
-
-    A command that only `looks` is for everybody.
-    """
-
-    names: Sequence[str]
-    everything: bool
-    command: str
-    force: bool = False
-    looks: bool = False
-
-    def targets(self) -> tuple[Target, ...]:
-        """Return how their BMCs are reached.
-
-        Raises ChoiceUnclear, NodesUnknown, NodeHeld, NodesNotReserved, AdminsOnly, BmcUnknown and what
-        settings and inventory raise.
-        """
-        from perfci.lab import inventory
-
-        return inventory.targets(settings_for().inventory_dir, self.check())
-
-    def check(self, *, record: bool = True) -> Sequence[str]:
-        """Return the names, where whoever calls may give the order; `record` what was forced.
-
-        Raises as `targets` does.
-        """
-        from perfci.lab.sql import open_ledger
-
-        if bool(self.names) == self.everything:
-            raise ChoiceUnclear(choices="names of nodes, or --all", command=self.command)
-        ledger = open_ledger(settings_for())
-        known = [node.name for node in ledger.nodes]
-        if unknown := [name for name in self.names if name not in known]:
-            raise NodesUnknown(
-                lab=ledger.lab, size=len(known), known=", ".join(known), wanted=", ".join(unknown)
-            )
-        names = known if self.everything else list(dict.fromkeys(self.names))
-        if not self.looks:
-            _check_may(ledger, names, self.command, force=self.force, record=record)
-        return names
-
-
-def _check_may(
-    ledger: Ledger, names: Sequence[str], command: str, *, force: bool, record: bool = True
-) -> None:
-    """Refuse to disturb others, and let nobody but admins order nodes that they did not reserve.
-
-    What an admin does by force is written down. Raises NodeHeld, NodesNotReserved, AdminsOnly.
-    """
-    from perfci.cli.lab_calendar import actor, reservations
-    from perfci.lab.reservations.views import FORCED
-
-    service = reservations()
-    who = actor(service, settings_for())
-    ledger.sweep()
-    held = ledger.held()
-    claims = against(names, held, person=who.name)
-    if claims and not force:
-        raise claims.error
-    if claims and not who.admin:
-        nodes = ", ".join(sorted({node for one in claims.held for node in one.nodes}.intersection(names)))
-        raise AdminsOnly(actor=who.name, lab=ledger.lab, order=f"{command} of {nodes}, which others hold")
-    mine = {node for one in held if one.owner is None and one.holder == who.name for node in one.nodes}
-    if not who.admin and (others := sorted(set(names) - mine)):
-        raise NodesNotReserved(nodes=", ".join(others), actor=who.name)
-    if not record or not claims.held:
-        return
-    with service.order() as (store, now):
-        for one in claims.held:
-            for node in sorted(set(names).intersection(one.nodes)):
-                store.note_node(
-                    node, now, who.name, FORCED, detail=f"{command}, though {one.holder} holds it"
-                )
-
-
-def _give(order: Order, chosen: _Chosen, means: Means, *, as_json: bool) -> None:
+def _give(order: Order, chosen: ChosenNodes, means: Means, *, as_json: bool) -> None:
     from perfci.lab.bmc.orders import give
 
     with errors_reported(as_json=as_json):
@@ -363,7 +293,7 @@ def _row(result: Result) -> tuple[str, ...]:
 
 
 def _asked(
-    chosen: _Chosen, ask: Callable[[Bmc], Awaitable[Value]], *, as_json: bool
+    chosen: ChosenNodes, ask: Callable[[Bmc], Awaitable[Value]], *, as_json: bool
 ) -> tuple[NodeResult[Value], ...]:
     async def one(target: Target) -> Value:
         from perfci.lab.bmc.protocols import connect

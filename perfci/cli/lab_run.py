@@ -36,7 +36,7 @@ from perfci.cli.ssh_keys import keys_of
 from perfci.database.errors import DatabaseUnavailable
 from perfci.errors import PerfciError
 from perfci.lab import inventory, owners
-from perfci.lab.errors import NodeNotHeld, NoSuchSlot, ReservationOver, local_time
+from perfci.lab.errors import NodeNotHeld, NoSuchSlot, NotReady, ReservationOver, local_time
 from perfci.lab.reservations.checks import check_may
 from perfci.lab.reservations.idle import Looks
 from perfci.lab.reservations.model import BookingState, Request
@@ -319,11 +319,3 @@ def _ready(reservation: str) -> tuple[Booking, Settings]:
         raise NotReady(id=found.id, state=found.state)
     Looks(service, "lab").seen(found.id, active=True)
     return found, settings
-
-
-class NotReady(PerfciError):
-    """The nodes of a reservation are not ready yet, or no longer."""
-
-    template = "reservation {id} is {state}, not ready"
-    help = "`perfci lab show {id}` shows how far it is; `perfci lab why {id}` says why it waits."
-    exit_code = 3

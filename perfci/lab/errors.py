@@ -140,6 +140,14 @@ class ReservationOver(LabError):
     help = "Make another one: `perfci lab reserve`."
 
 
+class NotReady(LabError):
+    """The nodes of a reservation are not ready yet, or no longer."""
+
+    template = "reservation {id} is {state}, not ready"
+    help = "`perfci lab show {id}` shows how far it is; `perfci lab why {id}` says why it waits."
+    exit_code = 3
+
+
 class NodeNotHeld(UsageError):
     """The node to give back or swap does not belong to the reservation."""
 

@@ -196,7 +196,9 @@ def test_what_others_hold_is_left_alone_unless_forced(rack):
     assert rack.bmcs["node-0"].machine.is_on
 
     history = json.loads(run("history", "--node", "node-0", "--json").stdout)["events"]
-    assert [(one["action"], one["detail"]) for one in history] == [("forced", "power, though ann holds it")]
+    assert [(one["action"], one["detail"]) for one in history] == [
+        ("forced", "power on, though ann holds it")
+    ]
 
 
 def test_who_is_no_admin_gives_orders_to_nodes_that_they_have_alone(rack, monkeypatch):
@@ -218,6 +220,79 @@ def test_who_is_no_admin_gives_orders_to_nodes_that_they_have_alone(rack, monkey
         assert refused.exit_code == 4, command
         assert "docs/errors.md#nodesnotreserved" in refused.stderr
     assert rack.bmcs["node-0"].machine.is_on, "access ends with the reservation"
+
+
+def done_to(*of: str) -> list[tuple[str, ...]]:
+    """Who did what, by the history of a reservation or of a node."""
+    told = json.loads(run("history", *of, "--json").stdout)["events"]
+    return [(one["actor"], one["action"], one["detail"]) for one in told]
+
+
+def test_a_reservation_is_all_of_its_nodes_and_its_history_says_who_switched_them(rack, monkeypatch):
+    monkeypatch.setattr(lab_calendar, "os", SimpleNamespace(getuid=lambda: 65533))
+    monkeypatch.setattr(terminal, "need_terminal", lambda: None)
+    ledger, me = open_ledger(config.load()), people.me()
+    until = datetime.now(UTC) + timedelta(hours=1)
+    mine = ledger.reserve(nodes=frozenset({"node-0", "node-1"}), holder=me, purpose="mine", until=until)
+    assert [row[:2] for row in rows(run("power", "on", mine.id))] == [["node-0", "on"], ["node-1", "on"]]
+    assert [row[:2] for row in rows(run("power", "status", mine.id, "node-0"))] == [
+        ["node-0", "on"],
+        ["node-1", "on"],
+    ]
+    assert run("boot", "network", mine.id).exit_code == 0
+    which = run("console", mine.id, "--json")
+    assert json.loads(which.stdout)["error"] == "ChoiceUnclear"
+    assert "node-0, node-1" in which.stdout
+    other = run("console", mine.id, "node-2", "--json")
+    assert json.loads(other.stdout)["error"] == "NodeNotHeld"
+    # The simulated BMC has no serial port: it is asked for one, and refuses.
+    assert "refuses to open the console" in run("console", mine.id, "node-1").stderr
+    assert done_to(mine.id)[1:] == [
+        (me, "power on", "node-0, node-1"),
+        (me, "boot network", "node-0, node-1"),
+        (me, "console", "node-1"),
+    ]
+    assert done_to("--node", "node-0") == [(me, "ordered", "power on"), (me, "ordered", "boot network")]
+    assert json.loads(run("node", "health", "node-0", "--json").stdout)["operations"] == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("power", "off"), ("power", "status"), ("power", "off", "--force"), ("boot", "disk"), ("console",)],
+)
+def test_somebody_elses_reservation_takes_no_orders(rack, monkeypatch, command):
+    monkeypatch.setattr(lab_calendar, "os", SimpleNamespace(getuid=lambda: 65533))
+    monkeypatch.setattr(terminal, "need_terminal", lambda: None)
+    until = datetime.now(UTC) + timedelta(hours=1)
+    ledger = open_ledger(config.load())
+    hers = ledger.reserve(nodes=frozenset({"node-1"}), holder="ann", purpose="tuning", until=until)
+    refused = run(*command, hers.id)
+    assert refused.exit_code == 4
+    assert "docs/errors.md#notyours" in refused.stderr
+    assert len(done_to(hers.id)) == 1
+    assert done_to("--node", "node-1") == []
+
+
+def test_an_admin_orders_somebody_elses_reservation_by_force_and_its_holder_can_see_that(rack):
+    until = datetime.now(UTC) + timedelta(hours=1)
+    ledger = open_ledger(config.load())
+    hers = ledger.reserve(nodes=frozenset({"node-1"}), holder="ann", purpose="tuning", until=until)
+    assert run("power", "on", hers.id).exit_code == 3
+    assert run("power", "on", hers.id, "--force").exit_code == 0
+    assert done_to(hers.id)[1:] == [(people.me(), "power on", "node-1")]
+    assert done_to("--node", "node-1") == [(people.me(), "forced", "power on, though ann holds it")]
+
+
+def test_a_reservation_gives_orders_from_its_begin_to_its_end(rack):
+    """Before and after it, its nodes are somebody else's."""
+    later = json.loads(run("reserve", "--node", "node-0", "--for", "1h", "--from", "+2h", "--json").stdout)
+    for order in ("on", "status"):
+        refused = run("power", order, later["id"])
+        assert refused.exit_code == 3
+        assert "docs/errors.md#notready" in refused.stderr
+    run("release", later["id"])
+    assert "docs/errors.md#reservationover" in run("power", "on", later["id"]).stderr
+    assert not rack.bmcs["node-0"].machine.is_on
 
 
 def test_what_a_run_of_mine_holds_is_left_alone_too(rack):

@@ -467,8 +467,10 @@ def _broken(events: list[BookingEvent], since: datetime, now: datetime) -> float
 
 FORCED = "forced"
 """The event of a node that an admin gave orders to though somebody else held it."""
+ORDERED = "ordered"
+"""The event of a node whose BMC somebody gave an order, such as `power cycle`."""
 HARDWARE = "hardware"
 """What a BMC says of its machine: noted in the history of the node, and nothing that was done with it."""
-_NO_OPERATIONS = frozenset({"quarantine", "restore", "retire", "add", FORCED, SMOKE, HARDWARE})
+_NO_OPERATIONS = frozenset({"quarantine", "restore", "retire", "add", FORCED, ORDERED, SMOKE, HARDWARE})
 _IMPOSSIBLE = (NodesUnknown, NodesUnmatched)
 _LEASED = tuple(str(state) for state in OPEN if state is not BookingState.ASKED)
