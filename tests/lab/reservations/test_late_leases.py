@@ -6,12 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from calendars import ANN, BOB, START, Clock, at, wants
 
 from perfci.lab import owners
 from perfci.lab.errors import NoSuchSlot
 from perfci.lab.reservations.model import BookingState
-
-from .test_service import ANN, BOB, START, Clock, at, clock, opened, wants
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from perfci.lab.model import Owner
     from perfci.lab.reservations.service import Reservations
 
-__all__ = ["clock", "opened"]
 TIME, GONE = "its time is over", "its process is gone"
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from calendars import ANN, HOUR, PLAIN, START, Clock, at, wants
 
 from perfci.lab import owners
 from perfci.lab.errors import ReservationOver
@@ -13,14 +14,10 @@ from perfci.lab.reservations.model import BookingState, NodeWish
 from perfci.lab.reservations.nights import START_SECONDS, Nights, Plan
 from perfci.lab.sql import SqlLedger
 
-from .test_service import ANN, HOUR, PLAIN, START, Clock, at, clock, opened, wants
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perfci.lab.reservations.service import Reservations
-
-__all__ = ["clock", "opened"]
 
 
 @pytest.fixture

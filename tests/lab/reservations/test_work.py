@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from calendars import ANN, BOB, MACHINES, ROOT, START, Clock, at, wants
 
 from perfci.lab import owners
 from perfci.lab.errors import StateOrder
@@ -16,14 +17,11 @@ from perfci.lab.reservations.node_orders import NodeOrders
 from perfci.lab.reservations.work import CLAIM_SECONDS, RECLAIM, Work
 from perfci.lab.sql import SqlLedger
 
-from .test_service import ANN, BOB, MACHINES, ROOT, START, Clock, at, clock, opened, wants
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perfci.lab.reservations.service import Reservations
 
-__all__ = ["clock", "opened"]
 STEPS = ("power", "provision", "canary")
 
 
