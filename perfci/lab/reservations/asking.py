@@ -7,10 +7,10 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 from perfci.lab.errors import NoSuchSlot, ReservationInvalid, local_time
-from perfci.lab.reservations.orders import Orders
 from perfci.lab.reservations.checks import check_length, check_line, check_request
 from perfci.lab.reservations.keys import check_keys
 from perfci.lab.reservations.model import Booking, BookingState, Place
+from perfci.lab.reservations.orders import Orders
 from perfci.lab.reservations.store import moment, slot_of, ticks
 from perfci.lab.reservations.views import Need
 

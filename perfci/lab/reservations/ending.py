@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from perfci.lab import owners
 from perfci.lab.errors import LeaseInUse, NodeNotHeld, StateOrder
-from perfci.lab.reservations.orders import Orders
 from perfci.lab.reservations.checks import check_admin, check_may
 from perfci.lab.reservations.model import BookingState, NodeWish, Place
+from perfci.lab.reservations.orders import Orders
 from perfci.lab.reservations.states import OPEN, may_follow
 
 if TYPE_CHECKING:
