@@ -17,7 +17,7 @@ from perfci.cli.times import parse_moment
 from perfci.lab import people
 from perfci.lab.errors import local_time
 from perfci.lab.reservations.documents import booking_document, event_document
-from perfci.lab.reservations.model import Actor, NodeWish
+from perfci.lab.reservations.model import Actor, NodeWish, Wipe
 
 if TYPE_CHECKING:
     from perfci.config import Settings
@@ -45,6 +45,13 @@ Cloud = Annotated[
         "--cloud",
         metavar="NAME",
         help="Deploy this cloud on them first: the cloud of a job, or embedded, multinode or devstack.",
+    ),
+]
+WipeDisks = Annotated[
+    Wipe,
+    typer.Option(
+        "--wipe-disks",
+        help="What is wiped of the machines' disks when they are taken back: both ends, or all.",
     ),
 ]
 Keys = Annotated[

@@ -21,6 +21,7 @@ from perfci.cli.lab_calendar import (
     Names,
     System,
     Where,
+    WipeDisks,
     actor,
     reservations,
     wish_of,
@@ -32,7 +33,7 @@ from perfci.lab import people
 from perfci.lab.errors import NodesBusy, NoSuchSlot, local_time
 from perfci.lab.model import Reservation
 from perfci.lab.reservations.documents import booking_document
-from perfci.lab.reservations.model import BookingState, Request
+from perfci.lab.reservations.model import BookingState, Request, Wipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,6 +67,7 @@ def reserve(  # noqa: PLR0917 - typer takes them by name
         str, typer.Option("--mail", metavar="ADDRESS", help="Address for mails about it. Default: no mails.")
     ] = "",
     keys: Keys = None,
+    wipe: WipeDisks = Wipe.NONE,
     as_json: Json = False,
 ) -> None:
     """Reserve nodes now, for later (`--from`), or as soon as they are free (`--queue`, `--wait`).
@@ -93,6 +95,7 @@ def reserve(  # noqa: PLR0917 - typer takes them by name
             os=os,
             cloud=cloud,
             keys=keys_of(keys),
+            wipe=wipe,
         )
         who = actor(service, settings)
         swept(service)
@@ -191,7 +194,7 @@ def _changed(one: Booking, *, as_json: bool) -> None:
         )
 
 
-def release(
+def release(  # noqa: PLR0917 - typer takes them by name
     reservation: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="Reservation, as `lab nodes` shows it.")
     ] = None,
@@ -205,6 +208,7 @@ def release(
             "--force", help="Also take nodes from a run that is going on, and so spoil it; admins only."
         ),
     ] = False,
+    wipe: WipeDisks = Wipe.NONE,
     as_json: Json = False,
 ) -> None:
     """Give back a whole reservation, or one node of it.
@@ -223,7 +227,7 @@ def release(
             before = [service.show(reservation)]
         else:
             before = [one for one in service.of(people.me()) if one.owner is None]
-        released = [service.release(one.id, who, node=node, force=force) for one in before]
+        released = [service.release(one.id, who, node=node, force=force, wipe=wipe) for one in before]
         begin_work(released)
         if node is not None:
             begin_reclaim(service)

@@ -26,6 +26,7 @@ from perfci.cli.lab_calendar import (
     Names,
     System,
     Where,
+    WipeDisks,
     actor,
     reservations,
     wish_of,
@@ -39,7 +40,7 @@ from perfci.lab import inventory, owners
 from perfci.lab.errors import NodeNotHeld, NoSuchSlot, NotReady, ReservationOver, local_time
 from perfci.lab.reservations.checks import check_may
 from perfci.lab.reservations.idle import Looks
-from perfci.lab.reservations.model import BookingState, Request
+from perfci.lab.reservations.model import BookingState, Request, Wipe
 from perfci.lab.reservations.states import OPEN
 from perfci.lab.virtual.lab import entering
 from perfci.runs.ansible.lab_playbooks import VIRTUAL
@@ -101,6 +102,7 @@ def run(  # noqa: PLR0917 - typer takes them by name
         str, typer.Option("--wait", metavar="TIME", help="How long to wait for the nodes.")
     ] = "1h",
     keys: Keys = None,
+    wipe: WipeDisks = Wipe.NONE,
     as_json: Json = False,
 ) -> None:
     """Reserve nodes, wait until they are ready, run a command, and always give them back.
@@ -123,6 +125,7 @@ def run(  # noqa: PLR0917 - typer takes them by name
             os=os,
             cloud=cloud,
             keys=keys_of(keys),
+            wipe=wipe,
         )
         with _ended_by_signals():
             swept(service)

@@ -7,7 +7,7 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 from perfci.lab.errors import NoSuchSlot, ReservationInvalid, local_time
-from perfci.lab.reservations.checks import check_length, check_line, check_request
+from perfci.lab.reservations.checks import check_length, check_line, check_request, check_wipe
 from perfci.lab.reservations.keys import check_keys
 from perfci.lab.reservations.model import Booking, BookingState, Place
 from perfci.lab.reservations.orders import Orders
@@ -62,8 +62,12 @@ class Asking(Orders):
                 slot=slot_of(found),
             )
         slot = slot_of(found)
-        if request.os and (bare := sorted(set(slot.nodes).difference(self.machines(slot.nodes)))):
-            raise ReservationInvalid(reason=f"no system can be installed without a BMC: {', '.join(bare)}")
+        if bare := sorted(set(slot.nodes).difference(self.machines(slot.nodes))):
+            if request.os:
+                raise ReservationInvalid(
+                    reason=f"no system can be installed without a BMC: {', '.join(bare)}"
+                )
+            check_wipe(request.wipe, bare)
         started = slot.starts_at <= now
         booking = Booking(
             id=secrets.token_hex(4),
@@ -83,6 +87,7 @@ class Asking(Orders):
             cloud=request.cloud,
             contact=request.contact,
             keys=keys if self.machines(slot.nodes) else (),
+            wipe=request.wipe,
             owner=owner,
         )
         self._check_limits(store, actor, booking, now)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from perfci.lab.errors import AdminsOnly, NotYours, ReservationInvalid
 from perfci.lab.labels import check_expression
+from perfci.lab.reservations.model import Wipe
 from perfci.validation import MAIL_ADDRESS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from perfci.lab.reservations.model import Actor, Booking, NodeWish, Request
@@ -123,6 +124,12 @@ def check_length(seconds: float, policy: Policy) -> timedelta:
         )
         raise ReservationInvalid(reason=reason)
     return timedelta(seconds=round(seconds))
+
+
+def check_wipe(wipe: Wipe, bare: Sequence[str]) -> None:
+    """Raise ReservationInvalid where disks are to be wiped of nodes that can't be booted for that."""
+    if bare and wipe is not Wipe.NONE:
+        raise ReservationInvalid(reason=f"no disk can be wiped without a BMC: {', '.join(bare)}")
 
 
 def check_may(actor: Actor, booking: Booking) -> None:

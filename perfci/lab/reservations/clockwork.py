@@ -70,8 +70,8 @@ class Clockwork(Ending):
     def begin(self) -> tuple[Booking, ...]:
         """Let reservations begin whose time has come, and return them. Nights are begun by the tick.
 
-        One whose nodes may not be given out, or are still worked on by a late run, waits. Doing it again
-        changes nothing.
+        One whose nodes may not be given out, are still worked on by a late run, or are just being taken back,
+        waits. Doing it again changes nothing.
         """
         with self.order() as (store, now):
             table = schema.reservation.c
@@ -83,7 +83,7 @@ class Clockwork(Ending):
             )
             if not due:
                 return ()
-            usable = self.usable(store) - self.late_nodes(store)
+            usable = self.usable(store) - self.late_nodes(store) - self.taken_back(store, now)
             begun = [one for one in due if one.nodes and usable.issuperset(one.nodes)]
             ids = [one.id for one in begun]
             store.change_all(ids, state=str(BookingState.PREPARING))

@@ -33,6 +33,7 @@ def booking_document(one: Booking) -> dict[str, Any]:
         "released_at": _iso(one.released_at),
         "os": one.os,
         "cloud": one.cloud,
+        "wipe_disks": str(one.wipe),
         "keys": [fingerprint(key) for key in one.keys],
         "job": one.job,
         "process": None if one.owner is None else asdict(one.owner),

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from perfci.lab import owners
 from perfci.lab.errors import LeaseInUse, NodeNotHeld, StateOrder
-from perfci.lab.reservations.checks import check_admin, check_may
-from perfci.lab.reservations.model import BookingState, NodeWish, Place
+from perfci.lab.reservations.checks import check_admin, check_may, check_wipe
+from perfci.lab.reservations.model import BookingState, NodeWish, Place, Wipe
 from perfci.lab.reservations.orders import Orders
 from perfci.lab.reservations.states import OPEN, may_follow
+from perfci.lab.reservations.wiping import ask_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,13 +30,20 @@ class Ending(Orders):
     """How nodes leave a reservation, or all of it ends."""
 
     def release(
-        self, reservation_id: str, actor: Actor, *, node: str | None = None, force: bool = False
+        self,
+        reservation_id: str,
+        actor: Actor,
+        *,
+        node: str | None = None,
+        force: bool = False,
+        wipe: Wipe = Wipe.NONE,
     ) -> Booking:
         """Give a reservation back, or one of its nodes; giving back the last node gives back all.
 
         One that is over stays as it is. What is left of its time is free at once, and the queue moves up.
         What another process works on is not released, unless an admin says `force`: the process goes on, and
-        must be ended. Raises ReservationNotFound, NodeNotHeld, NotYours, LeaseInUse, AdminsOnly.
+        must be ended. `wipe` says what is wiped of the disks that go, where more than was asked for before.
+        Raises ReservationNotFound, ReservationInvalid, NodeNotHeld, NotYours, LeaseInUse, AdminsOnly.
         """
         with self.order() as (store, now):
             found = self._found(store, reservation_id)
@@ -48,6 +56,10 @@ class Ending(Orders):
                 check_admin(actor, self.lab, "taking nodes from a run that is going on")
             elif found.owner is not None and owners.in_use(found.owner):
                 raise LeaseInUse(id=found.id, pid=found.owner.pid, purpose=found.purpose)
+            going = found.nodes if node is None else (node,)
+            check_wipe(wipe, sorted(set(going).difference(self.machines(going))))
+            if found.ready_at is not None or found.state is BookingState.PREPARING:
+                ask_for(store, going, wipe, now, actor=actor.name, reservation_id=found.id)
             if node is not None and len(found.nodes) > 1:
                 store.end_places(found.id, now, node=node, left=True)
                 store.note(found.id, now, actor.name, "gave back", node)

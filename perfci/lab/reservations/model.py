@@ -40,6 +40,16 @@ class Priority(IntEnum):
     BISECT = 2
 
 
+class Wipe(StrEnum):
+    """What is wiped of machines' disks before anybody else gets them, as `playbooks/reclaim.yml` calls it."""
+
+    NONE = "none"
+    HEADERS = "headers"
+    """Both ends of the disk: nothing finds a system or a partition any more."""
+    FULL = "full"
+    """All of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeWish:
     """Which nodes are wanted: all of `names`; or any `count`, of those that `where` is true for.
@@ -97,7 +107,8 @@ class Request:
     `wait_seconds` refuses a slot that would begin later than that from now; None: any time will do. `contact`
     is a mail address, empty: nobody hears of it. `os` is one of `checks.SYSTEMS`, empty: the lab's own.
     `cloud` names a job, or a kind of cloud: it is deployed on the nodes before they are ready; empty: none.
-    `keys` are SSH public keys, one a line, with which people log in on its machines.
+    `keys` are SSH public keys, one a line, with which people log in on its machines. `wipe` is what is wiped
+    of their disks when they are taken back.
     """
 
     wish: NodeWish
@@ -110,6 +121,7 @@ class Request:
     os: str = ""
     cloud: str = ""
     keys: tuple[str, ...] = ()
+    wipe: Wipe = Wipe.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +142,8 @@ class Booking:
     its holder wanted it at the earliest. `ready_at` is when it became ready, `released_at` when it was given
     back or its time ended. `job` and `window_at` say which night it was planned for. `active_at` is when
     somebody was last seen at work on its nodes, `looked_at` when that was last looked at. `keys` are the SSH
-    public keys that open its machines, beside the controller's.
+    public keys that open its machines, beside the controller's. `wipe` is what is wiped of their disks at its
+    end.
     """
 
     id: str
@@ -160,6 +173,7 @@ class Booking:
     active_at: datetime | None = None
     looked_at: datetime | None = None
     keys: tuple[str, ...] = ()
+    wipe: Wipe = Wipe.NONE
 
     @property
     def nodes(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from perfci.lab.reservations.model import (
     Place,
     Priority,
     Slot,
+    Wipe,
 )
 
 if TYPE_CHECKING:
@@ -72,10 +73,14 @@ def owner_columns(owner: Owner | None) -> dict[str, Any]:
     return dict(zip(_OWNER, (owner.host, owner.boot, owner.pid, owner.started_ticks), strict=True))
 
 
-def wish_document(wish: NodeWish, keys: Collection[str] = ()) -> dict[str, Any]:
-    """Return a wish as its column has it, with the SSH keys where there are some."""
-    document = {"count": wish.count, "names": sorted(wish.names), "where": wish.where}
-    return {**document, "keys": list(keys)} if keys else document
+def wish_document(wish: NodeWish, keys: Collection[str] = (), wipe: Wipe = Wipe.NONE) -> dict[str, Any]:
+    """Return a wish as its column has it, with the SSH keys and the wiping of disks where there are some."""
+    document: dict[str, Any] = {"count": wish.count, "names": sorted(wish.names), "where": wish.where}
+    if keys:
+        document["keys"] = list(keys)
+    if wipe is not Wipe.NONE:
+        document["wipe"] = str(wipe)
+    return document
 
 
 class ReservationRows:
@@ -186,7 +191,7 @@ class ReservationRows:
         row |= {
             "state": str(booking.state),
             "priority": int(booking.priority),
-            "wish": wish_document(booking.wish, booking.keys),
+            "wish": wish_document(booking.wish, booking.keys, booking.wipe),
         }
         self.connection.execute(reservation.insert().values(row))
         self.add_places(booking.id, booking.places)
@@ -198,7 +203,7 @@ class ReservationRows:
 
     def set_keys(self, booking: Booking, keys: Collection[str]) -> None:
         """Write down which SSH keys open the machines of a reservation from now on."""
-        self.change(booking.id, wish=wish_document(booking.wish, keys))
+        self.change(booking.id, wish=wish_document(booking.wish, keys, booking.wipe))
 
     def change_all(self, ids: Collection[str], **columns: Any) -> None:
         """Write down what has changed of many reservations, the same of each."""
@@ -401,6 +406,7 @@ def _booking(row: sa.Row[Any], places: Iterable[Place]) -> Booking:
         priority=Priority(priority),
         wish=NodeWish(wish["count"], frozenset(wish["names"]), wish["where"]),
         keys=tuple(wish.get("keys", ())),
+        wipe=Wipe(wish.get("wipe", Wipe.NONE)),
         places=tuple(places),
         owner=None if pid is None else Owner(host, boot, pid, started_ticks),
     )

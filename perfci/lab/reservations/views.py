@@ -23,6 +23,7 @@ from perfci.lab.reservations.model import (
 )
 from perfci.lab.reservations.states import OPEN, SMOKE
 from perfci.lab.reservations.store import ReservationRows, slot_of, ticks
+from perfci.lab.reservations.wiping import WIPE_ASKED, WIPED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -343,6 +344,13 @@ class Views:
                 return found
             look *= 4
 
+    def taken_back(self, store: ReservationRows, now: datetime) -> frozenset[str]:
+        """Return the nodes that a controller switches off and wipes at this moment."""
+        table = reservation.c
+        at_work = (table.state == str(BookingState.RECLAIMING)) & (table.claimed_until > now)
+        places = [place for one in store.bookings(at_work) for place in one.places]
+        return frozenset(place.node for place in places if place.left_at is not None)
+
     def late_nodes(self, store: ReservationRows) -> frozenset[str]:
         """Return the nodes that a process still works on, or may work on, though its time is over."""
         return frozenset(node for node, _, _ in self.late(store))
@@ -471,6 +479,8 @@ ORDERED = "ordered"
 """The event of a node whose BMC somebody gave an order, such as `power cycle`."""
 HARDWARE = "hardware"
 """What a BMC says of its machine: noted in the history of the node, and nothing that was done with it."""
-_NO_OPERATIONS = frozenset({"quarantine", "restore", "retire", "add", FORCED, ORDERED, SMOKE, HARDWARE})
+_NO_OPERATIONS = frozenset(
+    {"quarantine", "restore", "retire", "add", FORCED, ORDERED, SMOKE, HARDWARE, WIPE_ASKED, WIPED}
+)
 _IMPOSSIBLE = (NodesUnknown, NodesUnmatched)
 _LEASED = tuple(str(state) for state in OPEN if state is not BookingState.ASKED)

@@ -19,11 +19,12 @@ from perfci.lab.reservations.keys import KEYS_CHANGED, KEYS_SET
 from perfci.lab.reservations.model import BookingState, Place
 from perfci.lab.reservations.states import SMOKE, is_ready, steps_before_ready
 from perfci.lab.reservations.store import moment
+from perfci.lab.reservations.wiping import ask_for, wipes_owed
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from perfci.lab.reservations.model import Booking
+    from perfci.lab.reservations.model import Booking, Wipe
     from perfci.lab.reservations.service import Reservations
     from perfci.lab.reservations.store import ReservationRows
 
@@ -112,6 +113,8 @@ class Work:
             if found is None or found.claimed_by != self._worker or found.state not in _TO_DO:
                 return False
             store.change(found.id, claimed_until=now + timedelta(seconds=seconds))
+            if found.state is BookingState.RECLAIMING:
+                self._keep_on(store, found, now)
             return True
 
     def to_reclaim(self, booking: Booking) -> tuple[str, ...]:
@@ -119,6 +122,11 @@ class Work:
         now = self._service.now()
         kept = {place.node for place in booking.places if place.left_at is not None and place.ends_at > now}
         return tuple(sorted(kept)) if booking.cloud else self._service.machines(sorted(kept))
+
+    def wipes_owed(self, nodes: tuple[str, ...]) -> dict[str, Wipe]:
+        """Return what is to be wiped on which of these nodes before anybody else works on them."""
+        with self._service.reading() as store:
+            return wipes_owed(store, nodes)
 
     def failed_deployments(self, booking: Booking) -> int:
         """Return how often the cloud of a reservation could not be deployed since its preparation began."""
@@ -163,6 +171,8 @@ class Work:
                 "attempts": 0,
             }
             self._service.to(store, found, BookingState.READY, now, **columns)
+            machines = self._service.machines(found.nodes)
+            ask_for(store, machines, found.wipe, now, actor=found.holder, reservation_id=found.id)
             return self._service.again(store, found.id)
 
     def without(self, reservation_id: str, node: str, reason: str) -> Booking | None:
@@ -235,6 +245,12 @@ class Work:
             if place.left_at is None and not is_ready({place.node: steps}, done):
                 left.append(place.node)
         return tuple(sorted(left))
+
+    def _keep_on(self, store: ReservationRows, found: Booking, now: datetime) -> None:
+        """Keep nodes from others for longer where that takes longer: wiping a whole disk does."""
+        kept = [place.ends_at for place in found.places if place.left_at is not None and place.ends_at > now]
+        if kept and min(kept) - now < RECLAIM / 2:
+            self._keep_nodes(store, found, now)
 
     def _keep_nodes(self, store: ReservationRows, found: Booking, now: datetime) -> None:
         store.cut(found.id, now)

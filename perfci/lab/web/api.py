@@ -200,7 +200,8 @@ def shorten(site: TheSite, caller: Caller, id: ReservationId, order: ShortenOrde
 @router.post("/reservations/{id}/release", responses=ORDERS, tags=["reservations"])
 def release(site: TheSite, caller: Caller, id: ReservationId, order: ReleaseOrder) -> ReservationDocument:  # noqa: A002
     """Give a reservation back, or one of its nodes."""
-    return reservation_document(site.reservations.release(id, caller, node=order.node))
+    released = site.reservations.release(id, caller, node=order.node, wipe=order.wipe_disks)
+    return reservation_document(released)
 
 
 @router.post("/reservations/{id}/swap", responses=ORDERS, tags=["reservations"])

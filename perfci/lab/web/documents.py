@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from perfci.lab.reservations.keys import LONGEST_KEY, MOST_KEYS, fingerprint
-from perfci.lab.reservations.model import BookingState, NodeState, NodeWish, Request
+from perfci.lab.reservations.model import BookingState, NodeState, NodeWish, Request, Wipe
 
 if TYPE_CHECKING:
     from perfci.lab.model import Quarantine
@@ -70,6 +70,8 @@ class ReserveOrder(_Order):
     """The address of mails about it; empty: no mail."""
     keys: Keys = []
     """SSH public keys that open its machines: `ssh root@NODE`."""
+    wipe_disks: Wipe = Wipe.NONE
+    """What is wiped of the disks when the machines are taken back: both ends (`headers`), or all (`full`)."""
 
     def request(self) -> Request:
         """Return what the calendar takes."""
@@ -83,6 +85,7 @@ class ReserveOrder(_Order):
             cloud=self.cloud,
             contact=self.contact,
             keys=tuple(self.keys),
+            wipe=self.wipe_disks,
         )
 
 
@@ -102,6 +105,8 @@ class ReleaseOrder(_Order):
     """Which node; left out: all of them."""
 
     node: Word | None = None
+    wipe_disks: Wipe = Wipe.NONE
+    """What is wiped of the disks, where more than was asked for before."""
 
 
 class SwapOrder(_Order):
@@ -186,6 +191,7 @@ class ReservationDocument(_Document):
     cloud: str
     keys: list[str]
     """Fingerprints of the SSH keys that open its machines."""
+    wipe_disks: Wipe
     job: str | None
 
 
@@ -295,6 +301,7 @@ def reservation_document(one: Booking) -> ReservationDocument:
         os=one.os,
         cloud=one.cloud,
         keys=[fingerprint(key) for key in one.keys],
+        wipe_disks=one.wipe,
         job=one.job,
     )
 

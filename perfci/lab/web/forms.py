@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from perfci.lab.errors import ReservationInvalid
 from perfci.lab.reservations.keys import LONGEST_KEY, MOST_KEYS
-from perfci.lab.reservations.model import NodeWish, Request
+from perfci.lab.reservations.model import NodeWish, Request, Wipe
 from perfci.lab.web.zones import typed_time, zone_called
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class ReserveForm:
     cloud: str = ""
     contact: str = ""
     keys: str = ""
+    wipe: str = ""
     zone: str = "UTC"
 
     def request(self, times: Times) -> Request:
@@ -59,6 +60,7 @@ class ReserveForm:
             cloud=self.cloud,
             contact=self.contact,
             keys=tuple(self.keys.splitlines()),
+            wipe=_wipe_of(self.wipe),
         )
 
     def wish(self) -> NodeWish:
@@ -103,8 +105,17 @@ def read_form(values: Mapping[str, Sequence[str]], times: Times) -> ReserveForm:
         cloud=one("cloud", ""),
         contact=one("contact", ""),
         keys=one("keys", "", MOST_KEYS * LONGEST_KEY),
+        wipe=one("wipe", ""),
         zone=one("zone", times.name),
     )
+
+
+def _wipe_of(text: str) -> Wipe:
+    try:
+        return Wipe(text or Wipe.NONE)
+    except ValueError as error:
+        reason = f"what is wiped: expected {', '.join(Wipe)}, got {text[:20]!r}"
+        raise ReservationInvalid(reason=reason) from error
 
 
 def seconds_of(length: str, unit: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from perfci.errors import PerfciError
+from perfci.lab.reservations.model import Wipe
 from perfci.parsing import NotReadable, yaml_value
 from perfci.runs.ansible.lab_playbooks import (
     PARTS_FILE,
@@ -37,9 +38,14 @@ ACTIVITY = "activity"
 """The playbook that looks whether anybody works on nodes."""
 LOGIN = "login"
 """The playbook that says whose SSH keys open nodes."""
+RECLAIMS = {wipe: "reclaim" if wipe is Wipe.NONE else f"reclaim-{wipe}" for wipe in Wipe}
+"""The playbook that takes machines back, called after what it wipes of their disks."""
+_WIPES = {name: wipe for wipe, name in RECLAIMS.items() if wipe is not Wipe.NONE}
 PREPARE_SECONDS = 3600.0
 CHECK_SECONDS = 600.0
 RECLAIM_SECONDS = 900.0
+WIPE_SECONDS = {Wipe.HEADERS: 3600.0, Wipe.FULL: 2 * 86400.0}
+"""The playbook ends before that what is silent for too long: `provision_wipe_seconds` in the inventory."""
 FOLDER = "reservations"
 """In the state folder: one folder for each reservation, with the access to its cloud."""
 _DEPLOYS = {"devstack": "devstack"}
@@ -64,7 +70,7 @@ class NodePlaybooks:
     def play(self, playbook: str, names: tuple[str, ...], reason: str) -> dict[str, str]:
         """Return the nodes that failed, each with the words; where nobody can say which, all of them.
 
-        `playbook` is `provision`, `check`, `reclaim`, `teardown`, ACTIVITY, LOGIN or CLOUD.
+        `playbook` is `provision`, `check`, `teardown`, one of RECLAIMS, ACTIVITY, LOGIN or CLOUD.
         Raises Interrupted.
         """
         try:
@@ -107,11 +113,16 @@ class NodePlaybooks:
             variables |= {"perfci_run_dir": str(folder), "supplies_code": job is not None}
             if books.nodes:
                 variables["perfci_node_run_dir"] = "{{ perfci_state_dir }}/reservation"
+        elif playbook in _WIPES:
+            variables["reclaim_wipe"] = str(_WIPES[playbook])
         elif playbook == "teardown":
             variables["teardown_keep"] = list(KEEP_RUNNING)
         name = playbook if playbook == "provision" else needed.get(playbook, (playbook,))[-1]
         log = self._settings.state_dir / "logs" / f"{name}-{'-'.join(names)[:80]}.log"
-        self._play(books, needed.get(playbook, (playbook,)), variables, log=log, job=job)
+        if playbook in _WIPES:
+            books.run("reclaim", log=log, limit_seconds=WIPE_SECONDS[_WIPES[playbook]], variables=variables)
+        else:
+            self._play(books, needed.get(playbook, (playbook,)), variables, log=log, job=job)
 
     def _play(
         self,

@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from perfci.errors import PerfciError
-from perfci.lab.reservations.model import BookingState
+from perfci.lab.reservations.model import BookingState, Wipe
 from perfci.lab.reservations.node_orders import NodeOrders
 from perfci.lab.reservations.states import SMOKE
+from perfci.lab.reservations.wiping import WIPED
 from perfci.lab.reservations.work import CLAIM_SECONDS, Work
-from perfci.runs.tick.node_playbooks import CLOUD, LOGIN, NodePlaybooks, folder_of
+from perfci.runs.tick.node_playbooks import CLOUD, LOGIN, RECLAIMS, NodePlaybooks, folder_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from perfci.config import Settings
     from perfci.lab.model import Node
@@ -85,7 +86,8 @@ def _prepare(work: Work, reservations: Reservations, booking: Booking, play: Pla
         unprepared = work.unprepared(current)
         if not unprepared:
             return work.ready(booking.id)
-        failed = _systems(orders, current, play, names=reservations.machines(unprepared))
+        machines = reservations.machines(unprepared)
+        failed = _systems(orders, current, play, names=machines, owed=work.wipes_owed(machines))
         for name, words in failed.items():
             current = work.without(booking.id, name, words)
             if current is None or current.state is not BookingState.PREPARING or name in current.nodes:
@@ -112,13 +114,22 @@ def _systems(
     play: Play,
     *,
     names: tuple[str, ...],
+    owed: Mapping[str, Wipe],
 ) -> dict[str, str]:
-    """Give machines their system and run their canaries; return those that failed, with the words."""
+    """Give machines their system and run their canaries; return those that failed, with the words.
+
+    Disks of those in `owed` are wiped first.
+    """
     if not names:
         return {}
     reason = f"reservation {booking.id} of {booking.holder}"
-    failed = play("provision", names, reason)
-    _note(orders, booking.id, names, failed, ("power", "provision"))
+    # Somebody who asked for that had them just before.
+    unwiped = {name: wipe for name, wipe in owed.items() if name in names}
+    failed = _taken_back(orders, booking, play, reason, unwiped)
+    fresh = tuple(name for name in names if name not in failed)
+    provisioned = play("provision", fresh, reason) if fresh else {}
+    _note(orders, booking.id, fresh, provisioned, ("power", "provision"))
+    failed |= provisioned
     fine = tuple(name for name in names if name not in failed)
     if fine:
         slow = play("check", fine, reason)
@@ -132,16 +143,33 @@ def _reclaim(work: Work, reservations: Reservations, booking: Booking, play: Pla
     orders, reason = NodeOrders(reservations), f"end of reservation {booking.id} of {booking.holder}"
     nodes = work.to_reclaim(booking)
     machines = reservations.machines(nodes)
+    owed = work.wipes_owed(machines)
     # Machines are switched off, with whatever runs on them; on others the cloud is stopped.
-    for playbook, some in (("reclaim", machines), ("teardown", tuple(set(nodes).difference(machines)))):
-        left = some
-        for _ in range(2):
-            if not left:
-                break
-            failed = play(playbook, left, reason)
-            _note(orders, booking.id, left, failed, ("reclaim",))
-            left = tuple(failed)
+    left = {name: owed.get(name, Wipe.NONE) for name in machines}
+    others = tuple(name for name in nodes if name not in machines)
+    for _ in range(2):
+        failed = _taken_back(orders, booking, play, reason, left)
+        left = {name: left[name] for name in failed}
+        if others:
+            failed = play("teardown", others, reason)
+            _note(orders, booking.id, others, failed, ("reclaim",))
+            others = tuple(failed)
     work.reclaimed(booking.id)
+
+
+def _taken_back(
+    orders: NodeOrders, booking: Booking, play: Play, reason: str, machines: Mapping[str, Wipe]
+) -> dict[str, str]:
+    """Take machines back, each with as much of its disk wiped as is said; return those that failed."""
+    failed: dict[str, str] = {}
+    for wipe in Wipe:
+        names = tuple(name for name, wanted in machines.items() if wanted is wipe)
+        if not names:
+            continue
+        here = play(RECLAIMS[wipe], names, reason)
+        _note(orders, booking.id, names, here, ("reclaim",) if wipe is Wipe.NONE else (WIPED, "reclaim"))
+        failed |= here
+    return failed
 
 
 def _note(

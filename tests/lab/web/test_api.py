@@ -71,6 +71,19 @@ def test_keys_of_a_reservation(tmp_path):
     assert client.post(path, json={"keys": []}, headers=ann).json()["keys"] == []
 
 
+def test_disks_that_are_wiped_at_the_end(tmp_path):
+    site = WebSite(tmp_path, (Node("node-1", has_bmc=True),))
+    client, ann = TestClient(site.app), site.header("ann")
+    asked = {**ORDER, "wipe_disks": "headers"}
+    one = client.post(f"{V1}/reservations", json=asked, headers=ann).json()
+    assert one["wipe_disks"] == "headers"
+    assert "both ends of the disks are wiped" in client.get(f"/reservations/{one['id']}").text
+    path = f"{V1}/reservations/{one['id']}/release"
+    assert client.post(path, json={"wipe_disks": "x"}, headers=ann).status_code == 422
+    assert client.post(path, json={"wipe_disks": "full"}, headers=ann).json()["state"] == "ending"
+    assert site.lab.node_history("node-1")[-1].detail == "full"
+
+
 def test_a_conflict_says_the_earliest_time_that_works(site, client):
     site.reserve("ann", "node-1", hours=4)
     refused = client.post(f"{V1}/reservations", json=ORDER, headers=site.header("bob"))

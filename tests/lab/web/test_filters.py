@@ -10,7 +10,7 @@ import pytest
 from web_site import HOUR, START, WebSite
 
 from perfci.lab.errors import ReservationInvalid
-from perfci.lab.reservations.model import NodeState
+from perfci.lab.reservations.model import NodeState, Wipe
 from perfci.lab.web.filters import Filters, chosen, read_filters
 from perfci.lab.web.forms import instead, read_form
 from perfci.lab.web.zones import Times
@@ -66,6 +66,11 @@ def test_a_form_asks_for_nodes_by_number_or_by_name():
     named = form("node=a&node=b&start=2026-03-03T09:00&length=4&reason=x").request(TIMES)
     assert named.wish.names == {"a", "b"}
     assert named.starts_at == START + timedelta(hours=20)
+    assert [form(f"{text}reason=x").request(TIMES).wipe for text in ("", "wipe=&", "wipe=headers&")] == [
+        Wipe.NONE,
+        Wipe.NONE,
+        Wipe.HEADERS,
+    ]
 
 
 def test_the_minute_that_it_is_means_now():
@@ -75,7 +80,7 @@ def test_the_minute_that_it_is_means_now():
 
 
 @pytest.mark.parametrize(
-    "query", ["count=x", "count=-1", "by=names", "length=x", "unit=years", "when=at&start=x"]
+    "query", ["count=x", "count=-1", "by=names", "length=x", "unit=years", "when=at&start=x", "wipe=x"]
 )
 def test_what_is_no_wish_is_refused(query):
     with pytest.raises(ReservationInvalid):
