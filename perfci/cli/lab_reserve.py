@@ -288,7 +288,7 @@ def begin_work(bookings: Iterable[Booking]) -> None:
     """Prepare or take back machines in the background, so that it happens also where no timer runs ticks."""
     to_do = [one for one in bookings if one.state in {BookingState.PREPARING, BookingState.ENDING}]
     if to_do:
-        from perfci.runs.tick.tick import in_background
+        from perfci.runs.state.background import in_background
 
         spawn = in_background(settings_for())
         for one in to_do:

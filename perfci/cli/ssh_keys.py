@@ -75,7 +75,7 @@ def keys(
             wanted = keys_of(files or ())
             found = service.admit(reservation, wanted, actor(service, settings_for()))
             if found.state is BookingState.READY:
-                from perfci.runs.tick.tick import in_background
+                from perfci.runs.state.background import in_background
 
                 in_background(settings_for())(["tick", "--login", found.id])
         prints = [fingerprint(one) for one in found.keys]

@@ -64,8 +64,11 @@ class Book(Protocol):
     def add(self, reservation: Reservation) -> None:
         """Write down a new one."""
 
-    def mark_released(self, reservation_id: str, when: datetime, *, reclaim: bool) -> None:
-        """Write down that it is released; with `reclaim` a person's nodes are to be cleaned."""
+    def mark_released(self, reservation_id: str, when: datetime, *, reclaim: bool, killed: bool) -> None:
+        """Write down that it is released; with `reclaim` a person's nodes are to be cleaned.
+
+        So are those of a night that was `killed`: any other has cleaned up after itself.
+        """
 
     def mark_extended(self, reservation_id: str, until: datetime) -> None:
         """Write down that it ends later."""
@@ -158,7 +161,8 @@ class Ledger(ABC):
             if reservation.owner is not None and owners.in_use(reservation.owner):
                 raise LeaseInUse(id=reservation_id, pid=reservation.owner.pid, purpose=reservation.purpose)
             now = self._clock()
-            book.mark_released(reservation_id, now, reclaim=self._to_reclaim(reservation))
+            reclaim = self._to_reclaim(reservation)
+            book.mark_released(reservation_id, now, reclaim=reclaim, killed=False)
         return replace(reservation, released_at=now)
 
     def extend(self, reservation_id: str, until: datetime) -> Reservation:
@@ -217,7 +221,8 @@ class Ledger(ABC):
             dead, living = owners.of_leases(open_ones, now)
             found = over(open_ones, dead=dead, now=now, living=living)
             for reservation, _ in found:
-                book.mark_released(reservation.id, now, reclaim=self._to_reclaim(reservation))
+                reclaim = self._to_reclaim(reservation)
+                book.mark_released(reservation.id, now, reclaim=reclaim, killed=True)
         return tuple((replace(reservation, released_at=now), reason) for reservation, reason in found)
 
     def adopt(self, reservation_id: str, purpose: str) -> Reservation:
@@ -256,7 +261,7 @@ class Ledger(ABC):
         self.release(reservation.id)
 
     def _to_reclaim(self, reservation: Reservation) -> bool:
-        """Tell whether it has machines, which are cleaned where a person had them."""
+        """Tell whether it has machines, which are cleaned where nobody did that."""
         machines = {node.name for node in self.nodes if node.has_bmc}
         return not machines.isdisjoint(reservation.nodes)
 
@@ -322,8 +327,8 @@ class _MemoryBook:
     def add(self, reservation: Reservation) -> None:
         self.entries[reservation.id] = reservation
 
-    def mark_released(self, reservation_id: str, when: datetime, *, reclaim: bool) -> None:
-        del reclaim  # memory has no nodes to clean
+    def mark_released(self, reservation_id: str, when: datetime, *, reclaim: bool, killed: bool) -> None:
+        del reclaim, killed  # memory has no nodes to clean
         self.entries[reservation_id] = replace(self.entries[reservation_id], released_at=when)
 
     def mark_extended(self, reservation_id: str, until: datetime) -> None:

@@ -93,12 +93,13 @@ class _SqlBook:
         )
         self._store.note(reservation.id, starts_at, reservation.holder, "taken", reservation.purpose)
 
-    def mark_released(self, reservation_id: str, when: datetime, *, reclaim: bool) -> None:
+    def mark_released(self, reservation_id: str, when: datetime, *, reclaim: bool, killed: bool) -> None:
         found = self._store.booking(reservation_id)
         touched = found is not None and found.state in {BookingState.PREPARING, BookingState.READY}
-        # A night cleans up after itself; a person may have left anything, also with a command of `lab run`.
+        # A night that lives cleans up after itself. A person may have left anything, also with `lab run`.
         people = found is not None and found.priority is Priority.PEOPLE and (reclaim or bool(found.cloud))
-        state = BookingState.ENDING if touched and people else BookingState.OVER
+        left = people or (killed and reclaim)
+        state = BookingState.ENDING if touched and left else BookingState.OVER
         self._store.change(
             reservation_id, released_at=when, state=str(state), claimed_by=None, claimed_until=None
         )

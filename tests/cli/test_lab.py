@@ -215,7 +215,7 @@ def test_a_command_goes_on_as_long_as_its_reservation_does(monkeypatch: pytest.M
 
 def test_keys_that_open_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inventory, "nodes", lambda _: (Node("node-0", has_bmc=True),))
-    monkeypatch.setattr("perfci.runs.tick.tick.in_background", lambda _: lambda _: None)
+    monkeypatch.setattr("perfci.runs.state.background.in_background", lambda _: lambda _: None)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".ssh").mkdir()
     mine, other = (f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{letter * 43} {letter}@x" for letter in ("A", "B"))

@@ -16,6 +16,7 @@ from perfci.cli import lab, tick
 from perfci.lab.virtual import inventory as virtual_inventory
 from perfci.lab.virtual.folders import LabFolder
 from perfci.lab.virtual.plan import MachineKind, Plan
+from perfci.runs.state import background
 from perfci.runs.tick import tick as ticks
 
 PROJECT = Path(__file__).parents[2]
@@ -40,7 +41,8 @@ def a_lab(request, tmp_path, monkeypatch):
     monkeypatch.setenv("PERFCI_LAB", name)
     monkeypatch.delenv("PERFCI_CONFIG", raising=False)
     started = []
-    monkeypatch.setattr(ticks, "in_background", lambda _: started.append)
+    for module in (background, ticks):
+        monkeypatch.setattr(module, "in_background", lambda _: started.append)
     return name, started
 
 

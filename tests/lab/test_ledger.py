@@ -267,7 +267,7 @@ def test_an_error_inside_a_transaction_writes_nothing(ledger: Ledger, clock: Clo
 
     def interrupted() -> None:
         with ledger._transaction() as book:
-            book.mark_released(made.id, clock.now, reclaim=False)
+            book.mark_released(made.id, clock.now, reclaim=False, killed=False)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):

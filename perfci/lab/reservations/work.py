@@ -7,6 +7,7 @@ reservation ready.
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,15 +17,16 @@ import sqlalchemy as sa
 from perfci.database.schema import node_event, reservation, reservation_event
 from perfci.lab.errors import NoSuchSlot, StateOrder
 from perfci.lab.reservations.keys import KEYS_CHANGED, KEYS_SET
-from perfci.lab.reservations.model import BookingState, Place
+from perfci.lab.reservations.model import Booking, BookingState, NodeWish, Place, Priority
 from perfci.lab.reservations.states import SMOKE, is_ready, steps_before_ready
 from perfci.lab.reservations.store import moment
 from perfci.lab.reservations.wiping import ask_for, wipes_owed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
-    from perfci.lab.reservations.model import Booking, Wipe
+    from perfci.lab.reservations.model import Wipe
     from perfci.lab.reservations.service import Reservations
     from perfci.lab.reservations.store import ReservationRows
 
@@ -32,6 +34,7 @@ CLAIM_SECONDS = 120.0
 """How long a claim lasts unless it is kept alive; a dead controller's work waits that long."""
 RECLAIM = timedelta(minutes=20)
 """For how long nodes are kept from others while they are reclaimed."""
+_A_MOMENT = timedelta(seconds=1)
 _TO_DO = (BookingState.PREPARING, BookingState.ENDING, BookingState.RECLAIMING)
 
 
@@ -53,6 +56,37 @@ class Work:
                 .limit(limit)
             )
             return tuple(store.connection.scalars(wanted))
+
+    def left_by_nights(self) -> tuple[str, ...]:
+        """Return the ids of what killed nights left to be taken back, as far as nobody works on it."""
+        table = reservation.c
+        with self._service.reading() as store:
+            wanted = sa.select(table.id).where(
+                table.lab == store.lab,
+                table.priority != int(Priority.PEOPLE),
+                table.state != str(BookingState.PREPARING),
+                *_open_work(self._service.now()),
+            )
+            return tuple(store.connection.scalars(wanted.order_by(table.id)))
+
+    def take_back_left(self, left: Mapping[str, str]) -> tuple[str, ...]:
+        """Let machines be taken back that killed processes left on; return the reservations for that.
+
+        `left` gives for each machine the run that left it on. One that somebody has now, or that is being
+        taken back already, is left out.
+        """
+        with self._service.order() as (store, now):
+            ending = reservation.c.state.in_([str(BookingState.ENDING), str(BookingState.RECLAIMING)])
+            taken = {place.node for one in store.bookings(ending) for place in one.places}
+            taken |= {node for _, node, _, _ in store.intervals(now, now + _A_MOMENT, frozenset(left))}
+            by_run: dict[str, list[str]] = {}
+            for node in self._service.machines(sorted(left.keys() - taken)):
+                by_run.setdefault(left[node], []).append(node)
+            made = [_to_take_back(store.lab, run_id, nodes, now) for run_id, nodes in by_run.items()]
+            for one in made:
+                store.add(one)
+                store.note(one.id, now, "perfci", "left on", ", ".join(one.nodes))
+            return tuple(one.id for one in made)
 
     def logins_due(self) -> tuple[str, ...]:
         """Return the ids of ready reservations whose machines don't have their SSH keys as they are now."""
@@ -265,9 +299,30 @@ class Work:
                 store.add_places(found.id, [Place(node, now, end, left_at=now)])
 
 
+def _to_take_back(lab: str, run_id: str, nodes: list[str], now: datetime) -> Booking:
+    """Return a reservation that is over but for taking its nodes back."""
+    return Booking(
+        id=secrets.token_hex(4),
+        lab=lab,
+        holder="perfci",
+        purpose=f"left on by {run_id}",
+        state=BookingState.ENDING,
+        priority=Priority.NIGHT,
+        firm=True,
+        asked_at=now,
+        earliest_at=now,
+        starts_at=now,
+        ends_at=now,
+        released_at=now,
+        wish=NodeWish(len(nodes), frozenset(nodes)),
+        places=tuple(Place(node, now, now) for node in nodes),
+    )
+
+
 def _open_work(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
     return (
         reservation.c.state.in_([str(state) for state in _TO_DO]),
-        reservation.c.job.is_(None),
+        # A night prepares its nodes itself; one that was killed can't take them back.
+        sa.or_(reservation.c.job.is_(None), reservation.c.state != str(BookingState.PREPARING)),
         sa.or_(reservation.c.claimed_until.is_(None), reservation.c.claimed_until <= now),
     )

@@ -169,7 +169,7 @@ def measure(
         stay=systems.stay and first is None,
     )
     errors += left
-    systems.settle(system, working.nodes, taken_back)
+    systems.settle(system, working.nodes, taken_back, work.run_id)
     return _concluded(work, reference, failed, first, errors)
 
 

@@ -55,7 +55,7 @@ from perfci.runs.night.reference import (
     reference_of,
 )
 from perfci.runs.night.systems import KeptMachines, Systems
-from perfci.runs.night.take_back import HELD, take_back
+from perfci.runs.night.take_back import HELD, take_back, take_back_left
 from perfci.runs.publish.hardware_alarms import look_at_hardware
 from perfci.runs.state.archived_run import JOB
 from perfci.runs.state.processes import reap_run
@@ -187,6 +187,7 @@ class Night:
             with stages.stage("reserve") as stage:
                 stage.note = ", ".join(lease.nodes)
                 left = recover(self.state)
+            self._take_back_left()
             self._make_up_for(left)
             run = _RunOf(run_id, self.job.job_digest)
             not_back: tuple[PerfciError, ...] = ()
@@ -198,6 +199,15 @@ class Night:
             finally:
                 not_back = self._take_back(lease, stages)
             return replace(outcome, later=(*outcome.later, *not_back))
+
+    def _take_back_left(self) -> None:
+        """Let what killed nights left on be taken back; this one goes on meanwhile, whatever comes of it."""
+        if not any(node.has_bmc for node in self.ledger.nodes):
+            return
+        try:
+            take_back_left(self.settings, self.state)
+        except (PerfciError, OSError):
+            _logger.exception("what killed nights left on can't be taken back now")
 
     def _look_at_hardware(self, lease: Reservation, stages: Stages) -> None:
         """Ask the machines' BMCs what is wrong, for the admins; the night goes on whatever comes of it.

@@ -5,21 +5,25 @@ is there, as long as nothing is left on it: `playbooks/reuse.yml` compares each 
 provisioning. All machines of a run get the same: one that differs means a fresh image for all.
 
 What a process knows of the machines that it provisioned (`KeptMachines`) ends with it: nobody trusts a system
-that another process left.
+that another process left. That they are on is written down, so that they are taken back where it is killed.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from perfci.runs.ansible.playbook import PlaybookFailed, PlaybookTimeout
+from perfci.runs.state.switched_on import switched_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from perfci.runs.ansible.playbook import Playbooks
     from perfci.runs.state.run_folder import WorkFolder
+    from perfci.runs.state.state_folder import StateFolder
+    from perfci.runs.state.switched_on import Machines
 
 SUPPLIES = "supplies"
 """The playbook that makes, on the controller, what machines behind BMCs get."""
@@ -28,6 +32,7 @@ REUSE = "reuse"
 DIFFERENCES = "differences.json"
 """In the folder of a run: what was different on each machine, as that playbook writes it."""
 _MOST_TOLD = 3
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +45,40 @@ class System:
 
 @dataclass(slots=True)
 class KeptMachines:
-    """The machines that runs of this process left provisioned, by name."""
+    """The machines that runs of this process left provisioned, by name.
+
+    With a state folder they are written down there: for runs that don't hold them all the time. Where that
+    fails the log says so; it costs no run.
+    """
 
     systems: dict[str, System] = field(default_factory=dict)
+    state: StateFolder | None = None
+
+    def keep(self, nodes: Iterable[str], system: System, run_id: str) -> None:
+        """Remember that a run leaves these on, with this system."""
+        nodes = tuple(nodes)
+        self.systems |= dict.fromkeys(nodes, system)
+        self._write(lambda machines: machines.note(nodes, run_id))
 
     def forget(self, nodes: Iterable[str]) -> None:
-        """Expect nothing of these any more."""
+        """Expect nothing of these any more: they were taken back, or somebody else has them."""
+        nodes = tuple(nodes)
+        self.give_up(nodes)
+        self._write(lambda machines: machines.strike(nodes))
+
+    def give_up(self, nodes: Iterable[str]) -> None:
+        """Expect nothing of these any more; that they are on stays written down."""
         for node in nodes:
             self.systems.pop(node, None)
+
+    def _write(self, change: Callable[[Machines], None]) -> None:
+        if self.state is None:
+            return
+        try:
+            with switched_on(self.state) as machines:
+                change(machines)
+        except OSError:
+            _logger.exception("which machines are left on can't be written down")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +209,7 @@ class Systems:
                 )
                 return replace(books, nodes=offer.nodes), again
             offer = reason
-        self.kept.forget(books.nodes)
+        self.kept.give_up(books.nodes)
         # Only who will look at them again has the machines remember what they were.
         play(books, "provision", node_baseline_mark=work.run_id if self.stay else "")
         return books, SystemUsed(fresh=True, since=work.run_id, deployments=1, reason=offer)
@@ -192,9 +223,11 @@ class Systems:
             return f"they could not be looked at: {error}"
         return why_not(work.read(DIFFERENCES), offer.nodes)
 
-    def settle(self, used: SystemUsed | None, nodes: Iterable[str], taken_back: Collection[str]) -> None:
+    def settle(
+        self, used: SystemUsed | None, nodes: Iterable[str], taken_back: Collection[str], run_id: str
+    ) -> None:
         """Remember which of the machines that a run worked on it left provisioned; None: it had no system."""
         self.kept.forget(taken_back)
         if used is not None and self.stay:
             left = [node for node in nodes if node not in taken_back]
-            self.kept.systems |= dict.fromkeys(left, System(used.since, used.deployments))
+            self.kept.keep(left, System(used.since, used.deployments), run_id)

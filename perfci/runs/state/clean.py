@@ -48,6 +48,8 @@ _KEPT = frozenset(
         # The key by which the nodes know this controller, and who took nodes by force.
         "ssh",
         "forced.jsonl",
+        # Machines that a killed trial left on: the next tick or run takes them back.
+        "switched-on.json",
         # As versions before the database kept what they knew.
         "alerts.json",
         "analysis",

@@ -38,6 +38,11 @@ class StateFolder:
         return self.root / "recover.lock"
 
     @property
+    def switched_on(self) -> Path:
+        """Which machines the runs of a trial left switched on for each other."""
+        return self.root / "switched-on.json"
+
+    @property
     def influx_users(self) -> Path:
         """Locked, together, by those who use the embedded InfluxDB."""
         return self.root / "influxdb.users"

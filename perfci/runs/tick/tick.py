@@ -9,8 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -24,7 +22,9 @@ from perfci.lab.reservations.service import open_reservations
 from perfci.lab.reservations.work import Work
 from perfci.logs import FILE, controller_log
 from perfci.runs.night.lease_time import needed
+from perfci.runs.night.take_back import hand_over_left
 from perfci.runs.publish.notify import deliver
+from perfci.runs.state.background import in_background
 from perfci.runs.state.state_folder import StateFolder
 from perfci.runs.tick.letters import NEVER_IDLE
 from perfci.runs.tick.mail import idle_policy, post_due
@@ -50,6 +50,8 @@ class TickReport:
     """What one tick did: ids of reservations and nights, number of mails, problems in words."""
 
     ended: list[str] = field(default_factory=list)
+    left_on: list[str] = field(default_factory=list)
+    """Reservations for taking machines back that killed trials left on."""
     begun: list[str] = field(default_factory=list)
     planned: list[str] = field(default_factory=list)
     nights: list[str] = field(default_factory=list)
@@ -81,6 +83,7 @@ def tick(
     planned: list[Job] = []
     steps: tuple[Callable[[], object], ...] = (
         lambda: report.ended.extend(one.id for one, _ in service.sweep()),
+        lambda: report.left_on.extend(hand_over_left(StateFolder(settings.state_dir), service)),
         NodeOrders(service).mend,
         lambda: planned.extend(scheduled(settings, report.problems)),
         lambda: _plan_nights(settings, service, planned, report),
@@ -173,29 +176,3 @@ def _mails(
         spawn(["alerts", "deliver"])
     elif waiting:
         report.problems.extend(deliver(services).problems)
-
-
-def in_background(settings: Settings) -> Callable[[list[str]], None]:
-    """Return what starts perfci for the same lab and state in the background, its output in a log."""
-
-    def spawn(words: list[str]) -> None:
-        logs = settings.state_dir / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
-        environment = {
-            **os.environ,
-            "PERFCI_LAB": settings.lab,
-            "PERFCI_STATE_DIR": str(settings.state_dir),
-            "PERFCI_ROOT_DIR": str(settings.root_dir),
-        }
-        with (logs / "tick.log").open("ab") as log:
-            subprocess.Popen(  # it outlives this process, which lets it go
-                [sys.executable, "-m", "perfci", *words],
-                env=environment,
-                cwd=settings.root_dir,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    return spawn

@@ -7,12 +7,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from calendars import ANN, BOB, MACHINES, ROOT, START, Clock, at, wants
+from calendars import ANN, BOB, HOUR, MACHINES, ROOT, START, Clock, at, wants
 
 from perfci.lab import owners
 from perfci.lab.errors import StateOrder
 from perfci.lab.model import Node
 from perfci.lab.reservations.model import BookingState, NodeWish, Request
+from perfci.lab.reservations.nights import Nights, Plan
 from perfci.lab.reservations.node_orders import NodeOrders
 from perfci.lab.reservations.work import CLAIM_SECONDS, RECLAIM, Work
 from perfci.lab.sql import SqlLedger
@@ -172,11 +173,54 @@ def test_machines_of_a_command_whose_process_died_are_reclaimed_whoever_sees_it_
     assert Work(lab, "one").due() == (made.id,)
 
 
-def test_a_night_that_died_has_nothing_to_reclaim(lab: Reservations) -> None:
+@pytest.mark.parametrize("sees", ["tick", "run"])
+@pytest.mark.parametrize("planned", [False, True], ids=["by hand", "planned"])
+def test_what_a_killed_night_left_on_is_reclaimed_whoever_sees_it_first(
+    lab: Reservations, clock: Clock, monkeypatch: pytest.MonkeyPatch, *, sees: str, planned: bool
+) -> None:
     gone = replace(owners.me(), started_ticks=owners.me().started_ticks + 1)
     ledger = SqlLedger(lab.database, lab.lab, [Node("a", has_bmc=True)], clock=lab.now)
-    made = ledger.reserve(
-        nodes=1, holder="perfci", purpose="run x", until=lab.now() + timedelta(hours=1), owner=gone
-    )
-    ledger.sweep()
+    with monkeypatch.context() as there:
+        there.setattr(owners, "me", lambda: gone)
+        if planned:
+            nights = Nights(lab, "one")
+            (night,) = nights.plan(
+                Plan("nightly", "perfci", NodeWish(1), 6 * HOUR, 2 * HOUR, windows=(at(4),))
+            )
+            clock.now = at(4)
+            assert nights.start(night.id)
+            made = ledger.adopt(night.id, "run x")
+        else:
+            until = lab.now() + timedelta(hours=1)
+            made = ledger.reserve(nodes=1, holder="perfci", purpose="run x", until=until, owner=gone)
+    (ledger if sees == "run" else lab).sweep()
+    work = Work(lab, "one")
+    assert (work.due(), work.left_by_nights()) == ((made.id,), (made.id,))
+    claimed = work.claim(made.id)
+    assert claimed is not None
+    assert work.to_reclaim(claimed) == ("a",)
+    work.reclaimed(made.id)
     assert lab.show(made.id).state is BookingState.OVER
+    assert (work.due(), work.left_by_nights()) == ((), ())
+
+
+def test_a_night_that_gave_its_nodes_back_has_nothing_to_reclaim(lab: Reservations) -> None:
+    ledger = SqlLedger(lab.database, lab.lab, [Node("a", has_bmc=True)], clock=lab.now)
+    until = lab.now() + timedelta(hours=1)
+    with ledger.lease(nodes=1, holder="perfci", purpose="run x", until=until) as made:
+        pass
+    assert lab.show(made.id).state is BookingState.OVER
+    assert Work(lab, "one").due() == ()
+
+
+def test_machines_that_a_killed_trial_left_on_are_taken_back_unless_somebody_has_them(
+    lab: Reservations,
+) -> None:
+    work = Work(lab, "one")
+    has = lab.reserve(wants(names="b"), ANN)
+    (first,) = work.take_back_left({"a": "run-1", "b": "run-1", "gone": "run-1"})
+    made = lab.show(first)
+    assert (made.state, made.nodes, made.purpose) == (BookingState.ENDING, ("a",), "left on by run-1")
+    assert work.take_back_left({"a": "run-1"}) == (), "that is being done"
+    assert set(work.due()) == {has.id, first}
+    assert work.left_by_nights() == (first,)

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from perfci.cli import lab_calendar
 from perfci.cli.main import app
 from perfci.lab import people
+from perfci.runs.state import background
 from perfci.runs.tick import tick as ticks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -79,7 +80,8 @@ class Day:
         self.project, self.clock = project, clock
         self._monkeypatch = monkeypatch
         self._background = []
-        monkeypatch.setattr(ticks, "in_background", lambda _: self._background.append)
+        for module in (background, ticks):
+            monkeypatch.setattr(module, "in_background", lambda _: self._background.append)
 
     def __call__(self, who, *words, code=0, text=False):
         """Run a command as somebody; what it starts in the background has ended when this returns."""
