@@ -4,6 +4,9 @@ The night's Rally tasks are there in many copies, each with an argument of its o
 series of its own. Runs of a series differ by 3 %, iterations by 8 %; what the counters say differs by 1 %.
 The runs of the history are in the index and, with record, job and canaries, in the archive. Tonight's run is
 archived whole, with Rally's reports, and in no index yet.
+
+A year of 10,000 series has 3.6 million rows: they are drawn as arrays, a night at a time, and put into the
+index's file as they are (`perfci.results.stores.local` says how it keeps values).
 """
 
 from __future__ import annotations
@@ -12,8 +15,10 @@ import copy
 import json
 import math
 import shutil
-from dataclasses import dataclass, replace
+import sqlite3
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +31,9 @@ from perfci.results.record import record_to_dict
 from perfci.results.stores.local import LocalStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from perfci.results.model import Measurement
 
@@ -67,13 +74,9 @@ def make(state: Path, seed: Path, *, series: int, nights: int, moved: float) -> 
     tonight = _night(archive, nights - 1, seed, copies=copies, slow=slow, chance=chance)
     results = read_archive(tonight)
     usual = _usual(results.measurements, tonight, slow)
-    store = LocalStore(state / "results.db")
+    _write_history(state / "results.db", results.measurements, usual, nights, chance)
     for number in range(nights - 1):
-        record = _record(number)
-        _folder(archive, record, seed, chance)
-        is_slow = nights - 1 - number < SLOW_NIGHTS
-        drawn = _drawn(results.measurements, usual, record.run_id, chance, is_slow=is_slow)
-        store.write(RunResults(record, drawn))
+        _folder(archive, _record(number), seed, chance)
     return MadeLab(
         series=len(results.measurements),
         nights=nights,
@@ -111,19 +114,22 @@ def _folder(archive: Path, record: RunRecord, seed: Path, chance: np.random.Gene
             (folder / "canaries" / path.name.replace("-before", suffix)).write_text(json.dumps(document))
     document = {**record_to_dict(record), "failure": None, "stages": []}
     (folder / "run.json").write_text(json.dumps(document))
-    (folder / "job.yml").write_text(yaml.safe_dump(_job(seed)))
+    (folder / "job.yml").write_text(_job(seed))
     (folder / "tasks.json").write_text("[]")
     return folder
 
 
-def _job(seed: Path) -> dict[str, Any]:
+@cache
+def _job(seed: Path) -> str:
     """Return the job; nobody is there to run anything again."""
     tasks = [task["task"] for task in json.loads((seed / "tasks.json").read_text())]
-    return {
-        "name": JOB,
-        "scenarios": [{"task": task, "times": ITERATIONS} for task in tasks],
-        "analysis": {"confirm": {"enabled": False}},
-    }
+    return yaml.safe_dump(
+        {
+            "name": JOB,
+            "scenarios": [{"task": task, "times": ITERATIONS} for task in tasks],
+            "analysis": {"confirm": {"enabled": False}},
+        }
+    )
 
 
 def _night(
@@ -207,25 +213,79 @@ def _slow_arguments(tonight: Path, slow: int) -> frozenset[str]:
     )
 
 
-def _drawn(
+def _write_history(
+    index: Path,
     measurements: Sequence[Measurement],
     usual: Sequence[tuple[float, bool]],
-    run_id: str,
+    nights: int,
     chance: np.random.Generator,
-    *,
-    is_slow: bool,
-) -> tuple[Measurement, ...]:
-    """Return what a night of the history measured."""
-    runs = np.exp(chance.normal(0, BETWEEN_RUNS, len(measurements)))
-    counters = np.exp(chance.normal(0, COUNTERS, len(measurements)))
-    iterations = np.exp(chance.normal(0, BETWEEN_ITERATIONS, (64, ITERATIONS)))
-    drawn = []
-    for number, (one, (level, moves)) in enumerate(zip(measurements, usual, strict=True)):
-        values = one.values
-        if one.key.metric is Metric.SECONDS:
-            factor = level * float(runs[number]) * (SLOWER if moves and is_slow else 1.0)
-            values = tuple((iterations[number % 64, : len(one.values)] * factor).tolist())
-        elif one.key.metric is not Metric.FAILURE_RATE and one.key.metric is not Metric.SQL_STATEMENTS:
-            values = tuple(value * float(counters[number]) for value in one.values)
-        drawn.append(replace(one, run_id=run_id, values=values))
-    return tuple(drawn)
+) -> None:
+    """Put what all nights but the last have measured into a new index."""
+    drawing = _Drawing.of(measurements, usual)
+    first = tuple(replace(one, run_id=_record(0).run_id) for one in measurements)
+    LocalStore(index).write(RunResults(_record(0), first))
+    with sqlite3.connect(index) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        rows = connection.execute("SELECT id, lab, job, scenario, arguments, action, metric FROM series")
+        ids = {tuple(found): number for number, *found in rows}
+        places = [ids[tuple(map(str, astuple(one.key)))] for one in measurements]
+        connection.execute("DELETE FROM measurements")
+        for number in range(nights - 1):
+            record = _record(number)
+            if number:
+                row = (record.run_id, record.lab, record.job, json.dumps(record_to_dict(record)))
+                connection.execute("INSERT INTO runs (run_id, lab, job, record) VALUES (?, ?, ?, ?)", row)
+            drawn = drawing.night(chance, is_slow=nights - 1 - number < SLOW_NIGHTS)
+            connection.executemany(
+                "INSERT INTO measurements (series_id, run_id, attempts, failures, samples, timestamps) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    (places[n], record.run_id, measurements[n].attempts, measurements[n].failures, *blobs)
+                    for n, blobs in drawn
+                ),
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawing:
+    """What nights are drawn from: for each series its usual values, and how it differs from run to run."""
+
+    levels: tuple[NDArray[np.float64], ...]
+    """By series, its usual iterations; of timings each is the level."""
+    timestamps: tuple[bytes, ...]
+    scatter: NDArray[np.float64]
+    """By series, the deviation between runs, in logarithms."""
+    iterations: NDArray[np.bool_]
+    """By series, whether its iterations differ as those of timings do."""
+    slower: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, measurements: Sequence[Measurement], usual: Sequence[tuple[float, bool]]) -> _Drawing:
+        """Return what nights like this one are drawn from."""
+        timed = np.array([one.key.metric is Metric.SECONDS for one in measurements])
+        fixed = {Metric.FAILURE_RATE, Metric.SQL_STATEMENTS}
+        steady = np.array([one.key.metric in fixed for one in measurements])
+        return cls(
+            tuple(
+                np.full(len(one.values), level) if is_timed else np.array(one.values, dtype=np.float64)
+                for one, (level, _), is_timed in zip(measurements, usual, timed, strict=True)
+            ),
+            tuple(np.array(one.timestamps, dtype="<f8").tobytes() for one in measurements),
+            np.where(timed, BETWEEN_RUNS, np.where(steady, 0.0, COUNTERS)),
+            timed,
+            np.array([moves for _, moves in usual]),
+        )
+
+    def night(
+        self, chance: np.random.Generator, *, is_slow: bool
+    ) -> Iterator[tuple[int, tuple[bytes, bytes]]]:
+        """Yield what a night measured: the number of the series, its values and their times."""
+        runs = np.exp(chance.normal(0, 1, len(self.levels)) * self.scatter)
+        runs[self.slower & self.iterations] *= SLOWER if is_slow else 1.0
+        longest = max(level.size for level in self.levels)
+        noise = np.exp(chance.normal(0, BETWEEN_ITERATIONS, (64, longest)))
+        for number, level in enumerate(self.levels):
+            drawn = level * runs[number]
+            if self.iterations[number]:
+                drawn = drawn * noise[number % 64, : level.size]
+            yield number, (drawn.astype("<f8").tobytes(), self.timestamps[number])
