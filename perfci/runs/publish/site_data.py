@@ -37,7 +37,7 @@ from perfci.runs.publish.retention import kept_runs
 from perfci.runs.publish.suspect_store import kept_suspects
 from perfci.runs.state.archive import run_folders
 from perfci.runs.verdicts.judge import HISTORY_RUNS
-from perfci.runs.verdicts.judgement_store import judgement_digests, read_judgements
+from perfci.runs.verdicts.judgement_store import judged_runs, judgement_digests, read_judgements
 from perfci.wording import change
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _newest_judged(services: LabServices, records: Mapping[str, RunRecord]) -> l
     for one in records.values():
         if one.status == FINISHED:
             jobs[one.lab, one.job].append(one.run_id)
-    judged = judgement_digests(services.database, records)
+    judged = judged_runs(services.database, records)
     newest = (next((run for run in reversed(runs) if run in judged), None) for runs in jobs.values())
     return [one for one in newest if one is not None]
 

@@ -17,6 +17,8 @@ from perfci.database.engine import Database
 from perfci.results.model import Metric, SeriesKey
 from perfci.runs.verdicts.judgement_store import (
     JudgementDamaged,
+    judged_runs,
+    judgement_digests,
     keep_judgements,
     read_judgements,
     read_outcomes,
@@ -91,6 +93,31 @@ def test_outcomes_are_counted_and_only_the_head_of_a_row_is_read_for_that(databa
         RUN: {Outcome.NO_CHANGE: 400},
         "other": {Outcome.KNOWN: 1},
     }
+
+
+def test_a_digest_is_that_of_the_judgements_and_only_the_head_of_a_row_is_read_for_it(database):
+    said = [judgement(n) for n in range(400)]
+    for run, judgements in ((RUN, said), ("same", said), ("other", said[1:])):
+        keep_judgements(database, run, judgements)
+    before = judgement_digests(database, [RUN, "same", "other", "never judged"])
+    assert before[RUN] == before["same"] != before["other"]
+    assert before.keys() == judged_runs(database, [RUN, "same", "other", "never judged"])
+    with database.transaction() as connection:
+        half = sa.func.substr(schema.judgement.c.document, 1, 4096)
+        connection.execute(schema.judgement.update().values(document=half))
+    assert judgement_digests(database, before) == before
+
+
+def test_a_row_of_an_earlier_release_has_a_digest_of_all_that_is_in_it(database):
+    rows = {RUN: b'{"format": 2, "outcomes": {}}\n{"runs": []}', "list": b"[]", "listed": b'[{"key": 1}]'}
+    for run, packed in rows.items():
+        keep_judgements(database, run, [])
+        with database.transaction() as connection:
+            mine = schema.judgement.c.run_id == run
+            connection.execute(schema.judgement.update().where(mine).values(document=zlib.compress(packed)))
+    found = judgement_digests(database, rows)
+    assert len(set(found.values())) == len(rows)
+    assert judgement_digests(database, rows) == found
 
 
 @pytest.mark.parametrize("packed", [b'{"outcomes": {"bad": 1}}\n', b'{"outcomes": 3}\n', b"[]\n", b"{}"])
