@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -187,3 +188,26 @@ def test_several_processes_write_at_a_time(store, make_record):
         assert child.exitcode == 0
         child.close()
     assert store.records("embedded", "nightly") == tuple(records)
+
+
+def test_some_series_are_read_a_few_at_a_time_and_nothing_else(archived, store, monkeypatch):
+    archive, folders = archived
+    store.rebuild(archive)
+    records = [store.record(folder.name) for folder in folders]
+    everything = store.samples(records)
+    wanted = sorted({one.key for one in everything})[1::2]
+    assert len(wanted) > 4
+    blocks = []
+    real = LocalStore._samples
+
+    def counted(self, *given, **how):
+        blocks.append(real(self, *given, **how))
+        return blocks[-1]
+
+    monkeypatch.setattr(local, "_BLOCK", 2)
+    monkeypatch.setattr(LocalStore, "_samples", counted)
+    found = list(store.samples_of(records, [*wanted, replace(wanted[0], action="never measured")]))
+    assert found == [one for one in everything if one.key in wanted]
+    assert [one for block in blocks for one in block] == found
+    assert max(len({one.key for one in block}) for block in blocks) == 2
+    assert list(store.samples_of([], wanted)) == []

@@ -47,7 +47,7 @@ from perfci.results.stores.base import Store, checked, last
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sqlalchemy import Connection, Engine
@@ -89,8 +89,8 @@ _MEASUREMENTS = Table(
 
 
 _SAMPLE_FIELDS = ("series_id", "run_id", "attempts", "failures", "samples")
-_MOST_NAMED = 500
-"""Series that a query names one by one; where more are wanted, all are read."""
+_BLOCK = 500
+"""Series that are read at a time, where some are wanted."""
 _TAKE_FRESH = (
     "INSERT INTO main.runs SELECT * FROM fresh.runs",
     """INSERT OR IGNORE INTO main.series (lab, job, scenario, arguments, action, metric)
@@ -195,25 +195,39 @@ class LocalStore(Store):
             found = [self._measurement(row) for row in connection.execute(query)]
         return tuple(sorted(found, key=lambda m: (m.key, m.run_id)))
 
-    def samples(
-        self, records: Sequence[RunRecord], keys: Collection[SeriesKey] | None = None
-    ) -> list[StoredSample]:
-        """Return what runs of one job measured, of all series or of some; sorted by series, then by run.
+    def samples(self, records: Sequence[RunRecord]) -> list[StoredSample]:
+        """Return what runs of one job measured; sorted by series, then by run.
 
         As `measurements`, for analysis: without the times of the values, which nobody needs there.
         """
+        return self._samples(records, self._ids(records), all_of_job=True)
+
+    def samples_of(self, records: Sequence[RunRecord], keys: Collection[SeriesKey]) -> Iterator[StoredSample]:
+        """Yield what `samples` returns of some series. Some hundred of them are in memory at a time."""
+        known = self._ids(records)
+        wanted = sorted(key for key in keys if key in known)
+        for first in range(0, len(wanted), _BLOCK):
+            block = {key: known[key] for key in wanted[first : first + _BLOCK]}
+            yield from self._samples(records, block, all_of_job=False)
+
+    def _ids(self, records: Sequence[RunRecord]) -> dict[SeriesKey, int]:
+        """Return the ids of the series of the job that all these runs ran."""
         if not records:
-            return []
+            return {}
         job = select(_SERIES).where(_SERIES.c.lab == records[0].lab, _SERIES.c.job == records[0].job)
+        with self._transaction() as connection:
+            return {_key(row): row.id for row in connection.execute(job)}
+
+    def _samples(
+        self, records: Sequence[RunRecord], wanted: Mapping[SeriesKey, int], *, all_of_job: bool
+    ) -> list[StoredSample]:
         query = select(*(_MEASUREMENTS.c[name] for name in _SAMPLE_FIELDS)).where(
             _MEASUREMENTS.c.run_id.in_([record.run_id for record in records])
         )
+        if not all_of_job:
+            query = query.where(_MEASUREMENTS.c.series_id.in_(wanted.values()))
+        by_id = {wanted[key]: (place, key) for place, key in enumerate(sorted(wanted))}
         with self._transaction() as connection:
-            known = {_key(row): row.id for row in connection.execute(job)}
-            wanted = known if keys is None else {key: known[key] for key in keys if key in known}
-            if len(wanted) <= _MOST_NAMED:
-                query = query.where(_MEASUREMENTS.c.series_id.in_(wanted.values()))
-            by_id = {wanted[key]: (place, key) for place, key in enumerate(sorted(wanted))}
             rows = [row for row in connection.execute(query) if row.series_id in by_id]
         rows.sort(key=lambda row: (by_id[row.series_id][0], row.run_id))
         return [self._sample(by_id[row.series_id][1], row) for row in rows]

@@ -115,7 +115,7 @@ def series_histories(
     controller: LabServices, records: Sequence[RunRecord], places: Mapping[str, tuple[str, bool]]
 ) -> list[SeriesHistory]:
     """Return all series that some runs of a job measured and that have a verdict, through these runs."""
-    return _histories(judged(controller.local.samples(records)), records, places)
+    return list(_histories(judged(controller.local.samples(records)), records, places))
 
 
 def histories_of(
@@ -123,20 +123,23 @@ def histories_of(
     keys: Collection[SeriesKey],
     records: Sequence[RunRecord],
     places: Mapping[str, tuple[str, bool]],
-) -> list[SeriesHistory]:
-    """Return those of some series that the last of these runs measured, through these runs."""
-    found = _histories(controller.local.samples(records, keys), records, places)
-    return [history for history in found if history.points[-1].run_id == records[-1].run_id]
+) -> Iterator[SeriesHistory]:
+    """Yield those of some series that the last of these runs measured, through these runs.
+
+    Sorted by series, which are read some at a time: a reader that keeps a few numbers of each needs little
+    memory, however many there are.
+    """
+    for history in _histories(controller.local.samples_of(records, keys), records, places):
+        if history.points[-1].run_id == records[-1].run_id:
+            yield history
 
 
 def _histories(
     samples: Iterable[StoredSample], records: Sequence[RunRecord], places: Mapping[str, tuple[str, bool]]
-) -> list[SeriesHistory]:
+) -> Iterator[SeriesHistory]:
     by_id = {record.run_id: record for record in records}
-    return [
-        SeriesHistory(key, tuple(_point(by_id[one.run_id], one, places[one.run_id]) for one in same))
-        for key, same in groupby(samples, key=lambda sample: sample.key)
-    ]
+    for key, same in groupby(samples, key=lambda sample: sample.key):
+        yield SeriesHistory(key, tuple(_point(by_id[one.run_id], one, places[one.run_id]) for one in same))
 
 
 def judged(samples: Iterable[StoredSample]) -> list[StoredSample]:

@@ -13,7 +13,7 @@ from perfci.runs.verdicts.judge import HISTORY_RUNS, histories_of
 from perfci.runs.verdicts.rerun_pairs import RerunsInPairs
 from perfci.runs.verdicts.rerun_round import is_rerun_of
 from perfci.runs.verdicts.rerun_turns import RerunsInTurns
-from perfci.runs.verdicts.suspects import Known, looked_into, suspects
+from perfci.runs.verdicts.suspects import Known, looked_into, screened, suspects, timed_nights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,15 +34,19 @@ def plan(
     """
     records = controller.local.records(record.lab, record.job, until=record.run_id, limit=HISTORY_RUNS)
     places = comparable(records)
+    analysis = controller.analysis_settings(record)
+    environment, _ = places[record.run_id]
+    timings = histories_of(controller, screened(judgements), records, places)
     known = Known(
         record=record,
         judgements=tuple(judgements),
         histories=tuple(histories_of(controller, looked_into(judgements), records, places)),
+        timings=timed_nights(timings, [one.run_id for one in records], environment, analysis),
         records=records,
         places=places,
         alerts=controller.alerts.load(),
         answers=read_answers(controller.database, [one.run_id for one in records]),
-        analysis=controller.analysis_settings(record),
+        analysis=analysis,
         confirming=ConfirmSettings(),
     )
     found = suspects(known, runnable=lambda run_id: controller.job(run_id) is not None)

@@ -25,12 +25,11 @@ from perfci.analysis.types import Basis, Confirmation, Judgement, Outcome, Serie
 from perfci.results.model import FINISHED, Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from perfci.analysis.level_rule import LevelRule
+    from perfci.analysis.noise import Array
     from perfci.analysis.sequential_test import ConfirmSettings
     from perfci.analysis.settings import AnalysisSettings
-    from perfci.analysis.types import RunPoint
     from perfci.results.model import RunRecord, SeriesKey
     from perfci.runs.verdicts.confirmation_store import Answer
 
@@ -39,18 +38,34 @@ SCREENED_FROM = LEAST + SHORT
 _CHANGED = frozenset({Outcome.REGRESSION, Outcome.IMPROVEMENT})
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TimedNights:
+    """Timings through the nights that can be compared with the last one, as the screen wants them.
+
+    Only series with enough nights are in it, sorted. `logs` and their `errors` have the shape (series,
+    nights), NaN where nothing usable was measured: two numbers for each run of a series, in place of its
+    iterations.
+    """
+
+    keys: tuple[SeriesKey, ...]
+    nights: tuple[str, ...]
+    logs: Array
+    errors: Array
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """All that the suspects of a run follow from.
 
     `records` are those of its job up to it, oldest first; `places` says of each what it can be compared
-    within, and whether it counts (`validity.comparable`). `histories` are those of the series that can be
-    suspects (`looked_into`).
+    within, and whether it counts (`validity.comparable`). `histories` are those of the series that the
+    night's own rules speak of (`looked_into`), `timings` what is screened.
     """
 
     record: RunRecord
     judgements: tuple[Judgement, ...]
     histories: tuple[SeriesHistory, ...]
+    timings: TimedNights
     records: tuple[RunRecord, ...]
     places: Mapping[str, tuple[str, bool]]
     alerts: AlertState
@@ -72,15 +87,42 @@ class Suspects:
 
 
 def looked_into(judgements: Sequence[Judgement]) -> set[SeriesKey]:
-    """Return the series that can be suspects: they changed, or stand out, or are timings to be screened.
+    """Return the series that the night's own rules may ask about: they changed, or stand out."""
+    return {one.key for one in judgements if one.suspect or one.outcome in _CHANGED}
+
+
+def screened(judgements: Sequence[Judgement]) -> set[SeriesKey]:
+    """Return the timings to be screened.
 
     What has no verdict of its own, as the seconds of what was paired, raises no question.
     """
-    return {
-        one.key
-        for one in judgements
-        if one.suspect or one.outcome in _CHANGED or one.key.metric is Metric.SECONDS
-    }
+    return {one.key for one in judgements if one.key.metric is Metric.SECONDS}
+
+
+def timed_nights(
+    histories: Iterable[SeriesHistory], run_ids: Sequence[str], environment: str, analysis: AnalysisSettings
+) -> TimedNights:
+    """Return what is to be screened of timings, given the runs of the job, oldest first.
+
+    Valid runs in this environment count. The histories are looked at one by one and not kept.
+    """
+    rule = rule_of(Metric.SECONDS, analysis)
+    place = {run_id: number for number, run_id in enumerate(run_ids)}
+    there = np.zeros(len(place), dtype=bool)
+    rows: dict[SeriesKey, Array] = {}
+    for history in histories:
+        points = [one for one in history.points if one.valid and one.environment == environment]
+        if len(points) < SCREENED_FROM:
+            continue
+        there[[place[one.run_id] for one in points]] = True
+        row = rows[history.key] = np.full((len(place), 2), np.nan)
+        for value in run_values(rule, points):
+            if value is not None:
+                row[place[value.run_id]] = value.log, value.error
+    keys = tuple(sorted(rows))
+    table = np.array([rows[key] for key in keys]).reshape(len(keys), len(place), 2)[:, there]
+    nights = tuple(run_id for run_id, is_there in zip(run_ids, there, strict=True) if is_there)
+    return TimedNights(keys, nights, table[:, :, 0], table[:, :, 1])
 
 
 def suspects(known: Known, *, runnable: Callable[[str], bool]) -> Suspects:
@@ -178,14 +220,9 @@ def _would_be_told(known: Known) -> set[SeriesKey]:
 def _suspicions(known: Known) -> Iterator[Question]:
     """Ask about what stands out without being proven: timings by screening, the rest by the night's rules."""
     histories = {history.key: history for history in known.histories}
-    screened = {key: _points(known, history) for key, history in histories.items()}
-    enough = {
-        key
-        for key, points in screened.items()
-        if key.metric is Metric.SECONDS and len(points) >= SCREENED_FROM
-    }
+    enough = frozenset(known.timings.keys)
     changed = {one.key for one in known.judgements if one.outcome in {*_CHANGED, Outcome.KNOWN}}
-    yield from _screened(known, {key: screened[key] for key in sorted(enough)}, changed)
+    yield from _suspected(known, changed)
     for judgement in sorted(known.judgements, key=lambda one: one.key):
         level = judgement.key.metric is not Metric.FAILURE_RATE
         if judgement.suspect and level and judgement.key not in enough and _is_slower(judgement):
@@ -202,32 +239,25 @@ def _is_slower(judgement: Judgement) -> bool:
     return now < before if judgement.key.metric.higher_is_better else now > before
 
 
-def _screened(
-    known: Known, series: Mapping[SeriesKey, Sequence[RunPoint]], left_out: set[SeriesKey]
-) -> Iterator[Question]:
+def _suspected(known: Known, left_out: set[SeriesKey]) -> Iterator[Question]:
     """Feed the nights to the screen, with what re-runs have shown, and ask about what it suspects."""
-    if not series:
+    timings = known.timings
+    if not timings.keys:
         return
-    keys = list(series)
-    nights = sorted({point.run_id for points in series.values() for point in points})
-    screen = Screen(len(keys))
+    numbers = {key: number for number, key in enumerate(timings.keys)}
+    nights = timings.nights
+    screen = Screen(len(numbers))
     rule = rule_of(Metric.SECONDS, known.analysis)
-    values = [_locations(series[key], rule) for key in keys]
-    for night in nights:
-        found = [one.get(night, (np.nan, np.nan)) for one in values]
-        screen.add(np.array([log for log, _ in found]), np.array([error for _, error in found]))
+    for place, night in enumerate(nights):
+        screen.add(timings.logs[:, place], timings.errors[:, place])
         for answer in known.answers:
-            if answer.confirmation.asked == night and answer.key in series:
-                _remember(screen, keys.index(answer.key), answer, nights[: nights.index(night) + 1])
+            if answer.confirmation.asked == night and answer.key in numbers:
+                _remember(screen, numbers[answer.key], answer, nights[: place + 1])
     for suspicion in screen.suspect(known.confirming):
-        key = keys[suspicion.series]
+        key = timings.keys[suspicion.series]
         if key not in left_out:
             since = nights[-min(suspicion.window, len(nights))]
             yield Question(key, since, above_floor(suspicion.trial, rule.floor), rule.floor)
-
-
-def _locations(points: Sequence[RunPoint], rule: LevelRule) -> dict[str, tuple[float, float]]:
-    return {one.run_id: (one.log, one.error) for one in run_values(rule, points) if one is not None}
 
 
 def _remember(screen: Screen, number: int, answer: Answer, nights: Sequence[str]) -> None:
@@ -288,9 +318,3 @@ def _other_code(known: Known, record: RunRecord) -> bool:
 def _baseline(judgement: Judgement, history: SeriesHistory) -> list[tuple[float, ...]]:
     wanted = set(judgement.baseline)
     return [tuple(point.values) for point in history.points if point.run_id in wanted]
-
-
-def _points(known: Known, history: SeriesHistory) -> list[RunPoint]:
-    """Return the valid points of a series in this run's environment."""
-    environment, _ = known.places[known.record.run_id]
-    return [point for point in history.points if point.valid and point.environment == environment]

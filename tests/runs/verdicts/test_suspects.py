@@ -11,13 +11,15 @@ import series
 
 from perfci.alerts.model import AlertState
 from perfci.analysis.decision import Decision
+from perfci.analysis.level_rule import rule_of
+from perfci.analysis.run_values import run_values
 from perfci.analysis.sequential_test import STEPS, ConfirmSettings
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.types import Basis, Confirmation, Outcome, SeriesHistory
 from perfci.analysis.verdict import judge
-from perfci.results.model import CodeUnderTest, RunRecord, Validity
+from perfci.results.model import CodeUnderTest, Metric, RunRecord, Validity
 from perfci.runs.verdicts.confirmation_store import Answer
-from perfci.runs.verdicts.suspects import SCREENED_FROM, Known, suspects
+from perfci.runs.verdicts.suspects import SCREENED_FROM, Known, suspects, timed_nights
 
 NIGHTS = SCREENED_FROM + 5
 SLOW = "neutron.create_port"
@@ -61,6 +63,7 @@ def known(found, *, new_since=1, answers=(), **changed):
         "record": records[-1],
         "judgements": judge(found, SETTINGS),
         "histories": tuple(found),
+        "timings": timed_nights(found, [one.run_id for one in points], points[-1].environment, SETTINGS),
         "records": records,
         "places": {one.run_id: (one.environment, one.validity.valid) for one in records},
         "alerts": AlertState(),
@@ -165,3 +168,26 @@ def test_improvements_are_asked_about_too():
     assert next(one for one in given.judgements if one.key.action == SLOW).outcome is Outcome.IMPROVEMENT
     questions, _ = asked(given)
     assert not questions[SLOW].worse
+
+
+def test_what_is_screened_are_the_nights_that_can_be_compared():
+    plain, other = histories(0.0)[:2]
+    short = SeriesHistory(series.series_key("short"), plain.points[1 - SCREENED_FROM :])
+    points = list(other.points)
+    points[2] = replace(points[2], valid=False)
+    points[3] = replace(points[3], environment="elsewhere")
+    points[4] = replace(points[4], values=())
+    gaps = replace(other, points=tuple(points))
+    ids, here = [one.run_id for one in plain.points], points[-1].environment
+    found = timed_nights(iter((gaps, short, plain)), ids, here, SETTINGS)
+    assert found.keys == tuple(sorted((plain.key, other.key)))
+    assert found.nights == tuple(ids)
+    values = run_values(rule_of(Metric.SECONDS, SETTINGS), plain.points)
+    mine, its = found.keys.index(plain.key), found.keys.index(other.key)
+    assert found.logs[mine].tolist() == [one.log for one in values]
+    assert found.errors[mine].tolist() == [one.error for one in values]
+    assert np.flatnonzero(np.isnan(found.logs[its])).tolist() == [2, 3, 4]
+    assert np.flatnonzero(np.isnan(found.errors[its])).tolist() == [2, 3, 4]
+    alone = timed_nights([gaps], ids, here, SETTINGS)
+    assert alone.nights == tuple(one for n, one in enumerate(ids) if n not in {2, 3})
+    assert timed_nights([short], ids, here, SETTINGS).keys == ()
