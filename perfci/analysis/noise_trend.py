@@ -22,7 +22,6 @@ from scipy import special
 
 from perfci.analysis.false_discovery import q_values
 from perfci.analysis.level_rule import rule_of
-from perfci.analysis.run_values import run_values
 from perfci.results.model import Metric, SeriesKey
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
     from perfci.analysis.noise import Array
     from perfci.analysis.settings import AnalysisSettings
-    from perfci.analysis.types import SeriesHistory
 
 RECENT, PAST, LEAST_PAST = 14, 60, 20
 """Runs: two weeks, held against at most two months before, at least 20."""
@@ -68,17 +66,12 @@ class NoiseTrack:
     logs: Array
 
 
-def growing(histories: Sequence[SeriesHistory], settings: AnalysisSettings) -> tuple[Growth, ...]:
+def noise_growth(tracks: Iterable[NoiseTrack], settings: AnalysisSettings) -> tuple[Growth, ...]:
     """Return the series whose noise has credibly grown against their own past, the worst first.
 
-    Valid runs in the environment of the last one count. Credibly: the 95 % interval of the ratio lies above
-    1.25, and the false discovery rate over all series is at most that of the settings.
+    Credibly: the 95 % interval of the ratio lies above 1.25, and the false discovery rate over all series is
+    at most that of the settings.
     """
-    return noise_growth((_track_of(history, settings) for history in histories), settings)
-
-
-def noise_growth(tracks: Iterable[NoiseTrack], settings: AnalysisSettings) -> tuple[Growth, ...]:
-    """Return what `growing` does, of series whose locations are known."""
     floors: dict[Metric, float] = {
         metric: rule_of(metric, settings).scale_floor
         for metric in Metric
@@ -95,16 +88,6 @@ def noise_growth(tracks: Iterable[NoiseTrack], settings: AnalysisSettings) -> tu
     rate = settings.false_discovery_rate
     credible = [one for one in grown if one.low > WORTH_TELLING and one.q_value <= rate]
     return tuple(sorted(credible, key=lambda one: (-one.ratio, one.key)))
-
-
-def _track_of(history: SeriesHistory, settings: AnalysisSettings) -> NoiseTrack:
-    if history.key.metric is Metric.FAILURE_RATE:
-        return NoiseTrack(history.key, (), np.empty(0))
-    rule = rule_of(history.key.metric, settings)
-    valid = [point for point in history.points if point.valid]
-    same = [point for point in valid if point.environment == valid[-1].environment]
-    runs = [value for value in run_values(rule, same) if value is not None]
-    return NoiseTrack(history.key, tuple(run.run_id for run in runs), np.array([run.log for run in runs]))
 
 
 def _compared(

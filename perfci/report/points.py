@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -19,6 +19,7 @@ import numpy as np
 
 from perfci.analysis.level_rule import rule_of
 from perfci.analysis.noise_trend import NoiseTrack
+from perfci.analysis.pairs import LEAST_PAIRS
 from perfci.analysis.robust import run_location
 from perfci.analysis.settings import AnalysisSettings
 from perfci.files import write_whole
@@ -46,12 +47,18 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class TrendRun:
-    """A run as the series see it: where it can be compared, its code, whether the lab was fit."""
+    """A run as the series see it: where it can be compared, its code, whether the lab was fit.
+
+    `reference` is the code that ran beside it; None for one cloud alone. `pairs_only` says that nothing but
+    what was paired with it can be used.
+    """
 
     run_id: str
     environment: str
     code: str
     valid: bool
+    reference: str | None = None
+    pairs_only: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,25 +139,59 @@ def trends(runs: Sequence[TrendRun], numbers: Sequence[RunNumbers]) -> Iterator[
         yield SeriesTrend(key, shared, places, whole[row, places])
 
 
-def noise_tracks(series: Iterable[SeriesTrend]) -> Iterator[NoiseTrack]:
+def noise_tracks(series: Sequence[SeriesTrend]) -> Iterator[NoiseTrack]:
     """Yield series as the analysis wants them that asks whether noise grows.
 
-    Those are the locations of valid runs in the environment of the last of them.
+    Those are the locations of valid runs in the environment of the last of them. As in a verdict, what has
+    pairs in a run is spoken for by their ratios, which are compared with those to the same reference alone.
     """
-    runs: tuple[TrendRun, ...] | None = None
+    paired = {
+        replace(one.key, metric=Metric.SECONDS): one.places[one.numbers[:, VALUES] >= LEAST_PAIRS]
+        for one in series
+        if one.key.metric is Metric.RATIO
+    }
+    shared: _SharedRuns | None = None
     for one in series:
-        if one.runs is not runs:  # the series of a job share theirs
-            runs = one.runs
-            valid = np.array([run.valid for run in runs], dtype=bool)
-            environments = np.unique([run.environment for run in runs], return_inverse=True)[1]
-            ids = np.array([run.run_id for run in runs])
-        good = one.places[valid[one.places]]
-        if not good.size:
+        if shared is None or one.runs is not shared.runs:  # the series of a job share theirs
+            shared = _SharedRuns.of(one.runs)
+        valid, environments = shared.places_of(one.key.metric)
+        spoken_for = np.isin(one.places, paired.get(one.key, ()))
+        good = valid[one.places] & ~spoken_for
+        if not good.any():
             yield NoiseTrack(one.key, (), np.empty(0))
             continue
         logs = one.numbers[:, LOG]
-        same = valid[one.places] & (environments[one.places] == environments[good[-1]]) & np.isfinite(logs)
-        yield NoiseTrack(one.key, ids[one.places[same]].tolist(), logs[same])
+        last = one.places[good][-1]
+        same = good & (environments[one.places] == environments[last]) & np.isfinite(logs)
+        yield NoiseTrack(one.key, shared.ids[one.places[same]].tolist(), logs[same])
+
+
+@dataclass(frozen=True, eq=False)
+class _SharedRuns:
+    """The runs of a job, side by side: what can be used and compared, of pairs and of what has none."""
+
+    runs: tuple[TrendRun, ...]
+    ids: NDArray[np.str_]
+    whole: tuple[NDArray[np.bool_], NDArray[np.intp]]
+    paired: tuple[NDArray[np.bool_], NDArray[np.intp]]
+
+    @classmethod
+    def of(cls, runs: tuple[TrendRun, ...]) -> _SharedRuns:
+        valid = np.array([run.valid for run in runs], dtype=bool)
+        pairs_only = np.array([run.pairs_only for run in runs], dtype=bool)
+        places: dict[tuple[str, str | None], int] = {}
+        alone = [places.setdefault((run.environment, None), len(places)) for run in runs]
+        beside = [places.setdefault((run.environment, run.reference), len(places)) for run in runs]
+        return cls(
+            runs,
+            np.array([run.run_id for run in runs]),
+            (valid & ~pairs_only, np.array(alone, dtype=np.intp)),
+            (valid, np.array(beside, dtype=np.intp)),
+        )
+
+    def places_of(self, metric: Metric) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+        """Return which runs count for a metric, and where each can be compared."""
+        return self.paired if metric is Metric.RATIO else self.whole
 
 
 def trend_of(history: SeriesHistory, runs: Sequence[TrendRun] | None = None) -> SeriesTrend:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,11 +12,15 @@ from hypothesis import strategies as st
 from series import Histories, point, run_id, series_key
 
 from perfci.analysis.calibration import NIGHTS, calibrate
-from perfci.analysis.noise_trend import growing
+from perfci.analysis.noise_trend import Growth, noise_growth
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.types import SeriesHistory
 from perfci.analysis.verdict import judge
+from perfci.report.points import noise_tracks, trend_of
 from perfci.results.model import Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SETTINGS = AnalysisSettings()
 
@@ -113,6 +118,10 @@ def test_any_numbers_can_be_calibrated(nights: list[list[float]], metric: Metric
     points = tuple(point(n, v, failures=0) for n, v in enumerate(nights))
     for found in calibrate([SeriesHistory(series_key("x", metric), points)], SETTINGS):
         assert all(np.isfinite(size) and size > 0 for size in found.mde.values())
+
+
+def growing(histories: Sequence[SeriesHistory], given: AnalysisSettings) -> tuple[Growth, ...]:
+    return noise_growth(noise_tracks([trend_of(one) for one in histories]), given)
 
 
 def grown(ratio: float, *, runs: int = 60, seed: int = 1, series: int = 1) -> list[SeriesHistory]:

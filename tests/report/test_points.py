@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nights import PORTS, History, run_id, seconds_key, statements_key
 
-from perfci.analysis.noise_trend import growing, noise_growth
+from perfci.analysis.level_rule import rule_of
+from perfci.analysis.pairs import LEAST_PAIRS
 from perfci.analysis.robust import run_location
+from perfci.analysis.run_values import run_values
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.types import RunPoint, SeriesHistory
 from perfci.report.points import (
@@ -111,7 +114,7 @@ def test_runs_that_no_picture_shows_are_forgotten(tmp_path):
     assert [cache.read(run_id(night)) is not None for night in range(3)] == [False, False, True]
 
 
-def test_noise_grows_by_the_numbers_as_by_the_iterations():
+def test_the_noise_is_that_of_the_locations_that_verdicts_compare():
     history = History()
     for _ in range(40):
         history.play()
@@ -128,10 +131,32 @@ def test_noise_grows_by_the_numbers_as_by_the_iterations():
         for key, points in history.points.items()
     ]  # fmt: skip
     settings = AnalysisSettings()
-    tracks = noise_tracks(trend_of(one) for one in loud)
-    whole = growing(loud, settings)
-    assert whole
-    assert noise_growth(tracks, settings) == whole
+    found = {one.key: one for one in noise_tracks([trend_of(one) for one in loud])}
+    timings = [one for one in loud if one.key.metric is Metric.SECONDS]
+    assert timings
+    for one in timings:
+        runs = run_values(rule_of(Metric.SECONDS, settings), one.points)
+        assert found[one.key].logs.tolist() == [run.log for run in runs]
+
+
+def test_what_pairs_speak_for_has_the_noise_of_their_ratios_to_the_same_reference():
+    ratio = replace(SECONDS, metric=Metric.RATIO)
+    references = ["a", "a", None, "b", "b", "b"]
+    runs = [
+        TrendRun(run_id(n), "e", "c", valid=True, reference=one, pairs_only=n == 1)
+        for n, one in enumerate(references)
+    ]
+    # On the last night fewer pairs were measured than a verdict takes.
+    pairs = [LEAST_PAIRS, 0, 0, LEAST_PAIRS, LEAST_PAIRS, LEAST_PAIRS - 1]
+    numbers = [
+        run_numbers(
+            [measured(SECONDS, night, 1.0)] + [measured(ratio, night, *[1.1] * number)] * bool(number)
+        )
+        for night, number in enumerate(pairs)
+    ]
+    found = {one.key: list(one.run_ids) for one in noise_tracks(tuple(trends(runs, numbers)))}
+    assert found[SECONDS] == [run_id(2), run_id(5)]
+    assert found[ratio] == [run_id(3), run_id(4), run_id(5)]
 
 
 def test_noise_is_that_of_valid_runs_in_the_environment_of_the_last_one():

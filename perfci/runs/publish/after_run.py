@@ -18,15 +18,12 @@ from perfci import names
 from perfci.alerts.lifecycle import process, run_failed
 from perfci.alerts.model import JudgedRun, RunFailure
 from perfci.alerts.noise_digest import noise_grows
-from perfci.analysis.noise_trend import growing
-from perfci.analysis.settings import AnalysisSettings
 from perfci.errors import FailureClass, InternalError, PerfciError, ServiceError
 from perfci.logs import FILE, traceback_of
 from perfci.results.errors import ResultFileError
 from perfci.results.model import FINISHED, Purpose, RunResults
-from perfci.results.validity import comparable
 from perfci.runs.publish.notify import compose_letters, deliver, put
-from perfci.runs.publish.site_data import write_site
+from perfci.runs.publish.site_data import growing_noise, write_site
 from perfci.runs.state.unreported import settle
 from perfci.runs.verdicts import judge as judging
 from perfci.runs.verdicts import reruns as confirm
@@ -281,11 +278,7 @@ class Aftermath:
 
     def _rotting(self, record: RunRecord) -> tuple[Notification, ...]:
         """Return the week's list of series whose noise grows; told again, it is the same one."""
-        records = self.controller.local.records(
-            record.lab, record.job, until=record.run_id, limit=judging.HISTORY_RUNS
-        )
-        histories = judging.series_histories(self.controller, records, comparable(records))
-        found = growing(histories, AnalysisSettings())
+        found = growing_noise(self.controller, record)
         if not found:
             return ()
         return (noise_grows(found, lab=record.lab, job=record.job, run_id=record.run_id),)

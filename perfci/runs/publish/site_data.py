@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from perfci.alerts.model import Alert
     from perfci.analysis.calibration import SeriesCalibration
+    from perfci.analysis.noise_trend import Growth
     from perfci.analysis.types import Judgement
     from perfci.database.engine import Database
     from perfci.report.points import RunNumbers, SeriesTrend
@@ -205,14 +207,40 @@ def shown_trends(services: LabServices, records: Mapping[str, RunRecord]) -> Ite
     used: set[str] = set()
     for mine in jobs.values():
         shown = mine[-RUNS_SHOWN:]
-        places = comparable(mine[-HISTORY_RUNS:])
-        runs = [
-            TrendRun(one.run_id, places[one.run_id][0], one.code.digest, places[one.run_id][1])
-            for one in shown
-        ]
-        yield from trends(runs, [_numbers(services, cache, one) for one in shown])
+        yield from _job_trends(services, cache, shown, comparable(mine[-HISTORY_RUNS:]))
         used.update(one.run_id for one in shown)
     cache.forget_others(used)
+
+
+def growing_noise(services: LabServices, record: RunRecord) -> tuple[Growth, ...]:
+    """Return the series of a run's job whose noise grows, as of that run, the worst first.
+
+    Raises IndexUnavailable.
+    """
+    records = services.local.records(record.lab, record.job, until=record.run_id, limit=HISTORY_RUNS)
+    cache = NumbersCache(services.state.page_numbers)
+    series = tuple(_job_trends(services, cache, records, comparable(records)))
+    return noise_growth(noise_tracks(series), AnalysisSettings())
+
+
+def _job_trends(
+    services: LabServices,
+    cache: NumbersCache,
+    records: Sequence[RunRecord],
+    places: Mapping[str, tuple[str, bool]],
+) -> Iterator[SeriesTrend]:
+    runs = [
+        TrendRun(
+            one.run_id,
+            places[one.run_id][0],
+            one.code.digest,
+            places[one.run_id][1],
+            one.reference,
+            one.validity.pairs_only,
+        )
+        for one in records
+    ]
+    return trends(runs, [_numbers(services, cache, one) for one in records])
 
 
 def _numbers(services: LabServices, cache: NumbersCache, record: RunRecord) -> RunNumbers:
@@ -220,7 +248,8 @@ def _numbers(services: LabServices, cache: NumbersCache, record: RunRecord) -> R
     if found is None:
         found = run_numbers(services.local.measurements([record]))
         if len(found.keys):  # a run that is not indexed yet has none, and will have
-            cache.keep(record.run_id, found)
+            with suppress(OSError):  # it costs time next night, and nothing else
+                cache.keep(record.run_id, found)
     return found
 
 

@@ -11,7 +11,7 @@ from perfci.config import load
 from perfci.results.archive import read_archive
 from perfci.results.stores.local import LocalStore
 from perfci.runs.publish.retention import KEPT_RUNS, kept_runs
-from perfci.runs.publish.site_data import write_site
+from perfci.runs.publish.site_data import growing_noise, write_site
 from perfci.runs.verdicts.judge import judge_run
 from perfci.runs.verdicts.judgement_store import keep_judgements, read_judgements
 from perfci.runs.verdicts.lab_services import LabServices
@@ -73,6 +73,20 @@ def test_the_iterations_of_earlier_nights_are_not_read_again(services, monkeypat
     write_site(services)
     # The overview says what the last two brought.
     assert set(asked) <= {new, runs[-1]}
+
+
+def test_noise_is_looked_for_in_the_numbers_of_earlier_nights_not_in_their_iterations(services, monkeypatch):
+    for number in range(36):
+        factor = 1.0 if number <= 20 else 1.08 ** (-1) ** number
+        services.local.write(read_archive(archives.night(services.state.archive, number, factor=factor)))
+    record = services.local.records("embedded", "nightly")[-1]
+    found = growing_noise(services, record)
+    assert "total" in {one.key.action for one in found}
+    asked = []
+    monkeypatch.setattr(LocalStore, "measurements", lambda *_: asked.append("measurements"))
+    monkeypatch.setattr(LocalStore, "_samples", lambda *_, **__: asked.append("samples"))
+    assert growing_noise(services, record) == found
+    assert asked == []
 
 
 def test_the_same_pages_come_out_whatever_is_lost(services):
