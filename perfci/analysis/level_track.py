@@ -121,7 +121,7 @@ class LevelTrack:
         (self.runs if self.change is None else self.change.after).append(run)
         if len(self.runs) > 2 * self.remembered:
             # A change that opens takes its own runs with it: what was before it must be whole then, too.
-            self._replace(self.runs[-self.remembered - max(self.settings.windows) :])
+            self._replace(self.runs[-self.needed_later :])
         if self.pending is not None:
             self.pending.left -= 1
 
@@ -134,6 +134,11 @@ class LevelTrack:
     def remembered(self) -> int:
         """How many runs of a baseline are ever looked at."""
         return self.settings.longest_baseline + REMEMBERED
+
+    @property
+    def needed_later(self) -> int:
+        """How many of `runs` later nights can need, whatever opens then: the others may be forgotten."""
+        return self.remembered + max(self.settings.windows)
 
     def false_alarm(self) -> Mapping[int, float]:
         """Return the proofs of what looked like a change long enough ago and was none; empty if nothing did.
@@ -198,8 +203,11 @@ class LevelTrack:
         if self.change is not None or not evidence.proves or abs(evidence.effect) < evidence.reach.at(1.0):
             return False
         # A tail that has moved with all the other requests is not a change of the tail.
+        if not self.rule.tail:
+            return True
         start = self._start(evidence.window)
-        return not self.rule.tail or _kind(self.runs[:start], self.runs[start:]) is not ChangeKind.SHIFT
+        baseline = self.runs[:start][-self.settings.longest_baseline :]
+        return _kind(baseline, self.runs[start:]) is not ChangeKind.SHIFT
 
     def decide(self, evidence: Evidence, *, q_value: float, rejected: bool) -> None:
         """Follow the night's decision: `rejected` says that "nothing changed" was given up."""

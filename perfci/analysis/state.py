@@ -115,7 +115,10 @@ def _values(document: dict[str, Any], runs: Sequence[str], codes: Sequence[str])
 
 
 def dump(replay: Replay, *, since: str = "") -> dict[str, Any]:
-    """Return the state as JSON; series that were last measured before the run `since` are left out."""
+    """Return the state as JSON; series that were last measured before the run `since` are left out.
+
+    So are the runs of a series that no later night needs: a lab of any age has a state of the same size.
+    """
     runs = _Names()
     values = _Columns(runs, _Names())
     return {
@@ -210,7 +213,7 @@ def _track(track: LevelTrack | FailureTrack, runs: _Names, values: _Columns) -> 
         }
     change, pending = track.change, track.pending
     return {
-        "runs": values.take(track.runs),
+        "runs": values.take(track.runs[-track.needed_later :]),
         "change": change
         and {
             "worse": change.worse,

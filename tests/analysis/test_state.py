@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 from series import Histories, run_id
 
+from perfci.analysis.evidence import RunValue
+from perfci.analysis.level_rule import tail_rule
+from perfci.analysis.level_track import LevelTrack
 from perfci.analysis.replay import Replay
 from perfci.analysis.settings import AnalysisSettings
 from perfci.analysis.state import VERSION, dump, load
 from perfci.analysis.types import SeriesHistory
+from perfci.analysis.variance import VariancePrior
 from perfci.analysis.verdict import feed, follow, judge
 
 NIGHTS = 34
@@ -135,3 +139,53 @@ def _damaged(change) -> object:
 def test_anything_else_is_refused(state: object) -> None:
     with pytest.raises(ValueError, match="state"):
         load(state, AnalysisSettings())
+
+
+def test_the_state_of_an_old_lab_is_no_larger_and_gives_the_same_answers() -> None:
+    """Half a year, in which some things change, is not kept: what a later night can need is."""
+    made, nights = Histories(np.random.default_rng(6)), 180
+    steps = [1.0] * 100 + [1.3] * 30 + [1.0] * 24 + [1.4] * (nights - 154)
+    tail = made.timings([1.0] * nights, action="tail")
+    slow = [
+        replace(one, values=tuple(v * (1.5 if n % 6 == 0 and night >= 140 else 1.0) for n, v in enumerate(one.values)))
+        for night, one in enumerate(tail.points)
+    ]  # fmt: skip
+    series = [
+        made.timings(steps, action="slow", between=0.02),
+        made.timings([1.0] * 120 + [0.8] * (nights - 120), action="better", between=0.01),
+        replace(tail, points=tuple(slow)),
+        made.counters([20.0] * 150 + [24.0] * (nights - 150)),
+    ]
+    whole, state = Replay(AnalysisSettings()), None
+    for night in range(nights):
+        replay = Replay(AnalysisSettings()) if state is None else load(state, AnalysisSettings())
+        assert follow(replay, tonight(series, night)) == follow(whole, tonight(series, night))
+        assert replay.decided[-1] == whole.decided[-1]
+        state = json.loads(json.dumps(dump(replay)))
+        assert max(one["runs"] for one in state["tracks"]) <= AnalysisSettings().longest_baseline + 28
+    assert max(len(track.runs) for track in whole.tracks.values()) > AnalysisSettings().longest_baseline + 28
+    assert any(facts.opened for facts in whole.decided[150:])
+
+
+def test_what_a_tail_was_like_before_its_baseline_says_nothing_about_it() -> None:
+    """A new lab's first nights have another shape: a state that has forgotten them agrees with one that knows."""
+    settings = AnalysisSettings()
+    shapes = {
+        "early": (0.0, 0.1, 0.2, 0.3, 0.4),
+        "usual": (0.0, 0.1, 0.2, 0.6, 0.9),
+        "late": (0.4, 0.5, 0.6, 0.7, 1.4),
+    }
+    kinds = ["early"] * 90 + ["usual"] * settings.longest_baseline + ["late"] * 8
+    track = LevelTrack(tail_rule(settings), settings)
+    # Without `add`, which forgets as it likes.
+    track.runs = [
+        RunValue(run_id(n), 0.5 * (kind == "late") + 0.01 * (n % 5), 0.01, shapes[kind])
+        for n, kind in enumerate(kinds)
+    ]
+    short = track.fork()
+    short.runs = short.runs[-short.needed_later :]
+    for one in (track, short):
+        evidence = one.look(VariancePrior())
+        assert evidence is not None
+        assert evidence.proves
+        assert one.could_report(evidence) is False

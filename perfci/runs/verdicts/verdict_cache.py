@@ -112,7 +112,9 @@ def judge_last(
         nights = new[:-1][start : start + _NIGHTS_AT_ONCE]
         until = nights[-1].run_id
         feed(replay, series(nights), rules.accepted, canaries(nights), tonight=tonight, until=until)
-    if kept is not None or not _is_newer(row, tonight):
+    # A night that is judged again, as after its re-runs, finds the state before it as it is.
+    is_behind = len(new) > 1 if kept is not None else not _is_newer(row, tonight)
+    if is_behind:
         _write(row, records[:-1], rules, replay)
     judgements = follow(replay, series(records[-1:]), rules.accepted, canaries(records[-1:]))
     return judgements, tuple(replay.decided)

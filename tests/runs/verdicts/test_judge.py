@@ -16,7 +16,7 @@ from perfci.runs.verdicts import judge as judging
 from perfci.runs.verdicts.facts_store import FactsUnreadable, read_facts
 from perfci.runs.verdicts.judge import judge_run
 from perfci.runs.verdicts.lab_services import LabServices
-from perfci.runs.verdicts.verdict_cache import forget_all
+from perfci.runs.verdicts.verdict_cache import CacheRow, forget_all
 
 WINDOW = 12
 STEP = 10
@@ -70,6 +70,23 @@ def test_with_and_without_a_cache_it_is_the_same(play, controller, monkeypatch):
         forget_all(controller.database)
         assert judge_run(controller, record) == kept
         assert judge_run(controller, record) == kept, "the cache that this made"
+
+
+def test_a_night_that_is_judged_again_writes_no_state(play, controller, monkeypatch):
+    """Once more after its re-runs: all that is known of the nights before it is there already."""
+    nights(play, 1, STEP, lost=False)
+    written = []
+    real = CacheRow.keep
+    monkeypatch.setattr(
+        CacheRow, "keep", lambda self, content: (written.append(content), real(self, content))
+    )
+    record, found = play(STEP + 1, lost=False, **SLOW)
+    assert len(written) == 1
+    assert judge_run(controller, record) == found
+    assert len(written) == 1
+    forget_all(controller.database)
+    assert judge_run(controller, record) == found
+    assert len(written) == 2
 
 
 def test_without_any_facts_as_after_an_upgrade_all_nights_are_replayed_once(play, controller):
