@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from perfci.alerts.model import Alert
 
 _METHOD = (
-    "The good and the bad end were deployed and measured first, then the revisions between them that tell "
-    "most, each time afresh. Of each revision it is worked out how likely the step to it is the cause, that "
-    "no change is, and that several are. A change is named when that is at least 99 %, and when two proofs "
-    "from runs of their own stand: the change against its parent, and the newest revision with the change "
-    "taken back."
+    "perfci measured the good and the bad end first, then the revisions between them that tell it "
+    "most, each in a fresh deployment. After each measurement it computes how likely each change is "
+    "the cause, how likely none is, and how likely several are. It names a change at a probability "
+    "of at least 99 %, and only after two proofs in separate runs: the change against its parent, "
+    "and the newest revision with the change reverted."
 )
 
 
@@ -60,7 +60,7 @@ def _measured(story: BisectStory) -> list[Block]:
     blocks: list[Block] = [Picture(picture, describe(story))] if picture is not None else []
     if story.rows:
         blocks.append(measured_table(story))
-    return blocks or [Paragraph("Nothing could be measured.")]
+    return blocks or [Paragraph("perfci could not measure anything.")]
 
 
 def measured_table(story: BisectStory) -> Table:
@@ -93,7 +93,7 @@ def _within(story: BisectStory) -> list[Block]:
 
 def _steps(story: BisectStory, alert: Alert) -> list[tuple[str, str]]:
     found = [
-        ("Measure it again, beginning with the runs there are:", story.command),
+        ("Measure it again, starting from the existing runs:", story.command),
         ("See the alert:", f"perfci alerts show {alert.id}"),
     ]
     if story.proven and (name := story.culprits[0].project) in PROJECTS:

@@ -55,11 +55,11 @@ _EXCERPT_LINES = 40
 _CAUSES = {
     FailureClass.PRODUCT: (
         "the code under test",
-        "Look at the excerpt first: it is from the code under test.",
+        "Read the excerpt first: it comes from the code under test.",
     ),
     FailureClass.TEST: ("the job or its scenarios", "Correct the job file or its arguments."),
-    FailureClass.LAB: ("the lab", "Nobody's change is to blame. Repair the lab; the next night goes on."),
-    FailureClass.UNKNOWN: ("not known", "The logs did not show whose fault it is. Somebody has to look."),
+    FailureClass.LAB: ("the lab", "No change is to blame. Repair the lab; the next night runs as usual."),
+    FailureClass.UNKNOWN: ("not known", "The logs do not show the cause. Please investigate."),
 }
 
 
@@ -145,7 +145,7 @@ def _closed(alert: Alert, run_id: str, evidence: MailContext, settings: MailSett
         word = "accepted"
         verdict = (
             f"The change of {action_name(leading.key)} ({change(leading.effect, leading.key.metric)} since "
-            f"{run_moment(alert.since)} UTC) was accepted as the new normal; baselines start there."
+            f"{run_moment(alert.since)} UTC) was accepted as the new normal; new baselines start there."
         )
     elif alert.closing is Closing.KNOWN:
         word = "known"
@@ -178,7 +178,7 @@ def _closed(alert: Alert, run_id: str, evidence: MailContext, settings: MailSett
             trend_step(leading.key, settings),
         )
     )
-    sections.append(Section("What you can do", (Paragraph("Nothing has to be done."), steps)))
+    sections.append(Section("What you can do", (Paragraph("You need not do anything."), steps)))
     return MailDocument(
         subject=_subject(
             alert, f"{_short_name(leading)} {word} (was {change(leading.effect, leading.key.metric)})"
@@ -236,7 +236,7 @@ def _failed(failure: RunFailure, settings: MailSettings) -> MailDocument:
         tone=MailTone.LAB if failure.failure_class is FailureClass.LAB else MailTone.BAD,
         verdict=(
             f"The run of {run_moment(failure.run_id)} UTC failed at the stage {failure.stage}; the fault is "
-            f"{_fault(failure.failure_class)}. Nothing is said about performance."
+            f"{_fault(failure.failure_class)}. It says nothing about performance."
         ),
         sections=tuple(sections),
         foot=_foot(failure.lab, failure.job, f"run {failure.run_id}", audience),
@@ -256,7 +256,7 @@ def _lab_invalid(notification: Notification, settings: MailSettings) -> MailDocu
             f"regressions until the lab is fit again."
         ),
         sections=(
-            Section("What was off", reasons or (Paragraph("No reason was noted."),)),
+            Section("What was off", reasons or (Paragraph("No reason was recorded."),)),
             Section(
                 "What you can do",
                 (
@@ -270,7 +270,7 @@ def _lab_invalid(notification: Notification, settings: MailSettings) -> MailDocu
                             *page_steps(notification.run_id, settings),
                         )
                     ),
-                    Paragraph("You get one more mail when a run is valid again, and none in between."),
+                    Paragraph("The next mail about this comes when a run is valid again."),
                 ),
             ),
         ),
@@ -295,7 +295,7 @@ def _lab_valid(notification: Notification, settings: MailSettings) -> MailDocume
             Section(
                 "What you can do",
                 (
-                    Paragraph("Nothing has to be done."),
+                    Paragraph("You need not do anything."),
                     Steps((("Look at the run:", f"perfci run show {notification.run_id}"),)),
                 ),
             ),

@@ -15,17 +15,19 @@ if TYPE_CHECKING:
     from perfci.results.model import RunRecord, SeriesKey, ServiceRevision
 
 METHOD = (
-    "The runs since the change are compared with the baseline's runs, each by the middle of its iterations; "
-    "warm-up and failed iterations are left out. The interval is at 95 %. q is the share of false alarms to "
-    "expect among findings as clear as this one, over all series and the nights of a week (online control "
-    "of the false discovery rate), with what this lab's own false alarms have taught."
+    "perfci compares the runs since the change with the runs of the baseline. Each run counts with "
+    "the middle of its iterations, without warm-up and failed ones. The interval is at 95 %. q is "
+    "the expected share of false alarms among findings as clear as this one, over all series and the "
+    "nights of a week (online control of the false discovery rate). It takes this lab's own false "
+    "alarms into account."
 )
 
 METHOD_OF_PAIRS = (
-    "Each iteration is paired with one on the reference, a second cloud beside the code under test, within "
-    "the same second: what the machine does to both cancels. The effect is the middle of the pairs' ratios. "
-    "The 95 % interval covers the luck by which two deployments of the same code differ, too. q is the share "
-    "of false alarms to expect among findings as clear as this one."
+    "Each iteration is paired with one on the reference, a second cloud beside the code under test, "
+    "within the same second, so whatever the machine does to both cancels out. The effect is the "
+    "middle of the pairs' ratios. The 95 % interval also covers the luck by which two deployments of "
+    "the same code differ. q is the expected share of false alarms among findings as clear as this "
+    "one."
 )
 
 

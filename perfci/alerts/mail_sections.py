@@ -51,14 +51,15 @@ ROWS = 20
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _COMPARING = ("https://opendev.org/", "https://github.com/")
 """Where a page compares two commits."""
-_ALONE = "Where the night alone would prove nothing, effect and interval above are those of the re-runs."
+_ALONE = "If the night alone proves nothing, the effect and interval above come from the re-runs."
 _PROOF = (
     "The proof is how much likelier the re-runs' results are if the new code is slower than if it is not."
 )
 
 
 _PAIRS_PROOF = (
-    "The intervals of the re-runs hold however often one looks: one in 250 would miss the true difference."
+    "The intervals of the re-runs stay valid however often perfci looks at them: one in 250 would "
+    "miss the true difference."
 )
 
 
@@ -188,15 +189,15 @@ def what_changed(alert: Alert) -> list[Block]:
     if not alert.changes:
         return [
             Paragraph(
-                f"Nothing changed in the code under test {span}. That suggests something around it: a "
+                f"Nothing changed in the code under test {span}. That suggests a cause around it: a "
                 f"dependency, data that grew, or a machine that drifts too slowly for the canaries. A run of "
-                f"the same code on other nodes would tell."
+                f"the same code on other nodes would show whether it is the machine."
             )
         ]
     blocks: list[Block] = [Paragraph(f"Code {span}:"), *_code(alert.changes)]
     if alert.service not in {project(one.service) for one in alert.changes}:
         blocks.append(
-            Paragraph(f"The series that moved belong to {alert.service}, which did not change itself.")
+            Paragraph(f"The series that moved belong to {alert.service}, which itself did not change.")
         )
     return blocks
 
@@ -209,12 +210,12 @@ def what_fixed(fix: Fix) -> list[Block]:
     if not fix.changes:
         return [
             Paragraph(
-                f"{first}. Its code is that of the slow run before it ({fix.last_bad}), so something around "
-                "the code has changed back."
+                f"{first}. Its code is the same as that of the slow run before it ({fix.last_bad}), so "
+                "something around the code changed back."
             )
         ]
     return [
-        Paragraph(f"{first}. Code of the slow run before it ({fix.last_bad}) and its own:"),
+        Paragraph(f"{first}. Code of the slow run before it ({fix.last_bad}) and of this run:"),
         *_code(fix.changes),
     ]
 
@@ -259,7 +260,7 @@ def determined(alert: Alert, evidence: MailContext) -> list[Block]:
         facts.append(("kind", f"{leading.kind}"))
     if leading.mde is not None:
         least = change(leading.mde, leading.key.metric).lstrip("+")
-        facts.append(("could show", f"changes of {least} or more in this series (MDE)"))
+        facts.append(("can detect", f"changes of {least} or more in this series (MDE)"))
     if calibration := evidence.calibrations.get(leading.key):
         runs = counted(calibration.runs, "run")
         shows = detectable(calibration.mde, leading.key.metric)
@@ -343,12 +344,12 @@ def regression_steps(alert: Alert, settings: MailSettings) -> Steps:
     items = [
         *alert_steps(alert, settings),
         ("Try a fix before it is merged:", f"perfci try {alert.job} --change {fix}"),
-        ("Reproduce it: the same code, environment and job again.", f"perfci run reproduce {alert.since}"),
+        ("Reproduce it with the same code, environment and job:", f"perfci run reproduce {alert.since}"),
         ("See every verdict of the run:", f"perfci analyse {alert.opened} --full"),
-        ("See everything that was measured:", f"perfci results show {alert.opened}"),
+        ("See everything that the run measured:", f"perfci results show {alert.opened}"),
         trend_step(alert.headline.key, settings),
-        ("Say that you look into it, so that others don't:", f"perfci alerts acknowledge {alert.id}"),
-        ("If it is meant to be so, make it the new normal:", f"perfci alerts accept {alert.id}"),
+        ("Tell others that you are looking into it:", f"perfci alerts acknowledge {alert.id}"),
+        ("If the change is intended, accept it as the new normal:", f"perfci alerts accept {alert.id}"),
     ]
     if alert.last_good:
         compare = f"perfci run compare {alert.last_good} \\\n  {alert.since}"

@@ -32,12 +32,12 @@ class SuspectList:
 def suspect_blocks(found: SuspectList, last_good: str | None, since: str) -> list[Block]:
     """Say who is suspected, with authors and links. What strangers wrote is one line each, to be escaped."""
     if found.problem:
-        return [Paragraph(f"Which changes came in between is not known: {found.problem}")]
+        return [Paragraph(f"perfci does not know which changes came in between: {found.problem}")]
     if found.acquitted:
         return [
             Paragraph(
-                "No change in between can have reached the cloud, and no package differs: it can't be the "
-                "product's. Look at the lab first."
+                "No change in between can have reached the cloud, and no package differs. The code under "
+                "test can't be the cause; look at the lab first."
             )
         ]
     shown = found.suspects[:MOST_SHOWN]

@@ -51,15 +51,15 @@ def noise_story(notification: Notification, settings: MailSettings) -> MailDocum
     )
     table = Table("series", ("deviation then", "now", "ratio", "95 % interval"), rows, strong=2)
     method = (
-        "The differences between neighbouring runs of the last two weeks are held against those of the two "
-        "months before, in the same environment. Listed is what has certainly grown by a quarter or more, "
-        "with at most 5 % false ones."
+        "perfci compares the differences between neighbouring runs of the last two weeks with those of "
+        "the two months before, in the same environment. The table lists the series whose noise has "
+        "certainly grown by a quarter or more; at most 5 % of them are false."
     )
     steps = Steps(
         (
             trend_step(worst.key, settings),
-            ("See what every series can show now:", f"perfci calibrate {job} --from-history"),
-            ("See whether the lab itself was fit:", "perfci run list"),
+            ("See how small a change every series can show now:", f"perfci calibrate {job} --from-history"),
+            ("See whether the lab was fit to measure:", "perfci run list"),
         )
     )
     return MailDocument(
@@ -67,7 +67,7 @@ def noise_story(notification: Notification, settings: MailSettings) -> MailDocum
         tone=MailTone.LAB,
         verdict=(
             f"{action_name(worst.key)} scatters {worst.ratio:.1f} times as much as before "
-            f"{run_day(worst.since)}; {series} of {job} on {lab} can show less than they could."
+            f"{run_day(worst.since)}; {series} of {job} on {lab} can now show only larger changes."
         ),
         sections=(
             Section("What grows", (table,)),

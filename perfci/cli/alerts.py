@@ -80,7 +80,7 @@ def acknowledge(alert_id: AlertId, as_json: Json = False) -> None:
             controller.alerts.save(state)
         write_site(controller)
         found = find(state, alert_id)
-        _say(f"{found.id}: {found.looked_into_by} looks into it", as_json=as_json)
+        _say(f"{found.id}: {found.looked_into_by} is looking into it", as_json=as_json)
 
 
 @app.command()

@@ -176,11 +176,11 @@ def strip(line):
 def test_who_looks_into_an_alert_is_named_on_the_pages_at_once(services, alert):
     overview, page = services.state.site / pages.INDEX, services.state.site / pages.alert_page(alert.id)
     run("report")
-    assert "nobody looks into it yet" in overview.read_text()
+    assert "nobody is looking into it yet" in overview.read_text()
     assert "looked at  by nobody yet" in run("alerts", "show", "ab12").stdout
-    assert run("alerts", "acknowledge", "ab12").stdout == f"ab12cd34: {holder()} looks into it\n"
+    assert run("alerts", "acknowledge", "ab12").stdout == f"ab12cd34: {holder()} is looking into it\n"
     for file in (overview, page):
-        assert f"{holder()} looks into it" in file.read_text()
+        assert f"{holder()} is looking into it" in file.read_text()
     assert f"looked at  by {holder()}" in run("alerts", "show", "ab12").stdout
     assert json.loads(run("alerts", "list", "--json").stdout)[0]["looked_into_by"] == holder()
 

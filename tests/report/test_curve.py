@@ -104,7 +104,7 @@ def test_rates_stand_beside_those_of_others_only_on_real_machines(tmp_path, on_h
     assert "east-west, 1 pair" in text
     assert "9,321" in text
     assert all((published in text) is on_hardware for published in ("6,876", "9,378", "5,322", "others, MTU"))
-    assert ("Simulated machines" in text) is not on_hardware
+    assert ("These are simulated machines" in text) is not on_hardware
 
 
 def test_the_page_says_what_tasks_left(tmp_path):
@@ -116,4 +116,6 @@ def test_the_page_says_what_tasks_left(tmp_path):
     assert "Conflict: &lt;in use&gt;" in text
     assert "unknown: timed out" in text
     assert "01-a" not in text
-    assert f"After none of 2{NBSP}tasks" in page_of(tmp_path, swept=(Swept("01-a", ()), Swept("02-b", ())))
+    assert f"The tenants of 2{NBSP}tasks left nothing behind." in page_of(
+        tmp_path, swept=(Swept("01-a", ()), Swept("02-b", ()))
+    )

@@ -175,7 +175,7 @@ def test_a_failed_run_shows_its_log_without_secrets(site):
     assert "status 500 instead of 200" in text
     assert "password=********" in text
     assert "hunter22" not in text
-    assert "Nothing is concluded from a run that failed." in text
+    assert "perfci concludes nothing from a failed run." in text
     assert "perfci results show" not in text  # it has measured nothing
 
 
@@ -183,7 +183,7 @@ def test_an_unfit_night_says_why(site):
     text = (site / pages.run_page(run_id(14))).read_text()
     assert "The lab was not fit to measure" in text
     assert text.count("canary disk on node-1") == 1
-    assert "Nothing is concluded from this run." in text
+    assert "perfci concludes nothing from this run." in text
     assert 'data-file="runs/' in text
     assert text.count(">invalid (lab)</span>") == 1  # in the heading, and not in every row
     greyed = text[text.index('<table class="greyed">') :]
@@ -233,7 +233,7 @@ def test_what_a_series_can_show_stands_beside_it(data, tmp_path):
     found = SeriesCalibration(key, 9, 0.4, 0.02, mde, NoiseBudget(0.0001, None, 0.0003))
     write(tmp_path, replace(data, calibrations={key: found}))
     text = (tmp_path / pages.scenario_page(key)).read_text().replace("\u00a0", " ")
-    assert "can show 12 % with one night, 6.1 % with three" in text
+    assert "can detect 12 % with one night, 6.1 % with three" in text
     assert "noise from iterations 25 %, runs and deployments 75 %" in text
 
 
@@ -242,9 +242,9 @@ def test_noise_that_grows_is_listed_on_the_overview(data, tmp_path):
     growth = Growth(key, 0.02, 0.05, 2.5, 1.6, 3.9, 0.001, run_id(10))
     write(tmp_path, replace(data, growing=(growth,)))
     page = Page((tmp_path / "index.html").read_text())
-    assert "Noise that grows" in page.text
+    assert "Growing noise" in page.text
     assert "2.5" in page.text
-    assert "Noise that grows" not in Page((tmp_path / pages.scenario_page(key)).read_text()).text
+    assert "Growing noise" not in Page((tmp_path / pages.scenario_page(key)).read_text()).text
 
 
 def test_a_new_level_of_the_lab_is_told_on_the_runs_page(data, tmp_path):
@@ -296,7 +296,7 @@ def test_a_paired_scenario_shows_its_seconds_and_the_trend_of_its_ratio(data, tm
 
 def test_an_empty_lab_has_an_overview(tmp_path):
     assert write(tmp_path, SiteData((), ())).pages == 4  # two pages, their style and their script
-    assert "No run is archived yet." in (tmp_path / "index.html").read_text()
+    assert "The archive has no runs yet." in (tmp_path / "index.html").read_text()
 
 
 def test_what_comes_from_outside_cannot_break_a_page(data, tmp_path):
@@ -389,7 +389,7 @@ def test_the_overview_begins_with_open_alerts_then_what_is_new_then_the_runs(dat
         PATCH,
         "3 series together",
         f"{run_id(20)}.html",
-        "nobody looks into it",
+        "nobody is looking into it",
     ):
         assert said in top
     assert "No alert is open." in index_of(data, tmp_path)
@@ -433,7 +433,7 @@ def test_what_the_last_run_brought_is_told(data, tmp_path):
     assert news.count(">regression<") == 2  # the third is the alert's own
     text = index_of(replace(data, runs=data.runs[:22], alerts=(alert(),)), tmp_path)
     assert (
-        "nothing new since the run before: no alert opened or closed, no other series changed, and the code is the same"
+        "nothing new since the previous run: no alert opened or closed, no other series changed, and the code is the same"
         in text
     )
 
@@ -442,21 +442,23 @@ def test_what_the_last_run_brought_is_told(data, tmp_path):
     ("shown", "said"),
     [
         (1, "this is the first run of the job: perfci judges later runs once"),
-        (15, "nothing was judged, as the lab was not fit to measure"),
-        (28, "nothing was judged, as the run failed"),
+        (15, "nothing was judged, because the lab was not fit to measure"),
+        (28, "nothing was judged, because the run failed"),
     ],
 )
 def test_a_last_run_that_judged_nothing_says_why_and_claims_no_calm(data, tmp_path, shown, said):
     text = index_of(replace(data, runs=data.runs[:shown]), tmp_path)
     assert said in text
-    assert "nothing new since the run before" not in text
+    assert "nothing new since the previous run" not in text
 
 
 def test_a_first_night_in_pairs_was_judged_and_a_failed_one_says_that_it_failed(data, tmp_path):
     first = replace(data.runs[0], paired=PairedView(data.runs[0].record.code, ()))
     text = index_of(replace(data, runs=(first,)), tmp_path)
     assert "its timings were compared with those of the reference cloud" in text
-    assert "nothing was judged, as the run failed" in index_of(replace(data, runs=data.runs[27:28]), tmp_path)
+    assert "nothing was judged, because the run failed" in index_of(
+        replace(data, runs=data.runs[27:28]), tmp_path
+    )
 
 
 def test_on_the_first_night_pages_show_what_was_measured(data, tmp_path):

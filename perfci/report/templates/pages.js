@@ -379,7 +379,7 @@ const perfci = (() => {
     const found = make("details", {}, title);
     found.addEventListener("toggle", () => {
       if (found.open && !$(found, "svg"))
-        found.append(make("p", { class: "soft" }, "How many of the iterations were done within a time. Dashed line: before; solid line: after."),
+        found.append(make("p", { class: "soft" }, "The share of iterations that finished within a time. Dashed line: before; solid line: after."),
           make("div", { class: "picture" }, overlay(old.shape, now.shape, now.metric)), make("div", { class: "wide" }, deciles(list, now.metric)));
     });
     return { found, size: Math.abs(share(middle.shift) ?? 0) + (certain ? 1e6 : 0), text: now.text };
@@ -392,7 +392,7 @@ const perfci = (() => {
     const pairs = [...now.series.keys()].filter((link) => old.series.has(link)).map((link) => ({ old: old.series.get(link), now: now.series.get(link) }));
     const different = [...moved(old.code, now.code, "code of"), ...moved(old.versions, now.versions, "package")];
     $(place, ".moved tbody").replaceChildren(...(different.length ? different : [make("tr", {}, make("td", { colspan: "3" }, "Neither code nor packages differ."))]));
-    $(place, ".environment").textContent = old.environment === now.environment ? "Both runs had the same environment: hardware, kernel, settings." : `The environments differ (${old.environment} → ${now.environment}), which can be all there is to see.`;
+    $(place, ".environment").textContent = old.environment === now.environment ? "Both runs had the same environment: hardware, kernel, settings." : `The environments differ (${old.environment} → ${now.environment}), and that alone can explain what you see.`;
     const timings = pairs.filter((one) => one.old.shape && one.now.shape).map(timing).sort((a, b) => b.size - a.size);
     const find = $(place, "[name=find]");
     const draw = () => {

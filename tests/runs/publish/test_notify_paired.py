@@ -63,4 +63,4 @@ def test_it_names_the_reference_and_how_pairs_decide(told):
     text = " ".join(told[1].split())
     assert "reference neutron 28.0.1 (wheel), on a second cloud beside the code under test" in text
     assert "Each iteration is paired with one on the reference" in text
-    assert "baseline's runs" not in text
+    assert "runs of the baseline" not in text

@@ -74,4 +74,4 @@ def test_the_pages_list_the_suspects_escaped_and_count_the_acquittals(tmp_path):
     assert "<img src=x" not in first
     assert "the code under test can't be the cause" in second.replace("&#39;", "'")
     index = " ".join((tmp_path / "site" / "index.html").read_text().split())
-    assert "For 1 of the 2 alerts whose changes are known, nothing that the cloud runs had changed" in index
+    assert "For 1 of the 2 alerts whose changes are known, nothing that the cloud runs has changed" in index

@@ -162,7 +162,7 @@ def test_pages_of_what_was_taken_in_claim_nothing_that_nobody_knows(controller):
     assert "no alert opened or closed, no other series changed</li>" in index.read_text()
     page = (index.parent / pages.run_page(run)).read_text()
     assert "<dt>new code</dt><dd>not known</dd>" in page
-    assert "Which code ran is not known." in page
+    assert "perfci does not know which code ran." in page
     assert "perfci run reproduce" not in page
     known = ingest(controller, archives.night(controller.state.root / "elsewhere", 1)).record.run_id
     page = (write_site(controller).parent / pages.run_page(known)).read_text()
