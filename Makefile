@@ -27,14 +27,14 @@ SHARED_OUT := --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup nightly demo demo-bisect test-setup test suite test-virtual test-container test-fast lint doctor status clean
 
-help:  ## Say what there is
+help:  ## List what you can make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: $(READY)  ## Make the virtual environment from exact pins
 
 $(READY): constraints.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "python3 is missing: apt-get install python3"; exit 2; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11, which perfci needs: say PYTHON=/path/to/a/newer/one"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11, which perfci needs: use PYTHON=/path/to/a/newer/one"; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends python3-venv; }
 	@[ -x .venv/bin/uv ] || { rm -rf .venv && $(PYTHON) -m venv .venv && .venv/bin/python -m pip install -q "$(UV)"; }
 	@.venv/bin/uv pip sync -q --python .venv/bin/python constraints.txt
@@ -44,16 +44,16 @@ $(READY): constraints.txt pyproject.toml
 nightly: setup  ## Set up this machine and run one night of jobs/nightly.yml on it
 	@perfci run nightly
 
-demo: setup  ## Put a slow-down into neutron, and see it found and closed
+demo: setup  ## Put a slow-down into neutron, and see perfci find it and close the alert
 	@perfci demo
 
-demo-bisect: setup  ## Plant a slow change among ten of two repositories, and see it named and proven
+demo-bisect: setup  ## Plant a slow change among ten in two repositories, and see a bisect name and prove it
 	@perfci demo --bisect
 
-test-setup: setup  ## Set up what the tests need, too
+test-setup: setup  ## Also set up what the tests need
 	@perfci setup --tests
 
-test: test-setup  ## Set up, then lint and run all tests that this kind of machine can run
+test: test-setup  ## Set up, lint, and run all tests that this machine can run
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory suite
 
@@ -63,30 +63,30 @@ suite:
 		echo "Some tests failed while others ran. They run again, alone; a test that fails twice fails."; \
 		$(TESTS) --last-failed --last-failed-no-failures none; }
 
-test-virtual: test-setup  ## Whole nights on simulated machines; as root
+test-virtual: test-setup  ## Run whole nights on simulated machines; as root
 	@PERFCI_TESTS_COMPLETE=1 python -m pytest -m virtual
 
 # The container works on a copy: what it makes belongs to root, and may be made for another distribution.
-test-container:  ## All tests as root in a fresh Debian, by podman or docker
-	@[ -n "$(CONTAINER)" ] || { echo "podman or docker is missing: apt-get install podman, or say CONTAINER=/path/to/one"; exit 2; }
+test-container:  ## Run all tests as root in a fresh Debian, with podman or docker
+	@[ -n "$(CONTAINER)" ] || { echo "podman or docker is missing: apt-get install podman, or use CONTAINER=/path/to/one"; exit 2; }
 	@$(CONTAINER) run --rm --privileged --volume "$(CURDIR):/src:ro" $(DEBIAN) sh -ec '$(IN_CONTAINER)'
 
-test-fast: setup  ## The tests that start no services
+test-fast: setup  ## Run the tests that start no services
 	@python -m pytest -m "not slow and not virtual" -q --numprocesses 2 $(SHARED_OUT)
 
-lint: setup  ## Formatter, linter, types, floors, roles
+lint: setup  ## Check format, lint, types, imports and roles
 	@ruff format --check --quiet .
 	@ruff check --quiet .
 	@mypy --no-error-summary
 	@lint-imports --no-logo >/dev/null || lint-imports --no-logo
 	@ansible-lint --offline --profile production -q
 
-doctor: setup  ## Say what is missing
+doctor: setup  ## Say what this machine lacks
 	@perfci doctor
 
-status: setup  ## Say what runs, what is reserved, what waits
+status: setup  ## Show what runs, who holds nodes, what waits
 	@perfci status
 
-clean:  ## Stop everything of this checkout, remove what can be made again; PURGE=1: the archive, too
+clean:  ## Stop everything of this checkout, remove what can be made again; PURGE=1: also the archive
 	@if [ -x .venv/bin/perfci ]; then .venv/bin/perfci clean --yes $(if $(filter 1,$(PURGE)),--purge); fi
 	@rm -rf .venv $(if $(filter 1,$(PURGE)),"$(PERFCI_STATE_DIR)")

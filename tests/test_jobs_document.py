@@ -102,6 +102,6 @@ def test_defaults_are_those_of_the_model(model):
 
 
 def test_every_job_is_listed():
-    table = DOCUMENT.partition("## Jobs that are here")[2].partition("\n### ")[0]
+    table = DOCUMENT.partition("## Included jobs")[2].partition("\n### ")[0]
     listed = re.findall(r"^\| `([a-z-]+)` \| [^|]+ \|$", table, re.MULTILINE)
     assert sorted(listed) == sorted(jobs(REPOSITORY / "jobs"))
