@@ -98,26 +98,26 @@ class _Section(BaseModel):
 
 
 class Influx(_Section):
-    """Where results are stored besides the archive."""
+    """Where perfci stores results besides the archive."""
 
     url: Url | None = None
-    """InfluxDB's address; left out: the embedded lab's own, which runs while results are stored."""
+    """InfluxDB's address. Default: the embedded lab's own, which runs while perfci stores results."""
     database: Annotated[str, Field(min_length=1)] = "perfci"
     """Database, for InfluxDB 1.x and for reading through InfluxQL."""
     bucket: str | None = None
-    """Bucket, for InfluxDB 2 and later; left out: the database's name."""
+    """Bucket, for InfluxDB 2 and later. Default: the database's name."""
     org: str = ""
     """Organisation, for InfluxDB 2 and later."""
     token: SecretStr | None = None
     """Token, for InfluxDB 2 and later; only in the environment."""
     token_file: Path | None = None
-    """File that holds the token."""
+    """File with the token."""
     username: str | None = None
     """User name, for InfluxDB 1.x with authentication."""
     password: SecretStr | None = None
     """Password of that user; only in the environment."""
     password_file: Path | None = None
-    """File that holds the password."""
+    """File with the password."""
     timeout_seconds: Seconds = 10
     """How long one request may take, in seconds."""
 
@@ -131,20 +131,20 @@ class Influx(_Section):
 
 
 class Smtp(_Section):
-    """The mail server, where `mail.transport` is `smtp`."""
+    """The mail server, if `mail.transport` is `smtp`."""
 
     host: Annotated[str, Field(min_length=1)] = "localhost"
     """Name or address of the server."""
     port: Port = 25
     """TCP port: usually 25, 587 with starttls, 465 with tls."""
     security: Literal["none", "starttls", "tls"] = "none"
-    """How the connection is encrypted."""
+    """Encryption of the connection."""
     username: str | None = None
-    """User name, where the server wants one."""
+    """User name, if the server wants one."""
     password: SecretStr | None = None
     """Password of that user; only in the environment."""
     password_file: Path | None = None
-    """File that holds the password."""
+    """File with the password."""
     timeout_seconds: Seconds = 30
     """How long the server may take for one answer, in seconds."""
 
@@ -161,25 +161,25 @@ class Mail(_Section):
     from_address: Address = "perfci@localhost"
     """Sender of all mail."""
     to: tuple[Address, ...] = ()
-    """Who gets the mail about regressions, where the job does not say otherwise."""
+    """Who gets the mail about regressions, unless the job says otherwise."""
     admins: tuple[Address, ...] = ()
     """Who gets the mail about the lab itself."""
     authors: bool = False
-    """Whether the author of a change that a bisect has proven gets that mail, too."""
+    """Whether the author of a change that a bisect proves also gets that mail."""
     base_url: Url | None = None
-    """Where the trend pages are served; links in mails start with it. Left out: mails name commands."""
+    """Address of the trend pages; links in mails start with it. Default: mails name commands instead."""
     smtp: Smtp = Smtp()
 
 
 class Grafana(_Section):
-    """Where dashboards are pushed to."""
+    """Where perfci pushes dashboards."""
 
     url: Url | None = None
-    """Grafana's address; left out: dashboards are only written as files."""
+    """Grafana's address. Default: perfci only writes dashboards as files."""
     token: SecretStr | None = None
     """Token of a service account; only in the environment."""
     token_file: Path | None = None
-    """File that holds the token."""
+    """File with the token."""
     folder: Annotated[str, Field(min_length=1)] = "perfci"
     """Folder of the dashboards in Grafana."""
     timeout_seconds: Seconds = 10
@@ -191,15 +191,15 @@ class Grafana(_Section):
 
 
 class DatabaseSettings(_Section):
-    """Where perfci keeps what it knows: reservations, alerts, waiting mail, verdicts."""
+    """Where perfci keeps reservations, alerts, waiting mail and verdicts."""
 
     url: str | None = None
-    """SQLAlchemy URL without a password, such as postgresql+psycopg://perfci@db/perfci; left out: SQLite
-    in the state folder."""
+    """SQLAlchemy URL without a password, such as postgresql+psycopg://perfci@db/perfci. Default: SQLite in
+    the state folder."""
     password: SecretStr | None = None
     """Password of the database's user; only in the environment."""
     password_file: Path | None = None
-    """File that holds the password."""
+    """File with the password."""
 
     @field_validator("url")
     @classmethod
@@ -218,12 +218,12 @@ class DatabaseSettings(_Section):
 
 
 class LimitSettings(_Section):
-    """What a run may take, and from where on the lab counts as unfit to measure."""
+    """How long a run may take, and when the lab counts as unfit to measure."""
 
     run_hours: Hours = 6
-    """How long a run holds its nodes at most, in hours."""
+    """How long a run may hold its nodes, in hours."""
     foreign_cpu_share: Share = 0.05
-    """Share of all CPU time that processes which are not the lab's may use during the load, 0 to 1."""
+    """Share of all CPU time that processes outside the lab may use during the load, 0 to 1."""
     steal_share: Share = 0.05
     """Share of all CPU time that a hypervisor may take away during the load, 0 to 1."""
     canary_change: Share = 0.25
@@ -240,28 +240,28 @@ class ReservationSettings(_Section):
     horizon_days: Annotated[float, Field(gt=0, le=3660)] = 366
     """How far ahead one may begin, in days."""
     nodes_per_person: Annotated[int, Field(ge=1)] | None = None
-    """How many nodes one person may have at one time; left out: as many as there are."""
+    """How many nodes one person may have at a time. Default: no limit."""
     open_per_person: Annotated[int, Field(ge=1)] | None = None
-    """How many reservations one person may have that are not over; left out: as many as they like."""
+    """How many open reservations one person may have. Default: no limit."""
     patience_hours: Annotated[float, Field(gt=0, le=8784)] = 48
-    """After so many hours in the queue a reservation is put behind nobody any more."""
+    """After this many hours in the queue, no other reservation may overtake this one."""
     book_over_nights: bool = False
     """Whether people may take the time of a planned night, which then moves."""
     idle_hours: Annotated[float, Field(ge=1, le=8784)] | None = None
-    """After so many hours without typing or load on machines their holder is warned; left out: never."""
+    """After this many hours without typing or load on machines, perfci warns their holder. Default: never."""
     idle_end_hours: Annotated[float, Field(ge=1, le=8784)] | None = None
-    """After so many hours without any of that they are taken back; left out: never."""
+    """After this many hours without either, perfci takes them back. Default: never."""
 
 
 class Web(_Section):
     """The lab's calendar as a web page: `perfci lab serve`."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
-    """Address to listen on. There is no encryption: put a reverse proxy before anything but loopback."""
+    """Address to listen on. There is no encryption: put a reverse proxy in front of anything but loopback."""
     port: Port = 8780
     """TCP port to listen on."""
     public_url: Url | None = None
-    """Where people reach it, such as https://lab.example.org/perfci; left out: at host and port."""
+    """Address that people type, such as https://lab.example.org/perfci. Default: host and port."""
 
 
 class Settings(BaseSettings):
@@ -276,16 +276,16 @@ class Settings(BaseSettings):
     )
 
     root_dir: Path
-    """Folder with inventory/, playbooks/ and jobs/; left out: the project that the working folder is in."""
+    """Folder with inventory/, playbooks/ and jobs/. Default: the project of the working folder."""
     state_dir: Path
-    """Folder for everything made at run time; left out: state/ in root_dir."""
+    """Folder for everything that perfci makes at run time. Default: state/ in root_dir."""
     lab: names.Lab = "embedded"
     """Name of the lab: its Ansible inventory is inventory/<lab>."""
     port_base: Annotated[int, Field(ge=1024, le=64000)] = 17000
     """The embedded lab's ports begin here; two labs on one machine need different ones."""
     git_base: GitBase | None = None
-    """Where OpenStack's git repositories are: a URL, or an absolute path of a folder, that has them as
-    openstack/nova, openstack/devstack and so on; openstack/openstack has the order of all changes."""
+    """Where OpenStack's git repositories are: a URL, or the absolute path of a folder, with
+    openstack/nova, openstack/devstack and so on. openstack/openstack has the order of all changes."""
     git_seconds: Seconds = 600
     """How long one git command may take, in seconds."""
     influx: Influx = Influx()

@@ -241,6 +241,6 @@ def test_secrets_are_never_shown() -> None:
 
 def test_the_example_is_made_from_the_settings_and_loads(tmp_path: Path) -> None:
     text = (REPOSITORY / "docs" / "perfci.example.toml").read_text()
-    assert text == example_text(), "write it anew: perfci config example > docs/perfci.example.toml"
+    assert text == example_text(), "write it again: perfci config example > docs/perfci.example.toml"
     assert tomllib.loads(text)["mail"]["smtp"]["port"] == 25
     assert load(write(tmp_path, text), environ={}) == load(environ={"PERFCI_CONFIG": "/dev/null"})

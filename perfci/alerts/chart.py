@@ -40,8 +40,8 @@ def draw(trends: tuple[Trend, ...], *, since: str, fixed: str | None = None) -> 
     """Return a PNG with one panel for each trend, at most three.
 
     Each run is a point (median) with a bar (10th to 90th percentile of its iterations); the band is the
-    baseline ± the smallest change that could be shown; the line is where the change began, and where
-    it ended if it did. Runs that were not valid are hollow.
+    baseline ± the smallest change that would have been reported; the line is where the change began, and
+    where it ended if it did. Runs that were not valid are hollow.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

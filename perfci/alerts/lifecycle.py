@@ -160,7 +160,11 @@ def _lab(state: AlertState, run: RunRecord) -> tuple[AlertState, tuple[Notificat
 
 def _new_level(run: RunRecord) -> tuple[str, ...]:
     since = run.validity.level_since
-    return () if since is None else (f"its canaries have a new level since {since}: series start anew there",)
+    return (
+        ()
+        if since is None
+        else (f"its canaries have had a new level since {since}: all series begin again there",)
+    )
 
 
 def _follow(

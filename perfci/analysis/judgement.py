@@ -76,17 +76,17 @@ def _reason(
     interval = f"{_signed(evidence.effect)} {unit} ({ends} {unit})"
     against = f"against {len(evidence.baseline)} baseline runs"
     if outcome in (Outcome.REGRESSION, Outcome.IMPROVEMENT):
-        what = "the slow requests alone: " if tail else ""
+        what = "only the slow requests: " if tail else ""
         return f"{what}{interval} {against}, since {since}"
     if track.settled:
         return f"the change of {interval} has lasted; its level is the baseline from now on"
     if evidence.suspect:
-        return f"the latest run alone stands out; {interval} {against} is not proof yet"
+        return f"only the latest run stands out; {interval} {against} is not proof yet"
     if outcome is Outcome.TOO_NOISY:
-        return f"{interval} {against}; only changes above {100 * mde:.0f} % could be shown"
+        return f"{interval} {against}; only changes above {100 * mde:.0f} % would have been reported"
     small = mde > track.settings.useful_mde and isinstance(track, LevelTrack)
     rest = "; smaller ones are too small to matter" if small else ""
-    return f"{interval} {against}; changes above {100 * mde:.1f} {unit} would have been shown{rest}"
+    return f"{interval} {against}; changes above {100 * mde:.1f} {unit} would have been reported{rest}"
 
 
 def _signed(share: float) -> str:

@@ -63,7 +63,7 @@ def moment_of(text: str, repositories: Repositories) -> CodeMoment:
     known = repositories.get(SUPER).find(text)
     if known is None:
         raise MomentInvalid(
-            text=one_line(text, 60), reason=f"{SUPER} has no such revision, and it is no date"
+            text=one_line(text, 60), reason=f"{SUPER} has no such revision, and it is not a date"
         )
     return CodeMoment(step=known)
 
@@ -142,7 +142,7 @@ class _Asked:
             self.notes.add(f"no clone of {move.project}: authors and files of its changes are not known")
             return None
         if move.old is None:
-            self.notes.add(f"{move.project} is new: its history before is not looked at")
+            self.notes.add(f"{move.project} is new: perfci does not look at its earlier history")
             return None
         whole = self._whole(move.project, repository)
         found = _part(whole, move.old, move.new) if whole is not None else None

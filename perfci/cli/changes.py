@@ -18,7 +18,7 @@ def changes(
             help="A run, a step of openstack/openstack, a date, or revisions: `nova=master,neutron=1f2e`.",
         ),
     ],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The newer end, likewise.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The newer end, in the same forms.")],
     scenario: Annotated[
         str | None,
         typer.Option(help="Rank changes first that concern this scenario, such as NovaServers.list_servers."),

@@ -23,7 +23,7 @@ app = typer.Typer(
 HEADER = """\
 # Every setting of perfci with its default. Copy to perfci.toml and keep what you change.
 # The environment wins over this file: PERFCI_MAIL__TRANSPORT=smtp, PERFCI_MAIL__SMTP__HOST=mx.example.org.
-# Relative paths start at this file's folder. Secrets never stand here: name a file that holds one,
+# Relative paths start at this file's folder. Write no secrets here: name a file that holds one,
 # or set it in the environment.
 
 """

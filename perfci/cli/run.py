@@ -171,7 +171,9 @@ def compare(
     after: Annotated[
         str,
         typer.Argument(
-            metavar="AFTER", help="The newer run, likewise; or last, yesterday.", autocompletion=complete_run
+            metavar="AFTER",
+            help="The newer run, in the same form; or last, yesterday.",
+            autocompletion=complete_run,
         ),
     ] = "last",
     series: Annotated[

@@ -38,4 +38,4 @@ def stop(as_json: Json = False) -> None:
         if as_json:
             print_json({"still_running": left})
         else:
-            typer.echo(f"Still running: {', '.join(left)}" if left else "Nothing of this lab runs any more.")
+            typer.echo(f"Still running: {', '.join(left)}" if left else "Nothing of this lab is running.")

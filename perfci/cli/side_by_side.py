@@ -36,7 +36,7 @@ def side_by_side(  # noqa: PLR0917 - typer takes them by name
     ] = None,
     new: Annotated[
         list[str] | None,
-        typer.Option(metavar="SERVICE=CODE", help="Code of the new side, likewise."),
+        typer.Option(metavar="SERVICE=CODE", help="Code of the new side, in the same forms."),
     ] = None,
     within: Annotated[
         float,

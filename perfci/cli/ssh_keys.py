@@ -46,7 +46,7 @@ def _lines(file: Path) -> list[str]:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise KeyFileInvalid(file=file, reason=reason) from error
     return [line for line in text.splitlines() if not line.startswith("#")]
 

@@ -237,9 +237,8 @@ def clean(
         settings = settings_for()
         state = StateFolder(settings.state_dir)
         runs = len(run_folders(state.archive))
-        what = (
-            f"{state.root}{f' with {runs} archived run(s)' if purge else ', all but what is known of runs,'}"
-        )
+        kept = ", except archive, databases and mail,"
+        what = f"{state.root}{f' with {runs} archived run(s)' if purge else kept}"
         if as_json and not yes:
             raise CleanUnconfirmed(what=what)
         if not yes:

@@ -101,7 +101,7 @@ def _check(part: ast.expr) -> None:
 def _check_comparison(order: ast.cmpop, right: ast.expr) -> None:
     if isinstance(order, (ast.In, ast.NotIn)):
         if not isinstance(right, (ast.List, ast.Tuple)):
-            _refuse("after `in` stands a list, such as [1, 2]")
+            _refuse("write a list after `in`, such as [1, 2]")
         for element in right.elts:
             _value(element)
     elif type(order) in _COMPARISONS:
@@ -123,7 +123,7 @@ def _value(part: ast.expr) -> None:
     if isinstance(part, ast.Name) and str in allowed:
         return
     if not isinstance(part, ast.Constant) or type(part.value) not in allowed:
-        msg = f"{ast.unparse(part)!r} is no label, text or number"
+        msg = f"{ast.unparse(part)!r} is not a label, text or number"
         raise ValueError(msg)
 
 

@@ -8,11 +8,11 @@ from before to after the load is judged against the change that is usual, with t
 
 Without enough history only the limits on the share of CPU time apply.
 
-A lab may change for good without a new environment digest: a firmware that throttles, a disk that got
-slower. Its runs would be invalid for ever, as only valid ones are history. So when `new_level` runs in a row
-are invalid for nothing but their canaries, and every canary agrees over these runs as well as usual, they are
-the lab's new level: the last of them is valid, names the first of them (`Validity.level_since`), and from
-then on runs are compared within that level only. It is no alarm: series start anew there, as in a new
+A lab may change for good without a new environment digest: a firmware that throttles, a disk that got slower.
+Its runs would be invalid for ever, as only valid ones are history. So when `new_level` runs in a row are
+invalid for nothing but their canaries, and every canary agrees over these runs as well as usual, they are the
+lab's new level: the last of them is valid, names the first of them (`Validity.level_since`), and from then on
+runs are compared within that level only. It is no alarm: all series begin again there, as in a new
 environment, and these runs count among them (`comparable`).
 """
 

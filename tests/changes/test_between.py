@@ -119,7 +119,10 @@ def test_projects_that_come_and_go(land, clones):
     land.change("nova", {"a.py": "1\n"}, "Cache")
     history = since(land, clones, start)
     assert [one.project for one in history.changes] == ["zun", "nova"]
-    assert history.notes == ("horizon was taken out", "zun is new: its history before is not looked at")
+    assert history.notes == (
+        "horizon was taken out",
+        "zun is new: perfci does not look at its earlier history",
+    )
 
 
 def test_a_rewritten_branch_is_said(land, clones):

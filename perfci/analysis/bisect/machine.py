@@ -224,7 +224,7 @@ class _Proof:
         if sure and least >= settings.least_proof:
             return None
         if {before, after} & set(self.state.broken):
-            reason = "its parent or it does not deploy any more"
+            reason = "it or its parent no longer deploys"
             return replace(self.found, end=End.UNPROVEN, reason=reason)
         return self._measure(before, after, "change", 2 if self.state.question.revert else 1)
 

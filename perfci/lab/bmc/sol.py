@@ -114,7 +114,7 @@ class SolConsole:
         raise BmcSilent(
             node=self._target.node,
             address=self._target.address,
-            reason="it does not take what is typed",
+            reason="it does not accept input",
             deaf=False,
         )
 

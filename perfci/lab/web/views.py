@@ -33,7 +33,7 @@ _DONE = {
     "swap": "Another node is in its place.",
     "transfer": "Handed over.",
     "keys": "The machines have these keys within a minute.",
-    "quarantine": "Nobody gets it from now on.",
+    "quarantine": "perfci gives it to nobody from now on.",
     "restore": "It is given out again.",
 }
 _HISTORY = 50

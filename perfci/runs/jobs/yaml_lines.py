@@ -82,6 +82,6 @@ def _walk(
         for key, value in node.value:
             inner = (*path, str(key.value))
             if inner in lines:
-                yield Fault(inner, f"stands twice; first in line {lines[inner]}")
+                yield Fault(inner, f"occurs twice; first in line {lines[inner]}")
             lines[inner] = key.start_mark.line + 1
             yield from _walk(value, inner, lines, (*above, node))

@@ -49,7 +49,7 @@ _DEPLOYS = {"devstack": ("devstack",)}
 _LOG_BYTES = 200_000
 _READ_BYTES = 1 << 20
 _logger = logging.getLogger(__name__)
-_TASKS_HELP = "logs/ in the archive has all that was said; of Rally's tasks rally/ and rally-progress.log."
+_TASKS_HELP = "logs/ in the archive has all logs; rally/ and rally-progress.log have those of Rally's tasks."
 
 
 @dataclass(frozen=True, slots=True)

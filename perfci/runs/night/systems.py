@@ -220,7 +220,7 @@ class Systems:
         try:
             play(books, REUSE, node_baseline_mark=offer.system.since, node_baseline_record=str(record))
         except (PlaybookFailed, PlaybookTimeout) as error:
-            return f"they could not be looked at: {error}"
+            return f"perfci could not check them: {error}"
         return why_not(work.read(DIFFERENCES), offer.nodes)
 
     def settle(

@@ -147,9 +147,10 @@ def hardware_mail(
     message.set_content(
         f"The BMC of {node} reports:\n\n"
         + "\n".join(lines)
-        + "\n\nYou get no further mail about these. A sensor that was well meanwhile is reported again.\n\n"
+        + "\n\nYou get no further mail about these alarms. If a sensor recovers and fails again, perfci "
+        "reports it again.\n\n"
         f"  perfci lab sensors {node}\n"
         f"  perfci lab events {node}\n"
-        f'  perfci lab node quarantine {node} --reason "..."     # give it to nobody until it is repaired\n'
+        f'  perfci lab node quarantine {node} --reason "..."     # take it out of use until it is repaired\n'
     )
     return message

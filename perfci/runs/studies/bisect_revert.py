@@ -47,9 +47,9 @@ def reverse_patch(repository: Repository, change: Change, head: str) -> str:
         whole = work.run("diff", "--cached", "--no-renames", "--no-ext-diff", "HEAD", "--")
     kept, _ = installed_part(whole, repository.name)
     if not kept.strip():
-        raise NotRevertedError("the newest revision has nothing of it left")
+        raise NotRevertedError("nothing of it is left in the newest revision")
     if "\ufffd" in kept or "\nGIT binary patch\n" in kept or "\nBinary files " in kept:
-        raise NotRevertedError("it changes files that are no text")
+        raise NotRevertedError("it changes binary files")
     return kept
 
 

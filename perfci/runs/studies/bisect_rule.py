@@ -204,7 +204,7 @@ class BisectRule:
             return run
         move = self.now.move
         if isinstance(move, Measure) and run.identity != self.asked.course.identity_of(move.point):
-            return Spoilt(f"the code of {run.run_id} came out as another one than it was to be", lab=False)
+            return Spoilt(f"{run.run_id} ran other code than it should have", lab=False)
         self.runs.append(run)
         self.now = replay(self.asked, self.runs)
         return wanted or run.run_id

@@ -133,27 +133,31 @@ def _headline(found: BisectOutcome, named: Sequence[BisectStep]) -> str:
 def _verdict(found: BisectOutcome, named: Sequence[BisectStep]) -> str:
     result, what = found.result, _series(found)
     if result is None:
-        return f"It is not finished: {found.ended}. The same command goes on where it is."
+        return f"The bisect is not finished: {found.ended}. The same command continues it."
     sure = f"{100 * result.probability:.4g}{NBSP}%"
     names = " and ".join(one.name for one in named)
     suspects = counted(len(found.asked.course.steps), "suspect")
     if result.end is End.CULPRIT:
         return _culprit(found, result, named)
     return {
-        End.NONE: f"None of the {suspects} made {what} slower: the good and the bad end, deployed afresh in "
-        f"turns, do not differ by what was claimed (probability {sure}).",
+        End.NONE: f"None of the {suspects} made {what} slower: in fresh deployments, the "
+        f"good and the bad end do not differ by the claimed amount (probability {sure}).",
         End.SEVERAL: f"More than one change made {what} slower (probability {sure}); "
-        + (f"likely among them: {names}." if names else "which ones is not known yet: bisect parts of it."),
+        + (
+            f"likely among them: {names}."
+            if names
+            else "perfci does not know which ones yet: bisect parts of the range."
+        ),
         End.UNPROVEN: f"{names} is the likeliest cause (probability {sure}), but {result.reason}.",
         End.TOO_NOISY: _too_noisy(found, result, names, sure),
-    }.get(result.end, f"It could not be found: {result.reason}{_reason(found, result)}.")
+    }.get(result.end, f"perfci could not find it: {result.reason}{_reason(found, result)}.")
 
 
 def _too_noisy(found: BisectOutcome, result: BisectResult, names: str, sure: str) -> str:
     allowed = counted(found.asked.question.most_runs, "run")
-    more = f": about {counted(result.needed, 'more run')} would tell" if result.needed else ""
+    more = f": about {counted(result.needed, 'more run')} would be enough" if result.needed else ""
     likeliest = f" The likeliest is {names} (probability {sure})." if names else ""
-    return f"The runs scatter too much to tell with the {allowed} allowed{more}.{likeliest}"
+    return f"The runs scatter too much for an answer with the {allowed} allowed{more}.{likeliest}"
 
 
 def _reason(found: BisectOutcome, result: BisectResult) -> str:
@@ -170,12 +174,12 @@ def _culprit(found: BisectOutcome, result: BisectResult, named: Sequence[BisectS
     size = _worse(result, metric)
     if len(named) > 1:
         names = ", ".join(one.name for one in named)
-        return f"One of {names} made {what} {size}: no revision between them can be measured."
-    text = f"{_told(named[0])} made {what} {size}. Measured afresh, it is slower than its parent"
+        return f"One of {names} made {what} {size}: perfci can't measure a revision between them."
+    text = f"{_told(named[0])} made {what} {size}. In fresh deployments, it is slower than its parent"
     if metric is not Metric.SECONDS:
-        text = f"{_told(named[0])} made {what} {size}. Measured afresh, it is worse than its parent"
+        text = f"{_told(named[0])} made {what} {size}. In fresh deployments, it is worse than its parent"
     if result.reverted:
-        text += ", and the newest revision is as it was once the change is taken back."
+        text += ", and reverting it brings the newest revision back to the old level."
     elif not found.asked.question.revert:
         text += "."
     else:

@@ -75,7 +75,7 @@ class _Desk:
         """Put one `--change` on the new side, and its base under both. Raises ChangeInvalid."""
         name, equals, value = text.partition("=")
         if not equals or not value.strip("="):
-            raise ChangeInvalid(change=text, reason="nothing stands after the name")
+            raise ChangeInvalid(change=text, reason="the name has no value")
         if value.startswith("="):
             self._pin(name, value[1:])
             return
@@ -137,7 +137,7 @@ class _Desk:
         self._code(name, source.model_copy(update={"patches": (*source.patches, str(copy))}), new=True)
         self.notes.append(f"new side: {path.name} on {name}")
         if left_out:
-            self.notes.append(f"of {path.name} is left out what is not installed: {', '.join(left_out)}")
+            self.notes.append(f"{path.name}: left out files that are not installed: {', '.join(left_out)}")
 
     def _folder(self, text: str, name: str, path: Path) -> None:
         repository = Repository(name, path, self.settings.git_seconds)
@@ -146,7 +146,7 @@ class _Desk:
         except GitFailed:
             head = None
         if head is None:
-            raise ChangeInvalid(change=text, reason="the folder is no git repository with a commit")
+            raise ChangeInvalid(change=text, reason="the folder is not a git repository with a commit")
         if repository.run("status", "--porcelain", "--untracked-files=no").strip():
             raise ChangeInvalid(
                 change=text,

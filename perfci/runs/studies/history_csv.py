@@ -128,7 +128,7 @@ def read_csv(
         if header[n].lower() not in _ATTRIBUTE_NAMES:
             on_note(f"column {header[n]!r} has no numbers: it is not measured")
     if not metrics:
-        raise _invalid(file, rows[0][0], "there is no column of numbers beside the first one")
+        raise _invalid(file, rows[0][0], "there is no column of numbers besides the first one")
     labels = tuple(" ".join([row[time], *(row[n] for n in attributes)]) for _, row in table.body)
     environment = table.named(_ENVIRONMENT_NAMES)
     segments = tuple(" ".join(row[n] for n in environment) for _, row in table.body) if environment else ()
@@ -169,7 +169,7 @@ def _chosen(table: _Table, only: Sequence[str]) -> Mapping[int, set[str]]:
             raise HistoryFileInvalid(place=table.file, problem=problem)
         column = table.header.index(name)
         if value not in table.values(column):
-            problem = f"--only {one}: no line has this; there are {_listed(table.values(column))}"
+            problem = f"--only {one}: no line has this value; the values are {_listed(table.values(column))}"
             raise HistoryFileInvalid(place=table.file, problem=problem)
         chosen.setdefault(column, set()).add(value)
     return chosen

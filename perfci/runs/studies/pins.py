@@ -109,9 +109,11 @@ def moved(text: str, name: str, version: str, file: Path = CONSTRAINTS) -> Moved
         raise PinUnknown(file=file, name=name, suggestion=nearest(wanted, tuple(pins)))
     now = pins[wanted]
     if not _VERSION.match(version):
-        raise PinVersionInvalid(name=wanted, version=version, now=now, reason="that is no exact version")
+        raise PinVersionInvalid(name=wanted, version=version, now=now, reason="that is not an exact version")
     if version == now:
-        raise PinVersionInvalid(name=wanted, version=version, now=now, reason="the pin stands there already")
+        raise PinVersionInvalid(
+            name=wanted, version=version, now=now, reason="the pin already has this version"
+        )
     lines = []
     for line in text.splitlines(keepends=True):
         pin = _PIN.match(line.rstrip("\r\n"))

@@ -65,7 +65,9 @@ def job_of_alert(services: LabServices, alert_id: str) -> tuple[Job, Alert]:
     wanted = {index for name in names for index in places.get(name, ())}
     kept = tuple(one for index, one in enumerate(job.scenarios) if index in wanted)
     if not kept:
-        raise ChangeInvalid(change=f"alert {alert.id}", reason="no task of the job measures what is slower")
+        raise ChangeInvalid(
+            change=f"alert {alert.id}", reason="no task of the job measures the slower series"
+        )
     sources = exact(job.sources, bad.record.code.services)
     return job.model_copy(update={"scenarios": kept, "sources": sources, "reference": None}), alert
 

@@ -75,7 +75,8 @@ def letters_due(
     ended = booking.released_at
     was_used = booking.ready_at is not None and booking.owner is None
     if ended is not None and was_used and now - ended < TOLD_FOR:
-        body = f"It ended at {local_time(ended)}. Its nodes are taken back; what was on them is lost.\n"
+        lost = "perfci has taken its nodes back, and everything on them is lost."
+        body = f"It ended at {local_time(ended)}. {lost}\n"
         found.append(_letter(booking, "ended", "", f"Ended: {what}", body))
     return found
 
@@ -87,7 +88,7 @@ def _ends_soon(booking: Booking, what: str, now: datetime) -> list[ReservationLe
     if not due:
         return []
     body = (
-        f"It ends at {local_time(booking.ends_at)}. What is on the nodes is lost then.\n"
+        f"It ends at {local_time(booking.ends_at)}. Everything on the nodes is lost then.\n"
         "If you need them longer:\n\n"
         f"  perfci lab extend {booking.id} --for 4h\n"
     )
@@ -100,7 +101,7 @@ def _idle(booking: Booking, what: str, policy: IdlePolicy) -> list[ReservationLe
     since = idle_since(booking)
     if since is None or policy.warn is None or idle_for(booking) < policy.warn:
         return []
-    after = f" They are taken back at {local_time(since + policy.end)}." if policy.end else ""
+    after = f" perfci takes them back at {local_time(since + policy.end)}." if policy.end else ""
     body = (
         f"Nobody has logged in, typed or put load on them since {local_time(since)}.{after}\n"
         "If you don't need them any more:\n\n"
@@ -111,7 +112,7 @@ def _idle(booking: Booking, what: str, policy: IdlePolicy) -> list[ReservationLe
 
 def _granted(booking: Booking) -> str:
     if booking.state is BookingState.ASKED:
-        return f"No time can be planned for it now.\n\n  perfci lab why {booking.id}\n"
+        return f"perfci can't plan a time for it now.\n\n  perfci lab why {booking.id}\n"
     return (
         f"From {local_time(booking.starts_at)} until {local_time(booking.ends_at)} on "
         f"{', '.join(booking.nodes)}.\n\n  perfci lab show {booking.id}\n"
@@ -121,8 +122,8 @@ def _granted(booking: Booking) -> str:
 def quarantine_letter(lab: str, entry: Quarantine) -> tuple[str, str]:
     """Return subject and body of the mail to the admins about a node that went into quarantine."""
     body = (
-        f"{entry.reason}\n\nIt is given to nobody since {local_time(entry.since)}. What was done with it, "
-        "and how to give it out again after the repair:\n\n"
+        f"{entry.reason}\n\nperfci has given it to nobody since {local_time(entry.since)}. See its history, "
+        "and put it back into use after the repair:\n\n"
         f"  perfci lab history --node {entry.node}\n"
         f"  perfci lab node check {entry.node}\n"
         f"  perfci lab node restore {entry.node}\n"

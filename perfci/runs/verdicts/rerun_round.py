@@ -165,7 +165,7 @@ class Reruns(ABC, Generic[S]):
             end = trials.run(measure, TrialBudget(most, until), stop)
         match end.why:
             case Why.STOPPED:
-                self._end("perfci was told to stop", possible=False)
+                self._end("perfci was stopped", possible=False)
             case Why.SPOILT:
                 # What the lab spoilt is tried again tomorrow. What can't be deployed again never will be.
                 last = end.spoilt[-1].reason
@@ -220,7 +220,7 @@ class Reruns(ABC, Generic[S]):
         run = self.controller.archived(record.run_id)
         side = self.side_of(run)
         if side is None or wanted not in (None, side):
-            reason = f"the code of {record.run_id} came out as another one than it was to be"
+            reason = f"{record.run_id} ran other code than it should have"
             return Spoilt(reason, lab=False)
         if why := self.take(side, run):
             return Spoilt(why)

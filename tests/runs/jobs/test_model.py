@@ -125,7 +125,7 @@ def test_an_unknown_job_lists_those_there_are(folder: Path) -> None:
         ("task: networks", "task: netwroks", "night.yml:19: scenarios[1].task: no template tasks/netwroks.yml.j2; did you mean 'networks'?"),
         ("[team@example.org]", "team@example.org", "night.yml:22: mail.to: expected a list of at least 1, each text such as 'team@example.org', got 'team@example.org'"),
         ("[team@example.org]", "[a@example.org, tëam@example.org]", "night.yml:22: mail.to[1]: expected text such as 'team@example.org', got 'tëam@example.org'"),
-        ("nodes: 1", "nodes: 1\nnodes: 2", "night.yml:11: nodes: stands twice; first in line 10"),
+        ("nodes: 1", "nodes: 1\nnodes: 2", "night.yml:11: nodes: occurs twice; first in line 10"),
         ("{ports_per_network: 5}", "[5]", "night.yml:18: scenarios[0].args: expected a mapping (key: value), got [5]"),
     ],
 )  # fmt: skip

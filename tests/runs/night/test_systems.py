@@ -185,7 +185,7 @@ def test_re_runs_deploy_on_the_system_of_the_night_and_reimage_every_third_time(
         (lambda _: None, "node-1: nothing is known of it"),
         (
             raising(PlaybookFailed(playbook="reuse.yml", where="SSH", detail="no route", log="x")),
-            "they could not be looked at: reuse.yml: SSH: no route",
+            "perfci could not check them: reuse.yml: SSH: no route",
         ),
     ],
     ids=["different", "silent", "unreachable"],

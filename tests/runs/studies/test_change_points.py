@@ -125,7 +125,7 @@ def test_two_branches_in_one_file_are_refused_until_one_is_chosen(csv):
     [
         ("branch", "expected COLUMN=VALUE with a column of attributes (branch)"),
         ("boot=1", "expected COLUMN=VALUE with a column of attributes (branch)"),
-        ("branch=mian", "no line has this; there are 'main' (2 lines)"),
+        ("branch=mian", "no line has this value; the values are 'main' (2 lines)"),
     ],
 )
 def test_an_only_that_fits_nothing_is_refused(csv, only, problem):

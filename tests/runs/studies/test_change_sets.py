@@ -166,13 +166,13 @@ def test_options_of_both_sides(settings):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ("neutron", "nothing stands after the name"),
-        ("neutron=", "nothing stands after the name"),
+        ("neutron", "the name has no value"),
+        ("neutron=", "the name has no value"),
         ("neutrn=master", "did you mean 'neutron'"),
         ("neutron=nothing", "no revision 'nothing'"),
         ("neutron=--upload-pack=x", "no revision"),
         ("neutron=missing.patch", "no such file"),
-        ("neutron=/tmp", "no git repository"),
+        ("neutron=/tmp", "not a git repository"),
     ],
 )
 def test_what_can_not_be_tried(settings, change, reason):

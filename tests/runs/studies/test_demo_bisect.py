@@ -118,7 +118,7 @@ def test_one_whose_lab_was_not_fit_for_a_while_goes_on(demo):
     lab = Lab()
     lab.unfit = range(15, 18)
     shown = demo(lab).run()
-    assert "The same command goes on where it is" in shown.checks[2].found
+    assert "The same command continues it" in shown.checks[2].found
     assert shown.exit_code == 1
     shown = demo(lab).run()
     assert [(one.expected, one.ok) for one in shown.checks if not one.ok] == []

@@ -278,7 +278,7 @@ def test_told_to_stop_it_tells_what_is_known(play, controller):
     assert len(lab.sides) == 2
     assert [one.kind for one in outcome.told] == [NotificationKind.REGRESSION]
     (mail,) = mails(controller)
-    assert "told to stop" in mail.get_body(("plain",)).get_content()
+    assert "perfci was stopped" in mail.get_body(("plain",)).get_content()
 
 
 class Killed(BaseException):
