@@ -179,7 +179,7 @@ def changepoints(  # noqa: PLR0917 - typer takes them by name
                 table.columns[1:], rows, needed=len(table.columns) - 1 if full else 5, numbers=numbers
             )
         else:
-            empty = f"No changes of level that matter in {counted(len(columns), 'series')}."
+            empty = f"No level changes that matter in {counted(len(columns), 'series')}."
             print_table(*table, empty=empty)
 
 

@@ -98,7 +98,7 @@ def bisect(  # noqa: PLR0917 - typer takes them by name
     with errors_reported(as_json=as_json):
         services = lab_services(lab)
         if due == bool(what):
-            raise BisectUnclear(reason="name an alert, or a job and its good and bad end, or say --due")
+            raise BisectUnclear(reason="name an alert, or a job and its good and bad end, or use --due")
         until = None if budget is None else datetime.now(UTC) + parse_duration(budget)
         if due:
             raise typer.Exit(_due(services, until, runs, as_json=as_json))

@@ -228,7 +228,7 @@ def console(
         if target.protocol is BmcProtocol.AUTO:
             target = replace(target, protocol=BmcProtocol.IPMI)
         async with connect(target) as bmc, bmc.console(take_over=take_over) as line:
-            sys.stderr.write(f"console of {target.node}; ~. at the beginning of a line ends it\n")
+            sys.stderr.write(f"console of {target.node}; type ~. at the start of a line to end it\n")
             await terminal.attach(line, sys.stdin.fileno(), sys.stdout.fileno(), lost)
 
     with errors_reported(as_json=as_json):
@@ -279,7 +279,7 @@ def _say_what_was_not_done(results: Sequence[Result]) -> None:
     if left := [result.node for result in results if result.outlet_withheld]:
         nodes = " ".join(left)
         sys.stderr.write(
-            f"the mains of {nodes} were left alone, since that switches a machine off; "
+            f"perfci did not cut the mains of {nodes}, because that switches a machine off; "
             f"`perfci lab power cycle {nodes} --recover` cuts them if nothing else helps\n"
         )
 

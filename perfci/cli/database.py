@@ -89,5 +89,5 @@ def copy(
             print_json({"rows": copied})
         else:
             typer.echo(
-                f"{sum(copied.values())} row(s) copied. Now set database.url, and run no command before."
+                f"{sum(copied.values())} row(s) copied. Set database.url now, before any other command."
             )

@@ -161,7 +161,7 @@ def _ended_in_time(process: subprocess.Popen[bytes], service: Reservations, book
     while True:
         left = (booking.ends_at - datetime.now(UTC)).total_seconds()
         if left <= 0 or booking.released_at is not None:
-            sys.stderr.write("the time of the reservation is over: the command is ended\n")
+            sys.stderr.write("the reservation is over: perfci ends the command\n")
             return _end(process)
         try:
             return process.wait(timeout=min(left, ASK_SECONDS))
@@ -261,7 +261,7 @@ def env(
         variables = access_to(found, settings, Path(folder).absolute() if folder else None)
         if "OS_CLOUD" in variables and _on_loopback(Path(variables["PERFCI_OPENRC"])):
             sys.stderr.write(
-                f"the cloud listens on {found.nodes[0]} alone: use it there, `perfci lab ssh {found.id}`\n"
+                f"the cloud listens only on {found.nodes[0]}: use it there, `perfci lab ssh {found.id}`\n"
             )
         if as_json:
             print_json(variables)

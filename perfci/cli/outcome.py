@@ -49,7 +49,7 @@ def mail_lines(outcome: NightOutcome, controller: LabServices) -> list[str]:
     done = outcome.delivery
     return [
         *(f"{letter} to {place}" for letter in done.sent),
-        *(f"{letter} waits: {place} does not take it now" for letter in done.waiting),
+        *(f"{letter} waits: {place} refuses it for now" for letter in done.waiting),
         *(f"{letter} was refused by {place}; see `perfci status`" for letter in done.failed),
         *done.problems,
     ]

@@ -210,15 +210,15 @@ def compare(
         if (state.site / comparison(old.run_id, new.run_id).partition("#")[0]).is_file():
             typer.echo(f"page    {state.site / comparison(old.run_id, new.run_id)}")
         typer.echo("")
-        print_table(*moved_table(found.moved), empty="Nothing differs in code, packages and environment.")
+        print_table(*moved_table(found.moved), empty="Code, packages and environment are the same.")
         shown = [one for one in found.timings if full or series or one.middle.is_certain]
         typer.echo("")
         numbers = ("shift", "95 % interval", "change")
-        moved = "No median of a timing has certainly moved."
+        moved = "No median of a timing has clearly moved."
         print_by_heading(*shifts_table(shown), empty=moved, needed=2, numbers=numbers)
         if len(shown) < len(found.timings):
             typer.echo(
-                f"{len(found.timings) - len(shown)} more timings have not certainly moved: --full shows them."
+                f"{len(found.timings) - len(shown)} more timings have not clearly moved: --full shows them."
             )
         for one in shown if series else ():
             typer.echo("")

@@ -48,14 +48,14 @@ PREFIX = "/api/v1"
 _MOST_DAYS = 400
 _LIMIT = Query(ge=1, le=1000)
 _KNOWN = {
-    400: "The page is not called that.",
-    422: "The request doesn't have the form needed.",
+    400: "The request uses a host name that is not the page's.",
+    422: "The request has the wrong form.",
     429: "Too many requests; `Retry-After` says when to ask again.",
     503: "The database does not answer.",
 }
 _NAMED = {404: "There is no such node or reservation."}
 _ORDERED = {
-    401: "No token, or one that is not good.",
+    401: "The token is missing or not valid.",
     403: "It is not yours.",
     409: "It can't be done now.",
     413: "The request is too large.",

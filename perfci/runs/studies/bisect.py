@@ -89,7 +89,7 @@ def bisect(
     rule = BisectRule(services, asked, archived_runs(services, asked))
     trials = Trials(rule)
     if rule.now.used:
-        progress.say(f"{counted(len(rule.now.used), 'run')} in the archive count already.")
+        progress.say(f"{counted(len(rule.now.used), 'run')} in the archive already count.")
 
     def measure(_side: str) -> Path:
         move = rule.now.move

@@ -301,7 +301,7 @@ def _notes(found: RunChanges, nights: Sequence[float]) -> Iterator[str]:
     yield found.summary + "."
     yield from (f"{one}." for one in found.history.notes)
     if not found.history.ordered:
-        yield "Merge dates do not order all changes of different projects: it took one possible order."
+        yield "Merge dates do not order all changes of different projects: perfci took one possible order."
     if len(nights) < _FEW:
         known = counted(len(nights), "night") if nights else "no night"
-        yield f"How much single runs scatter is known from {known}: 3 % is assumed beside that."
+        yield f"The scatter of single runs is known from {known}; perfci assumes 3 % besides."

@@ -88,7 +88,7 @@ def run(
     for folder in _unfinished(controller, rule.job, job.name):
         trials.resume(folder)
     if trials.done:
-        progress.say(f"{counted(len(trials.done), 'run')} of an earlier start count already.")
+        progress.say(f"{counted(len(trials.done), 'run')} of an earlier start already count.")
 
     def measure(_side: str) -> Path:
         return night(rule.job, settings, holder=holder, progress=progress, kept=kept).run().folder

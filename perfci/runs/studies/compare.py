@@ -127,7 +127,7 @@ class _Comparison:
         for folder in unfinished(self.controller, jobs, since=max(since, now - minutes)):
             trials.resume(folder)
         if trials.done:
-            self.progress.say(f"{counted(len(trials.done), 'run')} of an earlier start count already.")
+            self.progress.say(f"{counted(len(trials.done), 'run')} of an earlier start already count.")
 
         def measure(side: Side) -> Path:
             if trials.spoilt:

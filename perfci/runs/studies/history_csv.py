@@ -178,7 +178,7 @@ def _chosen(table: _Table, only: Sequence[str]) -> Mapping[int, set[str]]:
 def _kept(table: _Table, chosen: Mapping[int, set[str]]) -> list[_Row]:
     kept = [one for one in table.body if all(one[1][n] in values for n, values in chosen.items())]
     if not kept:
-        raise HistoryFileInvalid(place=table.file, problem="no line has all that --only asks for")
+        raise HistoryFileInvalid(place=table.file, problem="no line has all values of --only")
     return kept
 
 
@@ -241,7 +241,7 @@ def _split(file: Path, rows: list[_Row], *, otava: bool) -> tuple[list[str], lis
     if twice is not None:
         raise _invalid(file, line, f"column {twice!r} is there twice")
     if not body:
-        raise _invalid(file, line, "there is a header and nothing below it")
+        raise _invalid(file, line, "there is a header but no line below it")
     return header, body
 
 
@@ -284,7 +284,7 @@ def _oldest_first(table: _Table, on_note: Callable[[str], None], *, strict: bool
     known = [moment for moment in moments if moment is not None]
     steps = [after - before for before, after in pairwise(known)]
     if any(step < 0 for step in steps) and all(step <= 0 for step in steps) and len(known) > 2:  # noqa: PLR2004
-        on_note(f"column {name!r} is newest first: the lines are taken from the last to the first")
+        on_note(f"column {name!r} is newest first: perfci reads the lines from last to first")
         return table.body[::-1]
     for number, step in enumerate(steps, 1):
         if step < 0:

@@ -77,16 +77,16 @@ def cure_text(alert: Alert, found: Compared | SideBySide) -> str:
     moved = next((one for one in alert.series if _is_total(one.key)), alert.headline)
     decision, size = _shown(found, moved.key.scenario)
     if size is None or decision is Decision.UNKNOWN:
-        return f"Whether it cures alert {alert.id} could not be decided."
+        return f"perfci could not decide whether it fixes alert {alert.id}."
     told = change(moved.effect, moved.key.metric)
     now = change(size, moved.key.metric)
     if decision is Decision.SAME or size >= 0:
-        return f"It does not cure alert {alert.id} ({told}): with it, {moved.key.scenario} is {now}."
+        return f"It does not fix alert {alert.id} ({told}): with it, {moved.key.scenario} is {now}."
     text = f"With it, {moved.key.scenario} is {now}; alert {alert.id} said {told}"
     if not _is_total(moved.key) or not moved.effect or moved.effect <= 0:
         return f"{text} of {action_name(moved.key)}."
     share = math.log1p(size) / -math.log1p(moved.effect)
-    return f"{text}: it takes back {min(share, 1):.0%} of it."
+    return f"{text}: it removes {min(share, 1):.0%} of it."
 
 
 def _shown(found: Compared | SideBySide, scenario: str) -> tuple[Decision, float | None]:

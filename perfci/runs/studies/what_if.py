@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 LIMIT_SECONDS = 120.0
 """After this no further trial is begun: the trials so far are a fair sample of all."""
 RULES = (
-    "Judged by the nights alone, without re-runs; steps are put into one series in "
-    f"{GROUPS} at a time and looked for over {REACH} nights."
+    "perfci judged the nights alone, without re-runs. It put steps into one series in "
+    f"{GROUPS} at a time and looked for them over {REACH} nights."
 )
 _STEP = re.compile(r"([+\-\u2212]?)\s*(\d+(?:\.\d+)?)\s*(%|ms|s)")
 

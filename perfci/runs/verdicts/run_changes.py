@@ -59,11 +59,11 @@ class RunChanges:
         """What a person has to know beside the list, one sentence a line."""
         found = [self.summary + "."]
         if not self.history.ordered:
-            found.append("Some changes can't be ordered among projects: merge dates do not tell.")
+            found.append("Merge dates do not tell the order of some changes in different projects.")
         found += ["; ".join(part for part in _words(one) if part) + "." for one in self.packages or ()]
         found += [f"{one}." for one in self.history.notes]
         if self.product_is_out:
-            found.append("Nothing that the cloud runs changed: what differs can't be the product's.")
+            found.append("Nothing that the cloud runs changed, so the code under test can't be the cause.")
         return tuple(found)
 
     def as_dict(self) -> dict[str, Any]:

@@ -277,7 +277,7 @@ def _without_runs(known: Known, question: Question) -> Confirmation | None:
     if _has_reference(known.record):
         return None
     if question.key.metric is Metric.RATIO:
-        reason = "this run's code is that of the reference beside it: it is the lab that differs"
+        reason = "this run has the same code as the reference beside it, so the lab differs"
         return unasked(known.record, question, Basis.SAME_CODE, reason)
     good = _last_good(known, question.since, lambda _: True)
     if good is None:
@@ -289,10 +289,10 @@ def _without_runs(known: Known, question: Question) -> Confirmation | None:
     if len(between) == 1:
         reason = (
             f"it moved between {good.run_id} and {question.since} while code and environment stayed the "
-            f"same: it is the lab that changed"
+            f"same, so the lab changed"
         )
         return unasked(known.record, question, Basis.SAME_CODE, reason)
-    reason = f"this run's code is that of the last good run {good.run_id}: there is nothing to compare"
+    reason = f"this run has the same code as the last good run {good.run_id}, so there is nothing to compare"
     return unasked(known.record, question, Basis.RERUNS, reason)
 
 

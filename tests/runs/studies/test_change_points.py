@@ -78,7 +78,7 @@ def test_a_byte_order_mark_and_empty_lines_are_no_data(csv):
     ("text", "otava", "problem"),
     [
         ("", False, "it is empty"),
-        ("run,a\n", False, ":1: there is a header and nothing below it"),
+        ("run,a\n", False, ":1: there is a header but no line below it"),
         ("1,2\n2,3,4\n", False, ":2: it has 3 columns, the first line has 2"),
         ("run,a\nr1,2\nr2,fast\n", False, ":3: column 'a': expected a number, got 'fast'"),
         ("run,a\nr1,2\nr2,inf\n", False, ":3: column 'a': expected a number, got 'inf'"),
@@ -163,7 +163,7 @@ def test_newest_first_is_turned_round_and_said(csv, form, otava):
     (column,) = read_csv(file, otava=otava, on_note=notes.append)
     (change,) = find_changes([column])
     assert (change.since, change.point.effect > 0) == (days(form=form)[20], True)
-    assert notes == ["column 'time' is newest first: the lines are taken from the last to the first"]
+    assert notes == ["column 'time' is newest first: perfci reads the lines from last to first"]
     forwards = csv(rows(days(form=form), stepped(), header="time,boot"))
     assert read_csv(forwards, otava=otava, on_note=pytest.fail)[0] == column
 

@@ -78,10 +78,10 @@ def test_a_fix_says_how_much_it_takes_back(land, services, monkeypatch, tmp_path
     words = ["try", "--alert", "3f2a", "--change", f"neutron={fix}"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
-    assert "takes back" in done.stdout
+    assert "removes" in done.stdout
     assert "ahead   ±" in done.stderr
     told = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
-    share = int(told["cure"].partition("takes back ")[2].partition("%")[0])
+    share = int(told["cure"].partition("removes ")[2].partition("%")[0])
     assert 85 <= share <= 100
     assert told["forecast"]["tasks"] == 1
 
@@ -92,15 +92,15 @@ def test_what_cures_nothing_is_said(land, services, monkeypatch, tmp_path):
     lab = BisectLab(land, services, {slow: 1.3})
     monkeypatch.setattr(comparing, "night", lab)
     done = CliRunner().invoke(app, ["try", "--alert", "3f2a", "--change", f"neutron={mine}", "--runs", "60"])
-    assert "does not cure alert 3f2a1b" in done.stdout
+    assert "does not fix alert 3f2a1b" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("log", "decision", "text"),
     [
-        (-0.2, Decision.DIFFERENT, "takes back"),
-        (0.0, Decision.SAME, "does not cure alert 3f2a1b"),
-        (-0.1, Decision.UNKNOWN, "could not be decided"),
+        (-0.2, Decision.DIFFERENT, "removes"),
+        (0.0, Decision.SAME, "does not fix alert 3f2a1b"),
+        (-0.1, Decision.UNKNOWN, "perfci could not decide whether it fixes alert 3f2a1b"),
     ],
 )
 def test_pairs_of_two_clouds_say_it_too(land, services, monkeypatch, tmp_path, *, log, decision, text):

@@ -79,7 +79,9 @@ def test_nothing_that_the_cloud_runs_is_said(land, settings):
     )
     assert found.suspects == ()
     assert found.product_is_out
-    assert found.remarks[-1] == "Nothing that the cloud runs changed: what differs can't be the product's."
+    assert (
+        found.remarks[-1] == "Nothing that the cloud runs changed, so the code under test can't be the cause."
+    )
 
 
 def test_a_patch_on_top_is_no_reason_to_acquit(land, settings):
