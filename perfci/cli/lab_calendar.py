@@ -51,7 +51,7 @@ WipeDisks = Annotated[
     Wipe,
     typer.Option(
         "--wipe-disks",
-        help="What is wiped of the machines' disks when they are taken back: both ends, or all.",
+        help="What to wipe on the machines' disks when perfci takes them back: both ends, or everything.",
     ),
 ]
 Keys = Annotated[

@@ -135,7 +135,7 @@ def _objects(answer: Any, *names: str) -> list[dict[str, Any]]:
 def _not_understood(answer: object) -> GrafanaClientError:
     """Return an error that `_connected` turns into GrafanaRefused."""
     shown = repr(answer)[:_REASON_CHARACTERS]
-    reason = f"it answered as no Grafana does: {shown}"
+    reason = f"its answer is not Grafana's: {shown}"
     return GrafanaClientError("unreadable answer", answer, reason)  # type: ignore[no-untyped-call]
 
 
@@ -178,7 +178,7 @@ def _connected(settings: GrafanaSettings) -> Iterator[Any]:
     try:
         health = api.client.GET("/health")
         if not (isinstance(health, dict) and "database" in health):
-            raise GrafanaNotFound(url=settings.url, reason="/api/health is not answered as Grafana does")
+            raise GrafanaNotFound(url=settings.url, reason="the answer of /api/health is not Grafana's")
         yield api
     except GrafanaException as error:
         raise _ours(settings, error) from error

@@ -201,12 +201,12 @@ def _shares(shares: Sequence[NodeShares], limits: ValidityLimits) -> Iterator[st
     for node in shares:
         if node.foreign > limits.foreign_cpu_share:
             yield (
-                f"processes that are not the lab's used {node.foreign:.1%} of the CPU time of {node.node} "
-                f"during the load, the limit is {limits.foreign_cpu_share:.1%}"
+                f"processes outside the lab used {node.foreign:.1%} of the CPU time of {node.node} "
+                f"during the load; the limit is {limits.foreign_cpu_share:.1%}"
             )
         if node.steal > limits.steal_share:
             yield (
-                f"the hypervisor took {node.steal:.1%} of the CPU time of {node.node} during the load, "
+                f"the hypervisor took {node.steal:.1%} of the CPU time of {node.node} during the load; "
                 f"the limit is {limits.steal_share:.1%}"
             )
 

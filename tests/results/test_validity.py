@@ -101,11 +101,11 @@ def test_a_missing_round_is_judged_by_the_other_one():
     [
         (
             NodeShares("n1", 0.101, 0.0),
-            "processes that are not the lab's used 10.1% of the CPU time of n1 during the load, the limit is 10.0%",
+            "processes outside the lab used 10.1% of the CPU time of n1 during the load; the limit is 10.0%",
         ),
         (
             NodeShares("n1", 0.0, 0.06),
-            "the hypervisor took 6.0% of the CPU time of n1 during the load, the limit is 5.0%",
+            "the hypervisor took 6.0% of the CPU time of n1 during the load; the limit is 5.0%",
         ),
     ],
 )

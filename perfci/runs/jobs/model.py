@@ -281,10 +281,10 @@ class Job(Part):
                 msg = f"{field}: {said} (procedure: {self.procedure})"
                 raise ValueError(msg)
         if self.procedure == "upgrade" and "nova" not in self.cloud.services:
-            msg = "cloud.services: an upgrade is that of a whole cloud, with nova"
+            msg = "cloud.services: an upgrade needs a whole cloud, with nova"
             raise ValueError(msg)
         if self.procedure == "upgrade" and self.cloud.virt != "fake":
-            msg = f"cloud.virt: an upgrade is that of a cloud with the fake driver, got {self.cloud.virt!r}"
+            msg = f"cloud.virt: an upgrade needs a cloud with the fake driver, got {self.cloud.virt!r}"
             raise ValueError(msg)
         if self.base is not None and self.base.neutron is not None and self.base.neutron.filters:
             msg = "base: filters are a change of the target: put them into sources"
@@ -294,7 +294,7 @@ class Job(Part):
     @model_validator(mode="after")
     def _has_room_for_a_reference(self) -> Self:
         if self.reference is not None and (self.cloud.kind != "embedded" or self.procedure != "hammer"):
-            msg = "reference: only an embedded cloud that is hammered has one beside it"
+            msg = "reference: only an embedded cloud with the procedure hammer can have one"
             raise ValueError(msg)
         return self
 

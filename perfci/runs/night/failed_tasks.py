@@ -39,7 +39,7 @@ def told(found: Sequence[Problem], total: int) -> str:
     """Say it in a few lines."""
     if not total:
         return "nothing was measured"
-    head = f"{len(found)} of {total} tasks gave nothing"
+    head = f"{len(found)} of {total} tasks gave no results"
     return "\n".join([head, *(f"{one.slug}: {one.text}" for one in found)])
 
 

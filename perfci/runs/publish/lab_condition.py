@@ -20,8 +20,8 @@ def lab_state(run: RunFiles) -> str:
     except ResultFileError:
         return ""
     parts = [
-        f"processes that are not the lab's used {node.foreign:.1%} of {node.node}'s CPU time during the "
-        f"load, the hypervisor took {node.steal:.1%}"
+        f"processes outside the lab used {node.foreign:.1%} of {node.node}'s CPU time during the load, and "
+        f"the hypervisor took {node.steal:.1%}"
         for node in shares
     ]
     parts += [f"canaries on {node.node}: {', '.join(_canaries(node))}" for node in canaries]

@@ -276,13 +276,13 @@ UPGRADE = "name: night\nprocedure: upgrade\nbase: {nova: {version: 33.0.0}}\n"
         (MIGRATE.replace("glance:", "cinder:"), "dbmigration.databases.cinder"),
         (MIGRATE.replace("images: 1", "images: 0"), "dbmigration.databases.glance.tables.images"),
         (MIGRATE.replace("images: 1", "'im ages': 1"), "dbmigration.databases.glance.tables"),
-        (UPGRADE + "cloud: {services: [keystone, glance]}\n", "cloud.services: an upgrade is that of a whole"),
+        (UPGRADE + "cloud: {services: [keystone, glance]}\n", "cloud.services: an upgrade needs a whole"),
         (
             UPGRADE.replace("nova: {version: 33.0.0}", "neutron: {filters: [{name: a, source: b, factory: 'c:d'}]}"),
             "base: filters are a change of the target",
         ),
         (UPGRADE + "exceptions: [{action: x, bug: later}]\n", "exceptions[0].bug"),
-        (UPGRADE + "reference: {}\n", "reference: only an embedded cloud that is hammered"),
+        (UPGRADE + "reference: {}\n", "reference: only an embedded cloud with the procedure hammer"),
         (GOOD.replace("kind: embedded", "kind: devstack") + "reference: {}\n", "reference: only an embedded"),
     ],
 )  # fmt: skip
@@ -344,9 +344,7 @@ def test_a_cloud_of_real_servers_is_another_one_and_stays_it_in_the_archive(fold
 
 def test_an_upgrade_has_the_fake_driver(folder: Path) -> None:
     cloud = {"kind": "multinode", "virt": "libvirt"}
-    with pytest.raises(
-        ValidationError, match=r"cloud\.virt: an upgrade is that of a cloud with the fake driver"
-    ):
+    with pytest.raises(ValidationError, match=r"cloud\.virt: an upgrade needs a cloud with the fake driver"):
         Job.model_validate(
             {"name": "try", "cloud": cloud, "procedure": "upgrade", "base": {"nova": {"version": "33"}}}
         )

@@ -219,5 +219,5 @@ def test_services_own_words_are_no_sign_of_a_broken_lab(words):
     ],
 )
 def test_what_a_task_asks_for_beyond_its_quota_or_network_is_the_tests(error, expected):
-    message = f"1 of 1 tasks gave nothing\n01-x: all 10 iterations failed; the first with {error}"
+    message = f"1 of 1 tasks gave no results\n01-x: all 10 iterations failed; the first with {error}"
     assert diagnose(stage="hammer", role="rally", message=message, logs={}).failure_class is expected

@@ -23,7 +23,7 @@ def test_a_crashed_task_of_a_real_run_is_found():
     ]
     assert found[0].text.startswith("all 4 iterations failed; the first with ")
     assert found[1].text.startswith("crashed: ")
-    assert told(found, total).splitlines()[0] == "2 of 7 tasks gave nothing"
+    assert told(found, total).splitlines()[0] == "2 of 7 tasks gave no results"
 
 
 def folder_with(tmp_path, report, status="finished"):

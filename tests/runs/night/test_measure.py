@@ -48,7 +48,7 @@ def run(project):
 def test_all_stages_in_order(run, project):
     measured, stages = run()
     assert measured.failure is None
-    assert measured.partial.message.startswith("2 of 7 tasks gave nothing")
+    assert measured.partial.message.startswith("2 of 7 tasks gave no results")
     assert measured.cleanup_errors == []
     assert [stage.name for stage in stages.done] == ["provision", "deploy", "hammer", "collect", "release"]
     assert project.trace() == ["setup", "deploy", "hammer", "collect", "teardown"]
@@ -88,7 +88,7 @@ def test_a_procedure_has_playbooks_of_its_own_in_the_same_stages(run, project, n
     assert project.trace() == trace
     assert [stage.name for stage in stages.done] == ["provision", "deploy", "hammer", "collect", "release"]
     assert measured.failure is None
-    assert measured.partial.message == "1 of 2 tasks gave nothing\none: crashed: no such table"
+    assert measured.partial.message == "1 of 2 tasks gave no results\none: crashed: no such table"
 
 
 MACHINES = ("node-0",)

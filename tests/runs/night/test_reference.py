@@ -140,9 +140,7 @@ def paired(scatter):
     return PairedRun("run", (series,), (), ())
 
 
-UNFIT = Validity(
-    valid=False, reasons=("processes that are not the lab's used 9.0% of the CPU time of node-0",)
-)
+UNFIT = Validity(valid=False, reasons=("processes outside the lab used 9.0% of the CPU time of node-0",))
 
 
 def test_on_an_unfit_lab_a_run_is_valid_for_its_pairs_where_they_are_precise():

@@ -13,7 +13,7 @@ from perfci.results.model import TOTAL, Metric, Validity
 from perfci.runs.verdicts.judge import judge_run
 from perfci.runs.verdicts.lab_services import LabServices
 
-BUSY = "processes that are not the lab's used 9.0% of the CPU time of node-0"
+BUSY = "processes outside the lab used 9.0% of the CPU time of node-0"
 REFERENCE = "aaaaaaaaaaaa"
 
 
