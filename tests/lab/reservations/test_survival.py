@@ -28,7 +28,7 @@ from perfci.errors import PerfciError
 from perfci.lab.errors import NoSuchSlot
 from perfci.lab.model import Node
 from perfci.lab.reservations.checks import Policy
-from perfci.lab.reservations.model import Actor, BookingState, NodeWish, Priority, Request
+from perfci.lab.reservations.model import Actor, BookingState, NodeState, NodeWish, Priority, Request, Wipe
 from perfci.lab.reservations.nights import Nights, Plan
 from perfci.lab.reservations.node_orders import NodeOrders
 from perfci.lab.reservations.service import Reservations
@@ -47,6 +47,8 @@ START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 NODES = tuple(Node(name, has_bmc=name != "c") for name in "abc")
 ROOT = Actor("root", admin=True)
+SETTLED = 12
+"""After so many ticks, days apart, everything is over that was there: a queue is worked off one after the other."""
 
 
 def asks(url: str, name: str, answers) -> None:
@@ -135,12 +137,19 @@ class Life(RuleBasedStateMachine):
         priority=st.sampled_from(Priority),
         names=st.frozensets(st.sampled_from("abc"), max_size=2),
         wait=st.none() | st.integers(0, 20000),
+        wipe=st.sampled_from(Wipe),
         kill=st.none() | st.integers(1, 60),
     )
-    def reserve(self, count, minutes, ahead, priority, names, wait, kill):  # noqa: PLR0917
+    def reserve(self, count, minutes, ahead, priority, names, wait, wipe, kill):  # noqa: PLR0917
         start = None if ahead is None else self.clock.now + timedelta(minutes=ahead)
         request = Request(
-            NodeWish(count, names), minutes * 60, "x", starts_at=start, wait_seconds=wait, priority=priority
+            NodeWish(count, names),
+            minutes * 60,
+            "x",
+            starts_at=start,
+            wait_seconds=wait,
+            priority=priority,
+            wipe=wipe,
         )
         if kill is not None:
             killed_within(kill, lambda: self.lab.reserve(request, Actor("ann")))
@@ -226,6 +235,19 @@ class Life(RuleBasedStateMachine):
                     self.work.reclaimed(one)
 
         self._do(once, kill)
+
+    def teardown(self) -> None:
+        """Whatever was left half done, ticks finish: time passes, controllers work, and nobody has anything."""
+        if not hasattr(self, "lab"):
+            return
+        for node in "abc":
+            self.restore(node)
+        for _ in range(SETTLED):
+            self.clock.now += 100 * HOUR
+            self.tick(None)
+            self.a_controller_works(passes=True, kill=None)
+        assert Counter(one.state for one in self._everything()).keys() <= {BookingState.OVER}
+        assert {node.state for node in self.lab.nodes()} == {NodeState.FREE}
 
     @invariant()
     def no_two_have_one_node(self) -> None:
