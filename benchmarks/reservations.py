@@ -2,7 +2,8 @@
 
     python benchmarks/reservations.py                   # calls, pages and ticks, on SQLite
     python benchmarks/reservations.py --jobs 10000      # 500 simulated nodes, three controllers
-    python benchmarks/reservations.py --url postgresql+psycopg://...     # either; an empty database
+    python benchmarks/reservations.py --postgresql      # either on PostgreSQL, which it starts and stops
+    python benchmarks/reservations.py --url postgresql+psycopg://...     # or on a server; an empty database
 
 A lab of 1,000 nodes with past and future reservations, 2 nodes each, over two years: median and worst of
 some calls, in milliseconds. The aims are find and reserve below 100 ms, a calendar of 14 days below 300 ms,
@@ -16,16 +17,21 @@ import multiprocessing
 import os
 import random
 import statistics
+import sys
 import tempfile
 import threading
 import time
 import urllib.request
 from collections import Counter, deque
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from postgresql_server import running_postgresql
 
 from perfci import config
 from perfci.database import schema
@@ -186,8 +192,12 @@ def _ticks(url: str, lab_name: str, nodes: list[Node], now: datetime) -> None:
                 print(f"  problem: {problem}")
 
 
-def controller(url: str, number: int, jobs: range, ran: Path) -> None:
-    """Ask for nodes for some jobs, and do what is to be done for anybody's, until there is nothing left."""
+def controller(url: str, number: int, jobs: range, ran: Path, seconds: float) -> None:
+    """Ask for nodes for some jobs, and do what is to be done for anybody's, until there is nothing left.
+
+    After so many seconds it asks for none of those that are left.
+    """
+    end = time.monotonic() + seconds
     nodes = [Node(f"n{one:04}", has_bmc=True) for one in range(WORKED_NODES)]
     lab = Reservations(Database(url), "jobs", nodes)
     work, orders, me = Work(lab, f"controller {number}"), NodeOrders(lab), Actor("perfci")
@@ -195,15 +205,18 @@ def controller(url: str, number: int, jobs: range, ran: Path) -> None:
     todo, idle = deque(jobs), 0
     with ran.open("a") as record:
         while todo or idle < 3:  # noqa: PLR2004 - others may still make work
-            asked = 0
-            while todo and asked < AT_ONCE:
+            if time.monotonic() > end:
+                todo.clear()
+            # What was asked for is done before more is: else the queue grows as long as there are jobs.
+            room = AT_ONCE - len(work.due(AT_ONCE))
+            while todo and room > 0:
                 try:
                     wish = Request(NodeWish(1), 3600, f"job {todo[0]}", priority=Priority.BISECT)
                     lab.reserve(wish, me)
                 except NoSuchSlot:
                     break
                 todo.popleft()
-                asked += 1
+                room -= 1
             due = list(work.due(AT_ONCE))
             chance.shuffle(due)
             for one in due:
@@ -229,7 +242,7 @@ def _do(lab: Reservations, work: Work, orders: NodeOrders, one: str, record: obj
         work.reclaimed(one)
 
 
-def share_work(url: str, jobs: int) -> None:
+def share_work(url: str, jobs: int, most_seconds: float) -> None:
     """Let three controllers run jobs, and count what became of each."""
     database = Database(url)
     context = multiprocessing.get_context("spawn")
@@ -237,7 +250,8 @@ def share_work(url: str, jobs: int) -> None:
         files = [Path(folder) / str(number) for number in range(WORKERS)]
         workers = [
             context.Process(
-                target=controller, args=(url, number, range(number, jobs, WORKERS), files[number])
+                target=controller,
+                args=(url, number, range(number, jobs, WORKERS), files[number], most_seconds),
             )
             for number in range(WORKERS)
         ]
@@ -251,7 +265,7 @@ def share_work(url: str, jobs: int) -> None:
     times = Counter(job for some in ran for job in some)
     with database.reading() as connection:
         table, place = schema.reservation.c, schema.reservation_node
-        states = Counter(connection.scalars(sa.select(table.state).where(table.lab == "jobs")))
+        rows = connection.execute(sa.select(table.purpose, table.state).where(table.lab == "jobs")).all()
         other = place.alias()
         both = connection.scalar(
             sa.select(sa.func.count())
@@ -259,14 +273,17 @@ def share_work(url: str, jobs: int) -> None:
             .where(place.c.starts_at < other.c.ends_at, other.c.starts_at < place.c.ends_at)
             .where(place.c.starts_at < place.c.ends_at, other.c.starts_at < other.c.ends_at)
         )
+    asked, states = Counter(purpose for purpose, _ in rows), Counter(state for _, state in rows)
     print(
-        f"{jobs:,} jobs, {WORKED_NODES} nodes, {WORKERS} controllers: "
-        f"{seconds:.0f} s, {jobs / seconds:.1f} jobs/s"
+        f"{len(asked):,} of {jobs:,} jobs, {WORKED_NODES} nodes, {WORKERS} controllers: "
+        f"{seconds:.0f} s, {len(times) / seconds:.1f} jobs/s"
     )
-    print(f"  lost {sum(f'job {one}' not in times for one in range(jobs))}, ", end="")
+    print(f"  asked for twice {sum(count > 1 for count in asked.values())}, ", end="")
+    print(f"lost {sum(job not in times for job in asked)}, ", end="")
     print(f"run twice {sum(count > 1 for count in times.values())}, nodes given twice {both}")
     print(f"  states of the reservations: {dict(states)}; exit codes {[one.exitcode for one in workers]}")
     print(f"  jobs by controller: {', '.join(str(len(some)) for some in ran)}")
+    print(f"  load {os.getloadavg()[0]:.1f}")
 
 
 def main() -> None:
@@ -274,18 +291,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--url", help="SQLAlchemy URL of an empty database")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--url", help="SQLAlchemy URL of an empty database")
+    where.add_argument("--postgresql", action="store_true", help="start a PostgreSQL server, and stop it")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--jobs", type=int, help="run so many jobs by three controllers")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="ask for no more jobs after so many"
+    )
     given = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        url = stack.enter_context(running_postgresql(durable=True)) if given.postgresql else given.url
         if given.jobs:
-            share_work(given.url or f"sqlite:///{folder}/jobs.db", given.jobs)
+            share_work(url or f"sqlite:///{folder}/jobs.db", given.jobs, 60 * given.minutes)
             return
         print(f"  {'milliseconds':<26}{'median':>8} {'worst':>8}")
         for size in given.sizes:
-            measure(given.url or f"sqlite:///{folder}/{size}.db", size)
+            measure(url or f"sqlite:///{folder}/{size}.db", size)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """Start PostgreSQL on a socket of its own; give SQLAlchemy's URL. It does not run as root."""
+@contextmanager
+def running_postgresql(*, durable: bool = False) -> Iterator[str]:
+    """Start PostgreSQL on a socket of its own; give SQLAlchemy's URL. It does not run as root.
+
+    What it has written lasts only where it is `durable`: tests are faster without.
+    """
     require("initdb", "pg_ctl", "setpriv")
     folder = Path(tempfile.mkdtemp(prefix="perfci-pg-"))
     user: list[str] = []
@@ -35,9 +39,8 @@ def postgresql() -> Iterator[str]:
 
     try:
         run(path_of("initdb"), "-D", data, "-U", "perfci", "-A", "trust", "--no-sync")
-        settings = (
-            f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off -c max_connections=50"
-        )
+        settings = f"-c listen_addresses= -c unix_socket_directories={folder} -c max_connections=50"
+        settings += "" if durable else " -c fsync=off"
         control = [path_of("pg_ctl"), "-D", data, "-l", folder / "log", "-w"]
         run(*control, "-o", settings, "start")
         try:
@@ -46,6 +49,13 @@ def postgresql() -> Iterator[str]:
             run(*control, "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """Give SQLAlchemy's URL of a real server."""
+    with running_postgresql() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
