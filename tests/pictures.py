@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import calendar_picture
 from archives import SAMPLE
 from browser import chromium
 from nights import LAB, PATCH, PORTS, SLOW, History, seconds_key
@@ -61,7 +62,13 @@ def main(folder: Path) -> None:
         services, letter = lab(Path(scratch) / "state")
         browser = chromium(Path(scratch) / "profile")
         try:
-            for name, content in pictures(browser, services, letter).items():
+            calendar = Path(scratch) / "calendar"
+            calendar.mkdir()
+            found = pictures(browser, services, letter)
+            for name, content in {
+                **found,
+                "calendar": small(calendar_picture.taken(browser, calendar)),
+            }.items():
                 (folder / f"{name}.png").write_bytes(content)
                 sys.stdout.write(f"{name}.png {len(content) / 1000:.0f} kB\n")
         finally:
@@ -150,10 +157,10 @@ def shot(browser: Chrome, file: Path, height: int | None, *, width: int = WIDTH)
     if height is None:
         whole = browser.execute_script("return document.documentElement.scrollHeight")
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {**size, "height": whole})
-    return _small(browser.get_screenshot_as_png())
+    return small(browser.get_screenshot_as_png())
 
 
-def _small(png: bytes) -> bytes:
+def small(png: bytes) -> bytes:
     """Return a picture with 256 colours, which is more than a page needs."""
     target = io.BytesIO()
     Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
