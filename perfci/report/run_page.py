@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from perfci.report.rendered import rendered
 from perfci.results.model import TOTAL, Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from perfci.analysis.types import Judgement
     from perfci.report.model import PairedView, RunReport
@@ -33,6 +34,7 @@ def run_pages(run: RunReport) -> dict[str, str]:
     record = run.record
     ordered = by_interest(run.judgements)
     telling = [one for one in ordered if not is_calm(one.outcome)]
+    shown, others = telling[:ROWS_SHOWN], telling[ROWS_SHOWN:]
     measured = _measured(run) if not record.validity.valid else []
     page = rendered(
         "run.html.j2",
@@ -40,8 +42,10 @@ def run_pages(run: RunReport) -> dict[str, str]:
         run=run,
         record=record,
         verdict=verdict(run),
-        groups=_groups(telling[:ROWS_SHOWN]),
-        folded=len(ordered) - len(telling[:ROWS_SHOWN]) - len(measured),
+        groups=[(outcome, rows, tally(ordered, rows[0].outcome)) for outcome, rows in _groups(shown)],
+        several=several_arguments(one.key for one in ordered),
+        folded=len(ordered) - len(shown) - len(measured),
+        changed_too=sum(one.since is not None for one in others),
         measured=measured,
         counts=[(outcome, count) for outcome in TONES if (count := tally(ordered, outcome))],
         code=code_differences(run.before.code, record.code) if run.before else None,
@@ -77,6 +81,12 @@ def summary_of(run: RunReport) -> dict[str, Any]:
             "effect": wording.change(changed.effect, changed.key.metric),
         },
     }
+
+
+def several_arguments(keys: Iterable[SeriesKey]) -> frozenset[str]:
+    """Return the scenarios that a job runs with several arguments: their name alone says too little."""
+    pairs = {(one.scenario, one.arguments) for one in keys}
+    return frozenset(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
 
 
 def code_differences(before: CodeUnderTest, after: CodeUnderTest) -> list[tuple[str, str, str]]:

@@ -91,6 +91,25 @@ def test_all_rows_come_from_the_data_file_and_the_calm_ones_too(browser, site, d
     until(browser, lambda _: len(shown_rows(browser)) == len(data.runs[20].judgements))
 
 
+def test_series_of_several_arguments_are_told_apart_and_found_by_them(browser, data, tmp_path):
+    report = data.runs[20]
+    twins = [
+        replace(one, key=replace(one.key, arguments=arguments))
+        for one in report.judgements
+        if one.key == CREATE
+        for arguments in ("0a1b2c3d", "99ee88dd")
+    ]
+    write(tmp_path, replace(data, runs=(replace(report, judgements=tuple(twins), measurements=()),)))
+    look(browser, tmp_path, pages.run_page(run_id(20)))
+    there = texts(browser, ".rows details[open] tbody th")
+    assert len(set(there)) == 2
+    browser.find_element(By.NAME, "find").send_keys("99ee")
+    until(
+        browser,
+        lambda _: texts(browser, ".rows details[open] tbody th") == [one for one in there if "99ee" in one],
+    )
+
+
 def test_rows_are_grouped_by_service_and_scenario_and_sorted(browser, site):
     look(browser, site, pages.run_page(run_id(20)))
     Select(browser.find_element(By.NAME, "group")).select_by_value("service")

@@ -33,6 +33,7 @@ from perfci.report.model import (
     with_usual_canaries,
 )
 from perfci.report.points import MIDDLE, trend_of
+from perfci.report.run_page import ROWS_SHOWN, run_pages
 from perfci.report.site import Written, write
 from perfci.report.svg import sparkline
 from perfci.results.model import Metric, Validity
@@ -168,6 +169,29 @@ def test_a_run_page_says_verdict_code_and_what_to_do_before_the_rows_by_interest
     assert "neutron.list_ports" not in table  # nothing happened to it: it is in the data file
     assert "9\u00a0more series, none of which changed" in table
     assert "2\u00a0min 11\u00a0s" in text
+
+
+def test_a_run_with_more_news_than_its_page_has_room_for_says_how_much(data):
+    """And tells series apart that differ in the arguments of their scenario alone."""
+    report = data.runs[20]
+    slower = next(one for one in report.judgements if one.outcome is Outcome.REGRESSION)
+    rows = [
+        replace(slower, key=replace(slower.key, action=f"a{number}", arguments=arguments))
+        for number in range(ROWS_SHOWN - 10)
+        for arguments in ("0a1b2c3d", "99ee88dd")
+    ]
+    noisy = replace(slower, key=replace(slower.key, scenario="Other"), outcome=Outcome.TOO_NOISY, since=None)
+    text = run_pages(replace(report, judgements=(*rows, noisy)))[pages.run_page(report.record.run_id)]
+    assert f"{ROWS_SHOWN} of {len(rows)}</summary>" in text
+    folded = len(rows) + 1 - ROWS_SHOWN
+    assert f"{folded}\u00a0more series, {folded - 1} of which changed" in text
+    shown = Page(text).text
+    told = [one.rpartition(" ")[2] for one in shown if "· arguments" in one]
+    assert len(told) == ROWS_SHOWN
+    assert set(told) == {"0a1b2c3d", "99ee88dd"}
+    few = run_pages(replace(report, judgements=(rows[0], noisy)))[pages.run_page(report.record.run_id)]
+    assert " 1</summary>" in few
+    assert "arguments" not in "".join(Page(few).text)
 
 
 def test_a_failed_run_shows_its_log_without_secrets(site):

@@ -193,9 +193,11 @@ const perfci = (() => {
   const badge = (text, outcome = text) => make("span", { class: `badge ${TONES[outcome] || "quiet"}` }, text);
 
   function rowsOf(data, table) {
+    const several = new Set(table.scenarios.map(([label]) => label).filter((label, n, all) => all.indexOf(label) !== n));
     return data.rows.map(([outcome, effect, low, high, q, mde, before, after], n) => {
       const [scenario, name, anchor, service, metric] = table.series[n];
-      const [label, , page] = table.scenarios[scenario];
+      const [plain, digest, page] = table.scenarios[scenario];
+      const label = several.has(plain) ? `${plain} · arguments ${digest}` : plain;
       return { place: n, outcome: table.outcomes[outcome], rank: outcome, effect, low, high, q, mde, before, after,
         scenario: label, name, service, metric, link: `${root}${page}#${anchor}`, text: `${label} ${name}`.toLowerCase() };
     });
