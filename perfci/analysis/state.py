@@ -22,9 +22,11 @@ failure rate a run is [number in `runs`, failures, attempts].
 
 from __future__ import annotations
 
+import gc
 import sys
 from array import array
 from base64 import b64decode, b64encode
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -150,9 +152,22 @@ def load(state: object, settings: AnalysisSettings) -> Replay:
     if not isinstance(state, dict) or state.get("version") != VERSION:
         raise ValueError("not a state of this version")
     try:
-        return _replay(state, settings)
+        with _without_collection():
+            return _replay(state, settings)
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise ValueError(f"a damaged state: {error!r}") from error
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Make many objects, none of which is garbage, without looking through all of them again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _replay(state: dict[str, Any], settings: AnalysisSettings) -> Replay:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 from dataclasses import replace
 
@@ -165,6 +167,36 @@ def test_the_state_of_an_old_lab_is_no_larger_and_gives_the_same_answers() -> No
         assert max(one["runs"] for one in state["tracks"]) <= AnalysisSettings().longest_baseline + 28
     assert max(len(track.runs) for track in whole.tracks.values()) > AnalysisSettings().longest_baseline + 28
     assert any(facts.opened for facts in whole.decided[150:])
+
+
+def test_a_state_is_read_without_a_search_for_garbage_and_the_collector_is_left_as_it_was() -> None:
+    replay = Replay(AnalysisSettings())
+    feed(replay, lab())
+    state = dump(replay)
+    searches: list[str] = []
+
+    def seen(phase: str, _info: object) -> None:
+        searches.append(phase)
+
+    before = gc.get_threshold()
+    gc.callbacks.append(seen)
+    gc.set_threshold(1, 1, 1)  # else a small lab is read between two searches anyway
+    try:
+        searches.clear()
+        load(state, AnalysisSettings())
+        # Those before the collector is off and after it is on again: neither grows with the state.
+        assert len(searches) < len(replay.tracks)
+        for broken in ({**state, "tracks": [{}]}, state):
+            with contextlib.suppress(ValueError):
+                load(broken, AnalysisSettings())
+            assert gc.isenabled()
+        gc.disable()
+        load(state, AnalysisSettings())
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+        gc.set_threshold(*before)
+        gc.callbacks.remove(seen)
 
 
 def test_what_a_tail_was_like_before_its_baseline_says_nothing_about_it() -> None:
