@@ -6,13 +6,14 @@ A number and its unit are joined by a no-break space, so that a line never ends 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from perfci.results.model import COUNTERS, TOTAL, Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from perfci.analysis.calibration import NoiseBudget
     from perfci.analysis.types import Confirmation
@@ -226,6 +227,17 @@ def action_name(key: SeriesKey) -> str:
         return f"throughput {key.action}"
     name = "whole iteration" if key.action == TOTAL else key.action
     return f"{name} against the reference" if key.metric is Metric.RATIO else name
+
+
+def several_arguments(keys: Iterable[SeriesKey]) -> frozenset[str]:
+    """Return the scenarios that these series run with several arguments: their name alone says too little."""
+    pairs = {(one.scenario, one.arguments) for one in keys}
+    return frozenset(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+
+
+def scenario_name(key: SeriesKey, several: Container[str]) -> str:
+    """Return the name of a scenario; with its arguments where it is one of `several_arguments`."""
+    return f"{key.scenario} · arguments {key.arguments}" if key.scenario in several else key.scenario
 
 
 def run_time(run_id: str) -> datetime | None:

@@ -32,7 +32,9 @@ from perfci.wording import (
     reruns,
     revision_name,
     run_day,
+    scenario_name,
     seconds,
+    several_arguments,
     shown,
 )
 
@@ -111,10 +113,11 @@ def slower(alert: Alert, evidence: MailContext) -> list[Block]:
 
 def _moved_table(alert: Alert, evidence: MailContext) -> Table:
     runs = {key: len(judgement.baseline) for key, judgement in evidence.by_key.items()}
+    several = several_arguments(one.key for one in alert.series)
     rows = tuple(
         Row(
             action_name(one.key),
-            one.key.scenario,
+            scenario_name(one.key, several),
             (
                 change(one.effect, one.key.metric),
                 felt_levels(one, evidence),
@@ -160,12 +163,13 @@ def _seconds_of(key: SeriesKey, evidence: MailContext) -> float | None:
 def back_table(alert: Alert, evidence: MailContext) -> Table:
     """Show each series of an alert then and now."""
     rows = []
+    several = several_arguments(one.key for one in alert.series)
     for one in _shown(alert):
         now = evidence.by_key.get(one.key)
         rows.append(
             Row(
                 action_name(one.key),
-                one.key.scenario,
+                scenario_name(one.key, several),
                 (
                     quantity(now.location if now else None, one.key.metric),
                     quantity(one.baseline_location, one.key.metric),

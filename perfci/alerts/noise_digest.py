@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 from perfci.alerts.document import MailDocument, MailTone, Paragraph, Row, Section, Steps, Table
 from perfci.alerts.mail_sections import ROWS, recipients, trend_step
 from perfci.alerts.model import Audience, Notification, NotificationKind
-from perfci.wording import NBSP, action_name, counted, run_day, run_time
+from perfci.wording import (
+    NBSP,
+    action_name,
+    counted,
+    run_day,
+    run_time,
+    scenario_name,
+    several_arguments,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,10 +44,11 @@ def noise_story(notification: Notification, settings: MailSettings) -> MailDocum
     growing, lab, job = notification.growing, notification.lab, notification.job
     worst = growing[0]
     series = counted(len(growing), "series")
+    several = several_arguments(one.key for one in growing)
     rows = tuple(
         Row(
             action_name(one.key),
-            one.key.scenario,
+            scenario_name(one.key, several),
             (
                 f"{100 * one.past:.1f}{NBSP}%",
                 f"{100 * one.recent:.1f}{NBSP}%",

@@ -37,6 +37,7 @@ def alert_page(alert: AlertSummary, shown: Collection[str], scenarios: Collectio
         alert=alert,
         names=names,
         pairs=pairs,
+        several=wording.several_arguments(one.key for one in alert.moved),
         shown=shown,
         scenarios=scenarios,
         bisects=list(_bisects(alert.bisect)),

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from perfci import pages
+from perfci import pages, wording
 from perfci.report.model import by_interest, interest_rank, verdict
 from perfci.report.rendered import rendered
-from perfci.report.run_page import code_differences, several_arguments
+from perfci.report.run_page import code_differences
 from perfci.report.scenario_page import latest_value
 from perfci.report.svg import sparkline
 from perfci.results.model import Metric
@@ -79,7 +79,7 @@ def _jobs(
             "news": _news([report(one["run_id"]) for one in mine[:2]], data),
             "runs": mine,
             "open": RUNS_OPEN,
-            "several": several_arguments(
+            "several": wording.several_arguments(
                 one[0].key for place, one in scenarios.items() if place[:2] == (lab, job)
             ),
             "sifted": [

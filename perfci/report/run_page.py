@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from perfci.report.rendered import rendered
 from perfci.results.model import TOTAL, Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from perfci.analysis.types import Judgement
     from perfci.report.model import PairedView, RunReport
@@ -43,7 +42,7 @@ def run_pages(run: RunReport) -> dict[str, str]:
         record=record,
         verdict=verdict(run),
         groups=[(outcome, rows, tally(ordered, rows[0].outcome)) for outcome, rows in _groups(shown)],
-        several=several_arguments(one.key for one in ordered),
+        several=wording.several_arguments(one.key for one in ordered),
         folded=len(ordered) - len(shown) - len(measured),
         changed_too=sum(one.since is not None for one in others),
         measured=measured,
@@ -81,12 +80,6 @@ def summary_of(run: RunReport) -> dict[str, Any]:
             "effect": wording.change(changed.effect, changed.key.metric),
         },
     }
-
-
-def several_arguments(keys: Iterable[SeriesKey]) -> frozenset[str]:
-    """Return the scenarios that a job runs with several arguments: their name alone says too little."""
-    pairs = {(one.scenario, one.arguments) for one in keys}
-    return frozenset(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
 
 
 def code_differences(before: CodeUnderTest, after: CodeUnderTest) -> list[tuple[str, str, str]]:

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nights import BOOT, PATCH, PORTS, SLOW, History, record, run_id, seconds_key, statements_key
+from nights import BOOT, NETWORKS, PATCH, PORTS, SLOW, History, record, run_id, seconds_key, statements_key
 
 from perfci.alerts.errors import MailAddressInvalid
 from perfci.alerts.lifecycle import accept, process, run_failed
@@ -364,6 +364,18 @@ def test_counters_and_failure_rates_are_higher_in_their_own_units(told):
     assert "40.0 → 48.0" in text
     assert "+12 points" in text
     assert "< 0.0001" in text
+
+
+def test_series_that_differ_in_the_arguments_of_their_scenario_are_told_apart(told):
+    notification, evidence = told[NotificationKind.REGRESSION]
+    key = seconds_key("neutron.step", PORTS)
+    twins = tuple(series(replace(key, arguments=one)) for one in ("0a1b2c3d", "99ee88dd"))
+    other = series(seconds_key("neutron.other", NETWORKS))
+    alert = replace(notification.alert, series=(*twins, other))
+    text = " ".join(text_of(parsed(replace(notification, alert=alert), evidence)).split())
+    for one in ("0a1b2c3d", "99ee88dd"):
+        assert text.count(f"{PORTS} · arguments {one}") == 1
+    assert f"{NETWORKS} · arguments" not in text
 
 
 def test_a_long_list_of_series_is_cut(told):

@@ -15,6 +15,7 @@ from perfci.analysis.calibration import NoiseBudget, SeriesCalibration
 from perfci.analysis.noise_trend import Growth
 from perfci.analysis.types import Outcome, RunPoint, SeriesHistory
 from perfci.report import overview
+from perfci.report.alert_page import alert_page
 from perfci.report.bisect_picture import bisect_picture
 from perfci.report.levels import level_changes
 from perfci.report.model import (
@@ -25,6 +26,7 @@ from perfci.report.model import (
     Canary,
     DistributionPair,
     Mark,
+    MovedRow,
     PageTone,
     PairedView,
     SiteData,
@@ -192,6 +194,16 @@ def test_a_run_with_more_news_than_its_page_has_room_for_says_how_much(data):
     few = run_pages(replace(report, judgements=(rows[0], noisy)))[pages.run_page(report.record.run_id)]
     assert " 1</summary>" in few
     assert "arguments" not in "".join(Page(few).text)
+
+
+def test_an_alert_tells_apart_series_that_differ_in_arguments_alone():
+    keys = [replace(seconds_key("total", PORTS), arguments=one) for one in ("0a1b2c3d", "99ee88dd")]
+    keys.append(seconds_key("total", NETWORKS))
+    moved = tuple(MovedRow(key, 0.2, 0.1, 0.3, 1.0, 1.2, 0.01, 0.1) for key in keys)
+    (text,) = alert_page(alert(moved=moved), (), ()).values()
+    shown = "".join(Page(text).text)
+    assert shown.count(f"{PORTS} · arguments 0a1b2c3d") == shown.count(f"{PORTS} · arguments 99ee88dd") == 1
+    assert f"{NETWORKS} · arguments" not in shown
 
 
 def test_a_failed_run_shows_its_log_without_secrets(site):
