@@ -11,6 +11,7 @@ import io
 import json
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 from statistics import median
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -86,7 +87,7 @@ def numbers_of(metric: Metric, values: Sequence[float], attempts: int, failures:
     ordered = sorted(values)
     log, error = math.nan, math.nan
     if metric is not Metric.FAILURE_RATE:
-        unit = rule_of(metric, _SETTINGS).unit
+        unit = _unit(metric)
         location = run_location([max(value, unit) for value in ordered if value >= 0])
         if location is not None:
             log, error = location.log, location.error
@@ -96,7 +97,10 @@ def numbers_of(metric: Metric, values: Sequence[float], attempts: int, failures:
     )  # fmt: skip
 
 
-_SETTINGS = AnalysisSettings()
+@cache
+def _unit(metric: Metric) -> float:
+    """Return what a value counts as at least: the same for all settings."""
+    return rule_of(metric, AnalysisSettings()).unit
 
 
 def _percentile(ordered: Sequence[float], share: float) -> float:
@@ -234,8 +238,8 @@ class NumbersCache:
             return None
         return RunNumbers(keys, numbers) if numbers.shape == (len(keys), COLUMNS) else None
 
-    def keep(self, run_id: str, found: RunNumbers) -> None:
-        """Keep the numbers of a run. Raises OSError."""
+    def keep(self, run_id: str, found: RunNumbers) -> RunNumbers:
+        """Keep the numbers of a run; return them with the list of names that is in use. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True)
         listed = json.dumps(
             [
@@ -250,6 +254,7 @@ class NumbersCache:
         content = io.BytesIO()
         np.savez(content, series=np.array(names), numbers=found.numbers)
         write_whole(self._file(run_id), content.getvalue(), durable=False)
+        return RunNumbers(self._keys[names], found.numbers)
 
     def forget_others(self, run_ids: Iterable[str]) -> None:
         """Remove the numbers of all runs but these."""

@@ -106,6 +106,17 @@ def test_a_lost_list_of_names_is_written_again(tmp_path):
     assert NumbersCache(tmp_path).read(run_id(0)).keys == found.keys
 
 
+def test_runs_with_the_same_series_share_one_list_of_their_names(tmp_path):
+    """Also those whose numbers are new: a year of a large lab would else hold each name once for each night."""
+    cache = NumbersCache(tmp_path)
+    kept = [cache.keep(run_id(n), run_numbers([measured(SECONDS, n, 1.0)])) for n in range(2)]
+    other = cache.keep(run_id(2), run_numbers([measured(STATEMENTS, 2, 1.0)]))
+    read = [cache.read(run_id(n)) for n in range(2)]
+    assert {id(one.keys) for one in (*kept, *read)} == {id(kept[0].keys)}
+    assert other.keys == (STATEMENTS,)
+    assert [one.numbers.tolist() for one in kept] == [one.numbers.tolist() for one in read]
+
+
 def test_runs_that_no_picture_shows_are_forgotten(tmp_path):
     cache = NumbersCache(tmp_path)
     for night in range(3):

@@ -249,7 +249,7 @@ def _numbers(services: LabServices, cache: NumbersCache, record: RunRecord) -> R
         found = run_numbers(services.local.measurements([record]))
         if len(found.keys):  # a run that is not indexed yet has none, and will have
             with suppress(OSError):  # it costs time next night, and nothing else
-                cache.keep(record.run_id, found)
+                found = cache.keep(record.run_id, found)
     return found
 
 
