@@ -95,6 +95,7 @@ def test_only_whole_lines_of_the_attempt_count(module, tmp_path):
         ([], "has not heard of it"),
         (["dhcp: DHCPDISCOVER(br-prov) 52:54:00:aa:bb:02 ignored"], "has not heard of it"),
         (["dhcp: DHCPDISCOVER(br-prov) 52:54:00:aa:bb:01 no address available"], "no address available"),
+        (["dhcp: DHCPDISCOVER(br-prov) 52:54:00:AA:BB:01 no address available"], "no address available"),
         (["dhcp: DHCPACK(br-prov) 192.168.240.11 52:54:00:aa:bb:01 node-1"], "not as iPXE does"),
         (
             [
@@ -127,8 +128,8 @@ class Lab:
         self.module, self.folder = module, folder
         self.rack = Rack()
 
-    def wait(self, goal, *names, **params):
-        given = {
+    def params(self, goal, *names, **params):
+        return {
             "goal": goal,
             "nodes": [self.node(name) for name in names],
             "reports": str(self.folder),
@@ -138,7 +139,9 @@ class Lab:
             "poll_seconds": 0.01,
             **params,
         }
-        return asyncio.run(self.module.watch_all(given))
+
+    def wait(self, goal, *names, **params):
+        return asyncio.run(self.module.watch_all(self.params(goal, *names, **params)))
 
     def node(self, name):
         return {
@@ -193,6 +196,30 @@ def test_each_machine_is_judged_by_itself(lab):
     assert [one["step"] for one in found["node-1"]["reports"]] == ["ramdisk", "deployed"]
     assert "its BMC says off" in found["node-2"]["error"]
     assert "disk full" in found["node-3"]["error"]
+
+
+def test_a_machine_took_from_the_begin_of_its_attempt_to_the_first_report_of_its_goal(lab, module):
+    on(lab.rack, "node-1")
+    reports = (report("ramdisk", time=11.0), report("deployed", time=13.5), report("deployed", time=20.0))
+    lab.report("node-1", *reports)
+    node = {**lab.node("node-1"), "since": 10.0}
+    found = asyncio.run(module.Watch(node, lab.params("deployed")).run())
+    assert found["seconds"] == 3.5
+
+
+def test_a_machine_that_reports_its_failure_and_switches_itself_off_is_quoted(lab, module, monkeypatch):
+    """Both happen between two looks: its report is read after its power."""
+    readings = []
+
+    async def read_power(watch):
+        readings.append("off")
+        if len(readings) == module.OFF_READINGS:
+            lab.report("node-1", report("failed", "disk full"))
+        watch.view.see_power(Power.OFF)
+
+    monkeypatch.setattr(module.Watch, "_read_power", read_power)
+    found = asyncio.run(module.Watch(lab.node("node-1"), lab.params("deployed", poll_seconds=0)).run())
+    assert found["error"] == "its deployment failed: disk full"
 
 
 def test_a_bmc_that_hangs_does_not_stop_a_machine_that_comes(lab):
@@ -267,6 +294,33 @@ def test_a_silent_machine_gets_a_hint_from_the_dhcp_log(lab, tmp_path):
         dhcp_log_begin=len(earlier),
     )
     assert "has not heard of it" in found["node-1"]["error"]
+
+
+def hinted(lab, module, **params):
+    """Return what is told of a machine that is silent from the beginning, without waiting for it."""
+    on(lab.rack, "node-1")
+    watch = module.Watch(lab.node("node-1"), lab.params("deployed", silence_seconds=1e-9, **params))
+    return asyncio.run(watch.run())["error"]
+
+
+def test_a_dhcp_log_that_is_shorter_than_it_was_is_read_from_its_begin(lab, module, tmp_path):
+    log = tmp_path / "dhcp.log"
+    log.write_text("dhcp: DHCPACK(br-prov) 192.168.240.11 52:54:00:aa:bb:01 node-1\n")
+    told = hinted(lab, module, dhcp_log=str(log), dhcp_log_begin=10**6)
+    assert "not as iPXE does" in told
+
+
+def test_a_dhcp_log_that_can_not_be_read_gives_no_hint(lab, module, tmp_path):
+    told = hinted(lab, module, dhcp_log=str(tmp_path / "missing.log"))
+    assert told.endswith("it has reported nothing, its BMC says on")
+
+
+def test_a_machine_that_has_reported_needs_no_hint_from_the_dhcp_log(lab, module, tmp_path):
+    log = tmp_path / "dhcp.log"
+    log.write_text("")
+    lab.report("node-1", report("ramdisk", "up"))
+    told = hinted(lab, module, dhcp_log=str(log))
+    assert told.endswith("its last report was 'ramdisk' (up), its BMC says on")
 
 
 @pytest.mark.parametrize(
