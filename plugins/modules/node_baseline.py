@@ -1,7 +1,7 @@
 """Ansible module: what there is on a node after provisioning, and what is different now.
 
 `taken` writes it into a file on the node; `compared` looks again and says in words what differs. Compared are
-lasting processes, failed units, Debian packages, files, mounts, the network, and the fingerprint that
+lasting processes, failed units, Debian packages, files, mounts, sysctls, the network, and the fingerprint that
 `node_fingerprint` takes. A node that was started again differs: its tuning is lost.
 """
 
@@ -13,6 +13,7 @@ import re
 import stat
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,16 @@ VOLATILE = (
 """What changes by itself on a machine that nobody uses."""
 BY_THE_WAY = ("__pycache__",)
 """Folders that Python makes wherever it is run."""
+PASSED_OVER = ("sshd", "(udev-worker")
+"""How processes begin that come and go by themselves: logins, and what udevd starts for each device."""
+SYSCTLS_OF_THE_KERNEL = (
+    "dev.cdrom.info", "fs.aio-nr", "fs.binfmt_misc", "fs.dentry-state", "fs.file-nr", "fs.inode-nr", "fs.inode-state",
+    "fs.quota", "kernel.hung_task_detect_count", "kernel.ns_last_pid", "kernel.perf_event_max_sample_rate",
+    "kernel.pty.nr", "kernel.random", "kernel.tainted", "net.ipv4.tcp_available_congestion_control",
+    "net.ipv4.tcp_available_ulp", "net.ipv4.tcp_fastopen_key", "net.netfilter.nf_conntrack_count", "vm.drop_caches",
+    "vm.stat_refresh",
+)  # fmt: skip
+"""Counters, and what the kernel sets by itself. Looking into fs.binfmt_misc would mount something."""
 Network = dict[str, list[str]]
 
 
@@ -91,8 +102,8 @@ def process(folder: Path) -> tuple[int, str, str] | None:
     return (int(fields[1]), fields[0], name) if len(fields) > 1 else None
 
 
-def running(proc: Path) -> set[str]:
-    """Return the names of the programs that run, without the kernel's threads and without logins over SSH.
+def running(proc: Path) -> Counter[str]:
+    """Return which programs run, and how often, without the kernel's threads and without logins over SSH.
 
     What an SSH session left behind is no child of it any more, so it is among them.
     """
@@ -102,17 +113,17 @@ def running(proc: Path) -> set[str]:
     def passed_over(pid: int) -> bool:
         seen: set[int] = set()
         while pid in table and pid not in seen:
-            if pid == KTHREADD or table[pid][2].startswith("sshd"):
+            if pid == KTHREADD or table[pid][2].startswith(PASSED_OVER):
                 return True
             seen.add(pid)
             pid = table[pid][0]
         return False
 
-    return {name for pid, (_, _, name) in table.items() if not passed_over(pid)}
+    return Counter(name for pid, (_, _, name) in table.items() if not passed_over(pid))
 
 
-def lasting(look: Callable[[], set[str]], sleep: Callable[[float], None] = time.sleep) -> set[str]:
-    """Return what is there at each of some looks."""
+def lasting(look: Callable[[], Counter[str]], sleep: Callable[[float], None] = time.sleep) -> Counter[str]:
+    """Return what is there at each of some looks, as often as at the one with the fewest."""
     found = look()
     for _ in range(LOOKS - 1):
         sleep(PAUSE_SECONDS)
@@ -177,6 +188,27 @@ def mounts(root: Path) -> list[str]:
     lines = (line.split() for line in text(root / "proc/self/mountinfo").splitlines())
     places = {line[MOUNT_POINT] for line in lines if len(line) > MOUNT_POINT}
     return sorted(place for place in places if not under(place, ("/run/user", "/run/credentials")))
+
+
+def sysctls(proc: Path) -> dict[str, str]:
+    """Return the value of each setting of the kernel that can be read, by its name as sysctl(8) writes it."""
+    return dict(_settings(proc / "sys", ""))
+
+
+def _settings(folder: Path, name: str) -> Iterator[tuple[str, str]]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        part = entry.name.replace(".", "/")
+        path = f"{name}.{part}" if name else part
+        if path in SYSCTLS_OF_THE_KERNEL:
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _settings(Path(entry.path), path)
+        elif value := " ".join(text(Path(entry.path)).split()):
+            yield path, value
 
 
 def items(*command: str) -> list[dict[str, Any]]:
@@ -245,11 +277,12 @@ def snapshot(root: Path, ignored: tuple[str, ...], fingerprint: dict[str, Any]) 
     """Return everything that is compared."""
     return {
         "boot": text(root / "proc/sys/kernel/random/boot_id").strip(),
-        "processes": sorted(lasting(lambda: running(root / "proc"))),
+        "processes": dict(lasting(lambda: running(root / "proc"))),
         "failed": failed_units(),
         "packages": packages(),
         "files": files(root, ignored),
         "mounts": mounts(root),
+        "sysctls": sysctls(root / "proc"),
         "network": network(),
         "fingerprint": fingerprint,
     }
@@ -258,9 +291,17 @@ def snapshot(root: Path, ignored: tuple[str, ...], fingerprint: dict[str, Any]) 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return what is not as it was, in words. What ended or was unmounted is no leftover."""
     found = [] if before["boot"] == now["boot"] else ["it was started again"]
-    found += [f"runs now: {name}" for name in _more(before["processes"], now["processes"])]
+    for name, number in sorted((Counter(now["processes"]) - Counter(before["processes"])).items()):
+        known = before["processes"].get(name, 0)
+        found.append(f"runs now: {name}" + (f", {known + number} times and not {known}" if known else ""))
     found += [f"has failed: {name}" for name in _more(before["failed"], now["failed"])]
     found += [f"mounted now: {place}" for place in _more(before["mounts"], now["mounts"])]
+    # A module that is loaded brings new ones; its settings are those that it comes with.
+    found += [
+        f"sysctl changed: {name} from {value} to {now['sysctls'][name]}"
+        for name, value in sorted(before["sysctls"].items())
+        if now["sysctls"].get(name, value) != value
+    ]
     for part, before_part in before["network"].items():
         found += [f"network: {part} now: {one}" for one in _more(before_part, now["network"][part])]
         found += [f"network: {part} no more: {one}" for one in _more(now["network"][part], before_part)]

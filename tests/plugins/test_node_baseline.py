@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections import Counter
 
 import pytest
 
@@ -16,6 +17,9 @@ FILES = {
     "var/log/syslog": "said\n",
     "var/lib/perfci/logs/nova.log": "said\n",
     "proc/sys/kernel/random/boot_id": "b-1\n",
+    "proc/sys/fs/file-nr": "1024\t0\t9223372\n",
+    "proc/sys/net/ipv4/conf/eno1.100/forwarding": "0\n",
+    "proc/sys/net/ipv4/tcp_rmem": "4096\t131072\t6291456\n",
     "proc/self/mountinfo": "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n23 22 0:5 / /dev rw - devtmpfs udev rw\n",
 }
 PROCESSES = {
@@ -27,6 +31,7 @@ PROCESSES = {
     401: (400, "S", "bash"),
     402: (401, "S", "python3"),
     500: (1, "Z", "gone"),
+    550: (1, "S", "systemd-udevd"),
 }
 """By id: parent, state, name."""
 
@@ -102,12 +107,22 @@ def test_what_changes_by_itself_is_none(module, node):
     node.said["address"][0]["addr_info"].remove(EXPIRES)
     node.process(11, 2, "I", "kworker/1:0")
     node.process(403, 401, "S", "tar")
+    node.process(551, 550, "S", "(udev-worker)")
+    node.put("proc/sys/fs/file-nr", "1184\t0\t9223372\n")
+    node.put("proc/sys/net/bridge/bridge-nf-call-iptables", "1\n")  # a module was loaded
     shutil.rmtree(node.root / "proc/300")  # what ended is no leftover
     assert module.differences(before, node.look()) == []
 
 
 CHANGES = {
     "runs now: dnsmasq": lambda node: node.process(600, 1, "S", "dnsmasq"),
+    "runs now: chronyd, 2 times and not 1": lambda node: node.process(600, 1, "S", "chronyd"),
+    "sysctl changed: net.ipv4.tcp_rmem from 4096 131072 6291456 to 4096 131072 777": lambda node: node.put(
+        "proc/sys/net/ipv4/tcp_rmem", "4096\t131072\t777\n"
+    ),
+    "sysctl changed: net.ipv4.conf.eno1/100.forwarding from 0 to 1": lambda node: node.put(
+        "proc/sys/net/ipv4/conf/eno1.100/forwarding", "1\n"
+    ),
     "has failed: perfci-cloud-nova-api.service": lambda node: node.said.update(
         systemctl="perfci-cloud-nova-api.service loaded failed failed perfci nova-api\n"
     ),
@@ -147,8 +162,11 @@ def test_a_difference_is_named(module, node, told, change):
 
 
 def test_a_process_that_ends_by_itself_is_no_leftover(module):
-    looks = iter([{"systemd", "apt"}, {"systemd", "apt"}, {"systemd"}, {"systemd", "apt"}])
-    assert module.lasting(lambda: next(looks), lambda _: None) == {"systemd"}
+    looks = iter(
+        ["systemd apt dnsmasq", "systemd apt dnsmasq", "systemd dnsmasq", "systemd apt dnsmasq dnsmasq"]
+    )
+    found = module.lasting(lambda: Counter(next(looks).split()), lambda _: None)
+    assert found == {"systemd": 1, "dnsmasq": 1}
 
 
 def test_a_node_without_a_baseline_of_this_mark_can_not_be_used_again(module, node, tmp_path):
