@@ -31,6 +31,8 @@ class Recorded:
     """The machines that each of them was limited to."""
     instead: dict[str, Callable[[Path], None]] = field(default_factory=dict)
     """What a playbook does in place of what was recorded, given the folder of the run."""
+    limits: dict[str, float] = field(default_factory=dict)
+    """How many seconds each of them was given."""
     sample: Path = SAMPLE
     given: Mapping[str, Any] = field(default_factory=dict)
     """The variables of the playbook that is played."""
@@ -50,6 +52,7 @@ class Recorded:
         ) -> None:
             recorded.played.append(name)
             recorded.nodes.append(books.nodes)
+            recorded.limits[name] = limit_seconds
             recorded.given = {**books.variables, **(variables or {})}
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a", encoding="utf-8") as output:

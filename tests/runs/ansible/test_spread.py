@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
 import yaml
 
-from perfci.runs.ansible.lab_playbooks import PARTS_FILE, cloud_parts, cloud_variables, spread
+from perfci import config
+from perfci.lab.errors import NodesOutsideCloud
+from perfci.lab.model import Node
+from perfci.runs.ansible.lab_playbooks import (
+    PARTS_FILE,
+    cloud_parts,
+    cloud_variables,
+    node_playbooks,
+    spread,
+)
 from perfci.runs.jobs.model import Job
 
 SCENARIOS = ({"task": "keystone-authenticate", "times": 1},)
@@ -48,6 +58,25 @@ def test_the_parts_are_kept_with_the_run(project):
     assert known.parts == project.root / PARTS_FILE
     assert yaml.safe_load(known.parts.read_text()) == parts.inventory()
     assert "fake_compute_count" not in cloud_variables(job("multinode", 3), project.root)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        (
+            (Node("node-1", has_bmc=True), Node("node-2", has_bmc=True, in_cloud=False)),
+            "on node-2, .* has node-1",
+        ),
+        ((Node("node-1", has_bmc=True, in_cloud=False),), "on node-1, .* has none of the nodes"),
+    ],
+)
+def test_nodes_on_which_no_cloud_would_be_deployed_are_refused(project, nodes, words):
+    """Ansible passes over hosts that are in none of a play's groups, and calls that a success."""
+    settings = config.load(environ={"PERFCI_ROOT_DIR": str(project.root)})
+    with pytest.raises(NodesOutsideCloud, match=words):
+        node_playbooks(settings, nodes, threading.Event())
+    fine = replace(nodes[0], in_cloud=True)
+    assert node_playbooks(settings, [fine], threading.Event()).nodes == ("node-1",)
 
 
 @pytest.mark.slow

@@ -223,9 +223,14 @@ def test_after_a_run_that_did_not_go_well_the_machines_are_taken_back_at_once(
 )
 def test_where_nothing_is_used_again_the_machines_are_taken_back_as_part_of_the_run(settings, played, job):
     path = settings.jobs_dir / "tiny.yml"
-    path.write_text(f"name: tiny\n{job}scenarios:\n  - {{task: ports, times: 4, warmup: 2}}\n")
+    limits = "limits: {provision: 4321, deploy: 987}\n"
+    path.write_text(f"name: tiny\n{job}{limits}scenarios:\n  - {{task: ports, times: 4, warmup: 2}}\n")
     outcome = a_night(settings).run()
     assert played.played == [*FRESH, "reclaim"]
+    assert {name: played.limits[name] for name in ("provision", "deploy")} == {
+        "provision": 4321,
+        "deploy": 987,
+    }
     assert [one["name"] for one in outcome.run.document["stages"]][-2:] == ["release", "reclaim"]
     assert played.given.get("node_baseline_mark", "") == ""
 
