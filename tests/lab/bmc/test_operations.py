@@ -116,3 +116,17 @@ def test_every_error_of_a_bmc_says_whether_the_ladder_can_help():
     for kind in BmcError.__subclasses__():
         assert kind.cures <= set(Rung)
         assert kind.help
+
+
+@pytest.mark.parametrize(
+    ("order", "more"), [(None, 0), (PowerOrder.ON, 90), (PowerOrder.OFF, 90), (PowerOrder.CYCLE, 180)]
+)
+def test_an_order_may_take_longer_where_a_machine_switches_slowly(order, more):
+    given = Order(order)
+    assert given.deadline_seconds(90) - given.deadline_seconds(0) == more
+
+
+def test_a_shutdown_may_take_as_long_as_the_slower_of_system_and_machine():
+    soft = Order(PowerOrder.SOFT)
+    assert soft.deadline_seconds(1) == soft.deadline_seconds(0)
+    assert soft.deadline_seconds(5000) - soft.deadline_seconds(4000) == 1000
