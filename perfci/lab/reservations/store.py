@@ -42,7 +42,7 @@ _SAME = (
 _COLUMNS = tuple(reservation.c[name] for name in (*_SAME, "state", "priority", "wish", *_OWNER))
 _SOON = timedelta(days=14)
 """How far the next reservation of each node is looked for at first."""
-_HALF_OPEN = sa.literal_column("'[)'")
+_HALF_OPEN: sa.ColumnClause[str] = sa.literal_column("'[)'")
 _AT_ONCE = 500
 """How many ids stand in one statement; databases have a limit."""
 

@@ -84,7 +84,7 @@ def test_handing_over(opened: Callable[..., Reservations]) -> None:
     with pytest.raises(NotYours):
         lab.release(made.id, ANN)
     other = lab.reserve(wants(), ANN)
-    with pytest.raises(ReservationLimit, match="bob may have 1 open reservations"):
+    with pytest.raises(ReservationLimit, match="bob may have at most 1 open reservations"):
         lab.transfer(other.id, "bob", ANN)
 
 
