@@ -44,6 +44,13 @@ def test_a_reported_failure_is_quoted(module):
     assert module.refusal("deployed", view, 300) == "its deployment failed: no disk fits the rule"
 
 
+def test_of_several_failures_the_last_is_quoted(module):
+    view = module.View(
+        reports=[report("failed", "no disk"), report("ramdisk"), report("failed", "disk full")]
+    )
+    assert module.refusal("deployed", view, 300) == "its deployment failed: disk full"
+
+
 def test_a_machine_that_is_off_is_not_waited_for(module):
     view = module.View(reports=[report("image", "writing")])
     view.see_power(Power.OFF)
@@ -301,6 +308,14 @@ def hinted(lab, module, **params):
     on(lab.rack, "node-1")
     watch = module.Watch(lab.node("node-1"), lab.params("deployed", silence_seconds=1e-9, **params))
     return asyncio.run(watch.run())["error"]
+
+
+def test_what_is_never_reported_took_until_now(lab, module, monkeypatch):
+    on(lab.rack, "node-1")
+    monkeypatch.setattr(module.time, "time", lambda: 50.0)
+    node = {**lab.node("node-1"), "since": 10.0}
+    found = asyncio.run(module.Watch(node, lab.params("deployed", silence_seconds=1e-9)).run())
+    assert (found["ok"], found["seconds"]) == (False, 40.0)
 
 
 def test_a_dhcp_log_that_is_shorter_than_it_was_is_read_from_its_begin(lab, module, tmp_path):
