@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from perfci import names  # noqa: TC001 - pydantic reads annotations
 from perfci.errors import UsageError
-from perfci.validation import Address, Fault, faults, nearest, place
+from perfci.validation import MAIL_DOMAIN, Address, Fault, faults, nearest, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -247,6 +247,8 @@ class ReservationSettings(_Section):
     """After this many hours in the queue, no other reservation may overtake this one."""
     book_over_nights: bool = False
     """Whether people may take the time of a planned night, which then moves."""
+    mail_domain: Annotated[str, Field(pattern=MAIL_DOMAIN)] | None = None
+    """Mail about a reservation without an address goes to its holder at this domain. Default: to nobody."""
     idle_hours: Annotated[float, Field(ge=1, le=8784)] | None = None
     """After this many hours without typing or load on machines, perfci warns their holder. Default: never."""
     idle_end_hours: Annotated[float, Field(ge=1, le=8784)] | None = None

@@ -37,6 +37,7 @@ _KINDS: dict[type, str] = {
 SHOWN_CHARACTERS = 60
 MAIL_ADDRESS = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+"
 """Addresses that every mail server can carry."""
+MAIL_DOMAIN = r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$"
 Address = Annotated[str, Field(pattern=f"^{MAIL_ADDRESS}$", examples=["team@example.org"])]
 
 Path = tuple[str | int, ...]

@@ -64,7 +64,12 @@ def reserve(  # noqa: PLR0917 - typer takes them by name
         bool, typer.Option("--queue", help="Take the earliest possible time, and return.")
     ] = False,
     mail: Annotated[
-        str, typer.Option("--mail", metavar="ADDRESS", help="Address for mails about it. Default: no mails.")
+        str,
+        typer.Option(
+            "--mail",
+            metavar="ADDRESS",
+            help="Address for mails about it; `none`: no mails. Default: you at the lab's `mail_domain`.",
+        ),
     ] = "",
     keys: Keys = None,
     wipe: WipeDisks = Wipe.NONE,
@@ -265,7 +270,14 @@ def swap(
 def transfer(
     reservation: ID,
     to: Annotated[str, typer.Option(metavar="USER", help="The new holder.")],
-    mail: Annotated[str, typer.Option("--mail", metavar="ADDRESS", help="Address for mails about it.")] = "",
+    mail: Annotated[
+        str,
+        typer.Option(
+            "--mail",
+            metavar="ADDRESS",
+            help="Address for mails about it; `none`: no mails. Default: USER at the lab's `mail_domain`.",
+        ),
+    ] = "",
     keys: Annotated[
         list[str] | None,
         typer.Option("--key", metavar="FILE", help="That user's SSH public keys; may be repeated."),

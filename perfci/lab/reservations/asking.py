@@ -7,9 +7,9 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 from perfci.lab.errors import NoSuchSlot, ReservationInvalid, local_time
-from perfci.lab.reservations.checks import check_length, check_line, check_request, check_wipe
+from perfci.lab.reservations.checks import check_length, check_line, check_request, check_wipe, contact_of
 from perfci.lab.reservations.keys import check_keys
-from perfci.lab.reservations.model import Booking, BookingState, Place
+from perfci.lab.reservations.model import Booking, BookingState, Place, Priority
 from perfci.lab.reservations.orders import Orders
 from perfci.lab.reservations.store import moment, slot_of, ticks
 from perfci.lab.reservations.views import Need
@@ -69,6 +69,7 @@ class Asking(Orders):
                 )
             check_wipe(request.wipe, bare)
         started = slot.starts_at <= now
+        is_person = request.priority is Priority.PEOPLE and owner is None
         booking = Booking(
             id=secrets.token_hex(4),
             lab=self.lab,
@@ -85,7 +86,7 @@ class Asking(Orders):
             places=tuple(Place(node, slot.starts_at, slot.ends_at) for node in slot.nodes),
             os=request.os,
             cloud=request.cloud,
-            contact=request.contact,
+            contact=contact_of(actor.name, request.contact, self.policy) if is_person else request.contact,
             keys=keys if self.machines(slot.nodes) else (),
             wipe=request.wipe,
             owner=owner,

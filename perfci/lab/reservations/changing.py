@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfci.lab.errors import NodeNotHeld, NoSuchSlot, ReservationInvalid, local_time
 from perfci.lab.reservations.calendar import Span, busy_of, free_at
-from perfci.lab.reservations.checks import check_contact, check_length, check_line
+from perfci.lab.reservations.checks import check_contact, check_length, check_line, contact_of
 from perfci.lab.reservations.ending import Ending
 from perfci.lab.reservations.keys import KEYS_CHANGED, check_keys, fingerprint
 from perfci.lab.reservations.model import Actor, BookingState, Place
@@ -92,7 +92,7 @@ class Changing(Ending):
             found = self._mine(store, reservation_id, actor, "handing it over")
             to = check_line("new holder", to)
             self._check_limits(store, Actor(to), replace(found, holder=to), now)
-            store.change(found.id, holder=to, contact=contact)
+            store.change(found.id, holder=to, contact=contact_of(to, contact, self.policy))
             store.note(found.id, now, actor.name, "transferred", f"from {found.holder} to {to}")
             self._admit(store, found, check_keys(keys), now, actor.name)
             return self.again(store, found.id)

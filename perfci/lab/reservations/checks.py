@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from perfci.lab.reservations.model import Actor, Booking, NodeWish, Request
 
+NOBODY = "none"
+"""In the place of a mail address: send no mails."""
 LONGEST_LINE = 500
 """Characters of a purpose, a reason or a name."""
 MOST_NODES = 10_000
@@ -40,7 +42,8 @@ class Policy:
 
     `nodes_per_person` is how many nodes one person may have at one time, `open_per_person` how many
     reservations that are not over. After `patience_hours` in the queue nobody is put before a reservation.
-    `book_over_nights` lets people take the time of a planned night, which then moves. `check_cloud` gets the
+    `book_over_nights` lets people take the time of a planned night, which then moves. People who name no
+    address get mail at `mail_domain`; without one, they get none. `check_cloud` gets the
     name of a cloud and the number of nodes, and raises a PerfciError where it can't be deployed on so many.
     """
 
@@ -51,7 +54,17 @@ class Policy:
     open_per_person: int | None = None
     patience_hours: float = 48
     book_over_nights: bool = False
+    mail_domain: str | None = None
     check_cloud: Callable[[str, int], None] = no_clouds
+
+
+def contact_of(holder: str, asked: str, policy: Policy) -> str:
+    """Return where mail about a reservation goes, given the address that was `asked` for; empty is nobody."""
+    if asked == NOBODY:
+        return ""
+    usual = f"{holder}@{policy.mail_domain}" if policy.mail_domain else ""
+    # A name that a directory service gives may hold what no address can.
+    return asked or (usual if re.fullmatch(MAIL_ADDRESS, usual) else "")
 
 
 def check_line(name: str, text: str) -> str:
@@ -66,8 +79,8 @@ def check_line(name: str, text: str) -> str:
 
 
 def check_contact(address: str) -> None:
-    """Raise ReservationInvalid where mail can't be sent there; empty is nobody."""
-    if address and not re.fullmatch(MAIL_ADDRESS, address):
+    """Raise ReservationInvalid where mail can't be sent there; empty is the lab's default."""
+    if address not in {"", NOBODY} and not re.fullmatch(MAIL_ADDRESS, address):
         raise ReservationInvalid(reason=f"{address[:60]!r} is no mail address")
 
 

@@ -61,6 +61,7 @@ def open_reservations(
         open_per_person=rules.open_per_person,
         patience_hours=rules.patience_hours,
         book_over_nights=rules.book_over_nights,
+        mail_domain=rules.mail_domain,
         check_cloud=check_cloud,
     )
     return Reservations(open_database(settings), settings.lab, nodes_of(settings), policy=policy)

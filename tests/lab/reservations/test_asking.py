@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -153,3 +154,29 @@ def test_limits_for_a_person(opened: Callable[..., Reservations]) -> None:
     lab.reserve(wants(1), BOB)
     lab.release(later.id, ANN)
     assert lab.reserve(wants(3, starts_at=at(20)), ROOT).nodes == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("asked", "domain", "holder", "contact"),
+    [
+        ("", None, "ann", ""),
+        ("", "example.org", "ann", "ann@example.org"),
+        ("me@example.net", "example.org", "ann", "me@example.net"),
+        ("none", "example.org", "ann", ""),
+        ("", "example.org", "Ann of QA", ""),
+    ],
+    ids=["no default", "default", "own", "no mails", "no address"],
+)
+def test_mail_goes_where_it_was_asked_for_or_to_the_holder_at_the_labs_domain(
+    opened: Callable[..., Reservations], asked: str, domain: str | None, holder: str, contact: str
+) -> None:
+    lab = opened(mail_domain=domain)
+    made = lab.reserve(replace(wants(1), contact=asked), Actor(holder))
+    assert made.contact == contact
+
+
+def test_whoever_gets_a_reservation_gets_its_mail(opened: Callable[..., Reservations]) -> None:
+    lab = opened(mail_domain="example.org")
+    made = lab.reserve(wants(1), ANN)
+    assert lab.transfer(made.id, "bob", ANN).contact == "bob@example.org"
+    assert lab.transfer(made.id, "ann", BOB, contact="none").contact == ""
