@@ -24,7 +24,7 @@ _PROGRAMS = {
     "chromium": "chromium",
     "chromium-driver": "chromedriver",
     "chrony": "chronyd",
-    "coreutils": "cat chmod cp df echo env false id ln ls mkdir mv od rm sleep stat tail timeout touch true truncate uname",
+    "coreutils": "cat chmod chown cp df echo env false id ln ls mkdir mv od rm sleep stat tail timeout touch true truncate uname",
     "dash": "dash sh",
     "debianutils": "which",
     "dnsmasq-base": "dnsmasq",

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import getpass
 import os
-import shutil
 
 import pytest
 import yaml
-from programs import needs
+from programs import needs, path_of
 from role_plays import LOCAL, play
 
 pytestmark = pytest.mark.slow
 
 
-@needs("mariadbd", "mariadb-install-db")
+@needs("mariadbd", "mariadb-install-db", "chown", "chmod")
 def test_no_owner_and_no_rights_of_the_package_are_changed(tmp_path, monkeypatch):
     programs, orders = tmp_path / "bin", tmp_path / "orders"
     programs.mkdir()
     for name in ("chown", "chmod"):
-        real = shutil.which(name)
+        real = path_of(name)
         script = f'#!/bin/sh\necho "$@" >>{orders}\ncase "$*" in */usr/*) ;; *) exec {real} "$@";; esac\n'
         (programs / name).write_text(script)
         (programs / name).chmod(0o755)
