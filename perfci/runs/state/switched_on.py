@@ -6,11 +6,12 @@ out once they were taken back.
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from perfci.files import locked, write_json
+from perfci.files import locked, move, write_json
 from perfci.lab import owners
 from perfci.lab.model import Owner
 from perfci.parsing import json_value
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from perfci.runs.state.state_folder import StateFolder
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,20 @@ class Machines:
     """The machines that are written down, for as long as their file is locked."""
 
     def __init__(self, path: Path) -> None:
+        """Read the file. A damaged one is put aside, and reported. Raises OSError."""
         self._path = path
+        self._known: dict[str, Any] = {}
         try:
             found = json_value(path.read_bytes())
-        except (OSError, ValueError):
-            found = {}
-        self._known: dict[str, Any] = found if isinstance(found, dict) else {}
+        except FileNotFoundError:
+            return
+        except ValueError as error:
+            self._put_aside(str(error))
+            return
+        if isinstance(found, dict):
+            self._known = found
+        else:
+            self._put_aside("it holds no names of machines")
 
     def note(self, nodes: Iterable[str], run_id: str) -> None:
         """Write down that a run of this process left these on. Raises OSError."""
@@ -61,6 +72,15 @@ class Machines:
         """Return those whose process is gone, by name."""
         known = (_read(name, one) for name, one in sorted(self._known.items()))
         return tuple(one for one in known if one.left)
+
+    def _put_aside(self, reason: str) -> None:
+        aside = self._path.with_name(f"{self._path.name}.damaged")
+        move(self._path, aside)
+        _logger.error(
+            "%s is damaged (%s) and can't say which machines are on: look at `perfci lab power status --all`",
+            aside,
+            reason,
+        )
 
     def _write(self, known: dict[str, Any]) -> None:
         if known == self._known:

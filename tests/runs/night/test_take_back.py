@@ -21,6 +21,7 @@ from perfci.runs.night.assemble import night
 from perfci.runs.night.systems import KeptMachines, System
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.state_folder import StateFolder
+from perfci.runs.state.switched_on import switched_on
 from perfci.runs.tick.prepare import work_on
 from perfci.runs.tick.tick import tick
 
@@ -122,13 +123,23 @@ def test_a_trial_that_lives_keeps_its_machines(settings, played):
     assert played.played == []
 
 
-def test_of_a_damaged_file_all_that_can_be_read_is_taken_back(settings, played):
+def test_of_a_damaged_file_all_that_can_be_read_is_taken_back(settings, played, caplog):
     file = StateFolder(settings.state_dir).switched_on
     file.parent.mkdir(exist_ok=True)
-    for damaged, begun in (("[", 0), ('{"node-1": 7, "elsewhere": {"run": "r1"}}', 1)):
+    for damaged, begun in (("[", 0), ("7", 0), ('{"node-1": 7, "elsewhere": {"run": "r1"}}', 1)):
         file.write_text(damaged)
         assert len(ticked(settings, open_reservations(settings))) == begun
     assert played.played == []
+    assert caplog.text.count("can't say which machines are on") == 2
+    aside = file.with_name(file.name + ".damaged")
+    assert aside.read_text() == "7", "an admin may still read which machines they were"
+
+
+def test_a_file_that_can_not_be_read_now_is_not_written_over(settings):
+    state = StateFolder(settings.state_dir)
+    state.switched_on.mkdir(parents=True)  # reading it fails, as of a disk with faults
+    with pytest.raises(IsADirectoryError), switched_on(state):
+        pytest.fail("it was taken for an empty file")
 
 
 def test_the_next_run_has_taken_back_what_it_does_not_use_itself(environ, settings, played, started):
