@@ -304,7 +304,7 @@ def test_a_silent_machine_gets_a_hint_from_the_dhcp_log(lab, tmp_path):
 
 
 def hinted(lab, module, **params):
-    """Return what is told of a machine that is silent from the beginning, without waiting for it."""
+    """Return what the module reports about a machine that never says anything, without waiting for it."""
     on(lab.rack, "node-1")
     watch = module.Watch(lab.node("node-1"), lab.params("deployed", silence_seconds=1e-9, **params))
     return asyncio.run(watch.run())["error"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from perfci.lab import owners
 from perfci.lab.errors import LeaseInUse, NodeNotHeld, StateOrder
 from perfci.lab.reservations.checks import check_admin, check_may, check_wipe
-from perfci.lab.reservations.model import BookingState, NodeWish, Place, Wipe
+from perfci.lab.reservations.model import BookingState, Wipe, only_to_reclaim
 from perfci.lab.reservations.orders import Orders
 from perfci.lab.reservations.states import OPEN, may_follow
 from perfci.lab.reservations.wiping import ask_for
@@ -103,28 +102,9 @@ class Ending(Orders):
             return
         # Somebody may be at work on it; that is not disturbed.
         busy = found.state is BookingState.PREPARING
-        part = replace(
-            found,
-            id=secrets.token_hex(4),
-            state=BookingState.ENDING,
-            firm=True,
-            asked_at=now,
-            earliest_at=now,
-            starts_at=now,
-            ends_at=now,
-            released_at=now,
-            wish=NodeWish(1, frozenset({node})),
-            places=(Place(node, now, now),),
-            ready_at=None,
-            cloud="",
-            contact="",
-            keys=(),
-            owner=None,
-            claimed_by=None,
-            claimed_until=now + PREPARATION if busy else None,
-            attempts=0,
-            active_at=None,
-            looked_at=None,
+        part = only_to_reclaim(
+            found.lab, [node], now, holder=found.holder, purpose=found.purpose, priority=found.priority
         )
+        part = replace(part, os=found.os, wipe=found.wipe, claimed_until=now + PREPARATION if busy else None)
         store.add(part)
         store.note(part.id, now, actor, "gave back", f"{node} of {found.id}")

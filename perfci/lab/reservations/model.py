@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
     from perfci.lab.model import Owner, Quarantine
@@ -184,6 +185,28 @@ class Booking:
     def length_seconds(self) -> float:
         """How long it is, in seconds."""
         return (self.ends_at - self.starts_at).total_seconds()
+
+
+def only_to_reclaim(
+    lab: str, nodes: Collection[str], now: datetime, *, holder: str, purpose: str, priority: Priority
+) -> Booking:
+    """Return a new reservation that is over, except that its nodes have to be reclaimed."""
+    return Booking(
+        id=secrets.token_hex(4),
+        lab=lab,
+        holder=holder,
+        purpose=purpose,
+        state=BookingState.ENDING,
+        priority=priority,
+        firm=True,
+        asked_at=now,
+        earliest_at=now,
+        starts_at=now,
+        ends_at=now,
+        released_at=now,
+        wish=NodeWish(len(nodes), frozenset(nodes)),
+        places=tuple(Place(node, now, now) for node in nodes),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ reservation ready.
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ import sqlalchemy as sa
 from perfci.database.schema import node_event, reservation, reservation_event
 from perfci.lab.errors import NoSuchSlot, StateOrder
 from perfci.lab.reservations.keys import KEYS_CHANGED, KEYS_SET
-from perfci.lab.reservations.model import Booking, BookingState, NodeWish, Place, Priority
+from perfci.lab.reservations.model import Booking, BookingState, Place, Priority, only_to_reclaim
 from perfci.lab.reservations.states import SMOKE, is_ready, steps_before_ready
 from perfci.lab.reservations.store import moment
 from perfci.lab.reservations.wiping import ask_for, wipes_owed
@@ -82,7 +81,17 @@ class Work:
             by_run: dict[str, list[str]] = {}
             for node in self._service.machines(sorted(left.keys() - taken)):
                 by_run.setdefault(left[node], []).append(node)
-            made = [_to_take_back(store.lab, run_id, nodes, now) for run_id, nodes in by_run.items()]
+            made = [
+                only_to_reclaim(
+                    store.lab,
+                    nodes,
+                    now,
+                    holder="perfci",
+                    purpose=f"left on by {run_id}",
+                    priority=Priority.NIGHT,
+                )
+                for run_id, nodes in by_run.items()
+            ]
             for one in made:
                 store.add(one)
                 store.note(one.id, now, "perfci", "left on", ", ".join(one.nodes))
@@ -297,26 +306,6 @@ class Work:
             end = min(until, moment(taken[node])) if node in taken else until
             if end > now:
                 store.add_places(found.id, [Place(node, now, end, left_at=now)])
-
-
-def _to_take_back(lab: str, run_id: str, nodes: list[str], now: datetime) -> Booking:
-    """Return a reservation that is over but for taking its nodes back."""
-    return Booking(
-        id=secrets.token_hex(4),
-        lab=lab,
-        holder="perfci",
-        purpose=f"left on by {run_id}",
-        state=BookingState.ENDING,
-        priority=Priority.NIGHT,
-        firm=True,
-        asked_at=now,
-        earliest_at=now,
-        starts_at=now,
-        ends_at=now,
-        released_at=now,
-        wish=NodeWish(len(nodes), frozenset(nodes)),
-        places=tuple(Place(node, now, now) for node in nodes),
-    )
 
 
 def _open_work(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:

@@ -1,7 +1,7 @@
 """What users of other labs' calendars complain of, and what must not be true here, on either database.
 
-Two more have their tests elsewhere: that `ready` is told before the rebuild ran in test_work.py and
-runs/tick/test_letters.py, that one node of several can't be given back in test_ending.py.
+Other files test two more complaints. "Ready" mail before the rebuild ran: test_work.py and runs/tick/test_letters.py. One node of
+several can't be given back: test_ending.py.
 """
 
 from __future__ import annotations
