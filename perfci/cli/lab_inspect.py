@@ -16,7 +16,6 @@ from perfci.lab.errors import NodesNotInspected, NodesUnknown
 from perfci.lab.inspection import Inspection
 from perfci.lab.node_cache import nodes_of
 from perfci.lab.virtual.lab import entering
-from perfci.runs.ansible.lab_playbooks import VIRTUAL
 
 SAID = ("provision_mac", "provision_firmware", "provision_disk")
 """The variables that an inspection can tell, or contradict."""
@@ -48,7 +47,7 @@ def inspect(
         names = _chosen(nodes or [], everything=everything)
         arguments = inventory.ssh_arguments(settings.inventory_dir, names)
         said = inventory.texts(settings.inventory_dir, names, SAID)
-        within = entering(settings.state_dir) if settings.lab == VIRTUAL else []
+        within = entering(settings.state_dir) if settings.lab == inventory.VIRTUAL else []
         commands = {name: [*within, *SSH, *arguments[name], "sh", "-s"] for name in names}
         answers = inspecting.ask(commands, inspecting.script(settings.root_dir))
         found = {name: one for name, one in answers.items() if isinstance(one, Inspection)}

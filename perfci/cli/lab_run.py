@@ -43,7 +43,6 @@ from perfci.lab.reservations.idle import Looks
 from perfci.lab.reservations.model import BookingState, Request, Wipe
 from perfci.lab.reservations.states import OPEN
 from perfci.lab.virtual.lab import entering
-from perfci.runs.ansible.lab_playbooks import VIRTUAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -226,7 +225,7 @@ def ssh(
         chosen = node or found.nodes[0]
         if chosen not in found.nodes:
             raise NodeNotHeld(node=chosen, id=found.id, nodes=", ".join(found.nodes))
-        within = entering(settings.state_dir) if settings.lab == VIRTUAL else []
+        within = entering(settings.state_dir) if settings.lab == inventory.VIRTUAL else []
         arguments = inventory.ssh_arguments(settings.inventory_dir, [chosen])[chosen]
         words = [*within, "ssh", *arguments, *(command or ())]
         if as_json:
@@ -289,7 +288,7 @@ def access_to(booking: Booking, settings: Settings, folder: Path | None = None) 
         )
     except (OSError, ValueError) as error:  # ValueError: what a playbook has written is damaged
         raise AccessNotWritten(folder=folder or kept, reason=error) from error
-    within = entering(settings.state_dir) if settings.lab == VIRTUAL else []
+    within = entering(settings.state_dir) if settings.lab == inventory.VIRTUAL else []
     return {
         "PERFCI_RESERVATION": booking.id,
         "PERFCI_NODES": " ".join(booking.nodes),

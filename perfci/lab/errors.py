@@ -185,6 +185,13 @@ class InventoryInvalid(UsageError):
     help = "Check it with `ansible-inventory -i {folder} --graph`; nodes are the hosts of group {group!r}."
 
 
+class VirtualInventoryMissing(InventoryInvalid):
+    """No virtual lab is up, and only that writes the nodes of its inventory."""
+
+    template = "inventory {folder}: it has no nodes, as no virtual lab is up"
+    help = "Start one, which writes them there: `sudo .venv/bin/perfci virtual up --nodes 4`."
+
+
 class InspectionUnreadable(LabError):
     """The output of a node's inspection can't be read."""
 

@@ -22,7 +22,7 @@ from perfci.lab.bmc.base import (
     plain_address,
 )
 from perfci.lab.bmc.errors import BmcUnknown
-from perfci.lab.errors import InventoryInvalid
+from perfci.lab.errors import InventoryInvalid, VirtualInventoryMissing
 from perfci.lab.model import Node
 from perfci.parsing import NotReadable, json_value
 from perfci.validation import faults, quote_it
@@ -34,6 +34,8 @@ GROUP = "nodes"
 """The inventory group whose hosts can be reserved; an inventory without it means all its hosts."""
 CLOUD = "cloud"
 """The inventory group on whose hosts clouds are deployed."""
+VIRTUAL = "virtual"
+"""The lab of `perfci virtual up`, which writes its nodes. They are reached from within its network."""
 BMC = "bmc_address"
 """The variable that a host with a BMC has."""
 LABELS = "node_labels"
@@ -60,6 +62,8 @@ def nodes(folder: Path) -> tuple[Node, ...]:
         others = sorted(path.name for path in folder.parent.glob("*") if path.is_dir())
         there = f"; there are: {', '.join(others)}" if others else ""
         raise InventoryInvalid(folder=folder, group=GROUP, reason=f"it does not exist{there}")
+    if folder.name == VIRTUAL and not any(path.is_file() for path in folder.iterdir()):
+        raise VirtualInventoryMissing(folder=folder)
     groups = _listed(folder)
     # A group without hosts is listed only as a child of another.
     known = {*groups, *(child for group in groups.values() for child in group.get("children", ()))}

@@ -13,7 +13,7 @@ import pytest
 from perfci.config import SecretUnreadable
 from perfci.lab.bmc.base import BmcProtocol, Target, plain_address
 from perfci.lab.bmc.errors import BmcUnknown
-from perfci.lab.errors import InventoryInvalid
+from perfci.lab.errors import InventoryInvalid, VirtualInventoryMissing
 from perfci.lab.inventory import _resolved, _target, _Variables, nodes, ssh_arguments, targets
 from perfci.lab.model import Node
 
@@ -224,6 +224,16 @@ def test_an_inventory_that_cannot_be_parsed(tmp_path: Path, text: str) -> None:
 def test_an_inventory_without_nodes(tmp_path: Path) -> None:
     with pytest.raises(InventoryInvalid, match="has no nodes"):
         nodes(inventory(tmp_path, "nodes: {hosts: {}}\nother: {hosts: {a: {}}}\n"))
+
+
+def test_the_virtual_inventory_has_nodes_while_a_virtual_lab_is_up(tmp_path: Path) -> None:
+    folder = tmp_path / "inventory" / "virtual"
+    (folder / "group_vars").mkdir(parents=True)
+    with pytest.raises(VirtualInventoryMissing, match="no virtual lab is up") as caught:
+        nodes(folder)
+    assert "perfci virtual up --nodes 4" in caught.value.advice
+    (folder / "hosts.yml").write_text("nodes: {hosts: {node-1: {}}}\n")
+    assert [node.name for node in nodes(folder)] == ["node-1"]
 
 
 def test_ssh_arguments_that_can_not_be_split(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import yaml
 
 from perfci.files import write_whole
 from perfci.lab.errors import NodesOutsideCloud
+from perfci.lab.inventory import VIRTUAL
 from perfci.lab.virtual.lab import entering
 from perfci.parsing import json_value
 from perfci.runs.ansible.playbook import Playbooks
@@ -33,8 +34,6 @@ CONTROLLER = "deploy"
 """The mark of Ansible's own processes, which belong to the lab and to no service."""
 SETUP_SECONDS = 1800.0
 """Long enough for a slow mirror."""
-VIRTUAL = "virtual"
-"""The lab of `perfci virtual up`: its nodes are reached from within its own network namespace."""
 PARTS_FILE = "parts.yml"
 """In the folder of a run: which node plays which part of the cloud, as an inventory for Ansible."""
 

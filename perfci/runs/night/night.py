@@ -25,18 +25,14 @@ from perfci.files import write_json, write_whole
 from perfci.lab import give_way
 from perfci.lab.errors import NodesBusy, NodesQuarantined, ReservationNotFound
 from perfci.lab.give_way import GIVES_WAY
+from perfci.lab.inventory import VIRTUAL
 from perfci.logs import FILE, controller_log, logging_to
 from perfci.results.archive import RunFiles, earlier_runs
 from perfci.results.errors import ArchiveError
 from perfci.results.model import FINISHED, Validity
 from perfci.results.pairs import REFERENCE, is_paired
 from perfci.results.validity import ValidityLimits, validity
-from perfci.runs.ansible.lab_playbooks import (
-    VIRTUAL,
-    cloud_parts,
-    cloud_variables,
-    node_playbooks,
-)
+from perfci.runs.ansible.lab_playbooks import cloud_parts, cloud_variables, node_playbooks
 from perfci.runs.jobs.clouds import check_cloud
 from perfci.runs.jobs.load import TASKS
 from perfci.runs.jobs.procedures import PROCEDURES
