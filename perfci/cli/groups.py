@@ -22,6 +22,18 @@ EXIT_CODES = {
 """What every command's exit code means, where the command's own help says nothing else."""
 
 
+class CommandAfterDashes(TyperCommand):
+    """Takes the words after `--` for its argument `command`, also if an argument before it is left out."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep the words after `--` from the other arguments."""
+        end = args.index("--") if "--" in args else len(args)
+        rest = super().parse_args(ctx, args[:end])
+        if after := args[end + 1 :]:
+            ctx.params["command"] = [*(ctx.params["command"] or ()), *after]
+        return rest
+
+
 class Entry(NamedTuple):
     """A command, or a group of commands, that is imported when it is used."""
 
@@ -30,6 +42,8 @@ class Entry(NamedTuple):
     """Module and attribute, `perfci.cli.run:app`: a Typer application, or the function of one command."""
     help: str
     """First paragraph of its help. It stands here too, so that the list of commands imports none of them."""
+    ends_in_command: bool = False
+    """Its last argument is called `command`, and takes all that stands after `--`: `lab ssh ID -- uptime`."""
 
     def load(self) -> Any:
         """Import the module and return its click command."""
@@ -38,7 +52,7 @@ class Entry(NamedTuple):
         if isinstance(found, typer.Typer):
             return _reflowed(typer.main.get_group(found))
         one = typer.Typer(add_completion=False)
-        one.command(self.name)(found)
+        one.command(self.name, cls=CommandAfterDashes if self.ends_in_command else None)(found)
         return _reflowed(typer.main.get_command(one))
 
 

@@ -70,7 +70,12 @@ COMMANDS = (
         "perfci.cli.lab_calendar:history",
         "Show who did what to reservations, or what was done with a node; oldest first.",
     ),
-    Entry("ssh", "perfci.cli.lab_run:ssh", "Log in on a node of your reservation, or run a command there."),
+    Entry(
+        "ssh",
+        "perfci.cli.lab_run:ssh",
+        "Log in on a node of your reservation, or run a command there.",
+        ends_in_command=True,
+    ),
     Entry(
         "keys",
         "perfci.cli.ssh_keys:keys",

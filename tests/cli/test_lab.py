@@ -359,6 +359,24 @@ def test_wrong_settings_and_a_missing_inventory_are_told(monkeypatch: pytest.Mon
     assert "PERFCI_LAB: expected text of the form" in run("nodes").stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "node", "command"),
+    [
+        ((), "node-0", []),
+        (("--", "uptime", "-p"), "node-0", ["uptime", "-p"]),
+        (("node-1", "--", "ls", "--json"), "node-1", ["ls", "--json"]),
+        (("node-1", "uptime"), "node-1", ["uptime"]),
+    ],
+)
+def test_what_ssh_runs_and_where(
+    words: tuple[str, ...], node: str, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory, "ssh_arguments", lambda _, names: {name: (name,) for name in names})
+    taken = json.loads(run("reserve", "--nodes", "2", "--for", "1h", "--json").stdout)
+    told = json.loads(run("ssh", "--json", taken["id"], *words).stdout)
+    assert told == {"node": node, "command": ["ssh", node, *command]}
+
+
 def test_env_knows_these_nodes_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = json.loads(run("reserve", "--node", "node-1", "--for", "1h", "--json").stdout)
     folder = tmp_path / "access"
