@@ -207,18 +207,19 @@ def controller(url: str, number: int, jobs: range, ran: Path, seconds: float) ->
         while todo or idle < 3:  # noqa: PLR2004 - others may still make work
             if time.monotonic() > end:
                 todo.clear()
+            due = list(work.due(AT_ONCE))
             # What was asked for is done before more is: else the queue grows as long as there are jobs.
-            room = AT_ONCE - len(work.due(AT_ONCE))
-            while todo and room > 0:
+            made = []
+            while todo and len(due) + len(made) < AT_ONCE:
                 try:
                     wish = Request(NodeWish(1), 3600, f"job {todo[0]}", priority=Priority.BISECT)
-                    lab.reserve(wish, me)
+                    made.append(lab.reserve(wish, me).id)
                 except NoSuchSlot:
                     break
                 todo.popleft()
-                room -= 1
-            due = list(work.due(AT_ONCE))
+            # Anybody's work: the controllers meet there.
             chance.shuffle(due)
+            due = [*made, *due]
             for one in due:
                 _do(lab, work, orders, one, record)
             idle = 0 if due else idle + 1
@@ -231,14 +232,12 @@ def _do(lab: Reservations, work: Work, orders: NodeOrders, one: str, record: obj
     if booking is None:
         return  # another controller has it
     if booking.state is BookingState.PREPARING:
-        for step in steps_before_ready(has_bmc=True, cloud=""):
-            orders.note(booking.nodes[0], step, ok=True, reservation_id=one)
+        orders.passed(booking.nodes, steps_before_ready(has_bmc=True, cloud=""), reservation_id=one)
         if work.ready(one) is not None:
             print(booking.purpose, file=record, flush=True)  # type: ignore[call-overload]
             lab.release(one, Actor("perfci"))
     else:
-        for node in work.to_reclaim(booking):
-            orders.note(node, "reclaim", ok=True, reservation_id=one)
+        orders.passed(work.to_reclaim(booking), ["reclaim"], reservation_id=one)
         work.reclaimed(one)
 
 

@@ -157,12 +157,12 @@ class Outbox:
             )
         return True
 
-    def put_all(self, mails: Iterable[tuple[str, EmailMessage, str]], *, sender: str, now: datetime) -> int:
-        """Queue mails to one person each, as (id, mail, address), in a few statements; return how many.
+    def put_all(self, mails: Iterable[tuple[str, str, str]], *, sender: str, now: datetime) -> int:
+        """Queue mails to one person each in a few statements, and return how many.
 
-        None of the ids may be known.
+        A mail is (id, what `on_the_wire` makes of it, address). None of the ids may be known.
         """
-        written = [(one, on_the_wire(message), address) for one, message, address in mails]
+        written = list(mails)
         if not written:
             return 0
         with self._database.transaction() as connection:
@@ -243,6 +243,15 @@ class Outbox:
     def refused(self) -> tuple[Letter, ...]:
         """Return the letters that were refused for good, oldest first, each with whom it was refused for."""
         return self._in_state(RecipientState.REFUSED)
+
+    def waiting(self) -> int:
+        """Return how many letters wait for delivery, without reading them."""
+        wait = recipients_of.c.state == RecipientState.WAITING
+        with self._database.reading() as connection:
+            return (
+                connection.scalar(sa.select(sa.func.count(recipients_of.c.letter_id.distinct())).where(wait))
+                or 0
+            )
 
     def status(self) -> OutboxStatus:
         """Say how many letters wait and were refused, and why."""

@@ -168,7 +168,7 @@ def _record(
     order: str,
 ) -> None:
     """Write down who gives the order: with the reservations that have the nodes, and with each node."""
-    from perfci.lab.reservations.views import FORCED, ORDERED
+    from perfci.lab.reservations.node_health import FORCED, ORDERED
 
     disturbed = {node: one.holder for one in claims.held for node in one.nodes}
     with service.order() as (store, now):

@@ -139,8 +139,9 @@ def test_oldest_first(outbox, transport, server):
 
 
 def test_a_refused_connection_keeps_everything_and_says_why(outbox, tmp_path):
-    put(outbox, "a")
+    put(outbox, "a", recipients=DEVELOPERS)
     put(outbox, "b", 1)
+    assert outbox.waiting() == 2
     port = free_port()
     nobody = SmtpTransport(SmtpSettings("127.0.0.1", port, timeout_seconds=2))
     assert outbox.deliver(nobody) == Delivery(waiting=("a", "b"))
@@ -154,6 +155,7 @@ def test_a_refused_connection_keeps_everything_and_says_why(outbox, tmp_path):
     assert delivered.sent == ("a", "b")
     assert len(server.taken) == 2
     assert outbox.status() == OutboxStatus(0, 0, None, None)
+    assert outbox.waiting() == 0
 
 
 @pytest.mark.parametrize("stage", ["data", "all recipients"])

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from perfci.lab.errors import NoSuchSlot, ReservationInvalid, local_time
 from perfci.lab.reservations.checks import check_length, check_line, check_request, check_wipe, contact_of
+from perfci.lab.reservations.free_time import Need
 from perfci.lab.reservations.keys import check_keys
 from perfci.lab.reservations.model import Booking, BookingState, Place, Priority
 from perfci.lab.reservations.orders import Orders
 from perfci.lab.reservations.store import moment, slot_of, ticks
-from perfci.lab.reservations.views import Need
 
 if TYPE_CHECKING:
     from datetime import datetime

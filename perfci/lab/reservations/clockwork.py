@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from perfci.database import schema
 from perfci.lab import owners
 from perfci.lab.reservations.ending import Ending
+from perfci.lab.reservations.free_time import LATE
 from perfci.lab.reservations.model import BookingState
 from perfci.lab.reservations.store import moment
-from perfci.lab.reservations.views import LATE
 from perfci.lab.scheduling import over
 
 if TYPE_CHECKING:

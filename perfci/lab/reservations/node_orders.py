@@ -15,7 +15,7 @@ from perfci.lab.reservations.states import SMOKE
 from perfci.lab.reservations.store import END_OF_TIME, ticks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
     from perfci.lab.reservations.model import Actor, Booking
@@ -116,6 +116,11 @@ class NodeOrders:
             )
             self._mend(store, now)
             return entry
+
+    def passed(self, nodes: Collection[str], steps: Collection[str], *, reservation_id: str = "") -> None:
+        """Write down that all these nodes have passed these steps, in their order: all of it or nothing."""
+        with self._service.order() as (store, now):
+            store.note_nodes(nodes, steps, now, "perfci", reservation_id=reservation_id)
 
     def mend(self) -> None:
         """Move reservations to come away from nodes that may not be given out.

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import secrets
-import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from perfci.database.schema import node_event, node_record, reservation, reservation_event, reservation_node
-from perfci.database.schema import quarantine as quarantines
-from perfci.lab.model import Owner, Quarantine
+from perfci.database.schema import reservation, reservation_event, reservation_node
+from perfci.lab.model import Owner
 from perfci.lab.reservations.model import (
     Booking,
     BookingEvent,
     BookingState,
-    NodeRecord,
     NodeWish,
     Place,
     Priority,
     Slot,
     Wipe,
 )
+from perfci.lab.reservations.node_rows import NodeRows, new_event_id
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -62,11 +60,6 @@ def slot_of(span: Span) -> Slot:
     return Slot(moment(span.start), moment(span.end), span.nodes)
 
 
-def new_event_id() -> str:
-    """Return an id that sorts by the time at which it was made, and is nobody else's."""
-    return f"{time.time_ns():016x}{secrets.token_hex(8)}"
-
-
 def owner_columns(owner: Owner | None) -> dict[str, Any]:
     """Return the columns that say which process has a reservation."""
     if owner is None:
@@ -84,12 +77,8 @@ def wish_document(wish: NodeWish, keys: Collection[str] = (), wipe: Wipe = Wipe.
     return document
 
 
-class ReservationRows:
-    """The reservations of one lab on one connection."""
-
-    def __init__(self, connection: sa.Connection, lab: str) -> None:
-        self.connection = connection
-        self.lab = lab
+class ReservationRows(NodeRows):
+    """The reservations and nodes of one lab on one connection."""
 
     def booking(self, reservation_id: str) -> Booking | None:
         """Return the reservation with this id."""
@@ -113,7 +102,7 @@ class ReservationRows:
     def named(self, ids: Collection[str]) -> dict[str, Booking]:
         """Return the reservations with these ids."""
         found = {}
-        for part in _parts(sorted(ids)):
+        for part in batched(sorted(ids)):
             for one in self.bookings(reservation.c.id.in_(part)):
                 found[one.id] = one
         return found
@@ -121,7 +110,7 @@ class ReservationRows:
     def between(self, start: datetime, end: datetime, nodes: Collection[str] | None = None) -> list[Booking]:
         """Return the reservations that have a node (of `nodes`) at some time between two, by their start."""
         if nodes is not None and len(nodes) > _AT_ONCE:
-            found = {one.id: one for part in _parts(sorted(nodes)) for one in self.between(start, end, part)}
+            found = {one.id: one for part in batched(sorted(nodes)) for one in self.between(start, end, part)}
             return sorted(found.values(), key=lambda one: (one.starts_at, one.id))
         having = sa.select(reservation_node.c.reservation_id).where(
             reservation_node.c.lab == self.lab,
@@ -168,7 +157,7 @@ class ReservationRows:
         # Most nodes have one soon: of the others alone all that is to come is read.
         found = {row[0]: row[1] for row in self.connection.execute(wanted.where(table.starts_at < soon))}
         left = sorted(frozenset(nodes) - found.keys())
-        for part in _parts(left):
+        for part in batched(left):
             later = wanted.where(table.starts_at >= soon, table.node.in_(part))
             found |= {row[0]: row[1] for row in self.connection.execute(later)}
         return found
@@ -212,7 +201,7 @@ class ReservationRows:
 
     def change_all(self, ids: Collection[str], **columns: Any) -> None:
         """Write down what has changed of many reservations, the same of each."""
-        for part in _parts(sorted(ids)):
+        for part in batched(sorted(ids)):
             mine = reservation.c.id.in_(part) & (reservation.c.lab == self.lab)
             self.connection.execute(reservation.update().where(mine).values(columns))
 
@@ -238,7 +227,7 @@ class ReservationRows:
         table = reservation_node.c
         later = sa.case((table.starts_at > when, table.starts_at), else_=when)
         ends_at = sa.case((table.ends_at > when, later), else_=table.ends_at)
-        for part in _parts(sorted(ids)):
+        for part in batched(sorted(ids)):
             mine = table.reservation_id.in_(part) & table.left_at.is_(None)
             self.connection.execute(reservation_node.update().where(mine).values(ends_at=ends_at))
 
@@ -261,7 +250,7 @@ class ReservationRows:
 
     def drop_places(self, reservation_ids: Collection[str]) -> None:
         """Take all nodes from reservations that wait, before others are planned for them."""
-        for part in _parts(sorted(reservation_ids)):
+        for part in batched(sorted(reservation_ids)):
             self.connection.execute(
                 reservation_node.delete().where(reservation_node.c.reservation_id.in_(part))
             )
@@ -329,65 +318,10 @@ class ReservationRows:
         table = reservation_event.c
         return self.events(table.reservation_id == reservation_id, table.action == action)
 
-    def note_node(
-        self,
-        node: str,
-        at: datetime,
-        actor: str,
-        action: str,
-        *,
-        ok: bool = True,
-        reservation_id: str = "",
-        detail: str = "",
-    ) -> None:
-        """Write down what was done with a node and whether it went well."""
-        self.connection.execute(
-            node_event.insert().values(
-                id=new_event_id(),
-                lab=self.lab,
-                node=node,
-                at=at,
-                actor=actor,
-                action=action,
-                ok=ok,
-                reservation_id=reservation_id,
-                detail=detail,
-            )
-        )
-
-    def node_events(
-        self, *conditions: sa.ColumnElement[bool], limit: int | None = None
-    ) -> list[BookingEvent]:
-        """Return what was done with nodes, oldest first; with a limit the newest of it."""
-        wanted = (
-            sa.select(node_event)
-            .where(node_event.c.lab == self.lab, *conditions)
-            .order_by(node_event.c.id.desc())
-            .limit(limit)
-        )
-        rows = self.connection.execute(wanted).all()
-        return [
-            BookingEvent(row.at, row.actor, row.action, row.detail, row.node, row.ok)
-            for row in reversed(rows)
-        ]
-
-    def quarantined(self) -> dict[str, Quarantine]:
-        """Return the nodes in quarantine by their names."""
-        mine = sa.select(quarantines).where(quarantines.c.lab == self.lab)
-        return {
-            row["node"]: Quarantine(row["node"], row["reason"], row["since"])
-            for row in self.connection.execute(mine).mappings()
-        }
-
-    def records(self) -> dict[str, NodeRecord]:
-        """Return what the database knows of nodes beside the inventory."""
-        rows = self.connection.execute(sa.select(node_record).where(node_record.c.lab == self.lab))
-        return {row.node: NodeRecord(row.retired, row.reason, row.facts) for row in rows}
-
     def _places(self, ids: list[str]) -> dict[str, list[Place]]:
         table = reservation_node.c
         found: dict[str, list[Place]] = {}
-        for part in _parts(ids):
+        for part in batched(ids):
             wanted = (
                 sa.select(table.reservation_id, table.node, table.starts_at, table.ends_at, table.left_at)
                 .where(table.reservation_id.in_(part))
@@ -398,8 +332,10 @@ class ReservationRows:
         return found
 
 
-def _parts(ids: list[str]) -> Iterable[list[str]]:
-    return (ids[first : first + _AT_ONCE] for first in range(0, len(ids), _AT_ONCE))
+def batched(ids: Collection[str]) -> Iterable[list[str]]:
+    """Return ids in their order, as many together as one statement takes."""
+    some = list(ids)
+    return (some[first : first + _AT_ONCE] for first in range(0, len(some), _AT_ONCE))
 
 
 def _booking(row: sa.Row[Any], places: Iterable[Place]) -> Booking:

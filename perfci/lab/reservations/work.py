@@ -175,7 +175,7 @@ class Work:
         """Return how often the cloud of a reservation could not be deployed since its preparation began."""
         with self._service.reading() as store:
             failed = store.node_events(
-                node_event.c.reservation_id == booking.id,
+                _on_its_nodes(booking),
                 node_event.c.action == SMOKE,
                 node_event.c.ok.is_(False),
             )
@@ -275,7 +275,7 @@ class Work:
             return self._unprepared(store, booking)
 
     def _unprepared(self, store: ReservationRows, found: Booking) -> tuple[str, ...]:
-        events = store.node_events(node_event.c.reservation_id == found.id)
+        events = store.node_events(_on_its_nodes(found))
         left = []
         for place in found.places:
             machine = bool(self._service.machines([place.node]))
@@ -306,6 +306,12 @@ class Work:
             end = min(until, moment(taken[node])) if node in taken else until
             if end > now:
                 store.add_places(found.id, [Place(node, now, end, left_at=now)])
+
+
+def _on_its_nodes(booking: Booking) -> sa.ColumnElement[bool]:
+    """Select what was done for a reservation: an index has the history of each node, none that of all."""
+    nodes = {place.node for place in booking.places}
+    return node_event.c.node.in_(sorted(nodes)) & (node_event.c.reservation_id == booking.id)
 
 
 def _open_work(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:

@@ -19,8 +19,8 @@ from perfci.lab import inventory
 from perfci.lab.bmc.fleet import FleetLimits, each
 from perfci.lab.bmc.protocols import connect
 from perfci.lab.hardware import news
+from perfci.lab.reservations.node_health import HARDWARE
 from perfci.lab.reservations.service import open_reservations
-from perfci.lab.reservations.views import HARDWARE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import email.policy
+import secrets
 from datetime import timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from perfci.alerts.outbox import Outbox
+from perfci.alerts.outbox import Outbox, on_the_wire
 from perfci.database.schema import reservation, reservation_event, reservation_notice
 from perfci.lab.reservations.ics import calendar_file
 from perfci.lab.reservations.idle import IdlePolicy
 from perfci.lab.reservations.model import BookingState
+from perfci.lab.reservations.store import batched
 from perfci.runs.tick.letters import STARTS_SOON, TOLD_FOR, letters_due, quarantine_letter
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from perfci.config import Settings
@@ -26,7 +30,10 @@ if TYPE_CHECKING:
     from perfci.runs.tick.letters import ReservationLetter
 
 _LONGEST_SUBJECT = 150
-_AT_ONCE = 500
+_TIMES_ARE_NEW = frozenset({"granted", "moved", "requeued", "swapped", "transferred", "ready"})
+"""Kinds of letters with a calendar file: what its reader did not know before."""
+_Name = tuple[str, str, str]
+"""What names a letter about a reservation: its id, the kind of the letter, what exactly it is about."""
 
 
 def idle_policy(settings: Settings) -> IdlePolicy:
@@ -40,37 +47,58 @@ def idle_policy(settings: Settings) -> IdlePolicy:
 def post_due(settings: Settings, reservations: Reservations) -> int:
     """Put the mails that are due into the outbox, and return how many; doing it again puts none."""
     # The same database object: the mail and the note of it are one transaction.
-    outbox, policy = Outbox(reservations.database), idle_policy(settings)
+    outbox = Outbox(reservations.database)
+    with reservations.reading() as store:
+        now = reservations.now()
+        due = _due(store, now, idle_policy(settings))
+    # Writing hundreds of mails takes a second: nobody's order in the calendar waits for that.
+    mails = _written(due, settings, now)
     with reservations.order() as (store, now):
-        told = _concerned(store, now)
-        known, events = _known(store, told)
-        # One mail says what happened twice at one moment.
-        found = {
-            (booking.id, letter.kind, letter.about): (booking, letter)
-            for booking in told
-            for letter in letters_due(booking, events.get(booking.id, ()), now, policy)
-        }
-        due = [one for name, one in found.items() if name not in known]
-        if due:
+        # Another controller may have posted some of them meanwhile.
+        sent = _sent(store, {one.id for one, _ in due})
+        new = [name for name in mails if name not in sent]
+        if new:
             store.connection.execute(
                 reservation_notice.insert(),
                 [
-                    {"reservation_id": one.id, "kind": letter.kind, "about": letter.about, "at": now}
-                    for one, letter in due
+                    {"reservation_id": one, "kind": kind, "about": about, "at": now}
+                    for one, kind, about in new
                 ],
             )
-        mails = (
-            (
-                f"reservation-{one.id}-{letter.kind}-{letter.about}",
-                _message(letter, one, settings, now),
-                one.contact,
-            )
-            for one, letter in due
+        count = outbox.put_all(
+            [(f"reservation-{'-'.join(name)}", *mails[name]) for name in new],
+            sender=settings.mail.from_address,
+            now=now,
         )
-        count = outbox.put_all(mails, sender=settings.mail.from_address, now=now)
         if settings.mail.admins:
             count += _quarantines(settings, outbox, store, now)
     return count
+
+
+def _due(
+    store: ReservationRows, now: datetime, policy: IdlePolicy
+) -> list[tuple[Booking, ReservationLetter]]:
+    """Return the letters that are due and were not posted; one says what happened twice at one moment."""
+    told = _concerned(store, now)
+    ids = [one.id for one in told]
+    sent, events = _sent(store, ids), _events(store, ids)
+    found = {
+        (booking.id, letter.kind, letter.about): (booking, letter)
+        for booking in told
+        for letter in letters_due(booking, events.get(booking.id, ()), now, policy)
+    }
+    return [one for name, one in found.items() if name not in sent]
+
+
+def _written(
+    due: list[tuple[Booking, ReservationLetter]], settings: Settings, now: datetime
+) -> dict[_Name, tuple[str, str]]:
+    """Return by (reservation, kind, about) each mail as it is sent, with its recipient."""
+    common = _common_headers(settings, now)
+    return {
+        (one.id, letter.kind, letter.about): (on_the_wire(_message(letter, one, common, now)), one.contact)
+        for one, letter in due
+    }
 
 
 def _concerned(store: ReservationRows, now: datetime) -> list[Booking]:
@@ -92,19 +120,22 @@ def _concerned(store: ReservationRows, now: datetime) -> list[Booking]:
     return list(found.values())
 
 
-def _known(
-    store: ReservationRows, told: list[Booking]
-) -> tuple[set[tuple[str, str, str]], dict[str, list[BookingEvent]]]:
-    """Return which letters about these reservations went out, and what was done to each of them."""
-    known: set[tuple[str, str, str]] = set()
-    events: dict[str, list[BookingEvent]] = {}
-    for first in range(0, len(told), _AT_ONCE):
-        ids = [one.id for one in told[first : first + _AT_ONCE]]
-        of_them = sa.select(reservation_notice).where(reservation_notice.c.reservation_id.in_(ids))
-        known |= {(row.reservation_id, row.kind, row.about) for row in store.connection.execute(of_them)}
-        for event in store.events(reservation_event.c.reservation_id.in_(ids)):
-            events.setdefault(event.subject, []).append(event)
-    return known, events
+def _sent(store: ReservationRows, ids: Collection[str]) -> set[_Name]:
+    """Return which letters about these reservations went out, as (reservation, kind, about)."""
+    found: set[_Name] = set()
+    for part in batched(ids):
+        of_them = sa.select(reservation_notice).where(reservation_notice.c.reservation_id.in_(part))
+        found |= {(row.reservation_id, row.kind, row.about) for row in store.connection.execute(of_them)}
+    return found
+
+
+def _events(store: ReservationRows, ids: Collection[str]) -> dict[str, list[BookingEvent]]:
+    """Return what was done to each of these reservations."""
+    found: dict[str, list[BookingEvent]] = {}
+    for part in batched(ids):
+        for event in store.events(reservation_event.c.reservation_id.in_(part)):
+            found.setdefault(event.subject, []).append(event)
+    return found
 
 
 def _quarantines(settings: Settings, outbox: Outbox, store: ReservationRows, now: datetime) -> int:
@@ -115,7 +146,7 @@ def _quarantines(settings: Settings, outbox: Outbox, store: ReservationRows, now
             subject, body = quarantine_letter(store.lab, entry)
             count += outbox.put(
                 f"quarantine-{store.lab}-{node}-{entry.since.isoformat()}",
-                _plain(settings, settings.mail.admins, subject, body, now),
+                _plain(_common_headers(settings, now), settings.mail.admins, subject, body),
                 sender=settings.mail.from_address,
                 recipients=settings.mail.admins,
                 now=now,
@@ -123,19 +154,33 @@ def _quarantines(settings: Settings, outbox: Outbox, store: ReservationRows, now
     return count
 
 
-def _plain(settings: Settings, to: tuple[str, ...], subject: str, body: str, now: datetime) -> EmailMessage:
+def _common_headers(settings: Settings, now: datetime) -> list[Any]:
+    """Return the headers that all mails of one tick have, parsed once."""
+    parsed = email.policy.default.header_factory
+    return [
+        parsed("From", Address("perfci", addr_spec=settings.mail.from_address)),
+        parsed("Date", now),
+        parsed("Auto-Submitted", "auto-generated"),
+    ]
+
+
+def _plain(common: Sequence[Any], to: tuple[str, ...], subject: str, body: str) -> EmailMessage:
     message = EmailMessage()
-    message["From"] = Address("perfci", addr_spec=settings.mail.from_address)
+    for header in common:
+        message[header.name] = header
     message["To"] = ", ".join(to)
     message["Subject"] = subject[:_LONGEST_SUBJECT]
-    message["Date"] = now
-    message["Auto-Submitted"] = "auto-generated"
     message.set_content(body)
     return message
 
 
-def _message(letter: ReservationLetter, booking: Booking, settings: Settings, now: datetime) -> EmailMessage:
-    message = _plain(settings, (booking.contact,), letter.subject, letter.body, now)
-    attached = calendar_file(f"reservation {booking.id}", [booking], now)
-    message.add_attachment(attached, maintype="text", subtype="calendar", filename=f"{booking.id}.ics")
+def _message(
+    letter: ReservationLetter, booking: Booking, common: Sequence[Any], now: datetime
+) -> EmailMessage:
+    message = _plain(common, (booking.contact,), letter.subject, letter.body)
+    if letter.kind in _TIMES_ARE_NEW:
+        attached = calendar_file(f"reservation {booking.id}", [booking], now)
+        # Without a boundary the library searches the mail for one that does not occur in it.
+        message.make_mixed(boundary=secrets.token_hex(16))
+        message.add_attachment(attached, maintype="text", subtype="calendar", filename=f"{booking.id}.ics")
     return message

@@ -180,11 +180,11 @@ def _note(
     steps: tuple[str, ...],
 ) -> None:
     """Write down how steps on nodes ended: of one that failed the last step only."""
+    if fine := [name for name in names if name not in failed]:
+        orders.passed(fine, steps, reservation_id=booking_id)
     for name in names:
-        for step in steps[-1:] if name in failed else steps:
-            orders.note(
-                name, step, ok=name not in failed, reservation_id=booking_id, detail=failed.get(name, "")
-            )
+        if name in failed:
+            orders.note(name, steps[-1], ok=False, reservation_id=booking_id, detail=failed[name])
 
 
 @contextmanager

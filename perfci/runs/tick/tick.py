@@ -171,7 +171,7 @@ def _mails(
 ) -> None:
     report.mails = post_due(settings, service)
     services = LabServices(settings)
-    waiting = services.outbox.status().waiting
+    waiting = services.outbox.waiting()
     if waiting > MOST_DELIVERED:
         spawn(["alerts", "deliver"])
     elif waiting:

@@ -82,3 +82,12 @@ def test_a_retired_node_is_gone_until_it_is_added(opened: Callable[..., Reservat
     orders.add("c", "back again", ROOT, facts={"nic_speed": "100"})
     assert lab.node("c").facts == {"cores": "32", "nic_speed": "100"}
     assert lab.reserve(wants(where="nic_speed >= 100"), ANN).nodes == ("c",)
+
+
+def test_what_many_nodes_have_passed_is_written_down_at_once(opened: Callable[..., Reservations]) -> None:
+    lab = opened(MACHINES)
+    NodeOrders(lab).passed(["b", "a"], ["power", "provision"], reservation_id="r1")
+    for node in "ab":
+        history = [(one.action, one.ok, one.actor) for one in lab.node_history(node)]
+        assert history == [("power", True, "perfci"), ("provision", True, "perfci")]
+    assert lab.node_history("c") == ()

@@ -20,6 +20,7 @@ from perfci.lab.reservations.checks import Policy
 from perfci.lab.reservations.model import Actor, BookingState, NodeWish, Request
 from perfci.lab.reservations.service import Reservations
 from perfci.logs import FILE
+from perfci.runs.tick import mail
 from perfci.runs.tick.node_playbooks import failed_nodes
 from perfci.runs.tick.prepare import work_on
 from perfci.runs.tick.tick import tick
@@ -119,8 +120,13 @@ def test_a_day_of_a_lab(settings, lab, clock):
     before = len(mails(settings))
     ticked(settings, lab)
     assert len(mails(settings)) == before
-    ready = next(one for one in mails(settings) if "Ready" in one["Subject"])
-    assert any(part.get_content_type() == "text/calendar" for part in ready.walk())
+    parts = {
+        one["Subject"].split()[1]: [part.get_content_type() for part in one.walk()]
+        for one in mails(settings)
+        if one["To"] == "ann@example.org"
+    }
+    assert parts["Ready:"] == ["multipart/mixed", "text/plain", "text/calendar"]
+    assert parts["Ended:"] == ["text/plain"]
 
 
 def test_what_its_holder_works_on_is_left_alone_while_another_node_is_prepared(settings, lab):
@@ -183,6 +189,27 @@ def test_a_missed_night_is_told(settings, lab, clock):
     assert "missed" in " ".join(one["Subject"] for one in mails(settings))
 
 
+@pytest.mark.parametrize(
+    ("first", "windows"),
+    [
+        (datetime(2026, 3, 28, tzinfo=UTC), ["28T01:15", "29T01:15", "30T00:15"]),
+        (datetime(2026, 10, 24, tzinfo=UTC), ["24T00:15", "25T00:15", "26T01:15"]),
+    ],
+    ids=["a time that is left out", "a time that comes twice"],
+)
+def test_each_night_starts_once_where_the_clock_changes(settings, lab, clock, first, windows):
+    file = settings.jobs_dir / "nightly.yml"
+    file.write_text(file.read_text().replace('at: "14:15"', 'at: "02:15"').replace("UTC", "Europe/Prague"))
+    nights = []
+    for day in range(3):
+        for minutes in (0, 15, 45, 75, 105):
+            clock.now = first + timedelta(days=day, minutes=minutes)
+            for night in ticked(settings, lab)[0].nights:
+                nights.append(lab.show(night).window_at.strftime("%dT%H:%M"))
+                lab.release(night, Actor("root", admin=True))
+    assert nights == windows
+
+
 def test_which_nodes_failed():
     said = "playbooks/provision.yml: Refuse too few on controller: 1 of 2 came up:\nnode-1: deploy: no DHCP\n"
     assert failed_nodes(("node-1", "node-2"), said) == {"node-1": "node-1: deploy: no DHCP"}
@@ -190,6 +217,22 @@ def test_which_nodes_failed():
         "node-10": "x: Run on node-10: failed"
     }
     assert failed_nodes(("a", "b"), "no words\nmore") == {"a": "no words", "b": "no words"}
+
+
+def test_a_mail_that_another_controller_posts_meanwhile_is_posted_once(settings, lab, clock, monkeypatch):
+    """It also shows that nobody waits for the calendar while mails are written."""
+    another = Reservations(Database(settings.database_url), lab.lab, NODES, policy=Policy(), clock=clock)
+    lab.reserve(Request(NodeWish(1), 3600, "x", starts_at=START + HOUR, contact="ann@example.org"), ANN)
+    written = mail._written
+
+    def interrupted(*given):
+        monkeypatch.setattr(mail, "_written", written)
+        assert mail.post_due(settings, another) == 1
+        return written(*given)
+
+    monkeypatch.setattr(mail, "_written", interrupted)
+    assert mail.post_due(settings, lab) == 0
+    assert len(mails(settings)) == 1
 
 
 def controller(settings, file, until, kill_at):
@@ -216,12 +259,16 @@ def controller(settings, file, until, kill_at):
         )
     )
     while clock.now < until:
-        tick(settings, reservations=lab, spawn=spawn)
+        for problem in tick(settings, reservations=lab, spawn=spawn).problems:
+            spawn(["problem", problem])
         clock.now += timedelta(minutes=15)
 
 
 @pytest.mark.slow
-def test_three_controllers_start_each_night_once_though_two_are_killed(settings, tmp_path):
+def test_three_controllers_start_each_night_and_send_each_mail_once_though_two_are_killed(
+    settings, lab, tmp_path
+):
+    lab.reserve(Request(NodeWish(1), 3600, "x", starts_at=START + 2.5 * HOUR, contact="ann@example.org"), ANN)
     started = tmp_path / "started"
     until = START + 3 * HOUR
     context = multiprocessing.get_context("fork")
@@ -240,5 +287,7 @@ def test_three_controllers_start_each_night_once_though_two_are_killed(settings,
     assert len(set(nights)) == 1
     # Nobody came for the nodes here: each two minutes after a start it may be started again, never before.
     assert len(nights) <= 4
-    assert len({one["Message-ID"] for one in mails(settings)}) <= len(mails(settings))
+    assert "problem" not in started.read_text()
+    to_ann = [one["Subject"].split(": ")[0] for one in mails(settings) if one["To"] == "ann@example.org"]
+    assert sorted(to_ann) == ["[embedded] Reserved", "[embedded] Starts soon"]
     assert Outbox(Database(settings.database_url)).status().failed == 0
