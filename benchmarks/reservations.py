@@ -203,7 +203,7 @@ def controller(url: str, number: int, jobs: range, ran: Path, seconds: float) ->
     work, orders, me = Work(lab, f"controller {number}"), NodeOrders(lab), Actor("perfci")
     chance = random.Random(number)  # noqa: S311 - who begins where, no secret
     todo, idle = deque(jobs), 0
-    with ran.open("a") as record:
+    with ran.open("a") as record, lab.database.kept_open():
         while todo or idle < 3:  # noqa: PLR2004 - others may still make work
             if time.monotonic() > end:
                 todo.clear()

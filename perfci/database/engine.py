@@ -86,7 +86,7 @@ class Database:
             with self._typed_errors(), outer.begin_nested():
                 yield outer
             return
-        with self._typed_errors(), self._engine.begin() as connection, self._as_open(connection):
+        with self._typed_errors(), self._begun(self._engine) as connection, self._as_open(connection):
             # SQLite excludes other writers with BEGIN IMMEDIATE; elsewhere all of them lock this row first.
             connection.execute(sa.select(writer_lock.c.version).with_for_update())
             yield connection
@@ -102,8 +102,39 @@ class Database:
             with self._typed_errors():
                 yield outer
             return
-        with self._typed_errors(), self._readers.begin() as connection, self._as_open(connection):
+        with self._typed_errors(), self._begun(self._readers) as connection, self._as_open(connection):
             yield connection
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Let this thread use the same connections for all that it does inside.
+
+        A server needs as long for a new connection and its first statements as for several transactions.
+        """
+        if getattr(self._open, "kept", None) is not None:
+            yield
+            return
+        kept: dict[sa.Engine, sa.Connection] = {}
+        self._open.kept = kept
+        try:
+            yield
+        finally:
+            self._open.kept = None
+            for connection in kept.values():
+                connection.close()
+
+    @contextmanager
+    def _begun(self, engine: sa.Engine) -> Iterator[sa.Connection]:
+        """Begin a transaction on a connection of its own, or on the one that is kept open."""
+        kept: dict[sa.Engine, sa.Connection] | None = getattr(self._open, "kept", None)
+        if kept is None:
+            with engine.begin() as connection:
+                yield connection
+            return
+        if engine not in kept:
+            kept[engine] = engine.connect()
+        with kept[engine].begin():
+            yield kept[engine]
 
     @contextmanager
     def lock(self, name: str, *, wait: bool = True) -> Iterator[None]:

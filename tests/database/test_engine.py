@@ -296,6 +296,34 @@ def test_what_is_read_together_is_of_one_moment(database_url: str) -> None:
     assert withheld(database) == {"n1"}
 
 
+def test_connections_that_are_kept_open_see_what_others_commit(database_url: str) -> None:
+    mine, other = Database(database_url), Database(database_url)
+    with mine.kept_open(), mine.kept_open():
+        with mine.transaction() as first:
+            withhold(first, "n1")
+        with other.transaction() as connection:
+            withhold(connection, "n2")
+        assert withheld(mine) == {"n1", "n2"}
+        with mine.transaction() as second:
+            withhold(second, "n3")
+            assert withheld(other) == {"n1", "n2"}
+        assert second is first
+        assert not first.in_transaction()
+    assert first.closed
+    assert withheld(other) == withheld(mine) == {"n1", "n2", "n3"}
+
+
+@pytest.mark.slow
+def test_a_connection_that_is_kept_open_and_lost_costs_one_transaction(postgresql: str) -> None:
+    database = Database(postgresql)
+    end_it = sa.text("SELECT pg_terminate_backend(pg_backend_pid())")
+    with database.kept_open():
+        with pytest.raises(DatabaseUnavailable), database.transaction() as connection:
+            connection.execute(end_it)
+        with database.transaction() as connection:
+            assert connection.scalar(sa.text("SELECT 1")) == 1
+
+
 def test_nothing_writes_inside_what_only_reads(database_url: str) -> None:
     database = Database(database_url)
     with database.reading(), pytest.raises(RuntimeError), database.transaction():

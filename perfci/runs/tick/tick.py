@@ -94,7 +94,7 @@ def tick(
         lambda: _mails(settings, service, report, start),
     )
     logs = StateFolder(settings.state_dir).logs
-    with controller_log(logs):
+    with controller_log(logs), service.database.kept_open():
         for step in steps:
             try:
                 step()
