@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from perfci.database.schema import reservation
 from perfci.lab import owners
 from perfci.lab.reservations.calendar import busy_of, slots
+from perfci.lab.reservations.fitting_nodes import FittingNodes
 from perfci.lab.reservations.model import BookingState
-from perfci.lab.reservations.node_choice import NodeChoice
 from perfci.lab.reservations.states import OPEN
 from perfci.lab.reservations.store import ticks
 
@@ -41,7 +41,7 @@ def _nobody(_until: datetime | None) -> Collection[str]:
     return ()
 
 
-class FreeTime(NodeChoice):
+class FreeTime(FittingNodes):
     """The time that nobody has, in one lab."""
 
     def _first(

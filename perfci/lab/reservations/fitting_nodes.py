@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _IMPOSSIBLE = (NodesUnknown, NodesUnmatched)
 
 
-class NodeChoice:
+class FittingNodes:
     """The nodes of one lab, as its inventory and its database know them."""
 
     def __init__(
