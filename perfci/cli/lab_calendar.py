@@ -15,7 +15,7 @@ from perfci.cli.durations import parse_duration, shown_duration
 from perfci.cli.output import Json, errors_reported, print_json, print_table
 from perfci.cli.times import parse_moment
 from perfci.lab import people
-from perfci.lab.errors import local_time
+from perfci.lab.errors import local_time, local_times
 from perfci.lab.reservations.documents import booking_document, event_document
 from perfci.lab.reservations.model import Actor, NodeWish, Wipe
 
@@ -290,8 +290,8 @@ def _print_events(events: tuple[BookingEvent, ...]) -> None:
             local_time(one.at),
             one.subject,
             one.actor,
-            one.action if one.ok else f"{one.action}: failed",
-            one.detail,
+            one.action if one.ok or one.action == "quarantine" else f"{one.action}: failed",
+            local_times(one.detail),
         )
         for one in events
     ]

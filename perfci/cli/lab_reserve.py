@@ -193,7 +193,7 @@ def _changed(one: Booking, *, as_json: bool) -> None:
         print_json(booking_document(one))
     else:
         sys.stdout.write(
-            f"{one.id}: {', '.join(one.nodes)} from {local_time(one.starts_at)} "
+            f"{one.id}: {', '.join(one.nodes) or 'no nodes yet'} from {local_time(one.starts_at)} "
             f"until {local_time(one.ends_at)} ({shown_duration(one.ends_at - one.starts_at)}), "
             f"{one.holder}'s, {one.state}\n"
         )

@@ -69,8 +69,12 @@ def wait_until_ready(
 ) -> Booking:
     """Return the reservation when it is ready. It is given back, with NoSuchSlot, after so many seconds."""
     bound = booking.asked_at + timedelta(seconds=seconds)
+    told = ""
     try:
         while (now := service.show(booking.id)).state is not BookingState.READY:
+            words = f"{', '.join(now.nodes) or now.wish}: {now.state}; how far: perfci lab show {now.id}\n"
+            if words != told:
+                sys.stderr.write(told := words)
             _check_still_coming(now, bound)
             begin_work(service.begin())
             time.sleep(look_seconds)

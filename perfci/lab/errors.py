@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from perfci.errors import LabError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
+    from collections.abc import Callable, Iterable
 
     from perfci.lab.model import Quarantine, Reservation
     from perfci.lab.reservations.model import Slot
@@ -65,7 +66,7 @@ class ReservationInvalid(UsageError):
     """A reservation has no purpose, or ends before it begins."""
 
     template = "can't reserve: {reason}"
-    help = "Give a one-line purpose that others understand, and an end in the future."
+    help = "`perfci lab reserve --help` shows how to say which nodes you want, from when and for how long."
 
 
 class ReservationNotFound(UsageError):
@@ -192,6 +193,15 @@ class VirtualInventoryMissing(InventoryInvalid):
     help = "Start one, which writes them there: `sudo .venv/bin/perfci virtual up --nodes 4`."
 
 
+class ControllerUnprepared(LabError):
+    """Nodes can't be prepared, and none of them is at fault: a playbook failed before it came to them."""
+
+    template = "the controller can't prepare nodes: {reason}"
+    help = (
+        "Mend it on the controller. A reservation keeps its nodes, and perfci tries again every two minutes."
+    )
+
+
 class InspectionUnreadable(LabError):
     """The output of a node's inspection can't be read."""
 
@@ -217,7 +227,7 @@ class NodesUnmatched(UsageError):
     """A job wants nodes that the lab does not have."""
 
     template = "no node of the lab matches {where}: {reason}"
-    help = "Correct nodes.where of the job, or node_labels in the inventory."
+    help = "Correct the filter (`--where`, or nodes.where of the job), or node_labels in the inventory."
 
 
 class NodesOutsideCloud(UsageError):
@@ -241,3 +251,11 @@ def held(reservation: Reservation) -> str:
 def local_time(when: datetime) -> str:
     """Return a time for people, in the zone of this machine: `2026-03-01 14:05 CET`."""
     return when.astimezone().strftime("%Y-%m-%d %H:%M %Z")
+
+
+_IN_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00")
+
+
+def local_times(text: str, show: Callable[[datetime], str] = local_time) -> str:
+    """Return a detail of the history for people: it keeps times in ISO 8601 and UTC."""
+    return _IN_UTC.sub(lambda found: show(datetime.fromisoformat(found[0])), text)

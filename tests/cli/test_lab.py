@@ -21,9 +21,10 @@ from typer.testing import CliRunner
 from perfci import config
 from perfci.cli import lab, lab_run
 from perfci.lab import inventory, owners, people
+from perfci.lab.errors import NoSuchSlot
 from perfci.lab.health import OperationTally, open_health
 from perfci.lab.model import Node
-from perfci.lab.reservations.model import Actor, NodeWish, Request
+from perfci.lab.reservations.model import Actor, BookingState, NodeWish, Request
 from perfci.lab.reservations.service import Reservations, open_reservations
 from perfci.lab.sql import open_ledger
 
@@ -153,6 +154,9 @@ def test_changing_what_was_taken() -> None:
     longer = json.loads(run("extend", name, "--for", "30m", "--json").stdout)
     assert longer["length_seconds"] == 5400
     assert json.loads(run("shorten", name, "--until", "+1h", "--json").stdout)["length_seconds"] < 3700
+    told = run("history", name).stdout
+    assert f"until {longer['ends_at'][:10]}" in told
+    assert "+00:00" not in told, "times are for people"
     assert json.loads(run("swap", name, "node-0", "--to", "node-1", "--json").stdout)["nodes"] == ["node-1"]
     assert json.loads(run("transfer", name, "--to", "bob", "--json").stdout)["holder"] == "bob"
     assert run("extend", name, "--for", "1h").exit_code == 0, "this user owns the state folder: an admin"
@@ -181,6 +185,25 @@ def test_a_command_runs_on_nodes_that_are_given_back(tmp_path: Path) -> None:
     run("reserve", "--nodes", "2", "--for", "1d")
     refused = run("run", "--for", "10m", "--wait", "1h", "--", "true")
     assert refused.exit_code == 3
+
+
+def test_who_waits_gets_the_nodes_or_gives_up_in_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab, ann, bob = service(), Actor("ann"), Actor("bob")
+    has = lab.reserve(Request(NodeWish(2), 3600, "x"), bob)
+    wish = Request(NodeWish(1), 600, "x", wait_seconds=None)
+    waits = lab.reserve(wish, ann)
+    late = waits.asked_at + timedelta(seconds=61)
+    with monkeypatch.context() as patch:
+        patch.setattr(lab_run, "datetime", SimpleNamespace(now=lambda _: late))
+        with pytest.raises(NoSuchSlot, match="given back"):
+            lab_run.wait_until_ready(lab, waits, ann, 60)
+    assert lab.show(waits.id).state is BookingState.OVER
+    assert f"waiting; how far: perfci lab show {waits.id}\n" in capsys.readouterr().err
+    again = lab.reserve(wish, ann)
+    monkeypatch.setattr(lab_run, "time", SimpleNamespace(sleep=lambda _: lab.release(has.id, bob)))
+    assert lab_run.wait_until_ready(lab, again, ann, 60).state is BookingState.READY
 
 
 def test_a_command_is_ended_with_its_reservation(tmp_path: Path) -> None:

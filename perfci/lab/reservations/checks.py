@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from perfci.lab.errors import AdminsOnly, NotYours, ReservationInvalid
+from perfci.lab.errors import AdminsOnly, NotYours, ReservationInvalid, local_time
 from perfci.lab.labels import check_expression
 from perfci.lab.reservations.model import Wipe
 from perfci.validation import MAIL_ADDRESS
@@ -123,7 +123,7 @@ def _check_start(start: datetime, now: datetime, policy: Policy) -> None:
     if start.tzinfo is None:
         raise ReservationInvalid(reason="the start has no time zone")
     if start < now - _GRACE:
-        raise ReservationInvalid(reason=f"its start {start.isoformat()} is in the past")
+        raise ReservationInvalid(reason=f"its start {local_time(start)} is in the past")
     if start > now + timedelta(days=policy.horizon_days):
         raise ReservationInvalid(reason=f"its start is more than {policy.horizon_days:g} days ahead")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from perfci.database.schema import node_event, node_record
 from perfci.database.schema import quarantine as quarantines
-from perfci.lab.errors import NoCanary
+from perfci.lab.errors import NoCanary, local_time
 from perfci.lab.model import Quarantine
 from perfci.lab.reservations.calendar import Item, Span, busy_of, repairs
 from perfci.lab.reservations.checks import check_admin, check_line
@@ -70,7 +70,7 @@ class NodeOrders:
                     if one.action == "canary"
                 ]
                 if not canaries or not canaries[-1].ok:
-                    raise NoCanary(node=node, since=entry.since.isoformat(timespec="seconds"))
+                    raise NoCanary(node=node, since=local_time(entry.since))
             mine = (quarantines.c.lab == store.lab) & (quarantines.c.node == node)
             store.connection.execute(quarantines.delete().where(mine))
             store.note_node(

@@ -33,6 +33,8 @@ CLAIM_SECONDS = 120.0
 """How long a claim lasts unless it is kept alive; a dead controller's work waits that long."""
 RECLAIM = timedelta(minutes=20)
 """For how long nodes are kept from others while they are reclaimed."""
+PUT_OFF = "put off"
+"""The event of a reservation whose preparation failed, and not on its nodes."""
 _A_MOMENT = timedelta(seconds=1)
 _TO_DO = (BookingState.PREPARING, BookingState.ENDING, BookingState.RECLAIMING)
 
@@ -251,6 +253,18 @@ class Work:
             found = self._claimed(store, reservation_id)
             if found is not None:
                 store.change(found.id, claimed_by=None)
+
+    def put_off(self, reservation_id: str, reason: str) -> None:
+        """Leave the work to another attempt because of what no node is to blame for; say why, once."""
+        reason = " ".join(reason.split())[:500]
+        with self._service.order() as (store, now):
+            found = self._claimed(store, reservation_id)
+            if found is None:
+                return
+            told = store.events_of(found.id, PUT_OFF)
+            if not told or told[-1].detail != reason:
+                store.note(found.id, now, "perfci", PUT_OFF, reason)
+            store.change(found.id, claimed_by=None)
 
     def _claimed(self, store: ReservationRows, reservation_id: str) -> Booking | None:
         found = store.booking(reservation_id)

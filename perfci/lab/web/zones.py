@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from perfci.lab.errors import ReservationInvalid
+from perfci.lab.errors import ReservationInvalid, local_times
 
 _LOCALTIME = Path("/etc/localtime")
 _LONGEST_NAME = 64
@@ -69,6 +69,10 @@ class Times:
         if here.year != now.year:
             return self.full(when)
         return f"{here:%a} {here.day} {here:%b, %H:%M %Z}"
+
+    def words(self, text: str) -> str:
+        """Return a detail of the history with its times as `brief` shows them."""
+        return local_times(text, self.brief)
 
     def day(self, when: datetime) -> str:
         """Return `Mon 30 Nov`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from perfci.lab.errors import local_time
+from perfci.lab.errors import local_time, local_times
 from perfci.lab.reservations.idle import IdlePolicy, idle_for, idle_since
 from perfci.lab.reservations.model import BookingState
 
@@ -29,6 +29,7 @@ _BY_EVENT = {
     "back in the queue": ("requeued", "waits again: its nodes could not be prepared"),
     "transferred": ("transferred", "has another holder"),
     "cloud failed": ("failed", "has ended: its cloud could not be deployed"),
+    "put off": ("put off", "is not ready yet: the controller can't prepare its nodes"),
     "missed": ("missed", "was missed: no controller started it in time"),
 }
 
@@ -70,7 +71,7 @@ def letters_due(
         if one.action in _BY_EVENT and now - one.at < TOLD_FOR:
             kind, words = _BY_EVENT[one.action]
             subject = f"Reservation {booking.id} {words}"
-            body = f"{one.detail}\n\n{_granted(booking)}"
+            body = f"{local_times(one.detail)}\n\n{_granted(booking)}"
             found.append(_letter(booking, kind, one.at.isoformat(), subject, body))
     ended = booking.released_at
     was_used = booking.ready_at is not None and booking.owner is None

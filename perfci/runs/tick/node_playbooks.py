@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from perfci.errors import PerfciError
+from perfci.lab.errors import ControllerUnprepared
 from perfci.lab.reservations.model import Wipe
 from perfci.parsing import NotReadable, yaml_value
 from perfci.runs.ansible.lab_playbooks import (
@@ -14,7 +15,7 @@ from perfci.runs.ansible.lab_playbooks import (
     node_playbooks,
     spread,
 )
-from perfci.runs.ansible.playbook import PlaybookFailed
+from perfci.runs.ansible.playbook import PlaybookFailed, PlaybookTimeout
 from perfci.runs.jobs.node_roles import SEVERAL
 from perfci.runs.night.measure import KEEP_RUNNING
 from perfci.runs.tick.clouds import cloud_job
@@ -48,6 +49,8 @@ WIPE_SECONDS = {Wipe.HEADERS: 3600.0, Wipe.FULL: 2 * 86400.0}
 """The playbook ends before that what is silent for too long: `provision_wipe_seconds` in the inventory."""
 FOLDER = "reservations"
 """In the state folder: one folder for each reservation, with the access to its cloud."""
+_PREPARE = frozenset({"provision", "check"})
+"""Where these fail without a word about a node, no node is at fault: another one would fare no better."""
 _DEPLOYS = {"devstack": "devstack"}
 _LIMITS = {"provision": PREPARE_SECONDS, "supplies": PREPARE_SECONDS, "check": CHECK_SECONDS}
 
@@ -71,15 +74,21 @@ class NodePlaybooks:
         """Return the nodes that failed, each with the words; where nobody can say which, all of them.
 
         `playbook` is `provision`, `check`, `teardown`, one of RECLAIMS, ACTIVITY, LOGIN or CLOUD.
-        Raises Interrupted.
+        Raises Interrupted, and ControllerUnprepared where `provision` or `check` fails on no node.
         """
         try:
             self._run(playbook, names, reason)
         except PlaybookFailed as error:
+            if playbook in _PREPARE and not named_nodes(names, str(error)):
+                raise ControllerUnprepared(reason=error) from error
             return failed_nodes(names, str(error))
+        except PlaybookTimeout as error:
+            return dict.fromkeys(names, str(error))
         except PerfciError as error:
             if self._stop.is_set():
                 raise
+            if playbook in _PREPARE:
+                raise ControllerUnprepared(reason=error) from error
             return dict.fromkeys(names, str(error))
         return {}
 
@@ -173,10 +182,15 @@ def cloud_groups(settings: Settings, reservation_id: str) -> dict[str, tuple[str
 
 
 def failed_nodes(names: tuple[str, ...], text: str) -> dict[str, str]:
-    """Return the nodes that a playbook's error names, at the begin of a line or as the host; else all."""
+    """Return the nodes that a playbook's error names; where it names none, all of them."""
+    return named_nodes(names, text) or dict.fromkeys(names, text.splitlines()[0])
+
+
+def named_nodes(names: tuple[str, ...], text: str) -> dict[str, str]:
+    """Return the nodes that a playbook's error names, at the begin of a line or as the host."""
     found = {}
     for name in names:
         told = [line for line in text.splitlines() if line.strip().startswith(f"{name}: ")]
         if told or f" on {name}: " in text:
             found[name] = told[0].strip() if told else text.splitlines()[0]
-    return found or dict.fromkeys(names, text.splitlines()[0])
+    return found

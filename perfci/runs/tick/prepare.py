@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from perfci.errors import PerfciError
+from perfci.lab.errors import ControllerUnprepared
 from perfci.lab.reservations.model import BookingState, Wipe
 from perfci.lab.reservations.node_orders import NodeOrders
 from perfci.lab.reservations.states import SMOKE
@@ -87,7 +88,11 @@ def _prepare(work: Work, reservations: Reservations, booking: Booking, play: Pla
         if not unprepared:
             return work.ready(booking.id)
         machines = reservations.machines(unprepared)
-        failed = _systems(orders, current, play, names=machines, owed=work.wipes_owed(machines))
+        try:
+            failed = _systems(orders, current, play, names=machines, owed=work.wipes_owed(machines))
+        except ControllerUnprepared as error:
+            work.put_off(booking.id, str(error))
+            return reservations.show(booking.id)
         for name, words in failed.items():
             current = work.without(booking.id, name, words)
             if current is None or current.state is not BookingState.PREPARING or name in current.nodes:

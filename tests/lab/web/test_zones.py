@@ -13,6 +13,12 @@ from perfci.lab.web.zones import Times, length_text, machine_zone, typed_time, z
 PRAGUE = ZoneInfo("Europe/Prague")
 
 
+def test_times_in_the_words_of_the_history() -> None:
+    times = Times(ZoneInfo("Europe/Prague"), datetime(2026, 3, 2, 12, tzinfo=UTC))
+    said = times.words("to 2026-03-03T09:30:12.123456+00:00 on node-1, node-2")
+    assert said == "to Tue 3 Mar, 10:30 CET on node-1, node-2"
+
+
 def test_a_time_is_that_of_its_zone():
     assert typed_time("2026-07-01T09:00", PRAGUE) == datetime(2026, 7, 1, 7, tzinfo=UTC)
     assert typed_time("2026-01-01T09:00", PRAGUE) == datetime(2026, 1, 1, 8, tzinfo=UTC)

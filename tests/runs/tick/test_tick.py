@@ -20,6 +20,7 @@ from perfci.lab.reservations.checks import Policy
 from perfci.lab.reservations.model import Actor, BookingState, NodeWish, Request
 from perfci.lab.reservations.service import Reservations
 from perfci.logs import FILE
+from perfci.runs.ansible.playbook import PlaybookFailed, Playbooks
 from perfci.runs.tick import mail
 from perfci.runs.tick.node_playbooks import failed_nodes
 from perfci.runs.tick.prepare import work_on
@@ -187,6 +188,30 @@ def test_a_missed_night_is_told(settings, lab, clock):
     clock.now = START + 24 * HOUR
     ticked(settings, lab)
     assert "missed" in " ".join(one["Subject"] for one in mails(settings))
+
+
+def test_what_fails_on_the_controller_is_no_nodes_fault(settings, lab, clock, monkeypatch):
+    detail = "no route to the mirror"
+    broken = PlaybookFailed(playbook="playbooks/supplies.yml", where="Get it on host", detail=detail, log="x")
+
+    def run(*_, **__):
+        raise broken
+
+    wish = Request(NodeWish(2), 3600, "tuning", wait_seconds=None, contact="ann@example.org")
+    made = lab.reserve(wish, ANN)
+    with monkeypatch.context() as patch:
+        patch.setattr(Playbooks, "run", run)
+        for _ in range(3):
+            done = work_on(settings, lab, NODES, made.id, "one")
+            assert (done.state, done.nodes) == (BookingState.PREPARING, made.nodes)
+            ticked(settings, lab)
+            clock.now += timedelta(minutes=3)
+    assert [one.quarantine for one in lab.nodes()] == [None, None, None]
+    (letter,) = [one for one in mails(settings) if one["To"] == "ann@example.org"]
+    assert "is not ready yet: the controller can't prepare its nodes" in letter["Subject"]
+    assert detail in letter.get_body(("plain",)).get_content()
+    monkeypatch.setattr(Playbooks, "run", lambda *_, **__: None)
+    assert work_on(settings, lab, NODES, made.id, "one").state is BookingState.READY
 
 
 @pytest.mark.parametrize(
