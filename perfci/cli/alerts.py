@@ -167,19 +167,19 @@ def _lines(alert: Alert) -> Iterator[str]:
     yield f"last good  {alert.last_good or 'not known'}"
     yield f"found in   {alert.opened}"
     if not alert.closed:
-        yield f"looked at  {_looked_into(alert)}"
+        yield f"state      {_looked_into(alert)}"
     for one in alert.changes:
         before, after = (revision_name(code) if code else "-" for code in (one.before, one.after))
         yield f"changed    {one.service}: {before} -> {after}"
     if not alert.changes:
         yield f"changed    {'nothing in the code under test' if alert.code_known else 'not known'}"
-    yield f"see all    perfci analyse {alert.opened}"
+    yield f"verdicts   perfci analyse {alert.opened} --full"
     if alert.last_good:
         yield f"compare    perfci run compare {alert.last_good} {alert.since}"
     if not alert.closed:
         fixed = alert.changes[0].service if alert.changes else alert.service
         yield f"try a fix  perfci try {alert.job} --change {fixed}=fix.patch"
-        yield f"look at it perfci alerts acknowledge {alert.id}"
+        yield f"take it on perfci alerts acknowledge {alert.id}"
         yield f"accept it  perfci alerts accept {alert.id}"
 
 
@@ -187,8 +187,8 @@ def _looked_into(alert: Alert) -> str:
     from perfci.alerts.model import SeriesStatus
 
     if alert.status is SeriesStatus.ACKNOWLEDGED:
-        return f"by {alert.looked_into_by or 'somebody'}"
-    return "by nobody yet"
+        return f"{alert.looked_into_by or 'somebody'} is looking into it"
+    return "nobody is looking into it yet"
 
 
 def _series(alert: Alert) -> TextTable:

@@ -83,8 +83,8 @@ def analyse(  # noqa: PLR0917 - typer takes them by name
 ) -> None:
     """Judge every series of a run against its history. It sends no mail; `perfci run` does.
 
-    With --all, perfci judges every night that was never judged, such as ingested runs, and exits
-    with 0.
+    With --all, perfci judges every night that was never judged, such as ingested runs, and prints the
+    verdict of each. The exit code is then that of all these nights together, and 0 if there was none.
 
     With --what-if, perfci judges no run. It puts steps into the archived history at many nights, and says for
     each series which share of them it finds, and when. This takes at most two minutes.
@@ -97,8 +97,7 @@ def analyse(  # noqa: PLR0917 - typer takes them by name
         _what_if(what_if, job, as_json=as_json)
         return
     if every:
-        _judge_all(as_json=as_json)
-        return
+        raise typer.Exit(_judge_all(as_json=as_json))
     from perfci.runs.state.archive import find_run
     from perfci.runs.verdicts import judge as judging
     from perfci.runs.verdicts.judgement_store import keep_judgements
@@ -205,27 +204,38 @@ def _columns(
     return [column_of(one) for one in wanted]
 
 
-def _judge_all(*, as_json: bool) -> None:
+def _judge_all(*, as_json: bool) -> int:
+    """Judge the nights that were never judged, print their verdicts, and return the exit code of them all."""
     from perfci.cli.progress import Terminal
+    from perfci.cli.runs_table import verdict_of
     from perfci.runs.state.progress import Silent
+    from perfci.runs.verdicts.judge import exit_code_of
+    from perfci.runs.verdicts.judgement_store import read_outcomes
     from perfci.runs.verdicts.rebuild import judge_all
     from perfci.wording import counted
 
     with errors_reported(as_json=as_json):
         controller = lab_services()
         if as_json:
-            print_json({"judged": judge_all(controller, Silent().step)})
-            print_guessed(controller.guessed.values())
-            return
-        with Terminal() as progress:
-            since = time.monotonic()
-            progress.begin("analyse")
-            judged = judge_all(controller, progress.step)
-            note = f"{counted(len(judged), 'night')} judged"
-            progress.end("analyse", note, time.monotonic() - since, ok=True)
-        if judged:
-            typer.echo("`perfci report` shows them on the pages.")
+            judged = judge_all(controller, Silent().step)
+        else:
+            with Terminal() as progress:
+                since = time.monotonic()
+                progress.begin("analyse")
+                judged = judge_all(controller, progress.step)
+                note = f"{counted(len(judged), 'night')} judged"
+                progress.end("analyse", note, time.monotonic() - since, ok=True)
+        outcomes = read_outcomes(controller.database, judged)
+        documents = [controller.archived(one).document for one in judged]
+        verdicts = [(one["run_id"], verdict_of(one, outcomes.get(one["run_id"]))) for one in documents]
+        if as_json:
+            print_json({"judged": [{"run_id": run_id, "verdict": verdict} for run_id, verdict in verdicts]})
+        else:
+            print_table(("run", "verdict"), verdicts, empty="No night was left to judge.")
+            if judged:
+                typer.echo("`perfci report` shows them on the pages.", err=True)
         print_guessed(controller.guessed.values())
+    return exit_code_of(one for count in outcomes.values() for one, number in count.items() if number)
 
 
 def _what_if(step: str, job: str | None, *, as_json: bool) -> None:

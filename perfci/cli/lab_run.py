@@ -34,6 +34,7 @@ from perfci.cli.lab_calendar import (
 from perfci.cli.lab_reserve import NO_REASON, Reason, begin_work, swept
 from perfci.cli.output import Json, errors_reported, print_json
 from perfci.cli.ssh_keys import keys_of
+from perfci.cli.start_command import check_startable, unusable
 from perfci.database.errors import DatabaseUnavailable
 from perfci.errors import PerfciError
 from perfci.lab import inventory, owners
@@ -115,8 +116,11 @@ def run(  # noqa: PLR0917 - typer takes them by name
     over. The exit code is the command's.
 
     Exit code 3: the nodes are not free within that time.
+    Exit code 126: the command is no program that can be run; perfci reserves nothing.
+    Exit code 127: there is no such command; perfci reserves nothing.
     """
     with errors_reported(as_json=as_json):
+        check_startable(command[0])
         service, settings = reservations(), settings_for()
         who = actor(service, settings)
         bound = parse_duration(wait).total_seconds()
@@ -155,7 +159,7 @@ def _run(service: Reservations, command: list[str], booking: Booking, variables:
                 _end(process)
                 raise
     except OSError as error:
-        raise CommandUnusable(command=command[0], reason=error.strerror) from error
+        raise unusable(command[0], error, note="perfci gave the nodes back.") from error
     return code if code >= 0 else _SIGNALLED - code
 
 
@@ -202,14 +206,6 @@ def _ended_by_signals() -> Iterator[None]:
             signal.signal(number, earlier)
 
 
-class CommandUnusable(PerfciError):
-    """The command of `lab run` or `lab ssh` can't be started."""
-
-    template = "{command} can't be started: {reason}"
-    help = "Write the command after `--`, as you would in a shell. `perfci lab run` gives its nodes back."
-    exit_code = 127
-
-
 def ssh(
     reservation: ID,
     node: Annotated[
@@ -239,7 +235,7 @@ def ssh(
         try:
             os.execvp(words[0], words)  # noqa: S606 - the terminal is ssh's from here on
         except OSError as error:
-            raise CommandUnusable(command=words[0], reason=error.strerror) from error
+            raise unusable(words[0], error) from error
 
 
 def env(

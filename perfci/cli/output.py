@@ -62,6 +62,11 @@ def print_table(
         sys.stderr.write(f"{empty}\n")
 
 
+def say(text: str) -> None:
+    """Print a line that is never folded. Numbers and units are joined by plain blanks, easy to search for."""
+    typer.echo(text.replace(NBSP, " "))
+
+
 def on_terminal() -> bool:
     """Tell whether somebody looks at stdout; FORCE_COLOR makes a pipe count as a terminal, as in rich."""
     return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))

@@ -12,7 +12,7 @@ import typer
 
 from perfci.cli.access import lab_services, state_folder
 from perfci.cli.options import RunId
-from perfci.cli.output import Json, errors_reported, print_dropped, print_error, print_json
+from perfci.cli.output import Json, errors_reported, print_dropped, print_error, print_json, say
 from perfci.errors import UsageError
 from perfci.names import JOB, JOB_LENGTH, LAB
 
@@ -153,6 +153,8 @@ def sync(
 
     Exit code 4: InfluxDB does not answer, or refused a run.
     """
+    from perfci.wording import counted
+
     with errors_reported(as_json=as_json):
         controller = lab_services()
         for run_id in again or ():
@@ -168,7 +170,7 @@ def sync(
                 }
             )
         else:
-            typer.echo(f"{len(done.delivered)} run(s) delivered.")
+            say(f"{counted(len(done.delivered), 'run')} delivered.")
             for error in (*done.unreadable, *done.refused):
                 print_error(error, as_json=False)
             for run_id, reason in done.left.items():
@@ -180,6 +182,7 @@ def sync(
 def rebuild(as_json: Json = False) -> None:
     """Rebuild the index from the archive, and judgements that are missing or damaged."""
     from perfci.runs.verdicts.rebuild import rebuild as make_again
+    from perfci.wording import counted
 
     with errors_reported(as_json=as_json):
         done = make_again(lab_services())
@@ -187,7 +190,7 @@ def rebuild(as_json: Json = False) -> None:
             unreadable = [error.as_dict() for error in done.unreadable]
             print_json({"runs": done.runs, "judged": done.judged, "unreadable": unreadable})
         else:
-            typer.echo(f"{len(done.runs)} run(s) indexed, {len(done.judged)} judged.")
+            say(f"{counted(len(done.runs), 'run')} indexed, {len(done.judged)} judged.")
             for error in done.unreadable:
                 print_error(error, as_json=False)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perfci.cli.access import holder, lab_services, settings_for
-from perfci.cli.output import Json, errors_reported, print_json
+from perfci.cli.output import Json, errors_reported, print_json, say
 from perfci.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def status(as_json: Json = False) -> None:
             "state_dir": services.state.root,
             "database": services.database.shown,
             "not_taken_over": left_aside(services.database, services.state.root),
-            "unreported": owing(services.database, services.state),
-            "being_reported": being_reported(services.database, services.state),
+            "verdict_pending": owing(services.database, services.state),
+            "being_judged": being_reported(services.database, services.state),
             "runs": [asdict(run) for run in states.runs(services.state)],
             "services": [asdict(service) for service in states.services(services.state)],
             "reservations": [asdict(one) for one in open_ledger(services.settings).held()],
@@ -62,7 +62,7 @@ def status(as_json: Json = False) -> None:
             print_json(found)
             return
         for line in _status_lines(found):
-            typer.echo(line)
+            say(line)
 
 
 def _last(services: LabServices, folders: list[Path]) -> dict[str, str] | None:
@@ -232,13 +232,14 @@ def clean(
     from perfci.runs.state.archive import run_folders
     from perfci.runs.state.clean import clean as remove
     from perfci.runs.state.state_folder import StateFolder
+    from perfci.wording import NBSP, counted
 
     with errors_reported(as_json=as_json):
         settings = settings_for()
         state = StateFolder(settings.state_dir)
-        runs = len(run_folders(state.archive))
+        runs = counted(len(run_folders(state.archive)), "archived run").replace(NBSP, " ")
         kept = ", except archive, databases and mail,"
-        what = f"{state.root}{f' with {runs} archived run(s)' if purge else kept}"
+        what = f"{state.root}{f' with {runs}' if purge else kept}"
         if as_json and not yes:
             raise CleanUnconfirmed(what=what)
         if not yes:
@@ -257,7 +258,9 @@ def clean(
 
 
 def _status_lines(found: dict[str, Any]) -> Iterator[str]:
-    yield f"state     {found['state_dir']}, {found['archived']} archived run(s)"
+    from perfci.wording import counted
+
+    yield f"state     {found['state_dir']}, {counted(found['archived'], 'archived run')}"
     yield f"database  {found['database']}"
     for line in found["not_taken_over"]:
         yield f"aside     {line}"
@@ -275,7 +278,7 @@ def _status_lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"reserved  {', '.join(one['nodes'])} by {one['holder']} for {one['purpose']}"
     for service in found["services"]:
         memory = f"{service['rss_bytes'] / _MIB:.0f} MiB"
-        yield f"service   {service['service']}: {service['processes']} process(es), {memory}"
+        yield f"service   {service['service']}: {_processes(service['processes'])}, {memory}"
     yield from _influx_lines(found)
     mail = found["mail"]
     if mail["waiting"] or mail["failed"]:
@@ -285,20 +288,27 @@ def _status_lines(found: dict[str, Any]) -> Iterator[str]:
         yield "Nothing runs."
 
 
+def _processes(number: int) -> str:
+    return f"{number} {'process' if number == 1 else 'processes'}"
+
+
 def _influx_lines(found: dict[str, Any]) -> Iterator[str]:
+    from perfci.wording import counted
+
     if found["not_in_influxdb"]:
-        yield f"influxdb  {len(found['not_in_influxdb'])} run(s) wait; deliver them: perfci results sync"
+        yield f"influxdb  {counted(len(found['not_in_influxdb']), 'run')} to deliver: perfci results sync"
     if refused := found["refused_by_influxdb"]:
-        yield f"influxdb  {len(refused)} run(s) refused and not sent again; {next(iter(refused.values()))}"
+        what = f"{counted(len(refused), 'run')} refused and not sent again"
+        yield f"influxdb  {what}; {next(iter(refused.values()))}"
 
 
 def _run_lines(found: dict[str, Any]) -> Iterator[str]:
     running = {run["run_id"] for run in found["runs"]}
-    for run_id in found["unreported"]:
-        if run_id not in running and run_id in found["being_reported"]:
+    for run_id in found["verdict_pending"]:
+        if run_id not in running and run_id in found["being_judged"]:
             yield f"judging   {run_id}; where it suspects a change, re-runs take a while"
         elif run_id not in running:
-            yield f"owed      verdict and mail of {run_id}; the next run makes up for it"
+            yield f"pending   verdict and mail of {run_id}; the next run completes them"
     for run in found["runs"]:
         how = (
             f"at {run['stage']} since {run['since']}"

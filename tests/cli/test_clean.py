@@ -57,7 +57,7 @@ def test_the_archive_stays_and_it_is_said_where(state):
 
 def test_a_purge_that_is_agreed_to_removes_all(state):
     done = run("--purge", typed="y\n")
-    assert "with 1 archived run(s)?" in done.stdout
+    assert "with 1 archived run?" in done.stdout
     assert not state.root.exists()
 
 

@@ -180,8 +180,6 @@ def test_a_command_runs_on_nodes_that_are_given_back(tmp_path: Path) -> None:
     done = run("run", "--nodes", "2", "--for", "10m", "--", sys.executable, "-c", program)
     assert done.exit_code == 7
     assert book().held() == ()
-    assert run("run", "--for", "10m", "--", "/no/such/program").exit_code == 127
-    assert book().held() == ()
     run("reserve", "--nodes", "2", "--for", "1d")
     refused = run("run", "--for", "10m", "--wait", "1h", "--", "true")
     assert refused.exit_code == 3
@@ -204,6 +202,46 @@ def test_who_waits_gets_the_nodes_or_gives_up_in_time(
     again = lab.reserve(wish, ann)
     monkeypatch.setattr(lab_run, "time", SimpleNamespace(sleep=lambda _: lab.release(has.id, bob)))
     assert lab_run.wait_until_ready(lab, again, ann, 60).state is BookingState.READY
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("/no/such/program", 127, "There is no such file"),
+        ("nosuchprogram", 127, "No folder in PATH"),
+        ("echo hello", 127, "as separate words"),
+        ("", 127, "after `--`"),
+        ("./folder", 126, "That is a folder"),
+        ("./plain", 126, "chmod +x ./plain"),
+    ],
+)
+def test_a_command_that_can_not_be_started_reserves_nothing_and_says_what_to_do(
+    command: str, code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plain").write_text("#!/bin/sh\n")
+    (tmp_path / "folder").mkdir()
+    done = run("run", "--for", "10m", "--json", "--", command)
+    assert done.exit_code == code
+    assert said in json.loads(done.stdout)["help"]
+    assert json.loads(run("history", "--json").stdout)["events"] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "said"),
+    [(b"#!/no/such/interpreter\n", 127, "`#!`"), (b"\x7fELF", 126, "not a program of this machine")],
+)
+def test_a_command_that_fails_to_start_on_its_nodes_gives_them_back(
+    content: bytes, code: int, said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "program"
+    file.write_bytes(content)
+    file.chmod(0o755)
+    done = run("run", "--for", "10m", "--json", "--", str(file))
+    assert done.exit_code == code
+    assert said in (told := json.loads(done.stdout)["help"])
+    assert told.endswith("perfci gave the nodes back.")
+    assert book().held() == ()
 
 
 def test_a_command_is_ended_with_its_reservation(tmp_path: Path) -> None:

@@ -83,17 +83,17 @@ def test_sync_names_the_runs_that_influxdb_refuses_delivers_the_others_and_sends
         recorder.answers["/write"] = too_old
         monkeypatch.setenv("PERFCI_INFLUX__URL", recorder.url)
         done = CliRunner().invoke(app, ["results", "sync"])
-        assert (done.exit_code, done.stdout) == (4, "2 run(s) delivered.\n")
+        assert (done.exit_code, done.stdout) == (4, "2 runs delivered.\n")
         assert f"keeps no points as old as those of {names[0]} (400): " in done.stderr
         assert "points beyond retention policy dropped=117" in done.stderr
         assert f"perfci results sync --again {names[0]}" in done.stderr
         sent = len(recorder.of("/write"))
         again = CliRunner().invoke(app, ["results", "sync"])
-        assert (again.exit_code, again.stdout) == (0, "0 run(s) delivered.\n")
+        assert (again.exit_code, again.stdout) == (0, "0 runs delivered.\n")
         assert again.stderr.startswith(f"{names[0]} was not sent again: ")
         assert len(recorder.of("/write")) == sent
         shown = CliRunner().invoke(app, ["status"]).stdout
-        assert "influxdb  1 run(s) refused and not sent again; " in shown
+        assert "influxdb  1 run refused and not sent again; " in shown
 
 
 def test_rallys_results_come_in_from_files_and_standard_input(state, tmp_path):

@@ -30,6 +30,7 @@ from perfci.runs.verdicts import reruns as confirm
 from perfci.runs.verdicts.confirmation_store import has_asked
 from perfci.runs.verdicts.judgement_store import keep_judgements
 from perfci.runs.verdicts.lab_services import ArchivedJobInvalid
+from perfci.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,7 +138,7 @@ class Aftermath:
             controller.local.write(results)
             series = f"{len(results.measurements)} series"
             synced = controller.sync(stages.progress.step)
-            stage.note = f"{series}, {len(synced.delivered)} run(s) to {controller.influx.identity}"
+            stage.note = f"{series}, {counted(len(synced.delivered), 'run')} to {controller.influx.identity}"
             steps.later += (*synced.unreadable, *synced.refused)
         if results.record.status == FINISHED:
             judgements = self._judged(results.record, steps, nodes)

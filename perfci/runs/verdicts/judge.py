@@ -228,7 +228,12 @@ def as_json(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
 
 def exit_code(judgements: Sequence[Judgement]) -> int:
     """Return 1 where something is slower, 5 where all that is slower is a known exception, else 0."""
-    outcomes = {one.outcome for one in judgements}
-    if Outcome.REGRESSION in outcomes:
+    return exit_code_of(one.outcome for one in judgements)
+
+
+def exit_code_of(outcomes: Iterable[Outcome]) -> int:
+    """Return `exit_code`, given only how series were judged, of one night or of several."""
+    found = {*outcomes}
+    if Outcome.REGRESSION in found:
         return 1
-    return KNOWN_EXIT_CODE if Outcome.KNOWN in outcomes else 0
+    return KNOWN_EXIT_CODE if Outcome.KNOWN in found else 0
