@@ -73,6 +73,17 @@ def quantity(value: float | None, metric: Metric) -> str:
     return significant(value) if metric in _COUNTS else seconds(value)
 
 
+def levels(before: float | None, after: float | None, metric: Metric, took: float | None = None) -> str:
+    """Return the levels before and since a change: `0.761 s → 0.820 s`.
+
+    Of a ratio to a reference, the seconds behind it: `took` is what the code under test takes. What the
+    reference took follows from the ratio.
+    """
+    if metric is Metric.RATIO and took is not None and before and after:
+        return f"{seconds(took / after * before)} → {seconds(took)}"
+    return f"{quantity(before, metric)} → {quantity(after, metric)}"
+
+
 def seconds(value: float | None) -> str:
     """Return a time; below a tenth of a second milliseconds read better: `0.388 s`, `69.9 ms`."""
     if value is None or not math.isfinite(value):

@@ -75,9 +75,14 @@ def main(folder: Path) -> None:
             browser.quit()
 
 
-def lab(state: Path) -> tuple[LabServices, EmailMessage]:
-    """Return a lab with all its nights, its pages written, and the mail about the slow-down."""
-    services = LabServices(load(environ={"PERFCI_STATE_DIR": str(state), "PERFCI_LAB": LAB}))
+def lab(state: Path, base_url: str = "") -> tuple[LabServices, EmailMessage]:
+    """Return a lab with all its nights, its pages written, and the mail about the slow-down.
+
+    The mail links to pages below `base_url`, if there is one.
+    """
+    environ = {"PERFCI_STATE_DIR": str(state), "PERFCI_LAB": LAB}
+    served = {"PERFCI_MAIL__BASE_URL": base_url} if base_url else {}
+    services = LabServices(load(environ=environ | served))
     history, letters = History(), []
     for number in range(NIGHTS):
         slow = number >= NIGHTS - SLOW_NIGHTS
@@ -130,11 +135,11 @@ def pictures(browser: Chrome, services: LabServices, letter: EmailMessage) -> di
     }
     found = {name: shot(browser, site / page, HEIGHTS[name]) for name, page in shown.items()}
     mail = services.state.root / "mail.html"
-    mail.write_text(_whole(letter), encoding="utf-8")
+    mail.write_text(whole(letter), encoding="utf-8")
     return {"mail": shot(browser, mail, None, width=760), **found}
 
 
-def _whole(letter: EmailMessage) -> str:
+def whole(letter: EmailMessage) -> str:
     """Return a mail's HTML with its pictures inside."""
     body = letter.get_body(("html",))
     assert body is not None

@@ -83,10 +83,14 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class MailDocument:
-    """A whole mail: subject, the verdict in one sentence, sections, and the line at its foot."""
+    """A whole mail: subject, the verdict in one sentence, sections, and the line at its foot.
+
+    `page` is what a page shows and its address, right below the verdict; empty where none is served.
+    """
 
     subject: str
     tone: MailTone
     verdict: str
     sections: tuple[Section, ...]
     foot: str
+    page: tuple[str, str] = ("", "")

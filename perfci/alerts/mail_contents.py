@@ -12,6 +12,7 @@ from perfci.alerts.bisect_mail import bisect_document
 from perfci.alerts.document import FactList, Log, MailDocument, MailTone, Paragraph, Section, Steps
 from perfci.alerts.fix import found_fix
 from perfci.alerts.mail_sections import (
+    alert_steps,
     back_table,
     determined,
     felt_levels,
@@ -110,6 +111,7 @@ def _regression(alert: Alert, evidence: MailContext, settings: MailSettings) -> 
             Section("What you can do", (regression_steps(alert, settings),)),
         ),
         foot=_foot(alert.lab, alert.job, f"alert {alert.id}", recipients(Audience.JOB, settings)),
+        page=alert_steps(alert, settings)[0] if settings.base_url is not None else ("", ""),
     )
 
 

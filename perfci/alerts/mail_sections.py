@@ -27,6 +27,7 @@ from perfci.wording import (
     counted,
     detectable,
     interval,
+    levels,
     probability,
     quantity,
     reruns,
@@ -148,9 +149,7 @@ def felt_levels(one: MovedSeries, evidence: MailContext) -> str:
     """
     metric = one.key.metric
     took = _seconds_of(one.key, evidence) if metric is Metric.RATIO else None
-    if took is not None and one.after and one.baseline_location:
-        return f"{seconds(took / one.after * one.baseline_location)} → {seconds(took)}"
-    return f"{quantity(one.baseline_location, metric)} → {quantity(one.after, metric)}"
+    return levels(one.baseline_location, one.after, metric, took)
 
 
 def _seconds_of(key: SeriesKey, evidence: MailContext) -> float | None:
@@ -166,19 +165,33 @@ def back_table(alert: Alert, evidence: MailContext) -> Table:
     several = several_arguments(one.key for one in alert.series)
     for one in _shown(alert):
         now = evidence.by_key.get(one.key)
+        last, before, then = _levels_now(one, now.location if now else None, evidence)
         rows.append(
             Row(
                 action_name(one.key),
                 scenario_name(one.key, several),
                 (
-                    quantity(now.location if now else None, one.key.metric),
-                    quantity(one.baseline_location, one.key.metric),
-                    f"{quantity(one.after, one.key.metric)} ({change(one.effect, one.key.metric)})",
+                    last,
+                    before,
+                    f"{then} ({change(one.effect, one.key.metric)})",
                     str(now.outcome) if now else "not measured",
                 ),
             )
         )
     return Table("series", ("last run", "baseline", "alert", "verdict"), tuple(rows), strong=0)
+
+
+def _levels_now(one: MovedSeries, now: float | None, evidence: MailContext) -> list[str]:
+    """Return a series' level in the last run, in the baseline and in the alert.
+
+    Of a ratio to a reference they are seconds: those of the last run, and what its reference makes of the
+    other two.
+    """
+    levels, metric = (now, one.baseline_location, one.after), one.key.metric
+    took = _seconds_of(one.key, evidence) if metric is Metric.RATIO else None
+    if took is None or not now:
+        return [quantity(level, metric) for level in levels]
+    return [seconds(None if level is None else took / now * level) for level in levels]
 
 
 def _shown(alert: Alert) -> list[MovedSeries]:
@@ -346,7 +359,7 @@ def regression_steps(alert: Alert, settings: MailSettings) -> Steps:
     """Say what the reader can do, with the page that has it all, and the commands."""
     fix = f"{alert.changes[0].service if alert.changes else alert.service}=fix.patch"
     items = [
-        *alert_steps(alert, settings),
+        *(alert_steps(alert, settings) if settings.base_url is None else ()),
         ("Try a fix before it is merged:", f"perfci try {alert.job} --change {fix}"),
         ("Reproduce it with the same code, environment and job:", f"perfci run reproduce {alert.since}"),
         ("See every verdict of the run:", f"perfci analyse {alert.opened} --full"),

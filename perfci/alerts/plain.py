@@ -21,6 +21,8 @@ _INDENT = "    "
 def render(document: MailDocument) -> str:
     """Return the text, with line feeds."""
     lines = list(_wrapped(document.verdict))
+    if document.page[1]:
+        lines += ["", *_block(Steps((document.page,)))]
     for section in document.sections:
         blocks = [block for block in section.blocks if not isinstance(block, Picture)]
         if not blocks:

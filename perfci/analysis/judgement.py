@@ -8,6 +8,7 @@ from perfci.analysis.failures import FailureTrack
 from perfci.analysis.level_track import LevelTrack
 from perfci.analysis.tracks import open_change, parts_of
 from perfci.analysis.types import Judgement, Outcome
+from perfci.results.model import Metric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,7 @@ def judgement(
         key=part.key,
         run_id=point.run_id,
         outcome=outcome,
-        reason=_reason(outcome, evidence, since, mde, track=track, tail=part.tail) + _aside(track),
+        reason=_reason(outcome, evidence, since, mde, track=track, part=part) + _aside(track),
         baseline=evidence.baseline,
         location=evidence.location,
         baseline_location=evidence.baseline_location,
@@ -68,15 +69,18 @@ def _aside(track: Track) -> str:
 
 
 def _reason(
-    outcome: Outcome, evidence: Evidence, since: str | None, mde: float, *, track: Track, tail: bool
+    outcome: Outcome, evidence: Evidence, since: str | None, mde: float, *, track: Track, part: TrackKey
 ) -> str:
     """Say in a sentence how the answer was found."""
     unit = "points" if isinstance(track, FailureTrack) else "%"
     ends = f"{_signed(evidence.low)} … {_signed(evidence.high)}"
     interval = f"{_signed(evidence.effect)} {unit} ({ends} {unit})"
-    against = f"against {len(evidence.baseline)} baseline runs"
+    number = len(evidence.baseline)
+    against = f"against {number} baseline run{'s' * (number != 1)}"
+    if part.key.metric is Metric.RATIO:
+        against = "against the reference beside it"
     if outcome in (Outcome.REGRESSION, Outcome.IMPROVEMENT):
-        what = "only the slow requests: " if tail else ""
+        what = "only the slow requests: " if part.tail else ""
         return f"{what}{interval} {against}, since {since}"
     if track.settled:
         return f"the change of {interval} has lasted; its level is the baseline from now on"

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def alert_page(alert: AlertSummary, shown: Collection[str], scenarios: Collection[str]) -> dict[str, str]:
     """Return the page of an alert. `shown` are the runs that have pages, `scenarios` the scenarios' pages."""
-    names = (f"before, {_day(alert.last_good)}", f"after, {_day(alert.since)}")
+    evidence = alert.evidence()
+    beside = any(one.paired for one in evidence.distributions)
+    names = ("reference", "code under test") if beside else ("before", "after")
     pairs = [
         {
             "key": one.key,
@@ -27,7 +29,7 @@ def alert_page(alert: AlertSummary, shown: Collection[str], scenarios: Collectio
             "picture": Markup(overlay(one.before, one.after, one.key.metric, names)),  # noqa: S704
             "shifts": quantile_shifts(one.before, one.after),
         }
-        for one in alert.distributions
+        for one in evidence.distributions
     ]
     projects = [one.service for one in alert.changes]
     suspects = alert.suspects.rows if alert.suspects else ()
@@ -36,7 +38,9 @@ def alert_page(alert: AlertSummary, shown: Collection[str], scenarios: Collectio
         root="../",
         alert=alert,
         names=names,
+        beside=beside,
         pairs=pairs,
+        evidence=evidence,
         several=wording.several_arguments(one.key for one in alert.moved),
         shown=shown,
         scenarios=scenarios,
@@ -53,7 +57,3 @@ def _bisects(found: AlertBisect | None) -> Iterator[dict[str, object]]:
         # The picture escapes what it is given.
         yield {"found": found, "picture": Markup(bisect_picture(found))}  # noqa: S704
         found = found.inside
-
-
-def _day(run_id: str | None) -> str:
-    return wording.MISSING if run_id is None else wording.run_moment(run_id)

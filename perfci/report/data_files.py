@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from perfci import pages, wording
 from perfci.analysis.quantiles import LEAST, quantiles
 from perfci.analysis.types import Outcome
 from perfci.projects import project
-from perfci.report.model import NOT_JUDGED, TONES
+from perfci.report.model import BY_RATIO, NOT_JUDGED, TONES
 from perfci.report.points import FAILURES, HIGH, LOW, MIDDLE, VALUES
 from perfci.results.model import COUNTERS, Metric
 
@@ -32,7 +33,7 @@ DIGITS = 4
 LEVELS = tuple(n / 20 for n in range(21))
 """Of a distribution: every twentieth; every tenth of them is compared."""
 DECILES = slice(2, 20, 2)
-OUTCOMES = (*map(str, TONES), NOT_JUDGED)
+OUTCOMES = (*map(str, TONES), BY_RATIO, NOT_JUDGED)
 
 
 def script(name: str, data: object) -> str:
@@ -102,17 +103,25 @@ def run_files(run: RunReport) -> dict[str, str]:
         "series": series_name.removesuffix(".js"),
         "packages": packages_name.removesuffix(".js"),
         "code": {one.service: wording.revision_name(one) for one in run.record.code.services},
-        "rows": [_row(judged.get(key), measured.get(key)) for key in keys],
+        "rows": [
+            _row(judged.get(key), measured.get(key), BY_RATIO if ratio_of(key) in judged else NOT_JUDGED)
+            for key in keys
+        ],
         "distributions": _distributions(keys, measured),
     }
     return {series_name: series, packages_name: versions, name: script(name.removesuffix(".js"), data)}
 
 
-def _row(judgement: Judgement | None, measured: Measurement | None) -> list[float | int | None]:
-    """Return outcome, effect, interval, q, MDE, level before, level after, and whether it changed."""
+def ratio_of(key: SeriesKey) -> SeriesKey | None:
+    """Return the series that has the verdict of a timing beside a reference; None where it is no timing."""
+    return replace(key, metric=Metric.RATIO) if key.metric is Metric.SECONDS else None
+
+
+def _row(judgement: Judgement | None, measured: Measurement | None, without: str) -> list[float | int | None]:
+    """Return outcome (`without` a judgement), effect, interval, q, MDE, level before and level after."""
     value = float(np.median(measured.values)) if measured and measured.values else None
     if judgement is None:
-        return [len(OUTCOMES) - 1, None, None, None, None, None, None, short(value)]
+        return [OUTCOMES.index(without), None, None, None, None, None, None, short(value)]
     after = judgement.after
     numbers = (
         judgement.effect, judgement.low, judgement.high, judgement.q_value, judgement.mde,

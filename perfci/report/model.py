@@ -195,11 +195,41 @@ class MovedRow:
 
 @dataclass(frozen=True, slots=True)
 class DistributionPair:
-    """The iterations of one series in the last good and in the first slow run, in the unit of its metric."""
+    """The iterations of one series before and after a change, in the unit of its metric.
+
+    `before` is from the last good run and `after` from the first slow one. With `paired`, both are from the
+    first slow run: `before` from the reference beside the code under test.
+    """
 
     key: SeriesKey
     before: tuple[float, ...]
     after: tuple[float, ...]
+    paired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFix:
+    """The first run back at the old level, the last slow one, and the code that differs between the two.
+
+    `code_known` is False where the code of one of them is not known.
+    """
+
+    run_id: str
+    last_bad: str
+    changes: tuple[ServiceChange, ...]
+    code_known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AlertEvidence:
+    """What only an alert's own page shows, as it takes time to read.
+
+    `seconds` holds the median seconds on the code under test behind each ratio to a reference.
+    """
+
+    distributions: tuple[DistributionPair, ...] = ()
+    seconds: Mapping[SeriesKey, float] = field(default_factory=dict)
+    fix: AlertFix | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +289,8 @@ class AlertSummary:
     that moved together, `moved` has them. `changes` is the code that differs between `last_good` and `since`;
     `code_known` is False where that can't be said. `closed` is the run that closed it, `ending` why.
     `looked_into_by` is who acknowledged it, where that is known. `bisect` is what has been measured to find
-    the change.
+    the change. `seconds` is the median on the code under test where `before` and `after` are ratios to a
+    reference. `evidence` reads the rest, and `evidence_from` differs whenever it would read something else.
     """
 
     id: str
@@ -279,8 +310,10 @@ class AlertSummary:
     last_good: str | None = None
     moved: tuple[MovedRow, ...] = ()
     suspects: AlertSuspects | None = None
-    distributions: tuple[DistributionPair, ...] = ()
     bisect: AlertBisect | None = None
+    seconds: float | None = None
+    evidence: Callable[[], AlertEvidence] = AlertEvidence
+    evidence_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +355,8 @@ TONES = {
 }
 NOT_JUDGED = "not judged"
 """Where no analysis has seen a run: one that was ingested, or a calibration's."""
+BY_RATIO = "judged by its ratio"
+"""The seconds of a timing that has pairs: the verdict is that of its ratio to the reference."""
 _USUAL_RUNS, _LEAST_USUAL = 20, 5
 _ORDER = tuple(TONES)
 _COUNTED = {

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from perfci import pages, wording
 from perfci.projects import project
-from perfci.report.data_files import scenario_file, service_of
+from perfci.report.data_files import ratio_of, scenario_file, service_of
 from perfci.report.levels import remembered_changes
 from perfci.report.points import MIDDLE, SeriesTrend
 from perfci.report.rendered import rendered
@@ -70,7 +70,7 @@ def scenario_pages(
             codes=codes.of(_tested(one.key, series)),
             name=name,
         )
-        entry = _entry(one, judgement, data)
+        entry = {**_entry(one, judgement, data), "ratio": _judged_ratio(one.key, judgement, data)}
         if (moved or not _is_folded(one)) and len(shown) < PICTURES_SHOWN:
             # The picture escapes what it is given.
             shown.append({**entry, "picture": Markup(picture)})  # noqa: S704
@@ -121,6 +121,12 @@ def _entry(one: SeriesTrend, judgement: Judgement | None, data: SiteData) -> dic
         "last": one.runs[one.places[-1]].run_id if gone else "",
         "calibration": data.calibrations.get(one.key),
     }
+
+
+def _judged_ratio(key: SeriesKey, judgement: Judgement | None, data: SiteData) -> str:
+    """Return the anchor of the ratio that has the verdict of a timing; empty where there is none."""
+    ratio = ratio_of(key)
+    return pages.anchor(ratio) if judgement is None and ratio is not None and ratio in data.judgements else ""
 
 
 def latest_value(one: SeriesTrend, judgement: Judgement | None) -> float | None:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +21,17 @@ from perfci.files import remove_scratch, write_whole
 from perfci.parsing import json_value
 from perfci.report.alert_page import alert_page
 from perfci.report.data_files import code_text, job_file
-from perfci.report.model import RunReport, StoredRun
+from perfci.report.model import AlertEvidence, RunReport, StoredRun
 from perfci.report.overview import overview_pages
 from perfci.report.rendered import shared_files, version
 from perfci.report.run_page import run_pages, summary_of
 from perfci.report.scenario_page import place, scenario_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from perfci.report.model import Mark, SiteData
+    from perfci.report.model import AlertSummary, Mark, SiteData
     from perfci.report.points import SeriesTrend
     from perfci.results.model import SeriesKey
 
@@ -83,8 +83,7 @@ def write(folder: Path, data: SiteData) -> Written:
     site.scenarios(scenarios, data)
     known = {pages.scenario_page(series[0].key) for series in scenarios.values()}
     for alert in data.alerts:
-        for name, content in alert_page(alert, runs.keys(), known).items():
-            site.put(name, content)
+        site.alert(alert, runs.keys(), known)
     summaries = [site.made[run.run_id]["summary"] for run in runs.values()]
     for name, content in overview_pages(data, scenarios, summaries, report).items():
         site.put(name, content)
@@ -134,6 +133,16 @@ class _Site:
         loaded = report(run.run_id)
         files = run_pages(loaded)
         self._make(run.run_id, run.inputs, files, summary=summary_of(loaded))
+
+    def alert(self, alert: AlertSummary, shown: Collection[str], known: Collection[str]) -> None:
+        """Write the page of an alert, where it is not there already as it should be."""
+        name = pages.alert_page(alert.id)
+        runs = {alert.since, alert.opened, alert.last_good, alert.closed}
+        scenarios = {pages.scenario_page(one.key) for one in alert.moved}
+        parts = (replace(alert, evidence=AlertEvidence), runs & {*shown}, scenarios & {*known})
+        inputs = _digest(*(repr(sorted(one)) if isinstance(one, set) else repr(one) for one in parts))
+        if not self._is_made(name, inputs):
+            self._make(name, inputs, alert_page(alert, shown, known))
 
     def scenarios(self, scenarios: Mapping[tuple[str, ...], Sequence[SeriesTrend]], data: SiteData) -> None:
         """Write the pages of all scenarios, and for each job the file with its runs."""

@@ -185,6 +185,9 @@ def test_a_regression_answers_the_three_questions_in_order(told):
     ):
         assert f"\n    {command}" in text
     assert text.rstrip().endswith("neutron@example.org")
+    page = f"https://perf.example.org/site/alerts/{notification.alert.id}.html"
+    assert text.count(page) == 1, "the page that has it all is named once,"
+    assert text.index(page) < text.index("What is slower"), "where nobody has to look for it"
 
 
 def confirmation(**fields):

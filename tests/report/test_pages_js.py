@@ -15,7 +15,7 @@ from site_data import alert, site_data
 
 from perfci import pages, wording
 from perfci.report.distribution import quantile_shifts
-from perfci.report.model import AlertSuspects, DistributionPair, SuspectRow
+from perfci.report.model import AlertEvidence, AlertSuspects, DistributionPair, SuspectRow
 from perfci.report.site import write
 from perfci.results.model import Metric
 
@@ -43,7 +43,7 @@ def data():
     )
     shown = alert(
         suspects=AlertSuspects(alert().id, rows),
-        distributions=(DistributionPair(CREATE, values[run_id(19)], values[run_id(20)]),),
+        evidence=lambda: AlertEvidence((DistributionPair(CREATE, values[run_id(19)], values[run_id(20)]),)),
     )
     return replace(found, alerts=(shown,))
 
@@ -157,6 +157,28 @@ def test_pointing_at_a_picture_shows_run_commits_and_values_and_a_click_opens_th
     assert run_id(20) in text
     browser.execute_script(point, picture, "click")
     until(browser, lambda _: browser.current_url.endswith(pages.run_page(run_id(20))))
+
+
+def test_a_first_tap_shows_a_run_and_a_second_one_opens_it(browser, site):
+    look(browser, site, pages.scenario_page(CREATE), 390)
+    picture = browser.find_element(By.CSS_SELECTOR, f'section[id="{pages.anchor(CREATE)}"] svg.trend')
+    browser.execute_script("arguments[0].scrollIntoView()", picture)
+    tap = """const box = arguments[0].getBoundingClientRect(), x = box.left + box.width * (10 + arguments[1] * 688 / 30) / 760;
+    for (const kind of ["pointerover", "pointerleave", "click"]) arguments[0].dispatchEvent(
+      new PointerEvent(kind, {bubbles: true, pointerType: "touch", clientX: x, clientY: box.top + 50}));"""
+
+    def tapped(_):
+        browser.execute_script(tap, picture, 27.5)
+        found = browser.find_elements(By.CSS_SELECTOR, ".tip")
+        return found and found[0].is_displayed() and found[0].text
+
+    assert run_id(27) in until(browser, tapped)
+    browser.execute_script(tap, picture, 25.5)
+    shown = browser.find_element(By.CSS_SELECTOR, ".tip").text
+    assert run_id(25) in shown
+    assert shown.endswith("Tap again to open the run.")
+    browser.execute_script(tap, picture, 25.5)
+    until(browser, lambda _: browser.current_url.endswith(pages.run_page(run_id(25))))
 
 
 def test_a_picture_is_read_with_the_keyboard_alone(browser, site):

@@ -20,6 +20,7 @@ from perfci.report.bisect_picture import bisect_picture
 from perfci.report.levels import level_changes
 from perfci.report.model import (
     AlertBisect,
+    AlertEvidence,
     AlertSuspects,
     BisectCulprit,
     BisectPlace,
@@ -328,6 +329,9 @@ def test_a_paired_scenario_shows_its_seconds_and_the_trend_of_its_ratio(data, tm
     assert f">{quantity(timing.numbers[-1, MIDDLE], Metric.SECONDS)}</td>" in text
     assert sparkline(ratio) in text
     assert sparkline(timing) not in text
+    page = (tmp_path / pages.scenario_page(timing.key)).read_text()
+    assert f'href="#{pages.anchor(key)}">judged by its ratio</a>' in page
+    assert "not judged" not in page
 
 
 def test_an_empty_lab_has_an_overview(tmp_path):
@@ -414,7 +418,7 @@ def index_of(data, folder):
 def test_the_overview_begins_with_open_alerts_then_what_is_new_then_the_runs(data, tmp_path):
     text = index_of(replace(data, alerts=(alert(), alert(id="0000closed", closed=run_id(25)))), tmp_path)
     heads = [
-        text.index(f"<h2>{one}</h2>") for one in ("Open alerts", "New with the last run", "Runs", "Scenarios")
+        text.index(f">{one}</h") for one in ("Open alerts", "New with the last run", "Runs", "Scenarios")
     ]
     assert heads == sorted(heads)
     top = text[heads[0] : heads[1]]
@@ -462,7 +466,7 @@ def test_what_the_last_run_brought_is_told(data, tmp_path):
     text = index_of(
         replace(data, runs=before, alerts=(alert(), alert(id="0ther", closed=last, ending="fixed"))), tmp_path
     )
-    news = text[text.index("<h2>New with the last run") : text.index("<h2>Runs")]
+    news = text[text.index(">New with the last run</h3>") : text.index(">Runs</h3>")]
     assert 'alert <a href="alerts/65af3750f0.html">' in news
     assert 'alert <a href="alerts/0ther.html">0ther</a> ended (fixed)' in news
     assert "code of neutron: 27.0.1 (wheel) → 27.0.1 (wheel) with" in news
@@ -507,7 +511,7 @@ def test_on_the_first_night_pages_show_what_was_measured(data, tmp_path):
     trend = next(one for one in data.series if one.key == key)
     shown = wording.quantity(float(trend.measured().numbers[-1, MIDDLE]), key.metric)
     overview = (tmp_path / "index.html").read_text()
-    assert f'<td class="number">{shown}</td>' in overview[overview.index("<h2>Scenarios") :]
+    assert f'<td class="number">{shown}</td>' in overview[overview.index(">Scenarios</h3>") :]
     scenario = (tmp_path / pages.scenario_page(key)).read_text()
     assert f'<td class="number late">{shown}</td>' in scenario
 
@@ -520,7 +524,7 @@ def test_scenarios_are_sorted_by_verdict_and_told_apart_by_their_arguments(data,
     text = index_of(
         replace(data, series=(*data.series, other), judgements={**data.judgements, key: slow}), tmp_path
     )
-    table = text[text.index("<h2>Scenarios") :]
+    table = text[text.index(">Scenarios</h3>") :]
     rows = re.findall(r'<th scope="row"><a href="(scenarios/[^"]+)">', table)
     assert rows[0] == pages.scenario_page(key)
     assert rows[-1] == pages.scenario_page(other.key)
@@ -640,7 +644,7 @@ def test_an_alerts_page_has_the_change_both_distributions_and_the_command_to_try
     rows = (SuspectRow("neutron", "a" * 40, "Look up ports one by one", "A", "https://x.org/a", 0.62),)
     shown = alert(
         suspects=AlertSuspects(alert().id, rows),
-        distributions=(DistributionPair(key, values[run_id(19)], values[run_id(20)]),),
+        evidence=lambda: AlertEvidence((DistributionPair(key, values[run_id(19)], values[run_id(20)]),)),
     )
     write(tmp_path, replace(data, alerts=(shown,)))
     text = (tmp_path / pages.alert_page(shown.id)).read_text()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from browser import chromium
 from nights import PORTS, run_id, seconds_key
@@ -99,6 +101,98 @@ return found;
 def test_text_has_the_contrast_that_wcag_asks_for(browser, site, page, scheme):
     look(browser, site, page, scheme=scheme)
     assert browser.execute_script(_CONTRAST) == []
+
+
+def test_print_is_black_on_white_also_from_a_dark_screen(browser, site):
+    look(browser, site, SCENARIO, scheme="dark")
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": features})
+    try:
+        assert browser.execute_script(_CONTRAST) == []
+        assert browser.find_element(By.CSS_SELECTOR, ".card").value_of_css_property("background-color") in {
+            "rgb(255, 255, 255)",
+            "rgba(255, 255, 255, 1)",
+        }
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
+_NAMED = {
+    "button", "link", "heading", "image", "img", "searchbox", "textbox", "combobox", "navigation",
+    "columnheader", "rowheader", "RootWebArea",
+}  # fmt: skip
+"""Roles of the accessibility tree that say nothing without a name."""
+
+
+def tree(browser):
+    """Return what a screen reader gets: role, name and properties of each element, in reading order."""
+    found = []
+    for one in browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]:
+        if not one.get("ignored"):
+            properties = {item["name"]: item["value"].get("value") for item in one.get("properties", ())}
+            role, name = (one.get(part, {}).get("value", "") for part in ("role", "name"))
+            found.append((role, name.strip(), properties))
+    return found
+
+
+@pytest.mark.parametrize("page", ALL)
+def test_a_screen_reader_gets_names_headings_in_order_and_landmarks(browser, site, page):
+    look(browser, site, page)
+    found = tree(browser)
+    assert [role for role, name, _ in found if role in _NAMED and not name] == []
+    levels = [properties["level"] for role, _, properties in found if role == "heading"]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), levels
+    roles = [role for role, _, _ in found]
+    assert [roles.count(one) for one in ("banner", "main", "contentinfo")] == [1, 1, 1]
+    navigations = [name for role, name, _ in found if role == "navigation"]
+    assert len(navigations) == len(set(navigations))
+
+
+_TABLES = """
+return [...document.querySelectorAll("table")].filter(table => table.checkVisibility()).filter(table => {
+  const heads = [...(table.tHead?.rows[0]?.cells ?? [])];
+  const rows = [...table.tBodies].flatMap(body => [...body.rows]).filter(row => !row.cells[0].hasAttribute("colspan"));
+  return !heads.length || heads.some(one => one.scope !== "col" || !one.textContent.trim())
+    || rows.some(row => row.cells.length > 1 && ![...row.cells].some(one => one.tagName === "TH" && one.scope === "row"));
+}).map(table => table.outerHTML.slice(0, 200));
+"""
+
+
+@pytest.mark.parametrize("page", ALL)
+def test_each_table_names_its_columns_and_rows(browser, site, page):
+    look(browser, site, page)
+    assert browser.execute_script(_TABLES) == []
+
+
+_FOCUSED = """
+const one = document.activeElement;
+if (one === document.body) return null;
+const style = getComputedStyle(one), box = one.getBoundingClientRect();
+const all = [...document.querySelectorAll("*")];
+return [all.indexOf(one), style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2,
+  box.bottom > 0 && box.top < innerHeight && box.width > 0, one.tagName + " " + one.textContent.slice(0, 30)];
+"""
+
+
+@pytest.mark.parametrize("page", ALL)
+def test_tab_goes_through_a_page_in_reading_order_and_is_always_seen(browser, site, page):
+    look(browser, site, page)
+    places = []
+    for _ in range(30):
+        for kind in ("keyDown", "keyUp"):
+            event = {"type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
+            browser.execute_cdp_cmd("Input.dispatchKeyEvent", event)
+        found = browser.execute_script(_FOCUSED)
+        if found is None:
+            break
+        place, outlined, within, what = found
+        assert outlined, what
+        assert within, what
+        places.append(place)
+    assert len(places) > 2
+    assert places == sorted(places)
 
 
 def test_light_and_dark_differ(browser, site):

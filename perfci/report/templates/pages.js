@@ -158,7 +158,15 @@ const perfci = (() => {
     svg.addEventListener("pointermove", (event) => show(nearest(event)));
     svg.addEventListener("pointerleave", hide);
     svg.addEventListener("blur", hide);
-    svg.addEventListener("click", (event) => { show(nearest(event)); open(); });
+    let tapped = -1;
+    svg.addEventListener("click", (event) => {
+      const at = nearest(event);
+      show(at);
+      /* A finger can't point without touching: its first tap shows the run, the next one opens it. */
+      if (event.pointerType !== "touch" || tapped === at) return open();
+      tapped = at;
+      tip.append("\nTap again to open the run.");
+    });
     svg.addEventListener("keydown", (event) => {
       const to = { ArrowLeft: now < 0 ? places.length - 1 : now - 1, ArrowRight: now < 0 ? 0 : now + 1, Home: 0, End: places.length - 1 };
       if (event.key in to) { event.preventDefault(); show(to[event.key]); }
@@ -255,7 +263,7 @@ const perfci = (() => {
     if (open) { found.open = true; fill(); }
     return found;
   }
-  const calm = (outcome) => ["no change", "no baseline", "not judged"].includes(outcome);
+  const calm = (outcome) => ["no change", "no baseline", "judged by its ratio", "not judged"].includes(outcome);
 
   function rows(section) {
     const form = $(section, "form"), found = $(section, ".found"), greyed = "greyed" in section.dataset;

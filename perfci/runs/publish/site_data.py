@@ -94,7 +94,7 @@ def _write(services: LabServices) -> None:
             marks=tuple(_marks(alerts, latest)),
             calibrations=_calibrations(services, records.values()),
             growing=noise_growth(noise_tracks(series), AnalysisSettings()),
-            alerts=tuple(alert_summaries(services, alerts, latest, records)),
+            alerts=tuple(alert_summaries(services, alerts, latest, records, indexed)),
             codes={one.code.digest: one.code for one in records.values()},
         ),
     )

@@ -43,6 +43,7 @@ def test_the_ratios_have_a_verdict_from_the_first_night_on_and_the_seconds_have_
     whole = found[TOTAL, Metric.RATIO]
     assert whole.outcome is Outcome.NO_CHANGE
     assert whole.location == pytest.approx(1.0, abs=0.02)
+    assert "against the reference beside it" in whole.reason
     assert ("neutron.create_port", Metric.RATIO) in found
     assert Metric.SECONDS not in {metric for _, metric in found}
 
