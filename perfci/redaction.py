@@ -84,7 +84,9 @@ _ANYWHERE = (
         re.IGNORECASE,
     ),
     re.compile(
-        r"(?P<keep>\b(?:password|passphrase|passwd|identified\s+by)(?:\s+|\s*\(\s*))(?:\"[^\"\n]+\"|'(?:''|\\.|[^'\n])+')",
+        # Alembic's "Can't locate revision identified by '1a2b'" names what is missing, and no password.
+        r"(?P<keep>\b(?:password|passphrase|passwd|(?<!revision )identified\s+by)(?:\s+|\s*\(\s*))"
+        r"(?:\"[^\"\n]+\"|'(?:''|\\.|[^'\n])+')",
         re.IGNORECASE,
     ),
     # Bearer and Basic without their header's name

@@ -161,6 +161,7 @@ def test_forms_that_were_seen(text):
         "nova-compute: 12 servers, 3 secrets and 4 tokens",
         "a bearer of bad news",
         "the password was changed",
+        "alembic.util.exc.CommandError: Can't locate revision identified by 'a1b2c3d4e5f6'",
     ],
 )
 def test_ordinary_text_stays(text):

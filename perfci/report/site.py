@@ -137,10 +137,10 @@ class _Site:
     def alert(self, alert: AlertSummary, shown: Collection[str], known: Collection[str]) -> None:
         """Write the page of an alert, where it is not there already as it should be."""
         name = pages.alert_page(alert.id)
-        runs = {alert.since, alert.opened, alert.last_good, alert.closed}
+        runs = {one for one in (alert.since, alert.opened, alert.last_good, alert.closed) if one is not None}
         scenarios = {pages.scenario_page(one.key) for one in alert.moved}
-        parts = (replace(alert, evidence=AlertEvidence), runs & {*shown}, scenarios & {*known})
-        inputs = _digest(*(repr(sorted(one)) if isinstance(one, set) else repr(one) for one in parts))
+        links = (sorted(runs & {*shown}), sorted(scenarios & {*known}))
+        inputs = _digest(repr(replace(alert, evidence=AlertEvidence)), repr(links))
         if not self._is_made(name, inputs):
             self._make(name, inputs, alert_page(alert, shown, known))
 

@@ -60,11 +60,19 @@ def test_pages_load_without_complaints(browser, site, page):
     assert browser.find_element(By.TAG_NAME, "h1").is_displayed()
 
 
+_SIDEWAYS = """
+return [...document.querySelectorAll(".wide")].filter(one => one.checkVisibility() && one.scrollWidth > one.clientWidth)
+  .map(one => one.innerText.slice(0, 200));
+"""
+"""Tables that have to be scrolled sideways."""
+
+
 @pytest.mark.parametrize("page", ALL)
 @pytest.mark.parametrize("width", [360, 390, 1000, 1200])
 def test_nothing_sticks_out_of_the_page(browser, site, page, width):
     look(browser, site, page, width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.execute_script(_SIDEWAYS) == []
 
 
 def test_on_a_phone_a_trend_shows_its_newest_end(browser, site):

@@ -416,11 +416,12 @@ const perfci = (() => {
     const counters = pairs.filter((one) => !(one.old.shape && one.now.shape) && one.old.after !== one.now.after && !isNone(one.old.after) && !isNone(one.now.after))
       .map((one) => ({ ...one, share: one.old.after ? one.now.after / one.old.after - 1 : null }))
       .sort((a, b) => Math.abs(b.share ?? 1e9) - Math.abs(a.share ?? 1e9));
-    const number = (text) => make("td", { class: "number" }, text);
+    const number = (text, kind = "") => make("td", { class: `number ${kind}` }, text);
     const none = make("tr", {}, make("td", { colspan: "4" }, "No counter differs."));
     $(place, ".counters tbody").replaceChildren(...(counters.length ? [] : [none]), ...counters.slice(0, ROWS).map(({ old: a, now: b, share }) =>
-      make("tr", {}, make("th", { scope: "row" }, make("a", { href: b.link }, b.name), make("br"), make("span", { class: "soft" }, b.scenario)),
-        number(quantity(a.after, a.metric)), number(quantity(b.after, b.metric)), number(b.metric === "failure_rate" ? MISSING : change(share, b.metric)))));
+      make("tr", {}, make("th", { scope: "row" }, make("a", { href: b.link }, b.name), make("br"), make("span", { class: "soft" }, b.scenario),
+          make("span", { class: "narrow soft" }, `${quantity(a.after, a.metric)} → ${quantity(b.after, b.metric)}`)),
+        number(quantity(a.after, a.metric), "late"), number(quantity(b.after, b.metric), "late"), number(b.metric === "failure_rate" ? MISSING : change(share, b.metric)))));
     const unfit = [old, now].filter((one) => !one.valid).map((one) => one.when);
     told.textContent = `${pairs.length} series in both runs.${unfit.length ? ` The lab was not fit to measure on ${unfit.join(" and ")}.` : ""}`;
     $(place, ".command").textContent = `perfci run compare ${before} ${after}`;
