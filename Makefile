@@ -7,6 +7,10 @@ export PERFCI_STATE_DIR ?= $(CURDIR)/state
 export UV_CACHE_DIR := $(PERFCI_STATE_DIR)/cache/uv
 export PIP_CACHE_DIR := $(PERFCI_STATE_DIR)/cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Without bytecode each start of perfci, Ansible and Rally compiles all that it imports: most of the time of a short command.
+unexport PYTHONDONTWRITEBYTECODE
+# What nearly every command imports is compiled by the set-up, for those who forbid Python to do it later.
+COMPILED := alembic pydantic pydantic_settings rich sqlalchemy typer yaml
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 PYTHON ?= python3
@@ -39,6 +43,7 @@ $(READY): constraints.txt pyproject.toml
 	@[ -x .venv/bin/uv ] || { rm -rf .venv && $(PYTHON) -m venv .venv && .venv/bin/python -m pip install -q "$(UV)"; }
 	@.venv/bin/uv pip sync -q --python .venv/bin/python constraints.txt
 	@.venv/bin/uv pip install -q --python .venv/bin/python --no-deps --editable .
+	@.venv/bin/python -m compileall -q -j 0 perfci $(addprefix .venv/lib/python3*/site-packages/,$(COMPILED))
 	@touch $@
 
 nightly: setup  ## Set up this machine and run one night of jobs/nightly.yml on it

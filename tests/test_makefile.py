@@ -60,6 +60,14 @@ def test_what_is_copied_is_all_but_what_this_machine_made(engine, tmp_path):
     assert copied == [".git/HEAD", "Makefile", "perfci/state/x.py"]
 
 
+def test_what_it_starts_keeps_its_bytecode(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    program = tmp_path / "tests"
+    program.write_text('#!/bin/sh\necho "bytecode: ${PYTHONDONTWRITEBYTECODE-kept}"\n')
+    program.chmod(0o755)
+    assert make("suite", f"TESTS={program}", path=os.environ["PATH"]).stdout == "bytecode: kept\n"
+
+
 @pytest.mark.parametrize(("gib", "processes"), [(8, 2), (13.9, 2), (14, 3), (60, 3)])
 def test_each_process_of_the_tests_has_memory_for_a_cloud(tmp_path, gib, processes):
     memory = tmp_path / "meminfo"
