@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -121,20 +122,50 @@ def marked(folder: Path) -> list[psutil.Process]:
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-@pytest.mark.parametrize(("times", "concurrency"), [(6, 1), (7, 2)])
-def test_iterations_are_paired_within_the_second_and_never_overlap(
-    rally_python: Path, tmp_path: Path, times: int, concurrency: int
-) -> None:
-    tasks = [task(times=times, concurrency=concurrency, sleep=0.05)]
-    done = run(prepare(tmp_path, rally_python, new=tasks, old=tasks))
-    assert done.returncode == 0, done.stderr + (tmp_path / "new" / "said").read_text()
-    found = record(tmp_path)["tasks"]["01-dummy"]
+def precise(**how: Any) -> dict:
+    return {**task(times=200, sleep=0.01, **how), "until": {"precision": 0.2, "warmup": 2, "least": 30}}
+
+
+TOGETHER = {
+    "one": task(times=6, sleep=0.05),
+    "two": task(times=7, concurrency=2, sleep=0.05),
+    "drawn": task("Dummy.dummy_exception_probability", times=16, exception_probability=0.5),
+    "precise": precise(),
+    "after precise": task(times=3),
+    "precise by two": precise(concurrency=2),
+    "after precise by two": task(times=3),
+    "precise, serial": precise(runner="serial"),
+    "after precise, serial": task(times=3),
+    "paced": task(times=6, runner="rps", how={"times": 6, "rps": 30}),
+}
+"""Tasks that both sides run to their end. Rally takes long to begin, so it does once for all of them."""
+
+
+def slug(name: str) -> str:
+    return f"{list(TOGETHER).index(name) + 1:02d}-dummy"
+
+
+@pytest.fixture(scope="module")
+def together(rally_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of both sides after all tasks of TOGETHER."""
+    folder = tmp_path_factory.mktemp("together")
+    tasks = list(TOGETHER.values())
+    done = run(prepare(folder, rally_python, new=tasks, old=tasks))
+    assert done.returncode == 0, done.stderr + (folder / "new" / "said").read_text()
+    assert "crashed" not in (folder / "new" / "said").read_text()
+    return folder
+
+
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_iterations_are_paired_within_the_second_and_never_overlap(together: Path, name: str) -> None:
+    times = TOGETHER[name]["times"]
+    found = record(together)["tasks"][slug(name)]
     assert found["notes"] == []
     assert found["alone"] == {}
     assert sum(len(pair["new"]) for pair in found["pairs"]) == times
     spans = []
     for side in ("new", "old"):
-        by_time = {one["timestamp"]: one for one in report(tmp_path, side)}
+        by_time = {one["timestamp"]: one for one in report(together, side, slug(name))}
         assert len(by_time) == times
         for at, pair in enumerate(found["pairs"]):
             for _, timestamp, failed in pair[side]:
@@ -149,33 +180,23 @@ def test_iterations_are_paired_within_the_second_and_never_overlap(
     assert order == [(at, side) for at, pair in enumerate(found["pairs"]) for side in pair["order"]]
 
 
-def test_an_iteration_draws_the_same_on_both_sides(rally_python: Path, tmp_path: Path) -> None:
+def test_an_iteration_draws_the_same_on_both_sides(together: Path) -> None:
     """Half of the iterations fail, drawn by Rally's own scenario: which ones is no difference of the sides."""
-    tasks = [task("Dummy.dummy_exception_probability", times=16, exception_probability=0.5)]
-    done = run(prepare(tmp_path, rally_python, new=tasks, old=tasks))
-    assert done.returncode == 0, done.stderr + (tmp_path / "new" / "said").read_text()
-    pairs = record(tmp_path)["tasks"]["01-dummy"]["pairs"]
+    pairs = record(together)["tasks"][slug("drawn")]["pairs"]
     failed = {side: [failed for pair in pairs for *_, failed in pair[side]] for side in ("new", "old")}
     assert failed["new"] == failed["old"]
     assert set(failed["new"]) == {True, False}
 
 
-@pytest.mark.parametrize(("concurrency", "runner"), [(1, "constant"), (2, "constant"), (1, "serial")])
-def test_rally_ends_both_sides_once_the_pairs_are_precise(
-    rally_python: Path, tmp_path: Path, concurrency: int, runner: str
-) -> None:
-    one = task(times=200, concurrency=concurrency, sleep=0.01, runner=runner)
-    tasks = [{**one, "until": {"precision": 0.2, "warmup": 2, "least": 30}}, task(times=3)]
-    done = run(prepare(tmp_path, rally_python, new=tasks, old=tasks))
-    assert done.returncode == 0, done.stderr + (tmp_path / "new" / "said").read_text()
-    found = record(tmp_path)["tasks"]
-    assert found["01-dummy"]["notes"] == []
-    ran = {side: len(report(tmp_path, side)) for side in ("new", "old")}
+@pytest.mark.parametrize("name", ["precise", "precise by two", "precise, serial"])
+def test_rally_ends_both_sides_once_the_pairs_are_precise(together: Path, name: str) -> None:
+    found = record(together)["tasks"][slug(name)]
+    assert found["notes"] == []
+    ran = {side: len(report(together, side, slug(name))) for side in ("new", "old")}
     assert ran["new"] == ran["old"]
     assert 30 < ran["new"] < 100
-    assert sum(len(pair["new"]) for pair in found["01-dummy"]["pairs"]) == ran["new"]
-    assert len(report(tmp_path, "new", "02-dummy")) == 3, "the next task is run as a whole"
-    assert "crashed" not in (tmp_path / "new" / "said").read_text()
+    assert sum(len(pair["new"]) for pair in found["pairs"]) == ran["new"]
+    assert len(report(together, "new", slug(f"after {name}"))) == 3, "the next task is run as a whole"
 
 
 def test_failures_crashes_and_hangs_of_one_side_leave_the_other_one_whole(
@@ -205,14 +226,11 @@ def test_failures_crashes_and_hangs_of_one_side_leave_the_other_one_whole(
     assert fine["notes"] == []
 
 
-def test_runners_that_rally_paces_itself_run_one_whole_side_after_the_other(
-    rally_python: Path, tmp_path: Path
-) -> None:
-    paced = task(times=6, runner="rps", how={"times": 6, "rps": 30})
-    done = run(prepare(tmp_path, rally_python, new=[paced], old=[paced]))
-    assert done.returncode == 0, done.stderr
-    (pair,) = record(tmp_path)["tasks"]["01-dummy"]["pairs"]
-    times = {side: [one["timestamp"] for one in report(tmp_path, side)] for side in ("new", "old")}
+def test_runners_that_rally_paces_itself_run_one_whole_side_after_the_other(together: Path) -> None:
+    (pair,) = record(together)["tasks"][slug("paced")]["pairs"]
+    times = {
+        side: [one["timestamp"] for one in report(together, side, slug("paced"))] for side in ("new", "old")
+    }
     first, second = pair["order"]
     assert max(times[first]) < min(times[second])
 

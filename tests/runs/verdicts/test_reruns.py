@@ -6,10 +6,12 @@ import email
 import email.policy
 import json
 import mailbox
+import shutil
 import subprocess
 import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import archives
 import pytest
@@ -55,30 +57,39 @@ def made(state):
     )
 
 
-@pytest.fixture
-def play(controller):
-    """Play nights until a baseline stands, then one that is slower; re-runs find what `factors` say."""
+def a_night(controller, number, factors=None, **how):
+    lab = {key: how.pop(key) for key in ("spoil", "on_run", "until") if key in how}
+    limits = how.pop("limits", None)
+    folder = archives.night(controller.state.archive, number, **how)
+    if limits is not None:
+        job = (folder / "job.yml").read_text() + f"analysis: {{confirm: {json.dumps(limits)}}}\n"
+        (folder / "job.yml").write_text(job)
+    fake = reruns.FakeLab(controller.state.archive, folder, factors or {}, **lab)
+    nodes = fake.nodes() if factors is not None else None
+    outcome = Aftermath(controller).of(ArchivedRun(folder), Stages(Silent()), nodes)
+    return outcome, fake
 
-    def night(number, factors=None, **how):
-        lab = {key: how.pop(key) for key in ("spoil", "on_run", "until") if key in how}
-        limits = how.pop("limits", None)
-        folder = archives.night(controller.state.archive, number, **how)
-        if limits is not None:
-            job = (folder / "job.yml").read_text() + f"analysis: {{confirm: {json.dumps(limits)}}}\n"
-            (folder / "job.yml").write_text(job)
-        fake = reruns.FakeLab(controller.state.archive, folder, factors or {}, **lab)
-        nodes = fake.nodes() if factors is not None else None
-        outcome = Aftermath(controller).of(ArchivedRun(folder), Stages(Silent()), nodes)
-        return outcome, fake
+
+@pytest.fixture(scope="module")
+def baseline(tmp_path_factory):
+    """The state folder after the nights that make a baseline. Tests begin with copies of it."""
+    lab = made(tmp_path_factory.mktemp("baseline"))
+    for number in range(1, BASELINE + 1):
+        quiet, fake = a_night(lab, number, NOTHING)
+        assert fake.sides == [], "nothing stands out"
+        assert quiet.told == ()
+    return lab.state.root
+
+
+@pytest.fixture
+def play(controller, baseline):
+    """Play a night that is slower than the baseline; re-runs find what `factors` say."""
 
     def go(factors, **how):
-        for number in range(1, BASELINE + 1):
-            quiet, fake = night(number, factors)
-            assert fake.sides == [], "nothing stands out"
-            assert quiet.told == ()
-        return night(BASELINE + 1, factors, **{**SLOW, **how})
+        shutil.copytree(baseline, controller.state.root, dirs_exist_ok=True)
+        return go.night(BASELINE + 1, factors, **{**SLOW, **how})
 
-    go.night = night
+    go.night = partial(a_night, controller)
     return go
 
 
