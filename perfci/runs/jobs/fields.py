@@ -20,4 +20,4 @@ Variable = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
 class Part(BaseModel):
     """A part of a job file: nothing unknown in it, and nothing changes it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)

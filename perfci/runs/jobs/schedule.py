@@ -24,7 +24,7 @@ class Schedule(BaseModel):
     it shows it twice, the first time.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     at: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", examples=["02:15"])]
     """Time of day, in quotes: "02:15"."""
