@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import os
 import re
+import sqlite3
 import sys
+import threading
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -70,10 +72,37 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """Let Ansible say once what is in an inventory: that takes it a second, and always gives the same."""
-    inventory = sys.modules.get("perfci.lab.inventory")
-    if inventory is None:
-        return
+    """Do once what takes long and always gives the same, except in the tests of that."""
+    if inventory := sys.modules.get("perfci.lab.inventory"):
+        _list_once(inventory)
+    if engine := sys.modules.get("perfci.database.engine"):
+        _migrate_once(engine.Database)
+
+
+def _migrate_once(database):
+    """Let Alembic make the tables of a new SQLite file once; later ones get a copy of those."""
+    migrate, made = database._migrate, sqlite3.connect(":memory:", check_same_thread=False)
+    lock = threading.Lock()
+
+    def migrate_once(self, connection):
+        if connection.dialect.name != "sqlite" or "tests/database" in os.environ.get(
+            "PYTEST_CURRENT_TEST", ""
+        ):
+            return migrate(self, connection)
+        file = connection.connection.dbapi_connection
+        with lock:
+            if file.execute("SELECT 1 FROM sqlite_master").fetchone():
+                return migrate(self, connection)
+            if made.execute("SELECT 1 FROM sqlite_master").fetchone():
+                return made.backup(file)
+            migrate(self, connection)
+            return file.backup(made)
+
+    database._migrate = migrate_once
+
+
+def _list_once(inventory):
+    """Let Ansible say once what is in an inventory: that takes it a second."""
     listed, known = inventory._listed, {}
 
     def list_once(folder):

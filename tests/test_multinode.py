@@ -37,7 +37,7 @@ def cloud(environ, inside):
     made = Cloud(environ, inside, cloud_distributed_routers=True)
     made.deploy()
     yield made
-    made.play("teardown", "reclaim")
+    made.play("teardown")
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import cache
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -211,6 +212,7 @@ SMALL_IMAGE: dict[str, Any] = {
 """As little as makes a node, and a service: emulated hardware writes and reads every MiB of it. Kept for the next time."""
 
 
+@cache
 def node_image() -> Path:
     """Build the small image for nodes, where it is not there yet; return its folder."""
     command = [Path(sys.executable).with_name("ansible-playbook"), "playbooks/virtual.yml"]
