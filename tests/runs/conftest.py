@@ -69,7 +69,9 @@ def project(tmp_path):
         "ansible_python_interpreter: '{{ ansible_playbook_python }}'}}\n"
         "  children: {cloud: {hosts: {node-0: }}}\n"
     )
-    (tmp_path / "ansible.cfg").write_text("[defaults]\ngathering = explicit\n")
+    (tmp_path / "ansible.cfg").write_text(
+        "[defaults]\ngathering = explicit\n[connection]\npipelining = True\n"
+    )
     made = Project(tmp_path)
     for name in STAGES:
         made.playbook(name)
