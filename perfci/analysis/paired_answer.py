@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
 LEAST_TO_REFUTE = 2
 """One draw refutes no verdict of the nights: it may be the outlier."""
+MOST_DRAWS_FOR_A_SUSPICION = 4
+"""What the nights themselves have not proven is worth no more draws than these."""
 
 
-def pair_settings(question: Question, settings: ConfirmSettings) -> PairSettings:
-    """Return when pairs answer a question."""
-    return PairSettings(error=1 / settings.proof, within=question.floor)
+def pair_settings(floor: float, settings: ConfirmSettings) -> PairSettings:
+    """Return when pairs answer a question about changes of `floor` (relative) or more."""
+    return PairSettings(error=1 / settings.proof, within=floor)
 
 
 def answered(question: Question, draws: Sequence[DrawEffect], settings: ConfirmSettings) -> Decision:
@@ -40,7 +42,7 @@ def answered(question: Question, draws: Sequence[DrawEffect], settings: ConfirmS
     A suspicion is over when a step worth a report is ten times less likely than none; a claim of the nights
     needs as strong evidence to be refuted as to be proven.
     """
-    found = decide_draws(draws, pair_settings(question, settings))
+    found = decide_draws(draws, pair_settings(question.floor, settings))
     if found is None:
         return Decision.UNKNOWN
     sign = 1 if question.upwards else -1
@@ -54,6 +56,13 @@ def answered(question: Question, draws: Sequence[DrawEffect], settings: ConfirmS
     against = settings.refute if question.claimed else settings.same
     enough = len(draws) >= (LEAST_TO_REFUTE if question.claimed else 1)
     return Decision.SAME if enough and log_factor(question, draws) <= math.log(against) else Decision.UNKNOWN
+
+
+def wants_draw(question: Question, draws: Sequence[DrawEffect], settings: ConfirmSettings) -> bool:
+    """Say whether another draw can still change the answer to a question, and is worth it."""
+    if answered(question, draws, settings) is not Decision.UNKNOWN:
+        return False
+    return question.claimed or len(draws) < MOST_DRAWS_FOR_A_SUSPICION
 
 
 def log_factors(question: Question, draws: Sequence[DrawEffect]) -> tuple[float, ...]:
@@ -77,7 +86,7 @@ def log_factor(question: Question, draws: Sequence[DrawEffect]) -> float:
 
 def seen_effect(question: Question, draws: Sequence[DrawEffect], settings: ConfirmSettings) -> Effect | None:
     """Return new against old with the interval that holds at all looks; None without a draw."""
-    found = decide_draws(draws, pair_settings(question, settings))
+    found = decide_draws(draws, pair_settings(question.floor, settings))
     if found is None:
         return None
     return Effect(math.expm1(found.log), math.expm1(found.low), math.expm1(found.high))

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from perfci.analysis.decision import Decision
-from perfci.analysis.paired_answer import answered, log_factors, reported, seen_effect
+from perfci.analysis.paired_answer import answered, log_factors, reported, seen_effect, wants_draw
 from perfci.analysis.pairs import draw_effect
 from perfci.analysis.rerun_verdict import wish
 from perfci.analysis.sequential_test import Side
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 
 DEPLOYMENTS = 2
 """What a draw costs of the runs that a job allows."""
-MOST_DRAWS_FOR_A_SUSPICION = 4
-"""What the nights themselves have not proven is worth no more draws than these."""
 _PAIRED = frozenset({Metric.SECONDS, Metric.RATIO})
 
 
@@ -75,9 +72,7 @@ class RerunsInPairs(Reruns[Places]):
     def _wants_draw(self, question: Question) -> bool:
         draws = self.draws.get(question.key, [])
         if _is_paired(question):
-            if answered(question, draws, self.settings) is not Decision.UNKNOWN:
-                return False
-            return question.claimed or len(draws) < MOST_DRAWS_FOR_A_SUSPICION
+            return wants_draw(question, draws, self.settings)
         return (question.claimed or not self.runs) and wish(question, self.settings) is not None
 
     @property
