@@ -64,10 +64,10 @@ class Evidence:
 
     `window` is the number of latest runs that were held against the baseline, the first of which is
     `since`. `proves` says whether so few runs may prove a change at all. `suspect` says that the latest
-    run alone stands out. `reach` is that of the runs that spoke, `shortest` that of the fewest that can
-    speak. `level` is that of the runs which `effect` describes, `location` the latest run's alone; both and
-    `baseline_location` are as measured. `proofs` are the p-values of all windows that look like a change,
-    before the lab's history corrects them.
+    run alone stands out, `suspect_with`, in words, that its service does. `reach` is that of the runs that
+    spoke, `shortest` that of the fewest that can speak. `level` is that of the runs which `effect` describes,
+    `location` the latest run's alone; both and `baseline_location` are as measured. `proofs` are the p-values
+    of all windows that look like a change, before the lab's history corrects them.
     """
 
     p_value: float
@@ -85,6 +85,7 @@ class Evidence:
     reach: Reach
     shortest: Reach
     proofs: Mapping[int, float]
+    suspect_with: str = ""
 
 
 LARGEST = 50.0

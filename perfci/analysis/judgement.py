@@ -84,6 +84,8 @@ def _reason(
         return f"{what}{interval} {against}, since {since}"
     if track.settled:
         return f"the change of {interval} has lasted; its level is the baseline from now on"
+    if evidence.suspect_with:
+        return f"{evidence.suspect_with}, which is worth a look; {interval} {against} is not proof yet"
     if evidence.suspect:
         return f"only the latest run stands out; {interval} {against} is not proof yet"
     if outcome is Outcome.TOO_NOISY:

@@ -28,12 +28,18 @@ if TYPE_CHECKING:
 LEAST_TO_REFUTE = 2
 """One draw refutes no verdict of the nights: it may be the outlier."""
 MOST_DRAWS_FOR_A_SUSPICION = 4
-"""What the nights themselves have not proven is worth no more draws than these."""
+"""What the nights themselves have not proven is worth no more draws than these..."""
+MOST_DRAWS_IF_PROMISING = 10
+"""...unless the draws so far speak for a step rather than against it."""
 
 
 def pair_settings(floor: float, settings: ConfirmSettings) -> PairSettings:
-    """Return when pairs answer a question about changes of `floor` (relative) or more."""
-    return PairSettings(error=1 / settings.proof, within=floor)
+    """Return when pairs answer a question about changes of `floor` (relative) or more.
+
+    A question asks for one direction, and only a proof of that one is told. So each direction has the whole
+    error rate for itself: of unchanged series that are asked about, one in `proof` is called different.
+    """
+    return PairSettings(error=2 / settings.proof, within=floor)
 
 
 def answered(question: Question, draws: Sequence[DrawEffect], settings: ConfirmSettings) -> Decision:
@@ -62,7 +68,9 @@ def wants_draw(question: Question, draws: Sequence[DrawEffect], settings: Confir
     """Say whether another draw can still change the answer to a question, and is worth it."""
     if answered(question, draws, settings) is not Decision.UNKNOWN:
         return False
-    return question.claimed or len(draws) < MOST_DRAWS_FOR_A_SUSPICION
+    if question.claimed or len(draws) < MOST_DRAWS_FOR_A_SUSPICION:
+        return True
+    return len(draws) < MOST_DRAWS_IF_PROMISING and log_factor(question, draws) > 0
 
 
 def log_factors(question: Question, draws: Sequence[DrawEffect]) -> tuple[float, ...]:

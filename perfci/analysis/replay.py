@@ -17,7 +17,9 @@ from perfci.analysis.judgement import judgement
 from perfci.analysis.level_rule import CANARY_RULE
 from perfci.analysis.level_track import LevelTrack
 from perfci.analysis.p_calibration import FalseAlarms
+from perfci.analysis.paired_track import PairedTrack
 from perfci.analysis.robust import median
+from perfci.analysis.service_suspicion import services_off
 from perfci.analysis.tracks import (
     add_point,
     add_value,
@@ -34,9 +36,10 @@ from perfci.analysis.tracks import (
 from perfci.analysis.variance import VariancePrior
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from perfci.analysis.evidence import Evidence
+    from perfci.analysis.service_suspicion import ServiceShift
     from perfci.analysis.settings import AnalysisSettings
     from perfci.analysis.tracks import ChangeSeen, Kind, Track
     from perfci.analysis.types import Confirmation, Judgement, RunPoint
@@ -135,12 +138,15 @@ class Replay:
             )
         )
         out = {}
+        together = self._services_off(seen)
         for key, point in points.items():
             parts = parts_of(key, point.environment)
             if parts[0] in seen:
                 self._follow_middle(*parts)
                 part = self._speaking(parts, seen)
                 evidence = seen[part]
+                if part in together and not evidence.suspect:
+                    evidence = replace(evidence, suspect=True, suspect_with=together[part].in_words)
                 mde = self._mde(part, evidence, limits, known=part in opened)
                 out[key] = judgement(point, part, self.track(part), evidence, (limits.q_values[part], mde))
         return out
@@ -316,6 +322,15 @@ class Replay:
             track.decide(evidence, q_value=adjusted[part], rejected=rejected)
         self._remember(found)
         return DecisionThresholds(adjusted, min(enough, settings.largest_p))
+
+    def _services_off(self, seen: Iterable[TrackKey]) -> dict[TrackKey, ServiceShift]:
+        """Return the ratios to be asked about because the scenarios of their service stand out together."""
+        tonight = {
+            part: track.runs[-1]
+            for part in seen
+            if isinstance(track := self.track(part), PairedTrack) and track.change is None and track.runs
+        }
+        return services_off(tonight, self.settings.latency_floor)
 
     def _remember(self, found: int) -> None:
         """Keep how many changes the latest nights found."""
