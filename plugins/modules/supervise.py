@@ -33,7 +33,6 @@ options:
     default: ''
   supervisord: {description: The program., type: str, default: supervisord}
   units: {description: "Services with name, command, environment, stop_seconds", type: list, elements: dict, default: []}
-  environment: {description: What all units have in their environment beside their own., type: dict, default: {}}
   start_seconds: {description: A service that ends earlier counts as crashed at its start., type: int, default: 60}
   start_retries: {description: How often such a service is started again., type: int, default: 3}
   log_bytes: {description: Size at which a log is rotated., type: int, default: 20000000}
@@ -211,7 +210,6 @@ def unit_section(unit: dict[str, Any], state_dir: str, logs: Path, params: dict[
     """Return the definition of one service."""
     name = unit["name"]
     environment = {
-        **params["environment"],
         **(unit.get("environment") or {}),
         **marks(state_dir, name, params["run"]),
         # Without this, setproctitle overwrites the environment in /proc that these are read from.
@@ -332,7 +330,6 @@ def main() -> None:
             "run": {"type": "str", "default": ""},
             "supervisord": {"type": "str", "default": "supervisord"},
             "units": {"type": "list", "elements": "dict", "default": []},
-            "environment": {"type": "dict", "default": {}},
             "start_seconds": {"type": "int", "default": 60},
             "start_retries": {"type": "int", "default": 3},
             "log_bytes": {"type": "int", "default": 20_000_000},

@@ -28,7 +28,6 @@ def lab(supervise, lab_processes, short_path):
                 "run": "r1",
                 "supervisord": str(Path(sys.executable).with_name("supervisord")),
                 "units": [],
-                "environment": {},
                 "start_seconds": 1,
                 "start_retries": 1,
                 "log_bytes": 100_000,
@@ -92,14 +91,6 @@ def test_runs_a_service_with_its_marks_and_environment_and_no_input(lab):
     assert lab.stop() == ["glance"]
     assert lab.services() == {}
     assert lab.stop() == []
-
-
-def test_the_environment_of_all_units_gives_way_to_a_units_own(lab, lab_processes):
-    shared = {"PYTHONHASHSEED": "7", "LEVEL": "all"}
-    lab.start(unit("glance", SLEEP, environment={"LEVEL": "own"}), environment=shared)
-    until(lambda: lab.pid("glance"))
-    found = lab_processes.environment_of(lab.pid("glance"))
-    assert (found["PYTHONHASHSEED"], found["LEVEL"]) == ("7", "own")
 
 
 def test_they_carry_their_runs_mark(lab, lab_processes):

@@ -104,8 +104,7 @@ def measure(
     """
     playbooks = playbooks.of_run(work.run_id)
     logs = work.path / "logs"
-    shared = reference.shared if reference else {}
-    variables = {**cloud_variables, **shared, "perfci_run_dir": str(work.path)}
+    variables = {**cloud_variables, "perfci_run_dir": str(work.path)}
     errors: list[str] = []
 
     def run(books: Playbooks, name: str, *names: str, limit: float, **extra: Any) -> None:
@@ -303,7 +302,7 @@ def beside(
                 playbook,
                 log=reference.logs / f"{name}.log",
                 limit_seconds=limit_seconds,
-                variables={**reference.variables, **reference.shared},
+                variables=reference.variables,
             )
 
     with ThreadPoolExecutor(1, thread_name_prefix=REFERENCE) as pool:

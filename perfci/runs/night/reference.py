@@ -88,15 +88,6 @@ class ReferenceCloud:
         return self.folder / "logs"
 
     @property
-    def shared(self) -> dict[str, Any]:
-        """What both clouds are deployed and hammered with: hashes in the same order, another one in each run.
-
-        Python draws the order of its sets for each process, which alone makes a service up to 4 % slower or
-        faster.
-        """
-        return {"cloud_hash_seed": str(self.seed)}
-
-    @property
     def hammered(self) -> dict[str, Any]:
         """What hammer.yml is told of it."""
         return {
