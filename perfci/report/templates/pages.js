@@ -417,6 +417,8 @@ const perfci = (() => {
       .map((one) => ({ ...one, share: one.old.after ? one.now.after / one.old.after - 1 : null }))
       .sort((a, b) => Math.abs(b.share ?? 1e9) - Math.abs(a.share ?? 1e9));
     const number = (text, kind = "") => make("td", { class: `number ${kind}` }, text);
+    const ratios = counters.some((one) => one.now.metric === "ratio");
+    $(place, ".counters").closest("section").querySelector("h2").textContent = ratios ? "Counters, and ratios to the reference" : "Counters";
     const none = make("tr", {}, make("td", { colspan: "4" }, "No counter differs."));
     $(place, ".counters tbody").replaceChildren(...(counters.length ? [] : [none]), ...counters.slice(0, ROWS).map(({ old: a, now: b, share }) =>
       make("tr", {}, make("th", { scope: "row" }, make("a", { href: b.link }, b.name), make("br"), make("span", { class: "soft" }, b.scenario),

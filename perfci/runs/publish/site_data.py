@@ -115,14 +115,13 @@ def _archived(services: LabServices, indexed: Mapping[str, RunRecord]) -> dict[s
 
 
 def _newest_judged(services: LabServices, records: Mapping[str, RunRecord]) -> list[str]:
-    """Return the newest judged run of each job."""
-    jobs: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for one in records.values():
-        if one.status == FINISHED:
-            jobs[one.lab, one.job].append(one.run_id)
+    """Return the newest judged run of each job: a valid one, as an unfit lab says nothing new of a series."""
+    jobs: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
     judged = judged_runs(services.database, records)
-    newest = (next((run for run in reversed(runs) if run in judged), None) for runs in jobs.values())
-    return [one for one in newest if one is not None]
+    for one in records.values():
+        if one.status == FINISHED and one.run_id in judged:
+            jobs[one.lab, one.job].append(one)
+    return [max(runs, key=lambda one: (one.validity.valid, one.run_id)).run_id for runs in jobs.values()]
 
 
 def _by_key(judgements: Iterable[Judgement]) -> list[tuple[SeriesKey, Judgement]]:

@@ -9,6 +9,7 @@ from nights import record
 from perfci import pages
 from perfci.config import load
 from perfci.results.archive import read_archive
+from perfci.results.model import Validity
 from perfci.results.stores.local import LocalStore
 from perfci.runs.publish.retention import KEPT_RUNS, kept_runs
 from perfci.runs.publish.site_data import growing_noise, write_site
@@ -101,6 +102,21 @@ def test_the_same_pages_come_out_whatever_is_lost(services):
         assert content(site) == wanted
     write_site(services, afresh=True)
     assert content(site) == wanted
+
+
+def test_a_night_of_an_unfit_lab_does_not_hide_what_was_found_before(services):
+    for number in range(12):
+        add(services, number, factor=1.4 if number > 9 else 1.0)
+    site = write_site(services).parent
+    (slow,) = site.glob("scenarios/*ports*.html")
+    before = slow.read_text()
+    assert ">regression +4" in before
+    add(services, 12, validity=Validity(valid=False, reasons=("canary disk on node-0 was slow",)))
+    write_site(services)
+    assert ">regression +4" in slow.read_text()
+    text = (site / pages.INDEX).read_text()
+    assert "the lab was not fit to measure" in text[: text.index(">Scenarios</h3>")]
+    assert ">regression<" in text[text.index(">Scenarios</h3>") :]
 
 
 def test_another_verdict_makes_the_page_of_its_run_again(services):
