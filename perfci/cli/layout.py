@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,6 +45,34 @@ def fit(
     names = tuple(columns[number] for number in kept)
     shown = tuple(tuple(row[number] for number in kept) for row in rows)
     return Layout(names, shown, tuple(same), _widths(names, shown, width, fold_first=fold_first))
+
+
+def fit_most(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int,
+    *,
+    needed: int,
+    fold_first: bool = False,
+) -> tuple[Layout, tuple[str, ...]]:
+    """Lay a table out without its last columns where those have no room, but with the first `needed` ones.
+
+    With `fold_first` a further column may fold others, else only the needed ones fold each other. Returns
+    which columns that say something were left out, too.
+    """
+    whole = fit(columns, rows, width, fold_first=fold_first)
+    layout, count = whole, len(columns)
+    while count > needed and not (layout.widths and (fold_first or _in_one_line(layout))):
+        count -= 1
+        layout = fit(columns[:count], [row[:count] for row in rows], width, fold_first=fold_first)
+    # What is equal in every row is said below the table, wherever its column stands.
+    layout = replace(layout, same=whole.same)
+    return layout, tuple(name for name in whole.columns if name not in layout.columns)
+
+
+def _in_one_line(layout: Layout) -> bool:
+    rows = (layout.columns, *layout.rows)
+    return all(len(cell) <= width for row in rows for cell, width in zip(row, layout.widths, strict=True))
 
 
 def _widths(

@@ -44,16 +44,20 @@ def print_table(
     empty: str,
     numbers: Collection[str] = (),
     styles: Sequence[str] = (),
+    needed: int | None = None,
     console: Console | None = None,
 ) -> None:
     """Print a table: on a terminal as wide as it is, in a pipe as lines with tabs and all columns.
 
     Where there are no rows, `empty` says what was looked for; in a pipe on stderr. `numbers` are the columns
-    that are aligned to the right. `styles` has one of rich's styles for each row's first cell.
+    that are aligned to the right. `styles` has one of rich's styles for each row's first cell. On a terminal
+    that is too narrow the last columns are left out, and named, but the first `needed` ones stay (None: all).
     """
     rows = [tuple(row) for row in rows]
     if console.is_terminal if console else on_terminal():
-        _print_on_terminal(columns, rows, console or terminal(), empty=empty, numbers=numbers, styles=styles)
+        _print_on_terminal(
+            columns, rows, console or terminal(), empty=empty, numbers=numbers, styles=styles, needed=needed
+        )
         return
     out = console.file if console else sys.stdout
     for row in (columns, *rows) if rows else ():
@@ -87,22 +91,27 @@ def _print_on_terminal(
     empty: str,
     numbers: Collection[str],
     styles: Sequence[str],
+    needed: int | None,
 ) -> None:
     from rich.text import Text
 
-    from perfci.cli.layout import fit, lines
+    from perfci.cli.layout import fit_most, lines
 
     if not rows:
         if empty:
             console.print(empty, markup=False, soft_wrap=True)
         return
-    layout = fit(columns, rows, console.width)
+    layout, left_out = fit_most(columns, rows, console.width, needed=needed or len(columns))
     for row, first, rest in lines(layout, numbers):
         style = "bold" if row < 0 or not layout.widths else ""
         style = styles[row] if styles and row >= 0 else style
         console.print(Text.assemble((first, style), (rest, "bold" if row < 0 else "")), soft_wrap=True)
     if layout.same:
         _print_same(console, layout.same)
+    if left_out:
+        console.print(
+            f"Not shown: {', '.join(left_out)}; a wider terminal, or a pipe, has them.", markup=False
+        )
 
 
 def print_sections(
@@ -120,16 +129,13 @@ def print_sections(
     """
     from rich.text import Text
 
-    from perfci.cli.layout import fit, lines
+    from perfci.cli.layout import fit_most, lines
 
     if not rows:
         return
     console = console or terminal()
-    for count in range(len(columns), needed - 1, -1):
-        cells = [row[:count] for _, row in rows]
-        layout = fit(columns[:count], cells, console.width - len(_INDENT), fold_first=True)
-        if layout.widths:
-            break
+    cells, width = [row for _, row in rows], console.width - len(_INDENT)
+    layout, _ = fit_most(columns, cells, width, needed=needed, fold_first=True)
     begun = None
     for row, first, rest in lines(layout, numbers):
         heading = rows[row][0] if row >= 0 else None

@@ -89,7 +89,7 @@ def list_runs(
 
     Exit code 0: success, even if there are none. perfci names runs with a damaged run.json and skips them.
     """
-    from perfci.cli.runs_table import readable, runs_table, verdict_of
+    from perfci.cli.runs_table import NEEDED, readable, runs_table, verdict_of
     from perfci.runs.state import archive as listing
     from perfci.runs.verdicts.judgement_store import read_outcomes
 
@@ -106,7 +106,7 @@ def list_runs(
         else:
             of_job = f" of the job {job}" if job else ""
             empty = f"No runs{of_job} in {archive} yet. Start one: perfci run {job or 'nightly'}"
-            print_table(*runs_table(wanted, counts, brief=on_terminal()), empty=empty)
+            print_table(*runs_table(wanted, counts, brief=on_terminal()), empty=empty, needed=NEEDED)
 
 
 @app.command()

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from perfci.analysis.types import Outcome
 
 COLUMNS = ("run", "lab", "job", "verdict", "status", "lab fit", "code", "environment", "re-run for")
+BRIEF = ("run", "verdict", "job", "lab", "code", "environment", "re-run for")
+"""What a terminal shows, the most important first."""
+NEEDED = 2
 
 
 def readable(folders: Iterable[Path]) -> Iterator[dict[str, Any]]:
@@ -46,7 +49,7 @@ def verdict_of(document: Mapping[str, Any], count: Counter[Outcome] | None) -> s
 def runs_table(
     documents: Sequence[Mapping[str, Any]], counts: Mapping[str, Counter[Outcome]], *, brief: bool
 ) -> TextTable:
-    """Show runs; where it has to be `brief`, without what the verdict says already."""
+    """Show runs; where it has to be `brief`, only the columns of `BRIEF`: the verdict says the rest."""
     rows = []
     for one in documents:
         failed, fit = one.get("failure"), one["validity"]["valid"]
@@ -57,11 +60,14 @@ def runs_table(
                 one["lab"],
                 one["job"],
                 verdict_of(one, counts.get(one["run_id"])),
-                "" if brief else status,
-                "" if brief else "yes" if fit else "no",
+                status,
+                "yes" if fit else "no",
                 one["code"]["digest"],
                 one["environment"]["digest"],
                 one.get("confirms", ""),
             )
         )
-    return TextTable(COLUMNS, rows)
+    if not brief:
+        return TextTable(COLUMNS, rows)
+    places = [COLUMNS.index(name) for name in BRIEF]
+    return TextTable(BRIEF, [tuple(row[place] for place in places) for row in rows])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfci.cli.layout import fit, folded, lines
+from perfci.cli.layout import fit, fit_most, folded, lines
 
 COLUMNS = ("run", "lab", "job", "verdict", "note")
 RUN = "20261117T041500Z-nightly-{:04x}"
@@ -80,3 +80,26 @@ def test_no_line_is_longer_than_the_terminal_where_the_words_fit(rows, width):
     layout = fit(("first", "second", "third"), rows, width)
     if layout.widths:
         assert all(len(first + rest) <= width for _, first, rest in lines(layout))
+
+
+def test_the_last_columns_are_left_out_and_named_before_anything_is_folded():
+    columns = ("run", "verdict", "job", "lab", "code")
+    rows = [
+        (RUN.format(1), "33 series too noisy", "nightly", "embedded", "c1"),
+        (RUN.format(2), "no change", "smoke", "north", "c1"),
+    ]
+    whole, left_out = fit_most(columns, rows, 200, needed=2)
+    assert (whole.columns, left_out) == (columns[:-1], ())
+    layout, left_out = fit_most(columns, rows, 62, needed=2)
+    assert (layout.columns, left_out) == (columns[:3], ("lab",))
+    assert layout.same == (("code", "c1"),), (
+        "what is the same everywhere is said, whether there is room or not"
+    )
+    narrow, left_out = fit_most(columns, rows, 45, needed=2)
+    assert (narrow.columns, left_out) == (columns[:2], ("job", "lab"))
+    assert [rest.strip() for _, _, rest in lines(narrow)] == [
+        "verdict",
+        "33 series too",
+        "noisy",
+        "no change",
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import archives
 import pytest
@@ -47,6 +48,22 @@ def test_re_runs_stand_beside_the_nights_and_are_marked(night):
     place = rows[0].index("re-run for")
     assert {row[0]: row[place] if len(row) > place else "" for row in rows[1:]} == {name: "", again: name}
     assert [one["run_id"] for one in json.loads(run("list", "--job", "nightly", "--json"))] == [name]
+
+
+def test_at_80_columns_each_run_is_one_line_with_its_verdict(night, tmp_path, monkeypatch):
+    name, again = night
+    lost = archives.night(StateFolder(tmp_path).archive, 2, status="failed").name
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", run("list")).splitlines()
+    assert [line.split(maxsplit=1) for line in lines[:4]] == [
+        ["run", "verdict"],
+        [lost, "failed in deploy (product)"],
+        [again, "not judged"],
+        [name, "not judged"],
+    ]
+    assert "Not shown: job, " in lines[-1]
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_night_shows_what_its_re_runs_have_shown(night):
