@@ -161,7 +161,13 @@ class Database:
                 connection.execute(sa.select(sa.func.pg_advisory_lock(key)))
             elif not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))):
                 raise LockHeld
-            yield
+            try:
+                yield
+            finally:
+                # The server ends a session some time after its connection is closed. A broken one has no lock
+                # any more.
+                with suppress(DBAPIError):
+                    connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
 
     @contextmanager
     def _as_open(self, connection: sa.Connection) -> Iterator[None]:

@@ -10,6 +10,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic import op
@@ -345,6 +346,25 @@ def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")
     with pytest.raises(DatabaseUnavailable, match="state"):
         Database(f"sqlite:///{tmp_path}/state/lab.db")
+
+
+def test_a_lock_that_was_given_back_is_free_before_the_server_has_ended_its_session(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late: list[psycopg.Connection[object]] = []
+    close = psycopg.Connection.close
+
+    def keep(connection: psycopg.Connection[object]) -> None:
+        late.append(connection)
+
+    monkeypatch.setattr(psycopg.Connection, "close", keep)
+    try:
+        for one in (Database(database_url), Database(database_url)):
+            with one.lock("outbox", wait=False):
+                pass
+    finally:
+        for connection in late:
+            close(connection)
 
 
 def test_a_lock_is_held_by_one_and_ends_with_its_process(database_url: str) -> None:
