@@ -189,7 +189,7 @@ def known(
 
 
 def alerts(judgements: Iterable[Judgement]) -> frozenset[Series]:
-    """Return the series that are told as slower."""
+    """Return the series that the night reports as slower."""
     return frozenset(
         (one.key.scenario, one.key.action) for one in judgements if one.outcome is Outcome.REGRESSION
     )

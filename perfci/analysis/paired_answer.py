@@ -36,8 +36,8 @@ MOST_DRAWS_IF_PROMISING = 10
 def pair_settings(floor: float, settings: ConfirmSettings) -> PairSettings:
     """Return when pairs answer a question about changes of `floor` (relative) or more.
 
-    A question asks for one direction, and only a proof of that one is told. So each direction has the whole
-    error rate for itself: of unchanged series that are asked about, one in `proof` is called different.
+    A question asks for one direction, and perfci reports only a proof of that one. So each direction has the
+    whole error rate for itself: of unchanged series that are asked about, one in `proof` is called different.
     """
     return PairSettings(error=2 / settings.proof, within=floor)
 
