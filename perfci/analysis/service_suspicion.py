@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scipy import special
 
 from perfci.analysis.evidence import relative
+from perfci.analysis.paired_track import SUSPICION, WORTH_ASKING
 from perfci.analysis.pairs import DRAW_DEVIATION, DRAW_DEVIATION_DF
 from perfci.projects import project
 from perfci.results.model import TOTAL, Metric
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 
 SHARED = 0.4
 """Share of the variance of a draw's luck that all scenarios of one service have in common."""
-SUSPICION = 0.06
-"""p-value of a service from which on it is worth a draw."""
-WORTH_ASKING = 0.6
-"""Share of the floor from which on it is."""
 LEAST_SCENARIOS = 3
 """Fewer scenarios say hardly more together than each alone."""
 ASKED = 3
