@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import archives
 import yaml
 from git_repositories import git
+from paired_runs import write_sides
 
 from perfci import config
 from perfci.alerts.model import Alert, AlertState, MovedSeries, RevisionChange
@@ -27,6 +28,7 @@ from perfci.runs.state.digests import digest
 from perfci.runs.state.progress import Silent
 from perfci.runs.state.run_folder import new_run_id
 from perfci.runs.state.stages import Stages
+from perfci.runs.studies import bisect_question
 from perfci.runs.verdicts.lab_services import LabServices
 
 if TYPE_CHECKING:
@@ -63,6 +65,10 @@ class BisectLab:
     facts: dict[str, str] = field(default_factory=dict)
     fails: Callable[[Job], bool] | None = None
     """Which code does not deploy, beside that with `broken` commits."""
+    machine: Callable[[int], float] = lambda _number: 1.0
+    """How slow the machine is in a run, by its number: both sides of a pair feel it."""
+    left: dict[int, str] = field(default_factory=dict)
+    """Why the cloud beside stopped, by the number of the run."""
 
     gave_way: list[bool] = field(default_factory=list)
     """Of each run, whether it would have."""
@@ -82,10 +88,12 @@ class BisectLab:
             self.services,
             job,
             SOON + timedelta(minutes=number),
-            self.factor(job),
+            self.factor(job) * self.machine(number),
             status="failed" if fails else "finished",
             fit=number not in self.unfit,
             facts=self.facts,
+            beside=self.factor(job.beside()) * self.machine(number) if job.reference is not None else None,
+            left=self.left.get(number),
         )
         return Aftermath(self.services).of(ArchivedRun(folder), Stages(Silent()))
 
@@ -133,8 +141,13 @@ def archived(
     step=None,
     lab="embedded",
     confirms=None,
+    beside=None,
+    left=None,
 ):
-    """Archive a run of a job; return its folder."""
+    """Archive a run of a job; return its folder.
+
+    `beside` is the factor of its reference, `left` why that stopped.
+    """
     code = [
         ServiceRevision(
             name, "29.0.1", one.git, one.ref, tuple(path.rpartition("/")[2] for path in one.patches)
@@ -166,6 +179,12 @@ def archived(
     document["validity"] = {"valid": fit, "reasons": [] if fit else ["a neighbour was loud"]}
     document["versions"] = {}
     document["environment"]["facts"] = facts or {}
+    if beside is not None:
+        document["reference"] = {"digest": "0123456789ab", "services": []}
+        if status == "finished":
+            write_sides(
+                folder, factor=factor / beside, both=beside, seed=int(at.timestamp()) % 1000, left=left
+            )
     if step is not None:
         document["step"] = step
     (folder / "run.json").write_text(json.dumps(document))
@@ -221,4 +240,19 @@ def alert(services, good, bad, *, effect=0.3, metric=Metric.SECONDS, action="tot
     return made.id
 
 
-__all__ = ["BisectLab", "CodeUnderTest", "Killed", "alert", "archived", "nights", "pinned_job", "services_on"]
+def carries_two(monkeypatch, *, yes):
+    """Let labs have room for two clouds at a time, or for one."""
+    monkeypatch.setattr(bisect_question, "carry_two", lambda *_: yes)
+
+
+__all__ = [
+    "BisectLab",
+    "CodeUnderTest",
+    "Killed",
+    "alert",
+    "archived",
+    "carries_two",
+    "nights",
+    "pinned_job",
+    "services_on",
+]

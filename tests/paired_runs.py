@@ -26,11 +26,18 @@ def iterations(document: dict) -> list[dict]:
 
 
 def write_sides(
-    folder: Path, *, factor: float = 1.0, both: float = 1.0, seed: int = 0, count: int = 30, block: int = 1
+    folder: Path,
+    *,
+    factor: float = 1.0,
+    both: float = 1.0,
+    seed: int = 0,
+    count: int = 30,
+    block: int = 1,
+    left: str | None = None,
 ) -> None:
     """Write what the hammer of a paired run leaves: both sides' reports, their tasks, and the record of pairs.
 
-    `factor` makes the new side slower, `both` either.
+    `factor` makes the new side slower, `both` either. `left` is why the old side stopped.
     """
     rows: dict[str, list[float]] = {}
     for at, (side, place, scale) in enumerate(
@@ -55,7 +62,7 @@ def write_sides(
             for side in (OLD, NEW)
         }
         pairs.append({"order": order, **ran})
-    sides = {OLD: {"left": None}, NEW: {"left": None}}
+    sides = {OLD: {"left": left}, NEW: {"left": None}}
     record = {
         "version": 1,
         "seed": seed,

@@ -93,7 +93,8 @@ class BisectQuestion:
     `plausibility` has one weight above 0 for each step, in the order of merging. `noise` are the three
     variances of the series. `effect` and `effect_error` are what is known of the whole step between the
     ends, None where nothing is; a positive step is what is worse. `floor` is the smallest step that
-    counts, in logarithms. `revert` says whether the proof at the newest revision is wanted.
+    counts, in logarithms. `revert` says whether the proof at the newest revision is wanted. `usual_error` is
+    the standard error that an observation will have from its few iterations, where each brings its own.
     """
 
     plausibility: tuple[float, ...]
@@ -106,6 +107,7 @@ class BisectQuestion:
     costs: Costs = field(default_factory=Costs)
     settings: BisectSettings = field(default_factory=BisectSettings)
     revert: bool = True
+    usual_error: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -124,4 +126,4 @@ class BisectQuestion:
     @property
     def usual_variance(self) -> float:
         """The variance of the next observation."""
-        return self.noise.of_mean(1, self.runs)
+        return self.noise.of_mean(1, self.runs) + self.usual_error**2

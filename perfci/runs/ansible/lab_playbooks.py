@@ -34,6 +34,10 @@ CONTROLLER = "deploy"
 """The mark of Ansible's own processes, which belong to the lab and to no service."""
 SETUP_SECONDS = 1800.0
 """Long enough for a slow mirror."""
+CONSTRAINTS_VARIABLE = "openstack_code_constraints"
+"""Role variable: the file with the versions of all packages."""
+REQUIREMENTS_VARIABLE = "openstack_code_requirements"
+"""Role variable: what is installed beside the services."""
 PARTS_FILE = "parts.yml"
 """In the folder of a run: which node plays which part of the cloud, as an inventory for Ansible."""
 

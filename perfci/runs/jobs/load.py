@@ -100,11 +100,14 @@ def _beside(document: YamlDocument, file: Path, templates: tuple[str, ...]) -> l
 
 def _variables(document: YamlDocument, root: Path) -> list[Fault]:
     """Find what the roles of the project say against the variables for the deploy."""
-    cloud = document.data.get("cloud") if isinstance(document.data, dict) else None
-    given = cloud.get("variables") if isinstance(cloud, dict) else None
-    if not isinstance(given, dict) or not (known := known_variables(root)):
-        return []
-    return list(variable_faults({str(name): value for name, value in given.items()}, known))
+    found: list[Fault] = []
+    for place in ("cloud", "reference"):
+        part = document.data.get(place) if isinstance(document.data, dict) else None
+        given = part.get("variables") if isinstance(part, dict) else None
+        if isinstance(given, dict) and (known := known_variables(root)):
+            words = {str(name): value for name, value in given.items()}
+            found += variable_faults(words, known, place)
+    return found
 
 
 def _problems(file: Path, document: YamlDocument, wrong: list[Fault]) -> str:

@@ -305,12 +305,19 @@ class Job(Part):
         return self
 
     def beside(self) -> Job:
-        """Return the job of its reference: the same cloud, with the other code. Call it only where there is
-        one.
+        """Return the job of its reference: the same cloud, with the other code and its own variables. Call it
+        only where there is one.
         """
         if self.reference is None:
             raise ValueError("a job without a reference has nothing beside it")
-        return self.model_copy(update={"reference": None, "sources": self.reference.over(self.sources)})
+        variables = {**self.cloud.variables, **self.reference.variables}
+        return self.model_copy(
+            update={
+                "reference": None,
+                "sources": self.reference.over(self.sources),
+                "cloud": self.cloud.model_copy(update={"variables": variables}),
+            }
+        )
 
     @property
     def has_parts(self) -> bool:

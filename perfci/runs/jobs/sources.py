@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from perfci.runs.jobs.clouds import SERVICES
-from perfci.runs.jobs.fields import Name, Part, Text
+from perfci.runs.jobs.fields import Name, Part, Text, Variable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Filter(Part):
@@ -91,6 +94,8 @@ class Reference(Base):
     """Whether it is the code that was last accepted, which each night works out; what is named beside this is
     what it found.
     """
+    variables: dict[Variable, JsonValue] = Field(default={})
+    """Ansible variables for its deploy, over those of `cloud.variables`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -99,9 +104,15 @@ class Reference(Base):
         return {"accepted": True} if given == "accepted" else given
 
     @classmethod
-    def of(cls, sources: Sources, *, accepted: bool = False, constraints: str | None = None) -> Self:
+    def of(
+        cls,
+        sources: Sources,
+        *,
+        accepted: bool = False,
+        constraints: str | None = None,
+        variables: Mapping[str, JsonValue] | None = None,
+    ) -> Self:
         """Return the reference that has exactly these sources, whatever is beside it."""
         named: dict[str, Any] = {name: getattr(sources, name) or Source() for name in SERVICES}
-        return cls.model_validate(
-            {**named, "all": sources.all, "accepted": accepted, "constraints": constraints}
-        )
+        around = {"constraints": constraints, "variables": variables or {}}
+        return cls.model_validate({**named, **around, "all": sources.all, "accepted": accepted})

@@ -59,13 +59,15 @@ class Specification:
     choices: tuple[Any, ...] = ()
 
 
-def variable_faults(given: Mapping[str, Any], known: Mapping[str, Specification]) -> Iterator[Fault]:
+def variable_faults(
+    given: Mapping[str, Any], known: Mapping[str, Specification], place: str = "cloud"
+) -> Iterator[Fault]:
     """Give what is wrong with the variables of a job: unknown names, wrong types, values that are no choice.
 
-    A text with `{{` is a template: what it will be is not known here.
+    A text with `{{` is a template: what it will be is not known here. `place` is the field that has them.
     """
     for name, value in given.items():
-        path = ("cloud", "variables", name)
+        path = (place, "variables", name)
         if name in OWN_FIELDS:
             yield Fault(path, f"set {OWN_FIELDS[name]} in its place, which overrides it")
         elif _of_the_lab(name):

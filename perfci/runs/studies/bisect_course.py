@@ -17,10 +17,10 @@ from perfci.changes.pin_moves import normal
 from perfci.changes.suspects import reaches
 from perfci.files import write_whole
 from perfci.parsing import json_value, yaml_value
-from perfci.runs.jobs.sources import Source
+from perfci.runs.ansible.lab_playbooks import CONSTRAINTS_VARIABLE, REQUIREMENTS_VARIABLE
+from perfci.runs.jobs.sources import Reference, Source, Sources
 from perfci.runs.state.digests import digest
 from perfci.runs.studies.bisect_revert import NotRevertedError, reverse_patch
-from perfci.runs.studies.compare import VARIABLE
 from perfci.runs.studies.pins import CONSTRAINTS, ROLE, keep_copy
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 FOLDER = "bisect"
 """Where patches and constraints files are kept, below the state folder."""
-ADDITIONS = "openstack_code_requirements"
 KEPT = "openstack_code_keep"
 ENVIRONMENTS = 16
 """So many environments are kept while a bisect goes from one revision to another."""
@@ -118,7 +117,8 @@ class BisectCourse:
 
     `job` has the scenarios that are measured, and exact sources for what does not move. `head` is the newest
     state, None where the proof by revert is not wanted. `refused` says of steps, by number from 1, why they
-    can't be the culprit.
+    can't be the culprit. `beside` runs beside every state, so that both are measured in pairs; None where one
+    cloud runs at a time.
     """
 
     settings: Settings
@@ -132,6 +132,7 @@ class BisectCourse:
     addresses: Mapping[str, str]
     installed: Installed
     refused: Mapping[int, str] = field(default_factory=dict)
+    beside: CodeState | None = None
     _jobs: dict[BisectPoint, Job] = field(default_factory=dict)
 
     def job_of(self, point: BisectPoint) -> Job:
@@ -183,10 +184,22 @@ class BisectCourse:
         return self._job(head, {change.project: file})
 
     def _job(self, state: CodeState, patches: Mapping[str, Path] | None = None) -> Job:
+        variables = {**self.job.cloud.variables, KEPT: ENVIRONMENTS, **self._around(state)}
+        if self.job.cloud.kind == "devstack":
+            del variables[KEPT]
+        return self.job.model_copy(
+            update={
+                "sources": self._sources(state, patches or {}),
+                "cloud": self.job.cloud.model_copy(update={"variables": variables}),
+                "reference": self._reference(state),
+            }
+        )
+
+    def _sources(self, state: CodeState, patches: Mapping[str, Path]) -> Sources:
         sources: dict[str, Source] = {}
         for service, commit in state.services.items():
             known: Source = getattr(self.job.sources, service) or Source()
-            more = (str(patches[service]),) if patches and service in patches else ()
+            more = (str(patches[service]),) if service in patches else ()
             sources[service] = known.model_copy(
                 update={
                     "version": None,
@@ -195,35 +208,44 @@ class BisectCourse:
                     "patches": (*known.patches, *more),
                 }
             )
-        variables = {**self.job.cloud.variables, KEPT: ENVIRONMENTS, **self._around(state)}
-        if self.job.cloud.kind == "devstack":
-            del variables[KEPT]
-        return self.job.model_copy(
-            update={
-                "sources": self.job.sources.model_copy(update=sources),
-                "cloud": self.job.cloud.model_copy(update={"variables": variables}),
-            }
-        )
+        return self.job.sources.model_copy(update=sources)
+
+    def _reference(self, state: CodeState) -> Reference | None:
+        """Return the code that runs beside a state; None where one cloud runs alone."""
+        if self.beside is None:
+            return None
+        own, beside = self._around(state), self._around(self.beside)
+        if REQUIREMENTS_VARIABLE in own and REQUIREMENTS_VARIABLE not in beside:
+            beside[REQUIREMENTS_VARIABLE] = self._requirements()
+        return Reference.of(self._sources(self.beside, {}), variables=beside)
 
     def _around(self, state: CodeState) -> dict[str, Any]:
         """Return the variables for what is installed around the services; none where nothing of it moves."""
         if not state.pins and not state.libraries:
             return {}
-        root = self.settings.root_dir
-        known = self.job.cloud.variables.get(VARIABLE)
-        text = (root / str(known or CONSTRAINTS)).read_text(encoding="utf-8")
+        known = self.job.cloud.variables.get(CONSTRAINTS_VARIABLE)
+        text = (self.settings.root_dir / str(known or CONSTRAINTS)).read_text(encoding="utf-8")
         pinned = pins_moved(text, {**state.pins, **dict.fromkeys(state.libraries)})
         found: dict[str, Any] = {
-            VARIABLE: str(keep_copy(self.settings.state_dir / FOLDER, pinned)),
+            CONSTRAINTS_VARIABLE: str(keep_copy(self.settings.state_dir / FOLDER, pinned)),
         }
         if state.libraries:
-            defaults = yaml_value((root / ROLE / "defaults/main.yml").read_text(encoding="utf-8"))
-            own = self.job.cloud.variables.get(ADDITIONS)
-            found[ADDITIONS] = [
-                *(own if isinstance(own, list) else defaults[ADDITIONS]),
+            found[REQUIREMENTS_VARIABLE] = [
+                *self._requirements(),
                 *(self._library(name, one) for name, one in sorted(state.libraries.items())),
             ]
         return found
+
+    def _requirements(self) -> list[str]:
+        """Return what the job's clouds install beside the services."""
+        own = self.job.cloud.variables.get(REQUIREMENTS_VARIABLE)
+        if isinstance(own, list):
+            return [str(one) for one in own]
+        defaults = yaml_value(
+            (self.settings.root_dir / ROLE / "defaults/main.yml").read_text(encoding="utf-8")
+        )
+        usual: list[str] = defaults[REQUIREMENTS_VARIABLE]
+        return usual
 
     def _library(self, name: str, commit: str) -> str:
         url = self.addresses[name]
@@ -232,9 +254,10 @@ class BisectCourse:
 
 def identity(job: Job) -> str:
     """Return a digest over what a job deploys and measures: its runs can take each other's places."""
-    return digest(
-        {"job": job.job_digest, "sources": json_value(job.sources.model_dump_json(exclude_none=True))}
-    )
+    parts = {"job": job.job_digest, "sources": json_value(job.sources.model_dump_json(exclude_none=True))}
+    if job.reference is not None:
+        parts["reference"] = json_value(job.reference.model_dump_json(exclude_none=True))
+    return digest(parts)
 
 
 def pins_moved(text: str, pins: Mapping[str, str | None]) -> str:

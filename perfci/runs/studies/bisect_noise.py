@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from perfci.analysis.pairs import DRAW_DEVIATION, DRAW_DEVIATION_DF, draw_effect
 from perfci.analysis.robust import level_and_scale, run_location
 from perfci.analysis.variance import VariancePrior
 from perfci.results.errors import ResultFileError
-from perfci.results.model import CALIBRATE, FINISHED
+from perfci.results.model import CALIBRATE, FINISHED, Metric
+from perfci.results.pairs import is_paired
 from perfci.runs.state.archive import run_folders
 from perfci.runs.studies.job_history import NoPast, past_of
 from perfci.runs.verdicts.rerun_round import scenarios_of
@@ -19,14 +21,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from perfci.alerts.model import MovedSeries
-    from perfci.results.model import Metric, SeriesKey
+    from perfci.analysis.pairs import DrawEffect
+    from perfci.results.model import SeriesKey
+    from perfci.results.pairs import PairedRun
     from perfci.runs.jobs.model import Job, Scenario
+    from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.verdicts.lab_services import LabServices
 
 NOISE_RUNS = 20
 USUAL_NOISE = VariancePrior(0.03**2, 4.0)
 """What a series scatters from run to run, as far as its own few runs do not tell."""
 LEAST_NOISE = 0.005
+USUAL_PAIR_ERROR = 0.01
+"""The standard error that the pairs of one draw usually have."""
 _Z95 = 1.96
 
 
@@ -100,14 +107,36 @@ def night_logs(
     return best
 
 
-def variance_of(nights: Sequence[float]) -> float:
+def variance_of(nights: Sequence[float], usual: VariancePrior = USUAL_NOISE) -> float:
     """Return the variance of a run's logarithm, of neighbouring nights, so that levels may have moved.
 
     Few nights are moderated by what series usually scatter.
     """
     differences = [after - before for before, after in pairwise(nights)]
     if not differences:
-        return USUAL_NOISE.variance
+        return usual.variance
     _, scale = level_and_scale(differences)
-    found, _ = USUAL_NOISE.moderate(scale**2 / 2, len(differences))
+    found, _ = usual.moderate(scale**2 / 2, len(differences))
     return max(found, LEAST_NOISE**2)
+
+
+def draw_variance_of(nights: Sequence[float], error: float) -> float:
+    """Return the variance from draw to draw of log(new / old), of nights that were paired themselves.
+
+    `error` is the standard error that the pairs of one draw have. It is in the scatter of nights, too.
+    """
+    usual = VariancePrior(DRAW_DEVIATION**2 + error**2, DRAW_DEVIATION_DF)
+    return max(variance_of(nights, usual) - error**2, DRAW_DEVIATION**2)
+
+
+def pair_error_of(run: ArchivedRun, series: MeasuredSeries) -> float:
+    """Return the standard error of a night's pairs; the usual one where it has none."""
+    draw = draw_of(run.paired, series) if is_paired(run.folder) else None
+    return draw.error if draw is not None else USUAL_PAIR_ERROR
+
+
+def draw_of(paired: PairedRun, series: MeasuredSeries) -> DrawEffect | None:
+    """Return what the pairs of one run say of a timing; None with too few of them."""
+    found = (one for one in paired.series if series.matches(replace(one.key, metric=Metric.RATIO)))
+    first = min(found, key=lambda one: one.key, default=None)
+    return draw_effect(first.differences) if first is not None else None

@@ -17,11 +17,22 @@ from perfci.changes.pin_moves import read_pins
 from perfci.changes.super_repository import SUPER, state_at
 from perfci.changes.suspects import Installed, SlowTarget, reaches
 from perfci.errors import UsageError
+from perfci.lab.sql import open_ledger
 from perfci.results.model import BISECT, TOTAL, Metric
 from perfci.runs.jobs.load import load_job
 from perfci.runs.jobs.sources import Source
+from perfci.runs.night.reference import carry_two
 from perfci.runs.studies.bisect_course import BisectCourse, BisectStep, CodeState, walked
-from perfci.runs.studies.bisect_noise import MeasuredSeries, claimed, night_logs, rally_name, variance_of
+from perfci.runs.studies.bisect_noise import (
+    USUAL_PAIR_ERROR,
+    MeasuredSeries,
+    claimed,
+    draw_variance_of,
+    night_logs,
+    pair_error_of,
+    rally_name,
+    variance_of,
+)
 from perfci.runs.studies.change_sets import exact_commits
 from perfci.runs.verdicts.repositories import address, repositories
 from perfci.runs.verdicts.rerun_jobs import exact, named
@@ -43,6 +54,7 @@ if TYPE_CHECKING:
     from perfci.runs.verdicts.run_changes import RunChanges
 
 MOST_RUNS = 60
+TIMINGS = frozenset({Metric.SECONDS, Metric.RATIO})
 COUNTS = frozenset({Metric.FAILURE_RATE, Metric.LEFTOVERS, Metric.WARNINGS})
 """Metrics that may be 0: a bisect compares ratios."""
 _FEW = 5
@@ -101,18 +113,24 @@ def of_alert(services: LabServices, alert_id: str, *, most_runs: int = MOST_RUNS
         raise BisectImpossible(what=what, reason=f"no task of the job measures {key.scenario}")
     job = _renamed(job, [job.scenarios[index] for index in kept if job.scenarios])
     job = job.model_copy(update={"sources": exact(job.sources, bad.record.code.services)})
-    series = MeasuredSeries(key.scenario, key.arguments, key.action, key.metric)
+    measuring = _measuring(services, job, MeasuredSeries(key.scenario, key.arguments, key.action, key.metric))
+    series = measuring.series
     effect, error = claimed(moved)
     nights = night_logs(services, bad.record.lab, alert.job, series, before=alert.since)
+    pair_error = pair_error_of(bad, series) if measuring.paired else 0.0
     return AskedBisect(
         title=what,
         command=f"perfci bisect {alert.id}",
         job_name=alert.job,
         label=bad.record.lab,
         series=series,
-        question=_question(found, nights, effect, error, most_runs),
-        course=_course(services.settings, clones, job, found, what),
-        notes=tuple(_notes(found, nights)),
+        question=replace(
+            _question(found, measuring.variance(nights, pair_error), most_runs, pair_error),
+            effect=effect,
+            effect_error=error,
+        ),
+        course=_course(services.settings, clones, job, found, what, paired=measuring.paired),
+        notes=tuple(_notes(found, nights, measuring)),
         alert=alert,
     )
 
@@ -142,8 +160,11 @@ def of_words(
     found = changes_of(settings, services.state.archive, good, bad, scenario=" ".join(words))
     clones = repositories(settings)
     fixed = _fixed(job, found.history, settings, clones)
-    series = MeasuredSeries(*rally_name(services, job, task), action, metric)
+    asked = MeasuredSeries(*rally_name(services, job, task), action, metric)
+    measuring = _measuring(services, _renamed(job, [task]), asked)
+    series = measuring.series
     nights = night_logs(services, settings.lab, job.name, series)
+    pair_error = USUAL_PAIR_ERROR if measuring.paired else 0.0
     options = [f"--scenario {shlex.quote(task.task)}"] if len(job.scenarios) > 1 else []
     options += [f"--action {shlex.quote(action)}"] if action != TOTAL else []
     options += [f"--metric {metric}"] if metric is not Metric.SECONDS else []
@@ -153,9 +174,9 @@ def of_words(
         job_name=job.name,
         label=settings.lab,
         series=series,
-        question=_question(found, nights, None, 0.0, most_runs),
-        course=_course(settings, clones, _renamed(fixed, [task]), found, what),
-        notes=tuple(_notes(found, nights)),
+        question=_question(found, measuring.variance(nights, pair_error), most_runs, pair_error),
+        course=_course(settings, clones, _renamed(fixed, [task]), found, what, paired=measuring.paired),
+        notes=tuple(_notes(found, nights, measuring)),
     )
 
 
@@ -193,21 +214,40 @@ def _fixed(job: Job, history: ChangeHistory, settings: Settings, clones: Clones)
     return exact_commits(job.model_copy(update={"sources": sources}), settings)
 
 
-def _question(
-    found: RunChanges, nights: Sequence[float], effect: float | None, error: float, most_runs: int
-) -> BisectQuestion:
+@dataclass(frozen=True, slots=True)
+class _Measuring:
+    """How a bisect measures: which series, and whether each revision has the good end beside it."""
+
+    series: MeasuredSeries
+    paired: bool
+
+    def variance(self, nights: Sequence[float], pair_error: float) -> float:
+        """Return the variance from deployment to deployment."""
+        return draw_variance_of(nights, pair_error) if self.paired else variance_of(nights)
+
+
+def _measuring(services: LabServices, job: Job, series: MeasuredSeries) -> _Measuring:
+    """Measure timings in pairs, where the lab has room for two clouds at a time; all else alone."""
+    if series.metric not in TIMINGS:
+        return _Measuring(series, paired=False)
+    paired = carry_two(job, open_ledger(services.settings).nodes)
+    return _Measuring(replace(series, metric=Metric.RATIO if paired else Metric.SECONDS), paired)
+
+
+def _question(found: RunChanges, variance: float, most_runs: int, pair_error: float) -> BisectQuestion:
     ordered = sorted(found.suspects, key=lambda one: one.place)
     return BisectQuestion(
         plausibility=tuple(one.plausibility for one in ordered) or (1.0,),
         # Each run is a deployment of its own, so all of the scatter comes with the deployment.
-        noise=VarianceLevels(0.0, 0.0, variance_of(nights)),
-        effect=effect,
-        effect_error=error,
+        noise=VarianceLevels(0.0, 0.0, variance),
         most_runs=most_runs,
+        usual_error=pair_error,
     )
 
 
-def _course(settings: Settings, clones: Clones, job: Job, found: RunChanges, what: str) -> BisectCourse:
+def _course(
+    settings: Settings, clones: Clones, job: Job, found: RunChanges, what: str, *, paired: bool
+) -> BisectCourse:
     """Return where the bisect can measure. Raises BisectImpossible without suspects."""
     history = found.history
     if not found.suspects:
@@ -236,6 +276,7 @@ def _course(settings: Settings, clones: Clones, job: Job, found: RunChanges, wha
         addresses={one: _address(settings, job, one, clones) for one in moving},
         installed=installed,
         refused=dict(_refused(clones, ordered, installed)),
+        beside=start if paired else None,
     )
 
 
@@ -297,11 +338,15 @@ def _refused(clones: Clones, steps: Sequence[BisectStep], installed: Installed) 
                 yield number, why
 
 
-def _notes(found: RunChanges, nights: Sequence[float]) -> Iterator[str]:
+def _notes(found: RunChanges, nights: Sequence[float], measuring: _Measuring) -> Iterator[str]:
     yield found.summary + "."
     yield from (f"{one}." for one in found.history.notes)
     if not found.history.ordered:
         yield "Merge dates do not order all changes of different projects: perfci took one possible order."
-    if len(nights) < _FEW:
+    if measuring.paired:
+        yield "Each run measures a revision in pairs with the good end, which is deployed beside it."
+    elif len(nights) < _FEW:
         known = counted(len(nights), "night") if nights else "no night"
         yield f"The scatter of single runs is known from {known}; perfci assumes 3 % besides."
+    if measuring.series.metric is Metric.SECONDS:
+        yield "Two clouds at a time do not fit here: each run measures one revision alone, less precisely."

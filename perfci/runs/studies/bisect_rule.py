@@ -20,9 +20,11 @@ from perfci.analysis.bisect.model import BisectPoint, Kind, Observation
 from perfci.analysis.robust import run_location
 from perfci.errors import FailureClass
 from perfci.results.errors import ResultFileError
-from perfci.results.model import FINISHED
+from perfci.results.model import FINISHED, Metric
+from perfci.results.pairs import OLD, is_paired, read_pairs
 from perfci.runs.state.archive import run_folders
 from perfci.runs.studies.bisect_course import identity
+from perfci.runs.studies.bisect_noise import draw_of
 from perfci.runs.studies.bisect_revert import NotRevertedError
 from perfci.runs.studies.environment_diff import environment_differences
 from perfci.runs.verdicts.trials import Spoilt
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from perfci.results.model import Measurement
+    from perfci.runs.state.archived_run import ArchivedRun
     from perfci.runs.studies.bisect_noise import MeasuredSeries
     from perfci.runs.studies.bisect_question import AskedBisect
     from perfci.runs.verdicts.lab_services import LabServices
@@ -48,7 +51,8 @@ next_move = lru_cache(maxsize=512)(decide)
 class BisectRun:
     """One archived run: which code it is of, and the logarithm of what it measured (more is worse).
 
-    `log` is None where the code could not be deployed or measured; `failure` then says why.
+    Of pairs it is log(code / what runs beside it), and `error` its standard error. `log` is None where the
+    code could not be deployed or measured; `failure` then says why.
     """
 
     run_id: str
@@ -56,6 +60,7 @@ class BisectRun:
     log: float | None
     failure: str
     document: Mapping[str, Any]
+    error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,7 @@ def replay(asked: AskedBisect, runs: Sequence[BisectRun]) -> Replayed:
         run, spent = fit[at], {one.run_id for one in fit[: at + 1]}
         pool[:] = [one for one in pool if one.run_id not in spent]
         used.append(UsedRun(point, run))
-        state = state.observe(Observation(point, run.log or 0.0))
+        state = state.observe(Observation(point, run.log or 0.0, run.error))
         if point.kind not in _PROOFS:
             searched = max(searched, run.run_id)
     return Replayed(state, move, tuple(used), reasons)
@@ -141,16 +146,44 @@ def read_run(services: LabServices, folder: Path, series: MeasuredSeries) -> Bis
         document = run.document
     except ResultFileError as error:
         return Spoilt(f"of {folder.name}: {error}")
-    record = results.record
     if job is None:
-        return Spoilt(f"the archive lacks the job of {record.run_id}", lab=False)
-    if record.status == FINISHED and not record.validity.valid:
-        return Spoilt(f"the lab was not fit to measure: {'; '.join(record.validity.reasons)}")
-    where = _location(results.measurements, series) if record.status == FINISHED else None
+        return Spoilt(f"the archive lacks the job of {folder.name}", lab=False)
+    finished = results.record.status == FINISHED
+    if finished and (unfit := _unfit(run, series)):
+        return unfit
+    seen = _measured(run, series) if finished else None
+    if seen is not None:
+        return BisectRun(folder.name, identity(job), seen.log, "", document, seen.error)
     why = str(failure.get("message") or f"it measured no {series.action} of the task")
-    if where is None and failure.get("class") == FailureClass.LAB:
-        return Spoilt(f"{record.run_id} failed: {why}")
-    return BisectRun(record.run_id, identity(job), where, "" if where is not None else why, document)
+    if failure.get("class") == FailureClass.LAB:
+        return Spoilt(f"{folder.name} failed: {why}")
+    return BisectRun(folder.name, identity(job), None, why, document)
+
+
+def _unfit(run: ArchivedRun, series: MeasuredSeries) -> Spoilt | None:
+    """Say why a finished run does not count; None where it does."""
+    if not run.record.validity.valid:
+        return Spoilt(f"the lab was not fit to measure: {'; '.join(run.record.validity.reasons)}")
+    if series.metric is Metric.RATIO and is_paired(run.folder):
+        beside = read_pairs(run.folder).sides.get(OLD)
+        if beside is not None and beside.left:  # no fault of the revision
+            return Spoilt(f"the cloud beside {run.record.run_id} stopped: {beside.left}", lab=False)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    log: float
+    error: float = 0.0
+
+
+def _measured(run: ArchivedRun, series: MeasuredSeries) -> _Seen | None:
+    """Return what a finished run says of a series; None if it says nothing."""
+    if series.metric is not Metric.RATIO:
+        log = _location(run.results.measurements, series)
+        return _Seen(log) if log is not None else None
+    draw = draw_of(run.paired, series) if is_paired(run.folder) else None
+    return _Seen(draw.log, draw.error) if draw is not None else None
 
 
 def _location(measurements: Iterable[Measurement], series: MeasuredSeries) -> float | None:

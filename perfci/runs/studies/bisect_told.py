@@ -13,7 +13,7 @@ from perfci.analysis.bisect.model import BisectPoint, Kind
 from perfci.changes.model import REQUIREMENTS
 from perfci.results.model import TOTAL, Metric, SeriesKey
 from perfci.runs.studies.bisect_rule import levels
-from perfci.wording import MINUS, NBSP, action_name, change, counted, interval
+from perfci.wording import MINUS, NBSP, action_name, change, counted, interval, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from perfci.analysis.bisect.machine import BisectResult
     from perfci.runs.studies.bisect import BisectOutcome
     from perfci.runs.studies.bisect_course import BisectStep
+    from perfci.runs.studies.bisect_noise import MeasuredSeries
 
 _Z95 = 1.96
+_TIMINGS = frozenset({Metric.SECONDS, Metric.RATIO})
 _WORTH_SAYING = 0.02
 _MACHINE = re.compile(r"\bbot\b|\bzuul\b|proposal", re.IGNORECASE)
 """Names under which no person can be written to."""
@@ -74,23 +76,28 @@ def author_address(named: Sequence[BisectStep], inside: BisectStory | None) -> s
 
 def _series(found: BisectOutcome) -> str:
     series = found.asked.series
-    key = SeriesKey("", "", series.scenario or "", "", series.action, series.metric)
+    key = SeriesKey("", "", series.scenario or "", "", series.action, _named_metric(series))
     what = series.scenario or ", ".join(one.task for one in found.asked.course.job.scenarios)
     return f"{action_name(key)} in {what}"
+
+
+def _named_metric(series: MeasuredSeries) -> Metric:
+    """Return what a series is called by: a ratio to the good end by the timing that it is of."""
+    return Metric.SECONDS if series.metric is Metric.RATIO else series.metric
 
 
 def _short(found: BisectOutcome) -> str:
     series = found.asked.series
     if series.action == TOTAL:
         return series.scenario or "the task"
-    return action_name(SeriesKey("", "", "", "", series.action, series.metric))
+    return action_name(SeriesKey("", "", "", "", series.action, _named_metric(series)))
 
 
 def _worse(result: BisectResult, metric: Metric) -> str:
     """Say how much worse: `12 % slower (+9 … +15 %)`."""
     effect = _real(result.effect, metric)
     better = effect is not None and (effect > 0) == metric.higher_is_better
-    if metric is Metric.SECONDS:
+    if metric in _TIMINGS:
         word = "faster" if better else "slower"
     else:
         word = "higher" if effect is not None and effect > 0 else "lower"
@@ -176,7 +183,7 @@ def _culprit(found: BisectOutcome, result: BisectResult, named: Sequence[BisectS
         names = ", ".join(one.name for one in named)
         return f"One of {names} made {what} {size}: perfci can't measure a revision between them."
     text = f"{_told(named[0])} made {what} {size}. In fresh deployments, it is slower than its parent"
-    if metric is not Metric.SECONDS:
+    if metric not in _TIMINGS:
         text = f"{_told(named[0])} made {what} {size}. In fresh deployments, it is worse than its parent"
     if result.reverted:
         text += ", and reverting it brings the newest revision back to the old level."
@@ -250,6 +257,9 @@ def _remarks(found: BisectOutcome) -> Iterator[str]:
     yield from asked.notes
     scatter = math.sqrt(asked.question.usual_variance)
     yield f"{counted(len(found.replayed.used), 'run')}; a single run scatters by about {scatter:.1%}."
+    if asked.series.metric is Metric.RATIO:
+        slower = quantity(1.1, Metric.RATIO)
+        yield f"Values are ratios to the good end: at {slower} it takes 10 % longer than there."
     for number, why in sorted(asked.course.refused.items()):
         yield f"{asked.course.steps[number - 1].name} can't be the culprit: {why}."
     for point, why in found.replayed.reasons.items():

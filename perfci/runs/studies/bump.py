@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from perfci.errors import UsageError
 from perfci.files import write_whole
-from perfci.runs.studies.compare import VARIABLE, compare
+from perfci.runs.ansible.lab_playbooks import CONSTRAINTS_VARIABLE
+from perfci.runs.studies.compare import compare
 from perfci.runs.studies.pins import CONSTRAINTS, SERVICES, check, keep_copy, moved
 
 if TYPE_CHECKING:
@@ -89,8 +90,10 @@ def bump(
 
 def _check_use(name: str, job: Job) -> None:
     """Raise PinUnused where both sides of the A/B would be the same."""
-    if VARIABLE in job.cloud.variables:
-        raise PinUnused(name=name, job=job.name, reason=f"its cloud.variables name other pins ({VARIABLE})")
+    if CONSTRAINTS_VARIABLE in job.cloud.variables:
+        raise PinUnused(
+            name=name, job=job.name, reason=f"its cloud.variables name other pins ({CONSTRAINTS_VARIABLE})"
+        )
     if name not in SERVICES:
         return
     service = name.removeprefix("openstack-")

@@ -16,9 +16,9 @@ from perfci.changes.errors import GitFailed
 from perfci.changes.git import Repository, run_git
 from perfci.errors import UsageError
 from perfci.files import write_whole
+from perfci.runs.ansible.lab_playbooks import CONSTRAINTS_VARIABLE
 from perfci.runs.jobs.clouds import SERVICES
 from perfci.runs.jobs.sources import Source
-from perfci.runs.studies.compare import VARIABLE
 from perfci.runs.studies.pins import CONSTRAINTS, check, keep_copy, moved
 from perfci.runs.verdicts.one_moment import at_one_moment
 from perfci.runs.verdicts.repositories import address, repositories
@@ -116,11 +116,11 @@ class _Desk:
             self._code(name, Source(version=version), new=True)
             self.notes.append(f"new side: the release {version} of {name}")
             return
-        known = self.new.cloud.variables.get(VARIABLE)
+        known = self.new.cloud.variables.get(CONSTRAINTS_VARIABLE)
         file = Path(str(known)) if known else self.settings.root_dir / CONSTRAINTS
         move = moved(file.read_text(encoding="utf-8"), name, version, file)
         check(self.settings.root_dir, move, self.settings.state_dir / "cache" / "uv")
-        self._vary(VARIABLE, str(keep_copy(self.folder, move.text)), new=True, old=False)
+        self._vary(CONSTRAINTS_VARIABLE, str(keep_copy(self.folder, move.text)), new=True, old=False)
         self.notes.append(f"new side: {move.name} {move.before} -> {version}")
 
     def _patch(self, text: str, name: str, path: Path) -> None:

@@ -18,6 +18,7 @@ from perfci.analysis.decision import Decision
 from perfci.analysis.run_order import next_deployment
 from perfci.analysis.sequential_test import ConfirmSettings, Side
 from perfci.results.model import CALIBRATE, COMPARE, TOTAL, Metric, SeriesKey
+from perfci.runs.ansible.lab_playbooks import CONSTRAINTS_VARIABLE
 from perfci.runs.night.assemble import night
 from perfci.runs.night.take_back import kept_machines
 from perfci.runs.state.run_folder import utc_now
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from perfci.runs.verdicts.trials import TrialsEnd
 
 HISTORY_RUNS = 20
-VARIABLE = "openstack_code_constraints"
 PINS, CODE = "pins", "code"
 """What differs between the sides. Code is exact from the beginning; under pins branches are fixed later."""
 _PINNED = ".constraints"
@@ -264,7 +264,7 @@ def _series(controller: LabServices, job: Job) -> dict[SeriesKey, Versus]:
 
 
 def _pinned(job: Job, constraints: Path) -> Job:
-    variables = {**job.cloud.variables, VARIABLE: str(constraints)}
+    variables = {**job.cloud.variables, CONSTRAINTS_VARIABLE: str(constraints)}
     cloud = job.cloud.model_copy(update={"variables": variables})
     return job.model_copy(update={"name": named(job, COMPARE), "cloud": cloud, "reference": None})
 

@@ -75,15 +75,16 @@ def test_every_field_of_the_job_that_gives_a_variable_is_named():
     assert set(cloud_variables(job, PROJECT)) == set(OWN_FIELDS)
 
 
-def test_the_job_file_says_where(tmp_path):
+@pytest.mark.parametrize("place", ["cloud", "reference"])
+def test_the_job_file_says_where(tmp_path, place):
     (tmp_path / "roles").symlink_to(PROJECT / "roles")
     (tmp_path / "jobs" / "tasks").mkdir(parents=True)
     (tmp_path / "jobs" / "tasks" / "ports.yml.j2").touch()
     (tmp_path / "jobs" / "tiny.yml").write_text(
-        "name: tiny\ncloud:\n  variables:\n    nova_api_processes: 2\n    nova_api_proceses: 8\n"
+        f"name: tiny\n{place}:\n  variables:\n    nova_api_processes: 2\n    nova_api_proceses: 8\n"
         "scenarios: [{task: ports, times: 1}]\n"
     )
     with pytest.raises(JobFileInvalid) as caught:
         load_job("tiny", tmp_path / "jobs")
-    where = f"{tmp_path}/jobs/tiny.yml:5: cloud.variables.nova_api_proceses: "
+    where = f"{tmp_path}/jobs/tiny.yml:5: {place}.variables.nova_api_proceses: "
     assert str(caught.value) == f"{where}no role has this variable; did you mean 'nova_api_processes'?"

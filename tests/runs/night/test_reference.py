@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from perfci import config
 from perfci.results.model import Metric, SeriesKey, Validity
 from perfci.results.pairs import PairedRun, PairedSeries
+from perfci.runs.jobs.model import Job
 from perfci.runs.jobs.procedures import PROCEDURES
 from perfci.runs.night.measure import StageTimeouts, measure
 from perfci.runs.night.recover import recover
-from perfci.runs.night.reference import ReferenceCloud, by_pairs
+from perfci.runs.night.reference import ReferenceCloud, by_pairs, reference_of
 from perfci.runs.state import run_folder as work
 from perfci.runs.state.processes import processes_of, reap
 from perfci.runs.state.progress import Silent
@@ -147,3 +149,18 @@ def test_on_an_unfit_lab_a_run_is_valid_for_its_pairs_where_they_are_precise():
     assert by_pairs(UNFIT, paired(0.08)) == Validity(valid=True, reasons=UNFIT.reasons, pairs_only=True)
     assert by_pairs(UNFIT, paired(0.8)) == UNFIT
     assert by_pairs(UNFIT, PairedRun("run", (), (), ())) == UNFIT
+
+
+def test_the_reference_has_variables_of_its_own(project, tmp_path):
+    settings = config.load(environ={"PERFCI_STATE_DIR": str(tmp_path / "state")})
+    state = StateFolder(settings.state_dir)
+    own = {"openstack_code_constraints": "new.txt", "neutron_api_workers": 2}
+    job = Job(
+        name="tiny",
+        cloud={"services": ["keystone"], "variables": own},
+        scenarios=({"task": "a", "times": 1},),
+        reference={"variables": {"openstack_code_constraints": "old.txt"}},
+    )
+    folder = work.create(state.runs, "r1")
+    beside = reference_of(job, settings, state, folder, project.playbooks()).variables
+    assert beside.items() >= {"openstack_code_constraints": "old.txt", "neutron_api_workers": 2}.items()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from bisect_lab import SOON, BisectLab, Killed, alert, nights, services_on
+from bisect_lab import SOON, BisectLab, Killed, alert, carries_two, nights, services_on
 from git_repositories import Landscape
 
 from perfci.results.model import Metric, Purpose
@@ -35,7 +35,8 @@ def land(tmp_path):
 
 
 @pytest.fixture
-def services(land, tmp_path):
+def services(land, tmp_path, monkeypatch):
+    carries_two(monkeypatch, yes=False)
     return services_on(land, tmp_path / "state")
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-from bisect_lab import SOON, BisectLab, alert, nights, services_on
+from bisect_lab import SOON, BisectLab, alert, carries_two, nights, services_on
 from git_repositories import Landscape
 
 from perfci.alerts.model import Closing, SeriesStatus
@@ -37,7 +37,8 @@ def land(tmp_path):
 
 
 @pytest.fixture
-def services(land, tmp_path):
+def services(land, tmp_path, monkeypatch):
+    carries_two(monkeypatch, yes=False)
     return services_on(land, tmp_path / "state")
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from bisect_lab import TASK, BisectLab, services_on
+from bisect_lab import TASK, BisectLab, carries_two, services_on
 from git_repositories import Landscape, git
 from typer.testing import CliRunner
 
@@ -49,11 +49,13 @@ def root(tmp_path):
     (folder / "jobs/tasks").mkdir(parents=True)
     (folder / "jobs/tiny.yml").write_text(JOB)
     (folder / f"jobs/tasks/{TASK}.yml.j2").write_text("{}\n")
+    (folder / "inventory").symlink_to(Path(__file__).parents[3] / "inventory")
     return folder
 
 
 @pytest.fixture
-def services(land, tmp_path, root):
+def services(land, tmp_path, root, monkeypatch):
+    carries_two(monkeypatch, yes=False)
     return services_on(land, tmp_path / "state", PERFCI_ROOT_DIR=str(root))
 
 
@@ -91,7 +93,9 @@ def test_between_revisions_whose_order_only_dates_tell(land, services, monkeypat
     assert [one.commit for one in story_of(found).culprits] == [commits[2]]
 
 
-def test_a_change_of_pins_is_opened_down_to_the_change_of_the_library(land, services, monkeypatch):
+@pytest.mark.parametrize("paired", [False, True])
+def test_a_change_of_pins_is_opened_down_to_the_change_of_the_library(land, services, monkeypatch, paired):
+    carries_two(monkeypatch, yes=paired)
     library = land.project("oslo.db", {"oslo_db/api.py": "VALUE = 0\n"})
     library.tag("1.0")
     inside = [

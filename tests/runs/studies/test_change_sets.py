@@ -13,12 +13,13 @@ from typer.testing import CliRunner
 
 from perfci import config
 from perfci.cli.main import app
+from perfci.runs.ansible.lab_playbooks import CONSTRAINTS_VARIABLE
 from perfci.runs.jobs.model import Job
 from perfci.runs.state.progress import Silent
 from perfci.runs.studies import change_sets
 from perfci.runs.studies import compare as comparing
 from perfci.runs.studies.change_sets import ChangeInvalid, installed_part, sides_of
-from perfci.runs.studies.compare import VARIABLE, compare_jobs
+from perfci.runs.studies.compare import compare_jobs
 from perfci.runs.studies.try_change import limited, review_text
 from perfci.runs.verdicts.lab_services import LabServices
 
@@ -141,8 +142,8 @@ def test_pins(settings, monkeypatch):
     sides = sides_of(settings, job(), changes=["neutron==34.0.0", "oslo.messaging==99.0.0"])
     assert sides.new.sources.neutron.version == "34.0.0"
     assert sides.old.sources.neutron is None
-    assert VARIABLE not in sides.old.cloud.variables
-    assert "==99.0.0" in Path(sides.new.cloud.variables[VARIABLE]).read_text()
+    assert CONSTRAINTS_VARIABLE not in sides.old.cloud.variables
+    assert "==99.0.0" in Path(sides.new.cloud.variables[CONSTRAINTS_VARIABLE]).read_text()
 
 
 def test_options_of_both_sides(settings):
