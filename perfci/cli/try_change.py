@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ from perfci.cli.side_by_side import Full
 from perfci.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from perfci.runs.jobs.model import Job
     from perfci.runs.studies.change_sets import Sides
@@ -75,12 +75,14 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
         int | None, typer.Option(min=1, max=200, help="At most this many runs. Default: the job's limit.")
     ] = None,
     side_by_side: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--side-by-side",
-            help="Measure two clouds at a time, in pairs. Shows smaller changes, but only of code.",
+            "--side-by-side/--in-turns",
+            help="Measure two clouds at a time, in pairs, or one after the other. "
+            "Default: pairs where two clouds fit; they show smaller changes.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     full: Full = False,
     comment: Annotated[bool, typer.Option("--comment", help="Print the table as text for a review.")] = False,
     lab: Lab = None,
@@ -88,12 +90,12 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
 ) -> None:
     """Say whether a change makes a job's scenarios slower.
 
-    perfci deploys the job afresh without and with the change, in turns, until each scenario is `same` or
-    `different`, or the budget is spent. It compares a revision with the one that it was made on. Before it
-    starts, it estimates from earlier runs what the try costs and how small a change it can show. It archives
-    the runs under the job JOB-compare, outside every baseline. An interrupted try continues with them. With
-    --side-by-side, perfci deploys both at the same time and measures their iterations in pairs, until each
-    scenario is slower, faster or the same within the job's `minimum_effect`.
+    perfci deploys the job afresh without and with the change, side by side, and measures their iterations in
+    pairs, until each scenario is slower, faster or the same within the job's `minimum_effect`, or the budget
+    is spent. Where two clouds do not fit, it deploys them in turns. It compares a revision with the one that
+    it was made on. Before it starts, it estimates what the try costs and how small a change it can show. It
+    archives the runs under the job JOB-compare, outside every baseline. An interrupted try continues with
+    them.
 
     Exit code 0: nothing is slower.
     Exit code 1: something is slower.
@@ -107,7 +109,7 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
     from perfci.runs.state.progress import Silent
     from perfci.runs.studies.change_sets import sides_of
     from perfci.runs.studies.compare import compare_jobs
-    from perfci.runs.studies.forecast import forecast
+    from perfci.runs.studies.forecast import forecast, paired_forecast
     from perfci.runs.studies.try_change import cure_text, job_of_alert, limited, review_text
 
     with errors_reported(as_json=as_json):
@@ -121,17 +123,19 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
         sides = sides_of(
             controller.settings, loaded, changes=change or (), options=option or (), against=against or ()
         )
-        limits, ahead = loaded.analysis.confirm, forecast(controller, loaded)
+        in_pairs = _fits(controller, loaded) if side_by_side is None else side_by_side
+        limits = loaded.analysis.confirm
+        ahead = paired_forecast(controller, loaded) if in_pairs else forecast(controller, loaded)
         if not as_json:
             for note in sides.notes:
                 typer.echo(f"note    {note}", err=True)
             typer.echo(f"budget  {limits.most_runs} runs, {limits.most_minutes} min", err=True)
-            if not side_by_side:
-                typer.echo(f"ahead   {ahead.text if ahead else 'the job has never run here'}", err=True)
-        if side_by_side:
+            typer.echo(f"ahead   {ahead.text if ahead else 'the job has never run here'}", err=True)
+        if in_pairs:
             paired = _in_pairs(controller, sides, loaded, as_json=as_json)
             cures = cure_text(cured[1], paired) if cured else ""
-            _print_pairs(paired, sides.notes, cures, full=full, comment=comment, as_json=as_json)
+            more = {"forecast": ahead.as_dict() if ahead else None, **({"cure": cures} if cures else {})}
+            _print_pairs(paired, sides.notes, more, full=full, comment=comment, as_json=as_json)
             raise typer.Exit(1 if paired.slower else UNDECIDED if paired.undecided else 0)
         if as_json:
             found = compare_jobs(
@@ -156,6 +160,14 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
     raise typer.Exit(1 if found.slower else UNDECIDED if found.undecided else 0)
 
 
+def _fits(controller: LabServices, job: Job) -> bool:
+    """Say whether two clouds of a job fit here at a time."""
+    from perfci.lab.sql import open_ledger
+    from perfci.runs.night.reference import carry_two
+
+    return carry_two(job, open_ledger(controller.settings).nodes)
+
+
 def _in_pairs(controller: LabServices, sides: Sides, job: Job, *, as_json: bool) -> SideBySide:
     """Measure side by side."""
     from perfci.cli.progress import Terminal
@@ -169,19 +181,24 @@ def _in_pairs(controller: LabServices, sides: Sides, job: Job, *, as_json: bool)
 
 
 def _print_pairs(
-    found: SideBySide, notes: Sequence[str], cure: str, *, full: bool, comment: bool, as_json: bool
+    found: SideBySide,
+    notes: Sequence[str],
+    more: Mapping[str, Any],
+    *,
+    full: bool,
+    comment: bool,
+    as_json: bool,
 ) -> None:
-    """Print what two clouds side by side have shown."""
+    """Print what two clouds side by side have shown; `more` is the forecast, and what is cured."""
     from perfci.cli.side_by_side import print_sides
     from perfci.runs.studies.pair_texts import pairs_review_text
 
     if as_json:
-        more = {"cure": cure} if cure else {}
         print_json({**found.as_dict(), "notes": [*notes, *found.notes], **more})
         return
     if comment:
         typer.echo(pairs_review_text(found, notes))
     else:
         print_sides(found, full=full)
-    if cure:
-        typer.echo(cure)
+    if "cure" in more:
+        typer.echo(more["cure"])

@@ -105,7 +105,9 @@ def _variables(document: YamlDocument, root: Path) -> list[Fault]:
         part = document.data.get(place) if isinstance(document.data, dict) else None
         given = part.get("variables") if isinstance(part, dict) else None
         if isinstance(given, dict) and (known := known_variables(root)):
-            words = {str(name): value for name, value in given.items()}
+            named = {str(name): value for name, value in given.items()}
+            # In a reference, null takes a variable away.
+            words = {name: value for name, value in named.items() if place == "cloud" or value is not None}
             found += variable_faults(words, known, place)
     return found
 

@@ -310,7 +310,8 @@ class Job(Part):
         """
         if self.reference is None:
             raise ValueError("a job without a reference has nothing beside it")
-        variables = {**self.cloud.variables, **self.reference.variables}
+        both = {**self.cloud.variables, **self.reference.variables}
+        variables = {name: value for name, value in both.items() if value is not None}
         return self.model_copy(
             update={
                 "reference": None,

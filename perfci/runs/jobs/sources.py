@@ -95,7 +95,7 @@ class Reference(Base):
     what it found.
     """
     variables: dict[Variable, JsonValue] = Field(default={})
-    """Ansible variables for its deploy, over those of `cloud.variables`."""
+    """Ansible variables for its deploy, over those of `cloud.variables`; null takes one of them away."""
 
     @model_validator(mode="before")
     @classmethod

@@ -216,7 +216,7 @@ class BisectCourse:
             return None
         own, beside = self._around(state), self._around(self.beside)
         if REQUIREMENTS_VARIABLE in own and REQUIREMENTS_VARIABLE not in beside:
-            beside[REQUIREMENTS_VARIABLE] = self._requirements()
+            beside[REQUIREMENTS_VARIABLE] = self.job.cloud.variables.get(REQUIREMENTS_VARIABLE)
         return Reference.of(self._sources(self.beside, {}), variables=beside)
 
     def _around(self, state: CodeState) -> dict[str, Any]:

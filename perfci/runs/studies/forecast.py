@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from perfci.results.model import FINISHED, TOTAL, Metric
-from perfci.runs.studies.bisect_noise import MeasuredSeries, night_logs, rally_name, variance_of
+from perfci.analysis.pair_decision import PairSettings, smallest_proven
+from perfci.analysis.pairs import DRAW_DEVIATION_DF, LEAST_PAIRS, DrawEffect
+from perfci.results.model import COMPARE, FINISHED, TOTAL, Metric
+from perfci.runs.studies.bisect_noise import (
+    USUAL_PAIR_ERROR,
+    MeasuredSeries,
+    night_logs,
+    rally_name,
+    variance_of,
+)
+from perfci.runs.verdicts.rerun_jobs import named
+from perfci.runs.verdicts.rerun_pairs import DEPLOYMENTS
 from perfci.wording import NBSP, counted
 
 if TYPE_CHECKING:
@@ -79,3 +89,46 @@ def forecast(services: LabServices, job: Job) -> Forecast | None:
         if len(nights) >= _LEAST_NIGHTS:
             widths[task.task] = half_width(nights, runs)
     return Forecast(runs, runs * each, widths, len(job.scenarios))
+
+
+@dataclass(frozen=True, slots=True)
+class PairForecast:
+    """What so many draws of two clouds side by side can show: relative changes from `smallest` on.
+
+    `minutes` are those of all draws; None where no paired run of the job tells how long one takes.
+    """
+
+    draws: int
+    minutes: float | None
+    smallest: float
+
+    @property
+    def text(self) -> str:
+        """Say it in one line: `steps from 4 % on in up to 6 draws of two clouds (18 min)`."""
+        cost = f" ({math.ceil(self.minutes)}{NBSP}min)" if self.minutes is not None else ""
+        size = math.ceil(100 * self.smallest)
+        return f"steps from {size}{NBSP}% on in up to {counted(self.draws, 'draw')} of two clouds{cost}"
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it for `--json`."""
+        return {"draws": self.draws, "minutes": self.minutes, "smallest": self.smallest}
+
+
+def paired_forecast(services: LabServices, job: Job) -> PairForecast:
+    """Return what a comparison in pairs can show within a job's budget."""
+    lab = services.settings.lab
+    took = [
+        (one.finished_at - one.started_at).total_seconds() / 60
+        for name in (job.name, named(job, COMPARE))
+        for one in services.local.records(lab, name)
+        if one.status == FINISHED and one.reference is not None
+    ][-RUNS:]
+    limits = job.analysis.confirm
+    draws = max(1, limits.most_runs // DEPLOYMENTS)
+    if took:
+        draws = max(1, min(draws, int(limits.most_minutes / max(median(took), 1 / 60))))
+    rule = PairSettings(within=job.analysis.minimum_effect or PairSettings().within)
+    shared = replace(rule, error=rule.error / max(1, len(job.scenarios)))
+    usual = DrawEffect(0.0, USUAL_PAIR_ERROR, DRAW_DEVIATION_DF, LEAST_PAIRS, USUAL_PAIR_ERROR)
+    minutes = draws * median(took) if took else None
+    return PairForecast(draws, minutes, smallest_proven([usual] * draws, shared))

@@ -31,10 +31,14 @@ from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.digests import code_under_test
 from perfci.runs.state.run_folder import utc_now
 from perfci.runs.verdicts.rerun_jobs import exact, side_by_side_job
+from perfci.runs.verdicts.trials import unfinished
+from perfci.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from pydantic import JsonValue
 
     from perfci.analysis.pair_decision import PairReading
     from perfci.analysis.pairs import DrawEffect
@@ -187,6 +191,8 @@ class _Comparison:
     budget: Budget
     holder: str
     progress: Progress
+    apart: Mapping[str, JsonValue]
+    """Variables of the old side's cloud. They belong to a place, so that the sides do not change places."""
     runs: list[PairedRun] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     tried: int = 0
@@ -200,14 +206,15 @@ class _Comparison:
     def _carry_out(self, kept: KeptMachines) -> SideBySide:
         until = utc_now() + timedelta(minutes=self.budget.most_minutes)
         longest = timedelta()
-        while not (ended := self._end(late=utc_now() + longest > until)):
-            since = utc_now()
-            self._draw(kept)
-            longest = max(longest, utc_now() - since)
+        while True:
             found = summary(self.runs, self.settings, tuple(self.ids))
             if found.findings and all(one.word != "unknown" for one in found.findings if _is_whole(one.key)):
                 return found
-        return replace(summary(self.runs, self.settings, tuple(self.ids)), ended=ended)
+            if ended := self._end(late=utc_now() + longest > until):
+                return replace(found, ended=ended)
+            since = utc_now()
+            self._draw(kept)
+            longest = max(longest, utc_now() - since)
 
     def _end(self, *, late: bool) -> str:
         """Say why there is no further draw; empty where there may be one."""
@@ -216,14 +223,11 @@ class _Comparison:
         return f"{self.budget.most_minutes} min were not enough" if late and self.tried else ""
 
     def _draw(self, kept: KeptMachines) -> None:
-        swapped = self.tried % 2 == 1
+        swapped = self.tried % 2 == 1 and not self.apart
         self.tried += 1
         self.progress.say(f"Draw {self.tried} of at most {self.budget.most_draws}.")
-        old, new = (self.sides[side] for side in ((NEW, OLD) if swapped else (OLD, NEW)))
-        job = side_by_side_job(self.job, COMPARE, old=old, new=new)
-        settings = self.controller.settings
-        tonight = night(job, settings, holder=self.holder, progress=self.progress, kept=kept)
-        outcome = tonight.run()
+        settings, job = self.controller.settings, self._job(swapped=swapped)
+        outcome = night(job, settings, holder=self.holder, progress=self.progress, kept=kept).run()
         self.ids.append(outcome.record.run_id)
         if problem := self._take(outcome.folder, swapped=swapped):
             self.bad += 1
@@ -232,6 +236,24 @@ class _Comparison:
                 raise NothingPaired(bad=self.bad, run=outcome.record.run_id, reason=problem)
         else:
             self.bad = 0
+
+    def _job(self, *, swapped: bool) -> Job:
+        old, new = (self.sides[side] for side in ((NEW, OLD) if swapped else (OLD, NEW)))
+        return side_by_side_job(self.job, COMPARE, old=old, new=new, variables=self.apart)
+
+    def resume(self) -> None:
+        """Take the draws of an earlier start that was cut short, if it began within the allowed minutes."""
+        both = [self._job(swapped=False).resolved(), self._job(swapped=True).resolved()]
+        jobs = [self._job(swapped=swapped) for swapped in (False, True)]
+        since = utc_now() - timedelta(minutes=self.budget.most_minutes)
+        for folder in unfinished(self.controller, jobs, since=since):
+            job = self.controller.job(folder.name)
+            if job is not None and (ran := job.resolved()) in both:
+                self.tried += 1
+                if not self._take(folder, swapped=both.index(ran) == 1):
+                    self.ids.append(folder.name)
+        if self.runs:
+            self.progress.say(f"{counted(len(self.runs), 'draw')} of an earlier start already count.")
 
     def _take(self, folder: Path, *, swapped: bool) -> str:
         """Take in an archived run; where it does not count, return why."""
@@ -357,11 +379,14 @@ def side_by_side(
     budget: Budget,
     holder: str,
     progress: Progress,
+    apart: Mapping[str, JsonValue] | None = None,
+    resume: bool = False,
 ) -> SideBySide:
     """Measure a job on two codes side by side, until each scenario is decided or the budget is spent.
 
-    `old` and `new` name the services whose code is not the job's. Raises ReferenceElsewhere,
-    TooLittleMemory, NothingPaired, and what a run raises.
+    `old` and `new` name the services whose code is not the job's, `apart` the variables in which the old
+    side's cloud is another one (None takes one away). With `resume`, draws of an earlier start count already.
+    Raises ReferenceElsewhere, TooLittleMemory, NothingPaired, and what a run raises.
     """
     plain = job.model_copy(update={"reference": None})
     sides: dict[str, Sources] = {
@@ -369,4 +394,7 @@ def side_by_side(
     }
     both = side_by_side_job(plain, COMPARE, old=sides[OLD], new=sides[NEW])
     check_room(both, open_ledger(controller.settings).nodes)
-    return _Comparison(controller, plain, sides, settings, budget, holder, progress).carry_out()
+    found = _Comparison(controller, plain, sides, settings, budget, holder, progress, apart or {})
+    if resume:
+        found.resume()
+    return found.carry_out()

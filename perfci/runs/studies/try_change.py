@@ -111,25 +111,33 @@ def in_pairs(
 ) -> SideBySide:
     """Measure both sides of a try on two clouds side by side, as much as the job allows.
 
-    Raises ChangeInvalid where more than code differs, and what `side_by_side` raises.
+    Draws of an earlier start that was cut short count. Raises ChangeInvalid for clouds of two shapes, and
+    what `side_by_side` raises.
     """
-    if sides.old.cloud != sides.new.cloud:
-        reason = "pins and options belong to a whole cloud: leave --side-by-side out"
-        raise ChangeInvalid(change="--side-by-side", reason=reason)
     old, new = (
         {str(name): source for name in SERVICES if (source := getattr(one.sources, name)) is not None}
         for one in (sides.old, sides.new)
     )
+    ours, theirs = sides.new.cloud.variables, sides.old.cloud.variables
+    if sides.old.cloud.model_copy(update={"variables": ours}) != sides.new.cloud:
+        raise ChangeInvalid(change="--side-by-side", reason="the clouds of both sides differ in their shape")
+    apart = {
+        name: theirs.get(name) for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)
+    }
     limits = job.analysis.confirm
     return side_by_side(
         controller,
-        job.model_copy(update={"sources": job.sources.model_copy(update={"all": None})}),
+        job.model_copy(
+            update={"sources": job.sources.model_copy(update={"all": None}), "cloud": sides.new.cloud}
+        ),
         old=old,
         new=new,
         settings=PairSettings(within=job.analysis.minimum_effect or PairSettings().within),
         budget=Budget(max(1, limits.most_runs // DEPLOYMENTS), limits.most_minutes),
         holder=holder,
         progress=progress,
+        apart=apart,
+        resume=True,
     )
 
 

@@ -9,7 +9,9 @@ from perfci.runs.jobs.fields import NAME_LENGTH
 from perfci.runs.jobs.sources import Reference, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from pydantic import JsonValue
 
     from perfci.results.model import ServiceRevision
     from perfci.runs.jobs.model import Job
@@ -60,13 +62,20 @@ def rerun_job(night: Job, ran: Job, code: tuple[ServiceRevision, ...], kept: Seq
 
 
 def side_by_side_job(
-    job: Job, suffix: str, *, old: Sources, new: Sources, constraints: str | None = None
+    job: Job,
+    suffix: str,
+    *,
+    old: Sources,
+    new: Sources,
+    constraints: str | None = None,
+    variables: Mapping[str, JsonValue] | None = None,
 ) -> Job:
     """Return the job that measures two codes side by side, under a name of its own.
 
-    `constraints` is the file of the old side, where it has one of its own.
+    `constraints` is the file of the old side, where it has one of its own, `variables` are those in which its
+    cloud is another one.
     """
-    reference = Reference.of(old, constraints=constraints)
+    reference = Reference.of(old, constraints=constraints, variables=variables)
     return job.model_copy(update={"name": named(job, suffix), "sources": new, "reference": reference})
 
 

@@ -249,7 +249,9 @@ def test_the_command(land, settings, monkeypatch, tmp_path):
     file = tmp_path / "tiny.yml"
     file.write_text("name: tiny\nscenarios: [{task: neutron-create-and-delete-ports, times: 4}]\n")
     monkeypatch.setattr(comparing, "night", MadeUpNights(LabServices(settings).state.archive))
-    result = CliRunner().invoke(app, ["try", str(file), "--change", "neutron=mine", "--runs", "4", "--json"])
+    result = CliRunner().invoke(
+        app, ["try", str(file), "--change", "neutron=mine", "--runs", "4", "--in-turns", "--json"]
+    )
     document = json.loads(result.stdout)
     assert "error" not in document, document
     assert len(document["runs"]) <= 4

@@ -22,6 +22,7 @@ from perfci.results.model import TOTAL, Metric, Purpose
 from perfci.results.record import read_record
 from perfci.runs.ansible.playbook import PlaybookFailed, Playbooks
 from perfci.runs.jobs.load import load_job
+from perfci.runs.jobs.model import Job
 from perfci.runs.jobs.sources import Reference, Source, Sources
 from perfci.runs.night import reference
 from perfci.runs.night.assemble import night
@@ -44,8 +45,8 @@ FACTOR = 1.06
 """How much slower the side with neutron 2.0 is: too little to be proven in one draw."""
 
 
-def slow(code):
-    return (code.get("neutron") or {}).get("version") == "2.0"
+def slow(code, variables):
+    return (code.get("neutron") or {}).get("version") == "2.0" or "neutron_options" in variables
 
 
 def hammered(folder, number):
@@ -53,7 +54,9 @@ def hammered(folder, number):
     job = yaml.safe_load((folder / "job.yml").read_text())
     shutil.copytree(SAMPLE / "canaries", folder / "canaries")
     shutil.copy(SAMPLE / "environment.json", folder)
-    write_sides(folder, factor=FACTOR ** (slow(job["sources"]) - slow(job["reference"])), seed=number)
+    own, beside = (one.cloud.variables for one in (Job(**job), Job(**job).beside()))
+    factor = FACTOR ** (slow(job["sources"], own) - slow(job["reference"], beside))
+    write_sides(folder, factor=factor, seed=number)
     for place, code in ((folder, job["sources"]), (folder / "reference", job["reference"])):
         version = (code.get("neutron") or {}).get("version") or "1.0"
         service = {"service": "neutron", "version": version, "source": "wheel", "revision": version}
@@ -218,11 +221,35 @@ def test_a_try_in_pairs_says_that_the_change_is_slower(controller):
     assert whole(found).reading.log == pytest.approx(math.log(FACTOR), abs=0.01)
 
 
-def test_a_try_in_pairs_is_of_code_alone(controller, played):
+def test_a_try_in_pairs_is_of_clouds_of_one_shape(controller, played):
     cloud = load_job("tiny", controller.settings.jobs_dir).cloud.model_copy(update={"computes": 3})
-    with pytest.raises(ChangeInvalid, match="leave --side-by-side out"):
+    with pytest.raises(ChangeInvalid, match="shape"):
         tried(controller, cloud=cloud)
     assert played.names == []
+
+
+def test_options_of_one_side_stay_in_their_place(controller):
+    job = load_job("tiny", controller.settings.jobs_dir)
+    cloud = job.cloud.model_copy(update={"variables": {"neutron_options": {"DEFAULT": {"debug": True}}}})
+    found = tried(controller, cloud=cloud)
+    assert whole(found).word == "slower"
+    jobs = [
+        Job(**yaml.safe_load((one / "job.yml").read_text())) for one in run_folders(controller.state.archive)
+    ]
+    assert len(jobs) >= 2
+    assert all("neutron_options" in one.cloud.variables for one in jobs)
+    assert not any("neutron_options" in one.beside().cloud.variables for one in jobs)
+
+
+def test_a_try_that_was_cut_short_goes_on_with_its_draws(controller, played):
+    sources = Sources(neutron=Source(version="2.0"))
+    whole_try = tried(controller, sources=sources)
+    folders, begun = run_folders(controller.state.archive), len(played.names)
+    shutil.rmtree(folders[-1])
+    again = tried(controller, sources=sources)
+    assert again.runs[: len(folders) - 1] == tuple(one.name for one in folders[:-1])
+    assert whole(again).word == whole(whole_try).word
+    assert len(played.names) - begun == begun // len(folders), "one more draw"
 
 
 def test_nights_are_held_against_the_code_of_the_first_one(controller):

@@ -16,10 +16,11 @@ from perfci.analysis.pair_decision import PairReading, PairSettings
 from perfci.cli.main import app
 from perfci.results.model import TOTAL, Metric
 from perfci.runs.jobs.model import Job
+from perfci.runs.night import reference
 from perfci.runs.studies import compare as comparing
 from perfci.runs.studies import try_change as trying
 from perfci.runs.studies.change_sets import ChangeInvalid
-from perfci.runs.studies.forecast import Forecast, forecast, half_width
+from perfci.runs.studies.forecast import Forecast, forecast, half_width, paired_forecast
 from perfci.runs.studies.side_by_side import SideBySide, SideFinding
 from perfci.runs.studies.try_change import job_of_alert
 
@@ -75,7 +76,7 @@ def test_a_fix_says_how_much_it_takes_back(land, services, monkeypatch, tmp_path
     fix = tmp_path / "fix.patch"
     fix.write_text("--- a/neutron/db/api.py\n+++ b/neutron/db/api.py\n@@ -1 +1 @@\n-VALUE = 1\n+VALUE = 0\n")
     monkeypatch.setattr(comparing, "night", BisectLab(land, services, {slow: 1.3}))
-    words = ["try", "--alert", "3f2a", "--change", f"neutron={fix}"]
+    words = ["try", "--alert", "3f2a", "--change", f"neutron={fix}", "--in-turns"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     assert "removes" in done.stdout
@@ -91,7 +92,9 @@ def test_what_cures_nothing_is_said(land, services, monkeypatch, tmp_path):
     mine = land.repos["neutron"].commit("No fix", {"neutron/a.py": "1\n"}, land.tick(), ref="refs/heads/fix")
     lab = BisectLab(land, services, {slow: 1.3})
     monkeypatch.setattr(comparing, "night", lab)
-    done = CliRunner().invoke(app, ["try", "--alert", "3f2a", "--change", f"neutron={mine}", "--runs", "60"])
+    done = CliRunner().invoke(
+        app, ["try", "--alert", "3f2a", "--change", f"neutron={mine}", "--runs", "60", "--in-turns"]
+    )
     assert "does not fix alert 3f2a1b" in done.stdout
 
 
@@ -114,8 +117,10 @@ def test_pairs_of_two_clouds_say_it_too(land, services, monkeypatch, tmp_path, *
     finding = SideFinding(key, reading, 0.02, 40, 0, 1.0, 0.9, (0, 40), (0, 40), ())
     shown = SideBySide(PairSettings(within=0.05), (finding,), (), ("run-1",), (), "")
     monkeypatch.setattr(trying, "in_pairs", lambda *_, **__: shown)
-    words = ["try", "--alert", "3f2a", "--change", f"neutron={fix}", "--side-by-side"]
+    monkeypatch.setattr(reference, "carry_two", lambda *_: True)
+    words = ["try", "--alert", "3f2a", "--change", f"neutron={fix}"]
     done = CliRunner().invoke(app, words)
+    assert "ahead   steps from" in done.stderr
     assert text in done.stdout
     assert done.stdout.startswith("answer  nothing is")
     assert text in json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["cure"]
@@ -137,6 +142,18 @@ def test_the_forecast_follows_from_the_nights(land, services):
     assert (ahead.runs, ahead.tasks, set(ahead.widths)) == (24, 2, {TASK})  # of 50 s each
     assert 0 < ahead.widths[TASK] < 0.03
     assert ahead.text.replace("\u00a0", " ") == f"±{_digits(ahead)} % on 1 of 2 tasks in 20 min (24 runs)"
+
+
+def test_the_forecast_of_pairs_follows_from_the_draws_that_the_job_allows(land, services):
+    limits = JOB.analysis.confirm.model_copy(update={"most_runs": 12, "most_minutes": 60})
+    job = JOB.model_copy(update={"analysis": JOB.analysis.model_copy(update={"confirm": limits})})
+    ahead = paired_forecast(services, job)
+    assert (ahead.draws, ahead.minutes) == (6, None)
+    assert 0.01 < ahead.smallest < 0.05
+    few = limits.model_copy(update={"most_runs": 4})
+    fewer = job.model_copy(update={"analysis": job.analysis.model_copy(update={"confirm": few})})
+    assert paired_forecast(services, fewer).smallest > ahead.smallest
+    assert ahead.text.replace("\u00a0", " ").endswith("in up to 6 draws of two clouds")
 
 
 def _digits(ahead: Forecast) -> str:
