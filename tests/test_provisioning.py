@@ -21,6 +21,13 @@ import pytest
 from programs import needs, needs_root
 from virtual_labs import NO_TRACES, PROJECT, SMALL_IMAGE, Inside, plan, traces, until
 
+from perfci import config
+from perfci.lab import people
+from perfci.lab.reservations.model import NodeWish, Request, Wipe
+from perfci.lab.reservations.node_orders import NodeOrders
+from perfci.lab.reservations.service import open_reservations
+from perfci.lab.reservations.states import steps_before_ready
+from perfci.lab.reservations.work import Work
 from perfci.lab.virtual import lab
 from perfci.lab.virtual.plan import Firmware, MachineKind
 from perfci.lab.virtual.qemu import EFI_CODE
@@ -135,6 +142,9 @@ def laboratory(folder, size, kind, firmwares=(Firmware.BIOS,), **variables):
     lab.up(wanted)
     try:
         controller = Controller(wanted, **variables)
+        # What perfci itself plays takes them from the inventory.
+        inventory = wanted.project / "inventory" / "virtual"
+        (inventory / "group_vars" / "all" / "test.yml").write_text(json.dumps(controller.variables))
         controller.set_up()
         yield controller
     finally:
@@ -263,12 +273,30 @@ def test_what_goes_wrong_in_the_deployment_is_told_at_once(provisioned, fault, r
     assert reason in failure["reason"]
 
 
-def test_a_node_is_taken_back_and_given_out_again(provisioned):
+def reserved(controller, node, wipe):
+    """Return the ID of a reservation of a node that is ready: its preparation is written down, and not done again."""
+    environment = {**controller.environment, "PERFCI_ROOT_DIR": str(controller.plan.project)}
+    reservations = open_reservations(config.load(environ=environment))
+    me = reservations.actor(people.me())
+    made = reservations.reserve(Request(NodeWish(1, frozenset({node})), 3600, "x", wipe=wipe), me)
+    work = Work(reservations, "test")
+    assert work.claim(made.id)
+    steps = steps_before_ready(has_bmc=True, cloud="")
+    NodeOrders(reservations).passed([node], steps, reservation_id=made.id)
+    assert work.ready(made.id)
+    return made.id
+
+
+def test_at_the_end_of_a_reservation_its_disk_is_wiped_and_the_node_is_given_out_again(provisioned):
     keys = provisioned.inside.folder.root / "ssh"
     host_key = keys / "node-1.host_ed25519"
     before = host_key.read_text()
-    done = provisioned.play("reclaim", provision_nodes="node-1", reclaim_wipe="headers")
-    assert done.returncode == 0, done.stdout
+    made = reserved(provisioned, "node-1", Wipe.HEADERS)
+    assert provisioned.inside.folder.node("node-1").disk.exists()
+    provisioned.perfci("lab", "release", made)
+    until(lambda: provisioned.perfci("lab", "show", made)["state"] == "over", 600, every=2)
+    history = provisioned.perfci("lab", "history", "--node", "node-1")["events"]
+    assert [(one["action"], one["ok"]) for one in history[-2:]] == [("wiped", True), ("reclaim", True)]
     assert provisioned.status("node-1")["power"] == "off"
     assert provisioned.status("node-1")["next_boot"] == "default"
     assert not provisioned.inside.folder.node("node-1").disk.exists()
