@@ -122,32 +122,42 @@ def restore(
 
 
 @node_app.command()
-def check(node: Name, as_json: Json = False) -> None:
+def check(
+    node: Name,
+    provision: Annotated[
+        bool,
+        typer.Option(
+            "--provision",
+            help="Give a machine in quarantine a fresh system first, and switch it off afterwards. This "
+            "erases its disk.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Run the canaries on a node, record the result, and read its BMC's alarms. Admins only.
 
     perfci mails new alarms of its sensors and event log to the admins.
 
+    Exit code 3: somebody has the machine that `--provision` would erase, or could get it meanwhile.
     Exit code 4: you are not an admin.
     Exit code 5: the canaries did not pass.
     """
     from threading import Event
 
     from perfci.lab import inventory
-    from perfci.lab.reservations.checks import check_admin
     from perfci.runs.publish.hardware_alarms import HardwareLook, look_at_hardware
     from perfci.runs.publish.notify import deliver
+    from perfci.runs.tick.node_check import check_node
     from perfci.runs.tick.node_playbooks import NodePlaybooks
 
     with errors_reported(as_json=as_json):
         settings = settings_for()
-        orders, who = _orders()
-        check_admin(who, settings.lab, f"checking {node[:60]}")
-        reservations().node(node)
+        service = reservations()
+        who = actor(service, settings)
         plays = NodePlaybooks(settings, inventory.nodes(settings.inventory_dir), Event())
-        failed = plays.play("check", (node,), f"a check by {who.name}")
-        orders.note(node, "canary", ok=not failed, detail=failed.get(node, ""))
+        failed = check_node(service, node, who, plays.play, provision=provision)
         try:
-            look = look_at_hardware(settings, reservations().machines([node]))
+            look = look_at_hardware(settings, service.machines([node]))
         except PerfciError as error:  # what the canary found is noted, and is what was asked for
             look = HardwareLook(silent={node: str(error)})
         if look.alarms:
@@ -157,13 +167,13 @@ def check(node: Name, as_json: Json = False) -> None:
                 {
                     "node": node,
                     "passed": not failed,
-                    "detail": failed.get(node, ""),
+                    "detail": failed,
                     "alarms": [one.text for one in look.alarms.get(node, ())],
                     "bmc_error": look.silent.get(node, ""),
                 }
             )
         else:
-            sys.stdout.write(f"{node}: {failed.get(node) or 'its canaries passed'}\n")
+            sys.stdout.write(f"{node}: {failed or 'its canaries passed'}\n")
             sys.stdout.write(f"{node}: its BMC: {look.text.removeprefix(f'{node}: ')}\n")
     raise typer.Exit(5 if failed else 0)
 

@@ -175,8 +175,17 @@ class NoCanary(LabError):
     """No canary has passed on a node since it went into quarantine."""
 
     template = "no canary has passed on {node} since it was put into quarantine, {since}"
-    help = "Run one with `perfci lab node check {node}`, or use --force, which perfci records."
+    help = "Run one with `perfci lab node check {node} --provision`, or use --force, which perfci records."
     exit_code = 5
+
+
+class NodeNotProvisioned(LabError):
+    """A node can't get a fresh system for a check."""
+
+    template = "perfci puts no fresh system on {node}: {reason}"
+    help = (
+        "Without --provision, `perfci lab node check {node}` runs the canaries on the system that is there."
+    )
 
 
 class InventoryInvalid(UsageError):

@@ -120,13 +120,15 @@ def _granted(booking: Booking) -> str:
     )
 
 
-def quarantine_letter(lab: str, entry: Quarantine) -> tuple[str, str]:
+def quarantine_letter(lab: str, entry: Quarantine, *, has_bmc: bool) -> tuple[str, str]:
     """Return subject and body of the mail to the admins about a node that went into quarantine."""
+    # A machine that failed has no system, as a rule: canaries need a fresh one.
+    fresh = " --provision" if has_bmc else ""
     body = (
         f"{entry.reason}\n\nperfci has given it to nobody since {local_time(entry.since)}. See its history, "
         "and put it back into use after the repair:\n\n"
         f"  perfci lab history --node {entry.node}\n"
-        f"  perfci lab node check {entry.node}\n"
+        f"  perfci lab node check {entry.node}{fresh}\n"
         f"  perfci lab node restore {entry.node}\n"
     )
     return f"[{lab}] In quarantine: {entry.node}", body

@@ -71,7 +71,7 @@ def post_due(settings: Settings, reservations: Reservations) -> int:
             now=now,
         )
         if settings.mail.admins:
-            count += _quarantines(settings, outbox, store, now)
+            count += _quarantines(settings, outbox, reservations, store, now)
     return count
 
 
@@ -138,12 +138,15 @@ def _events(store: ReservationRows, ids: Collection[str]) -> dict[str, list[Book
     return found
 
 
-def _quarantines(settings: Settings, outbox: Outbox, store: ReservationRows, now: datetime) -> int:
+def _quarantines(
+    settings: Settings, outbox: Outbox, reservations: Reservations, store: ReservationRows, now: datetime
+) -> int:
     """Tell the admins of nodes that went into quarantine, each once; return of how many."""
     count = 0
     for node, entry in sorted(store.quarantined().items()):
         if now - entry.since < TOLD_FOR:
-            subject, body = quarantine_letter(store.lab, entry)
+            has_bmc = bool(reservations.machines([node]))
+            subject, body = quarantine_letter(store.lab, entry, has_bmc=has_bmc)
             count += outbox.put(
                 f"quarantine-{store.lab}-{node}-{entry.since.isoformat()}",
                 _plain(_common_headers(settings, now), settings.mail.admins, subject, body),
