@@ -311,8 +311,18 @@ def _run_lines(found: dict[str, Any]) -> Iterator[str]:
             yield f"pending   verdict and mail of {run_id}; the next run completes them"
     for run in found["runs"]:
         how = (
-            f"at {run['stage']} since {run['since']}"
+            f"in the stage {run['stage']}{_since(run['since'])}"
             if run["alive"]
             else "was killed; the next run archives it"
         )
         yield f"run       {run['run_id']} {how}"
+
+
+def _since(text: str) -> str:
+    """Return a time of a run's notes for people; a run that has not begun a stage has none."""
+    from perfci.lab.errors import local_time
+
+    try:
+        return f" since {local_time(datetime.fromisoformat(text))}"
+    except ValueError:
+        return ""

@@ -18,6 +18,7 @@ from perfci.cli.main import app
 from perfci.lab import owners
 from perfci.results.archive import read_archive
 from perfci.results.model import Validity
+from perfci.runs.state import run_folder
 from perfci.runs.state.unreported import owe
 from perfci.runs.tick.tick import tick
 from perfci.runs.verdicts.judgement_store import keep_judgements
@@ -132,6 +133,16 @@ def test_status_tells_a_run_that_is_being_judged_from_one_that_was_killed(servic
     owe(services.database, services.state, one)
     lines = run("status").stdout.splitlines()
     assert f"pending   verdict and mail of {one}; the next run completes them" in lines
+
+
+def test_status_says_since_when_a_run_is_in_its_stage(services):
+    folder = run_folder.create(services.state.runs, "20261201T021500Z-nightly-1a2b")
+    assert f"run       {folder.run_id} in the stage start\n" in run("status").stdout
+    folder.note(stage="hammer", stage_started_at="2026-12-01T01:37:32.854000+00:00")
+    assert re.search(
+        rf"run       {folder.run_id} in the stage hammer since 20\d\d-\d\d-\d\d \d\d:\d\d \w+\n",
+        run("status").stdout,
+    )
 
 
 def test_status_of_an_empty_state_folder(services):
