@@ -242,7 +242,7 @@ def alert(services, good, bad, *, effect=0.3, metric=Metric.SECONDS, action="tot
 
 def carries_two(monkeypatch, *, yes):
     """Let labs have room for two clouds at a time, or for one."""
-    monkeypatch.setattr(bisect_question, "carry_two", lambda *_: yes)
+    monkeypatch.setattr(bisect_question, "two_fit", lambda *_: yes)
 
 
 __all__ = [

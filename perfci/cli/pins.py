@@ -93,8 +93,8 @@ def move(  # noqa: PLR0917 - typer takes them by name
     """Move one pin, and say what it changes in each scenario of a job.
 
     The pins must still resolve, with a pin for every package. perfci then deploys the job afresh with the old
-    and the new pin, in turns, until each scenario is `same` or `different`, or the job's analysis.confirm
-    allows no more. It changes the project's file only at the end.
+    and the new pin, side by side where two clouds fit, else in turns, until each scenario is decided or the
+    job's analysis.confirm allows no more. It changes the project's file only at the end.
 
     Exit code 0: the pin was moved, and nothing is slower.
     Exit code 1: the pin was moved, and a scenario is slower, or none could be measured.
@@ -126,10 +126,14 @@ def _moved(controller: LabServices, name: str, version: str, job: str | None, pr
 
 
 def _print(found: Bump) -> None:
+    from perfci.cli.side_by_side import print_sides
     from perfci.cli.tables import compared_table
+    from perfci.runs.studies.side_by_side import SideBySide
 
     move, compared = found.move, found.compared
-    if compared is not None:
+    if isinstance(compared, SideBySide):
+        print_sides(compared, full=False)
+    elif compared is not None:
         print_table(*compared_table(compared), empty="No run counted, so nothing was compared.")
         if compared.ended:
             typer.echo(f"ended   {compared.ended}")

@@ -106,6 +106,7 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
     from perfci.cli.progress import Terminal
     from perfci.cli.tables import compared_table
     from perfci.runs.jobs.load import load_job
+    from perfci.runs.night.reference import two_fit
     from perfci.runs.state.progress import Silent
     from perfci.runs.studies.change_sets import sides_of
     from perfci.runs.studies.compare import compare_jobs
@@ -123,7 +124,7 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
         sides = sides_of(
             controller.settings, loaded, changes=change or (), options=option or (), against=against or ()
         )
-        in_pairs = _fits(controller, loaded) if side_by_side is None else side_by_side
+        in_pairs = two_fit(loaded, controller.settings) if side_by_side is None else side_by_side
         limits = loaded.analysis.confirm
         ahead = paired_forecast(controller, loaded) if in_pairs else forecast(controller, loaded)
         if not as_json:
@@ -158,14 +159,6 @@ def try_change(  # noqa: PLR0917 - typer takes them by name
             if cured:
                 typer.echo(cure_text(cured[1], found))
     raise typer.Exit(1 if found.slower else UNDECIDED if found.undecided else 0)
-
-
-def _fits(controller: LabServices, job: Job) -> bool:
-    """Say whether two clouds of a job fit here at a time."""
-    from perfci.lab.sql import open_ledger
-    from perfci.runs.night.reference import carry_two
-
-    return carry_two(job, open_ledger(controller.settings).nodes)
 
 
 def _in_pairs(controller: LabServices, sides: Sides, job: Job, *, as_json: bool) -> SideBySide:

@@ -18,6 +18,7 @@ import psutil
 from perfci.analysis.pairs import draw_effect, smallest_visible
 from perfci.analysis.settings import AnalysisSettings
 from perfci.errors import LabError
+from perfci.lab.sql import open_ledger
 from perfci.results.model import TOTAL
 from perfci.results.pairs import REFERENCE
 from perfci.runs.ansible.lab_playbooks import cloud_variables
@@ -134,6 +135,11 @@ def carry_two(job: Job, nodes: Iterable[Node]) -> bool:
     if job.cloud.kind != "embedded" or job.procedure != "hammer" or any(node.has_bmc for node in nodes):
         return False
     return psutil.virtual_memory().available >= needed_gib(job) * GIB
+
+
+def two_fit(job: Job, settings: Settings) -> bool:
+    """Say whether the lab has room for two clouds of a job at a time."""
+    return carry_two(job, open_ledger(settings).nodes)
 
 
 def reference_of(

@@ -17,11 +17,10 @@ from perfci.changes.pin_moves import read_pins
 from perfci.changes.super_repository import SUPER, state_at
 from perfci.changes.suspects import Installed, SlowTarget, reaches
 from perfci.errors import UsageError
-from perfci.lab.sql import open_ledger
 from perfci.results.model import BISECT, TOTAL, Metric
 from perfci.runs.jobs.load import load_job
 from perfci.runs.jobs.sources import Source
-from perfci.runs.night.reference import carry_two
+from perfci.runs.night.reference import two_fit
 from perfci.runs.studies.bisect_course import BisectCourse, BisectStep, CodeState, walked
 from perfci.runs.studies.bisect_noise import (
     USUAL_PAIR_ERROR,
@@ -230,7 +229,7 @@ def _measuring(services: LabServices, job: Job, series: MeasuredSeries) -> _Meas
     """Measure timings in pairs, where the lab has room for two clouds at a time; all else alone."""
     if series.metric not in TIMINGS:
         return _Measuring(series, paired=False)
-    paired = carry_two(job, open_ledger(services.settings).nodes)
+    paired = two_fit(job, services.settings)
     return _Measuring(replace(series, metric=Metric.RATIO if paired else Metric.SECONDS), paired)
 
 

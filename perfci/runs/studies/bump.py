@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from perfci.errors import UsageError
 from perfci.files import write_whole
 from perfci.runs.ansible.lab_playbooks import CONSTRAINTS_VARIABLE
+from perfci.runs.night.reference import two_fit
 from perfci.runs.studies.compare import compare
 from perfci.runs.studies.pins import CONSTRAINTS, SERVICES, check, keep_copy, moved
+from perfci.runs.studies.side_by_side import budget_of, pair_settings_of, side_by_side
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from perfci.runs.state.progress import Progress
     from perfci.runs.studies.compare import Compared
     from perfci.runs.studies.pins import MovedPin
+    from perfci.runs.studies.side_by_side import SideBySide
     from perfci.runs.verdicts.lab_services import LabServices
 
 _FOLDER = "pins"
@@ -37,11 +40,11 @@ class PinUnused(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Bump:
-    """A pin that was moved, and what the A/B has shown, if there was one."""
+    """A pin that was moved, and what the comparison has shown, if there was one."""
 
     move: MovedPin
     file: Path
-    compared: Compared | None
+    compared: Compared | SideBySide | None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for `--json`."""
@@ -81,11 +84,38 @@ def bump(
         old, new = (keep_copy(folder, text) for text in (before, move.text))
         # The file moves at the end of every comparison: what is older belongs to one that came to its end.
         since = datetime.fromtimestamp(file.stat().st_mtime, UTC)
-        compared = compare(controller, job, old=old, new=new, since=since, holder=holder, progress=progress)
+        measure = _in_pairs if two_fit(job, settings) else compare
+        compared = measure(controller, job, old=old, new=new, since=since, holder=holder, progress=progress)
     # Somebody may have moved another one meanwhile; that one stays.
     now = file.read_text(encoding="utf-8")
     write_whole(file, moved(now, name, version, file).text)
     return Bump(move, file, compared)
+
+
+def _in_pairs(
+    controller: LabServices,
+    job: Job,
+    *,
+    old: Path,
+    new: Path,
+    since: datetime,
+    holder: str,
+    progress: Progress,
+) -> SideBySide:
+    """Measure a job with two constraints files side by side, until decided, or the job allows no more."""
+    variables = {**job.cloud.variables, CONSTRAINTS_VARIABLE: str(new)}
+    return side_by_side(
+        controller,
+        job.model_copy(update={"cloud": job.cloud.model_copy(update={"variables": variables})}),
+        old={},
+        new={},
+        settings=pair_settings_of(job),
+        budget=budget_of(job),
+        holder=holder,
+        progress=progress,
+        apart={CONSTRAINTS_VARIABLE: str(old)},
+        resume=since,
+    )
 
 
 def _check_use(name: str, job: Job) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from perfci.analysis.pair_decision import PairSettings, smallest_proven
+from perfci.analysis.pair_decision import smallest_proven
 from perfci.analysis.pairs import DRAW_DEVIATION_DF, LEAST_PAIRS, DrawEffect
 from perfci.results.model import COMPARE, FINISHED, TOTAL, Metric
 from perfci.runs.studies.bisect_noise import (
@@ -17,8 +17,8 @@ from perfci.runs.studies.bisect_noise import (
     rally_name,
     variance_of,
 )
+from perfci.runs.studies.side_by_side import budget_of, pair_settings_of
 from perfci.runs.verdicts.rerun_jobs import named
-from perfci.runs.verdicts.rerun_pairs import DEPLOYMENTS
 from perfci.wording import NBSP, counted
 
 if TYPE_CHECKING:
@@ -123,11 +123,11 @@ def paired_forecast(services: LabServices, job: Job) -> PairForecast:
         for one in services.local.records(lab, name)
         if one.status == FINISHED and one.reference is not None
     ][-RUNS:]
-    limits = job.analysis.confirm
-    draws = max(1, limits.most_runs // DEPLOYMENTS)
+    allowed = budget_of(job)
+    draws = allowed.most_draws
     if took:
-        draws = max(1, min(draws, int(limits.most_minutes / max(median(took), 1 / 60))))
-    rule = PairSettings(within=job.analysis.minimum_effect or PairSettings().within)
+        draws = max(1, min(draws, int(allowed.most_minutes / max(median(took), 1 / 60))))
+    rule = pair_settings_of(job)
     shared = replace(rule, error=rule.error / max(1, len(job.scenarios)))
     usual = DrawEffect(0.0, USUAL_PAIR_ERROR, DRAW_DEVIATION_DF, LEAST_PAIRS, USUAL_PAIR_ERROR)
     minutes = draws * median(took) if took else None

@@ -31,11 +31,13 @@ from perfci.runs.state.archived_run import ArchivedRun
 from perfci.runs.state.digests import code_under_test
 from perfci.runs.state.run_folder import utc_now
 from perfci.runs.verdicts.rerun_jobs import exact, side_by_side_job
+from perfci.runs.verdicts.rerun_pairs import DEPLOYMENTS
 from perfci.runs.verdicts.trials import unfinished
 from perfci.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from pydantic import JsonValue
@@ -81,6 +83,17 @@ class Budget:
 
     most_draws: int = 6
     most_minutes: int = 60
+
+
+def budget_of(job: Job) -> Budget:
+    """Return how far a job lets its comparisons go."""
+    limits = job.analysis.confirm
+    return Budget(max(1, limits.most_runs // DEPLOYMENTS), limits.most_minutes)
+
+
+def pair_settings_of(job: Job) -> PairSettings:
+    """Return when a scenario of a job is decided in pairs: the same within its `minimum_effect`."""
+    return PairSettings(within=job.analysis.minimum_effect or PairSettings().within)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,12 +254,12 @@ class _Comparison:
         old, new = (self.sides[side] for side in ((NEW, OLD) if swapped else (OLD, NEW)))
         return side_by_side_job(self.job, COMPARE, old=old, new=new, variables=self.apart)
 
-    def resume(self) -> None:
-        """Take the draws of an earlier start that was cut short, if it began within the allowed minutes."""
+    def resume(self, since: datetime) -> None:
+        """Take the draws of an earlier start that was cut short, if they began at `since` or later."""
         both = [self._job(swapped=False).resolved(), self._job(swapped=True).resolved()]
         jobs = [self._job(swapped=swapped) for swapped in (False, True)]
-        since = utc_now() - timedelta(minutes=self.budget.most_minutes)
-        for folder in unfinished(self.controller, jobs, since=since):
+        allowed = utc_now() - timedelta(minutes=self.budget.most_minutes)
+        for folder in unfinished(self.controller, jobs, since=max(since, allowed)):
             job = self.controller.job(folder.name)
             if job is not None and (ran := job.resolved()) in both:
                 self.tried += 1
@@ -380,12 +393,13 @@ def side_by_side(
     holder: str,
     progress: Progress,
     apart: Mapping[str, JsonValue] | None = None,
-    resume: bool = False,
+    resume: datetime | None = None,
 ) -> SideBySide:
     """Measure a job on two codes side by side, until each scenario is decided or the budget is spent.
 
     `old` and `new` name the services whose code is not the job's, `apart` the variables in which the old
-    side's cloud is another one (None takes one away). With `resume`, draws of an earlier start count already.
+    side's cloud is another one (None takes one away). Draws that began at `resume` or later, and within the
+    allowed minutes, count already.
     Raises ReferenceElsewhere, TooLittleMemory, NothingPaired, and what a run raises.
     """
     plain = job.model_copy(update={"reference": None})
@@ -395,6 +409,6 @@ def side_by_side(
     both = side_by_side_job(plain, COMPARE, old=sides[OLD], new=sides[NEW])
     check_room(both, open_ledger(controller.settings).nodes)
     found = _Comparison(controller, plain, sides, settings, budget, holder, progress, apart or {})
-    if resume:
-        found.resume()
+    if resume is not None:
+        found.resume(resume)
     return found.carry_out()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from perfci.alerts.lifecycle import find
 from perfci.analysis.decision import Decision
-from perfci.analysis.pair_decision import PairSettings
 from perfci.results.model import TOTAL, Metric
 from perfci.runs.jobs.clouds import SERVICES
 from perfci.runs.studies.change_sets import ChangeInvalid
-from perfci.runs.studies.side_by_side import Budget, SideBySide, side_by_side
+from perfci.runs.studies.side_by_side import SideBySide, budget_of, pair_settings_of, side_by_side
 from perfci.runs.verdicts.rerun_jobs import exact
-from perfci.runs.verdicts.rerun_pairs import DEPLOYMENTS
 from perfci.runs.verdicts.rerun_round import scenarios_of
 from perfci.validation import nearest
 from perfci.wording import NBSP, action_name, change, interval
@@ -124,7 +123,6 @@ def in_pairs(
     apart = {
         name: theirs.get(name) for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)
     }
-    limits = job.analysis.confirm
     return side_by_side(
         controller,
         job.model_copy(
@@ -132,12 +130,12 @@ def in_pairs(
         ),
         old=old,
         new=new,
-        settings=PairSettings(within=job.analysis.minimum_effect or PairSettings().within),
-        budget=Budget(max(1, limits.most_runs // DEPLOYMENTS), limits.most_minutes),
+        settings=pair_settings_of(job),
+        budget=budget_of(job),
         holder=holder,
         progress=progress,
         apart=apart,
-        resume=True,
+        resume=datetime.min.replace(tzinfo=UTC),
     )
 
 

@@ -29,7 +29,10 @@ from perfci.runs.night.assemble import night
 from perfci.runs.night.reference import ReferenceElsewhere, TooLittleMemory, carry_two, check_room, needed_gib
 from perfci.runs.state.archive import run_folders
 from perfci.runs.state.progress import Silent
+from perfci.runs.studies import bump as bumping
+from perfci.runs.studies.bump import bump
 from perfci.runs.studies.change_sets import ChangeInvalid, Sides
+from perfci.runs.studies.pins import CONSTRAINTS
 from perfci.runs.studies.side_by_side import Budget, NothingPaired, NotThesePairs, from_archive, side_by_side
 from perfci.runs.studies.try_change import in_pairs
 from perfci.runs.verdicts.lab_services import LabServices
@@ -46,7 +49,9 @@ FACTOR = 1.06
 
 
 def slow(code, variables):
-    return (code.get("neutron") or {}).get("version") == "2.0" or "neutron_options" in variables
+    pins = variables.get("openstack_code_constraints")
+    slow_pin = pins is not None and "parts==2.0" in Path(pins).read_text()
+    return (code.get("neutron") or {}).get("version") == "2.0" or "neutron_options" in variables or slow_pin
 
 
 def hammered(folder, number):
@@ -239,6 +244,19 @@ def test_options_of_one_side_stay_in_their_place(controller):
     assert len(jobs) >= 2
     assert all("neutron_options" in one.cloud.variables for one in jobs)
     assert not any("neutron_options" in one.beside().cloud.variables for one in jobs)
+
+
+def test_a_pin_is_moved_after_both_were_measured_in_pairs(controller, project, monkeypatch):
+    file = project.root / CONSTRAINTS
+    file.parent.mkdir(parents=True)
+    file.write_text("nova==1.0\nparts==1.0\n")
+    monkeypatch.setattr(bumping, "check", lambda *_: None)  # the real one is in test_pins.py
+    job = load_job("tiny", controller.settings.jobs_dir)
+    found = bump(controller, "parts", "2.0", job, holder="tester", progress=Silent())
+    assert whole(found.compared).word == "slower"
+    assert whole(found.compared).reading.log == pytest.approx(math.log(FACTOR), abs=0.01)
+    assert "parts==2.0" in file.read_text()
+    assert json.loads(json.dumps(found.as_dict()))["compared"]["timings"]
 
 
 def test_a_try_that_was_cut_short_goes_on_with_its_draws(controller, played):

@@ -117,7 +117,7 @@ def test_pairs_of_two_clouds_say_it_too(land, services, monkeypatch, tmp_path, *
     finding = SideFinding(key, reading, 0.02, 40, 0, 1.0, 0.9, (0, 40), (0, 40), ())
     shown = SideBySide(PairSettings(within=0.05), (finding,), (), ("run-1",), (), "")
     monkeypatch.setattr(trying, "in_pairs", lambda *_, **__: shown)
-    monkeypatch.setattr(reference, "carry_two", lambda *_: True)
+    monkeypatch.setattr(reference, "two_fit", lambda *_: True)
     words = ["try", "--alert", "3f2a", "--change", f"neutron={fix}"]
     done = CliRunner().invoke(app, words)
     assert "ahead   steps from" in done.stderr
