@@ -37,6 +37,8 @@ NIGHTS = 20
 """How many earlier runs tell the noise."""
 CLAIMED = 3.5
 """How many standard errors the claim of a confirmed alert is away from nothing."""
+PAIRED = 0.016
+"""Deviation of runs that are ratios to a cloud beside them; with that of deployments, 1.8 % in all."""
 DEPLOYMENT = 0.5
 """Deviation of deployments in units of that of runs."""
 
@@ -60,6 +62,9 @@ ROWS = (
     Row("8 suspects, CV 3 %, +5 %", (8, 8), 0.03, (0.05,), most_runs=90),
     Row("8 suspects, CV 5 %, +5 %", (8, 8), 0.05, (0.05,), most_runs=90),
     Row("8 suspects, CV 5 %, +5 %, 180 runs", (8, 8), 0.05, (0.05,), most_runs=180),
+    Row("8 suspects, in pairs (CV 1.6 %), +5 %", (8, 8), PAIRED, (0.05,)),
+    Row("8 suspects, in pairs (CV 1.6 %), +3 %", (8, 8), PAIRED, (0.03,), most_runs=90),
+    Row("8 suspects, in pairs, nothing, +5 % claimed", (8, 8), PAIRED, (), claim=0.05, most_runs=90),
     Row("2 to 24, CV 3 %, nothing, +10 % claimed", (2, 24), 0.03, (), claim=0.10, most_runs=90),
     Row("2 to 24, CV 3 %, two: +6 %, +6 %", (2, 24), 0.03, (0.06, 0.06), most_runs=90),
     Row("2 to 24, CV 3 %, two: +8 %, -5 %", (2, 24), 0.03, (0.08, -0.05), most_runs=90),

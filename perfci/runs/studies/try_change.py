@@ -102,7 +102,8 @@ def _shown(found: Compared | SideBySide, scenario: str) -> tuple[Decision, float
 
 
 def _is_total(key: SeriesKey) -> bool:
-    return key.action == TOTAL and key.metric is Metric.SECONDS
+    """Say whether a timing is that of whole iterations; a paired night has its ratio."""
+    return key.action == TOTAL and key.metric in {Metric.SECONDS, Metric.RATIO}
 
 
 def in_pairs(

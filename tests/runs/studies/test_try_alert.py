@@ -46,12 +46,12 @@ def services(land, tmp_path, monkeypatch):
     return services_on(land, tmp_path / "state")
 
 
-def slowed(land, services):
+def slowed(land, services, metric=Metric.SECONDS):
     """Have nights, a slow change, a night with it, and an alert; return the slow commit."""
     good = nights(services, JOB, land)
     slow = land.change("neutron", {"neutron/db/api.py": "VALUE = 1\n"}, "Slow it")
     bad = nights(services, JOB, land, number=1, factor=1.3, start=SOON - timedelta(days=1))
-    alert(services, good, bad)
+    alert(services, good, bad, metric=metric)
     return slow
 
 
@@ -98,6 +98,7 @@ def test_what_cures_nothing_is_said(land, services, monkeypatch, tmp_path):
     assert "does not fix alert 3f2a1b" in done.stdout
 
 
+@pytest.mark.parametrize("of_night", [Metric.SECONDS, Metric.RATIO])
 @pytest.mark.parametrize(
     ("log", "decision", "text"),
     [
@@ -106,9 +107,11 @@ def test_what_cures_nothing_is_said(land, services, monkeypatch, tmp_path):
         (-0.1, Decision.UNKNOWN, "perfci could not decide whether it fixes alert 3f2a1b"),
     ],
 )
-def test_pairs_of_two_clouds_say_it_too(land, services, monkeypatch, tmp_path, *, log, decision, text):
+def test_pairs_of_two_clouds_say_it_too(
+    land, services, monkeypatch, tmp_path, *, log, decision, text, of_night
+):
     """Only the measuring is left out: tests/runs/studies/test_side_by_side.py has that."""
-    slowed(land, services)
+    slowed(land, services, of_night)
     fix = tmp_path / "fix.patch"
     fix.write_text("--- a/neutron/db/api.py\n+++ b/neutron/db/api.py\n@@ -1 +1 @@\n-VALUE = 1\n+VALUE = 0\n")
     (alert,) = services.alerts.load().alerts
