@@ -239,7 +239,7 @@ class Aftermath:
         if reruns is not None:
             with steps.step("confirm") as stage:
                 stage.note = reruns.carry_out(nodes, steps.stages.progress)
-                judgements = judging.judge_run(controller, record)
+                judgements = judging.judge_after_reruns(controller, record, found)
         return judgements
 
     def _report(

@@ -83,6 +83,21 @@ def judge_run(controller: LabServices, record: RunRecord) -> tuple[Judgement, ..
     return tuple(known_changes(_with_reruns(found, confirmations), job.exceptions if job else ()))
 
 
+def judge_after_reruns(
+    controller: LabServices, record: RunRecord, found: tuple[Judgement, ...]
+) -> tuple[Judgement, ...]:
+    """Judge a run again, now that its re-runs have answers; `found` is what `judge_run` said before them.
+
+    The result is that of `judge_run`. Where no re-run could tell, the nights stand as they are and are not
+    read again: in a large lab that is the longest part of a night. Raises as `judge_run`.
+    """
+    answers = read_answers(controller.database, [record.run_id])
+    if any(one.confirmation.decision is not Decision.UNKNOWN for one in answers):
+        return judge_run(controller, record)
+    by_key = {one.key: one.confirmation for one in answers}
+    return tuple(confirmed(one, by_key[one.key]) if one.key in by_key else one for one in found)
+
+
 def _with_reruns(
     judgements: Iterable[Judgement], confirmations: Mapping[tuple[SeriesKey, str], Confirmation]
 ) -> Iterable[Judgement]:

@@ -8,13 +8,16 @@ import pytest
 from perfci import config
 from perfci.alerts.lifecycle import accept, process
 from perfci.alerts.model import AlertState, JudgedRun
-from perfci.analysis.types import Outcome
+from perfci.analysis.decision import Decision
+from perfci.analysis.types import Basis, Confirmation, Outcome
 from perfci.database import schema
 from perfci.results.archive import read_archive
 from perfci.results.model import Metric
+from perfci.runs.jobs.procedures import KnownChange
 from perfci.runs.verdicts import judge as judging
+from perfci.runs.verdicts.confirmation_store import Answer, write_answers
 from perfci.runs.verdicts.facts_store import FactsUnreadable, read_facts
-from perfci.runs.verdicts.judge import judge_run
+from perfci.runs.verdicts.judge import judge_after_reruns, judge_run
 from perfci.runs.verdicts.lab_services import LabServices
 from perfci.runs.verdicts.verdict_cache import CacheRow, forget_all
 
@@ -87,6 +90,45 @@ def test_a_night_that_is_judged_again_writes_no_state(play, controller, monkeypa
     forget_all(controller.database)
     assert judge_run(controller, record) == found
     assert len(written) == 2
+
+
+ANSWERS = {
+    "nobody asked": (Decision.UNKNOWN, Basis.NOTHING),
+    "the same code": (Decision.UNKNOWN, Basis.SAME_CODE),
+    "too few runs": (Decision.UNKNOWN, Basis.RERUNS),
+    "slower": (Decision.DIFFERENT, Basis.RERUNS),
+    "the same": (Decision.SAME, Basis.RERUNS),
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "known"), [*((answer, False) for answer in ANSWERS), ("nobody asked", True)]
+)
+def test_after_its_re_runs_a_night_is_judged_as_from_the_beginning(
+    play, controller, monkeypatch, answer, known
+):
+    """The history is read again only where re-runs could tell something."""
+    nights(play, 1, STEP - 1)
+    if known:
+        exceptions = {"exceptions": (KnownChange(action="total", bug="https://bugs.launchpad.net/bugs/1"),)}
+        real_job = LabServices.job
+        monkeypatch.setattr(
+            LabServices, "job", lambda self, run: real_job(self, run).model_copy(update=exceptions)
+        )
+    found = nights(play, STEP, STEP + 2, **SLOW)[-1]
+    first = timing(found)
+    assert first.outcome is (Outcome.KNOWN if known else Outcome.REGRESSION)
+    decision, basis = ANSWERS[answer]
+    asked = Confirmation(decision, basis, answer, asked=first.run_id, since=first.since, effect=0.5)
+    write_answers(controller.database, first.run_id, [Answer(first.key, asked)])
+    forget_all(controller.database)
+    expected = judge_run(controller, found[0])
+    assert expected != found[1]
+    read = []
+    real = controller.local.samples
+    monkeypatch.setattr(controller.local, "samples", lambda *of: read.append(of) or real(*of))
+    assert judge_after_reruns(controller, *found) == expected
+    assert bool(read) is (decision is not Decision.UNKNOWN)
 
 
 def test_without_any_facts_as_after_an_upgrade_all_nights_are_replayed_once(play, controller):
