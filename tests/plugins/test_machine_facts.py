@@ -72,7 +72,8 @@ def test_only_installed_packages_have_a_version(module, dpkg, tmp_path):
     )
     found = module.versions(["mariadb-server", "memcached", "rabbitmq-server", "no-such-package"])
     assert found == {"mariadb-server": "1:10.11.6", "rabbitmq-server": "3.10.8"}
-    assert (tmp_path / "asked").read_text().split()[-4:] == [
+    assert (tmp_path / "asked").read_text().split() == [
+        "-W", "-f", "${Package}", "${Version}", "${db:Status-Status}",
         "mariadb-server", "memcached", "rabbitmq-server", "no-such-package",
     ]  # fmt: skip
 
@@ -82,23 +83,43 @@ def test_without_packages_to_look_at_there_are_no_versions(module, dpkg):
     assert module.versions([]) == {}
 
 
-def test_the_module_tells_packages_and_constraints_and_changes_nothing(module, dpkg, tmp_path, monkeypatch):
+@pytest.fixture
+def run(module, tmp_path, monkeypatch):
+    """Run the module as Ansible does; return what it tells."""
+
+    def go(*, check_mode):
+        told = {}
+
+        def ansible(**options):
+            assert options["supports_check_mode"]
+            params = {"packages": ["mariadb-server"], "constraints": str(tmp_path / "constraints.txt")}
+            exit_json = lambda **result: told.update(result)  # noqa: E731
+            return SimpleNamespace(params=params, check_mode=check_mode, exit_json=exit_json)
+
+        monkeypatch.setattr(module, "AnsibleModule", ansible)
+        module.main()
+        return json.loads(json.dumps(told))
+
+    return go
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_the_module_tells_packages_and_constraints_and_changes_nothing(
+    module, dpkg, run, tmp_path, check_mode
+):
     dpkg("mariadb-server 1:10.11.6 installed")
-    pins = tmp_path / "constraints.txt"
-    pins.write_text(PINS)
-    told = {}
-
-    def ansible(**options):
-        assert options["supports_check_mode"]
-        params = {"packages": ["mariadb-server"], "constraints": str(pins)}
-        exit_json = lambda **result: told.update(result)  # noqa: E731
-        return SimpleNamespace(params=params, check_mode=False, exit_json=exit_json)
-
-    monkeypatch.setattr(module, "AnsibleModule", ansible)
-    module.main()
-    assert json.loads(json.dumps(told)) == {
+    (tmp_path / "constraints.txt").write_text(PINS)
+    assert run(check_mode=check_mode) == {
         "machine": {
             "packages": {"mariadb-server": "1:10.11.6"},
             "constraints": module.constraints_digest(PINS),
         }
     }
+
+
+def test_missing_constraints_are_no_empty_ones(dpkg, run):
+    """Only check mode may go on: a digest of nothing would be another environment, and a new baseline."""
+    dpkg("mariadb-server 1:10.11.6 installed")
+    with pytest.raises(FileNotFoundError):
+        run(check_mode=False)
+    assert run(check_mode=True)["machine"]["packages"] == {"mariadb-server": "1:10.11.6"}

@@ -110,6 +110,90 @@ def test_what_it_holds(module, root):
     assert found["tuning"] == {}
 
 
+EVERYTHING = {
+    "sys/class/dmi/id/product_version": "0123",
+    "sys/class/dmi/id/board_vendor": "Supermicro",
+    "sys/class/dmi/id/board_name": "X12SPL-F",
+    "sys/class/dmi/id/board_version": "2.00",
+    "sys/class/dmi/id/bios_vendor": "AMI",
+    "sys/class/dmi/id/bios_date": "11/14/2023",
+    "sys/class/dmi/id/bios_release": "5.22",
+    "sys/class/dmi/id/ec_firmware_release": "1.1",
+    "sys/firmware/efi/fw_platform_size": "64",
+    "proc/cmdline": "BOOT_IMAGE=/v initrd=/i root=/dev/a resume=/dev/b BOOTIF=01-52 systemd.machine_id=17 ro",
+    "proc/swaps": "Filename Type Size Used Priority\n/dev/sda3 partition 1 0 -2",
+    "proc/sys/kernel/numa_balancing": "1",
+    "sys/devices/system/cpu/isolated": "1",
+    "sys/devices/system/node/node0/cpulist": "0-1",
+    "sys/devices/system/cpu/cpufreq/policy0/scaling_driver": "intel_pstate",
+    "sys/devices/system/cpu/intel_pstate/no_turbo": "1",
+    "sys/devices/system/cpu/cpufreq/boost": "0",
+    "sys/devices/system/cpu/smt/control": "off",
+    "sys/devices/system/cpu/cpuidle/current_driver": "intel_idle",
+    "sys/devices/system/cpu/cpuidle/current_governor": "menu",
+    "sys/devices/system/clocksource/clocksource0/current_clocksource": "tsc",
+    "sys/class/net/eno1/duplex": "full",
+    "sys/block/sda/device/vendor": "ATA",
+    "sys/block/sda/queue/rotational": "0",
+    "sys/block/sda/queue/nr_requests": "64",
+    "sys/block/sda/queue/read_ahead_kb": "128",
+    "sys/block/sda/queue/write_cache": "write back",
+}
+
+
+def test_a_machine_that_tells_everything(module, root, monkeypatch):
+    """Each name and each value: another word for the same would be another environment, and a new baseline."""
+    for name, content in EVERYTHING.items():
+        put(root, name, content)
+    told = {
+        "-i": [("driver", "ice"), ("version", "6.1.0-40"), ("firmware-version", "4.20"), ("bus-info", "")],
+        "-k": [("rx-checksumming", "on"), ("rx-vlan-filter", "on [fixed]"), ("lro", "off"), ("empty", "")],
+    }
+    monkeypatch.setattr(module, "told", lambda _, option, interface: told[option] * (interface == "eno1"))
+    monkeypatch.setattr(module.platform, "machine", lambda: "x86_64")
+    found = taken(module, root)
+    assert found == {
+        "machine": {
+            "vendor": "Supermicro", "product": "SYS-120C", "version": "0123", "board_vendor": "Supermicro",
+            "board": "X12SPL-F", "board_version": "2.00", "virtualization": "none",
+        },
+        "firmware": {
+            "vendor": "AMI", "version": "1.8a", "date": "11/14/2023", "release": "5.22",
+            "controller_release": "1.1", "boot": "uefi",
+        },
+        "kernel": {
+            "release": "6.1.0-40-amd64", "build": "#1 SMP Debian 6.1.153-1", "command_line": ["ro"],
+        },
+        "cpu": {
+            "architecture": "x86_64", "model": "Intel(R) Xeon(R) Gold 5318Y", "signature": "6-106-6",
+            "microcode": "0xd0003d1", "flags": ["avx2", "fpu", "sse2"], "online": "0-1", "isolated": "1",
+            "sockets": 1, "cores": 2, "caches": ["L1 Data 48K"], "numa_nodes": {"node0": "0-1"},
+            "mitigations": {"meltdown": "Not affected"},
+        },
+        "memory": {"gibibytes": 4.0},
+        "network": {
+            "eno1": {
+                "device": "0x8086:0x1592", "driver_version": "6.1.0-40", "firmware": "4.20", "mtu": "1500",
+                "speed_mbits": "25000", "duplex": "full", "offloads": ["rx-checksumming", "rx-vlan-filter"],
+            },
+        },
+        "disks": [
+            {
+                "maker": "ATA", "model": "SAMSUNG MZ7L3480", "firmware": "404Q", "bytes": 480103981056,
+                "rotational": "0", "scheduler": "mq-deadline", "requests": "64",
+                "read_ahead_kibibytes": "128", "write_cache": "write back",
+            },
+            {"model": "INTEL SSDSC2KG96", "bytes": 960197124096, "scheduler": "none"},
+        ],
+        "settings": {
+            "frequency_driver": "intel_pstate", "governor": "performance", "no_turbo": "1", "boost": "0",
+            "smt": "off", "idle_driver": "intel_idle", "idle_governor": "menu", "clock": "tsc",
+            "transparent_huge_pages": "never", "numa_balancing": "1", "swap": "on",
+        },
+        "tuning": {},
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
