@@ -90,7 +90,8 @@ def _pages(_options: argparse.Namespace) -> dict[str, Any]:
     services = _services()
     tonight = Path(json.loads((services.state.root / MADE).read_text())["tonight"])
     put_aside = tonight.parent.with_name("tonight")
-    tonight.rename(put_aside)
+    if not put_aside.exists():  # it does where this was cut off
+        tonight.rename(put_aside)
     _keep_few_pages()
     site_data.write_site(services)
     put_aside.rename(tonight)
