@@ -15,6 +15,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import zlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _GZIP = b"\x1f\x8b"
+_SCENARIO = re.compile(r"[A-Z]\w*\.\w+")
+"""A key of a task file: `NovaServers.boot_and_delete_server`."""
 _HEAD = '{"info": {"format_version": "1.2"}, "tasks": [{"subtasks": [{"workloads": ['
 _TAIL = "]}]}]}"
 
@@ -114,8 +117,9 @@ class _Form:
 
     def _exported(self, steps: JsonSteps) -> None:
         stream = steps.stream
-        has_tasks = False
+        has_tasks = is_task_file = False
         for key in stream.members():
+            is_task_file |= key == "subtasks" or _SCENARIO.fullmatch(key) is not None
             if key == "info":
                 self._check_version(stream.value())
             elif key == "tasks":
@@ -128,6 +132,9 @@ class _Form:
                     self._finish()
             else:
                 stream.value()
+        if not has_tasks and is_task_file:
+            found, expected = "a task file of Rally: it says what to run", "what Rally measured"
+            raise NotRallyResults(path=self._name, place="file", found=found, expected=expected)
         if not has_tasks:
             raise self._missing("tasks")
 
