@@ -214,6 +214,17 @@ def test_what_must_not_move_it(module, root, name, content):
     assert module.digest(taken(module, root)) == before
 
 
+def test_cores_of_two_sockets_have_the_same_numbers(module, root):
+    put(root, "sys/devices/system/cpu/cpu1/topology/physical_package_id", "1")
+    put(root, "sys/devices/system/cpu/cpu1/topology/core_id", "0")
+    found = taken(module, root)["cpu"]
+    assert (found["sockets"], found["cores"]) == (2, 2)
+
+
+def test_the_order_of_names_does_not_move_the_digest(module):
+    assert module.digest({"a": 1, "b": {"c": 2, "d": 3}}) == module.digest({"b": {"d": 3, "c": 2}, "a": 1})
+
+
 def test_disks_may_swap_their_names(module, root):
     before = module.digest(taken(module, root))
     folder = root / "sys" / "block"
