@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from nights import BOOT, JOB, LAB, PATCH, PORTS, SLOW, History, run_id, seconds_key, statements_key
 
-from perfci.analysis.types import Judgement, Outcome, RunPoint, SeriesHistory
+from perfci.analysis.types import Judgement, RunPoint, SeriesHistory
 from perfci.report.model import (
+    AlertAtRun,
     AlertSummary,
     Canary,
     Mark,
@@ -23,6 +24,7 @@ from perfci.results.model import Measurement
 
 __all__ = ["JOB", "LAB", "alert", "site_data"]
 
+LEADING = seconds_key("neutron.create_port", PORTS)
 STAGES = (
     ("reserve", 0.2),
     ("deploy", 131.0),
@@ -111,9 +113,12 @@ def _report(run, judgements: tuple[Judgement, ...]) -> RunReport:
         Canary("node-1", name, usual * 0.99, usual * 1.02, usual)
         for name, usual in (("cpu", 0.41), ("memory", 0.22), ("disk", 0.012), ("mariadb", 0.0009))
     )
-    moved = any(one.outcome is Outcome.REGRESSION for one in judgements)
-    opened = moved and run.run_id == run_id(20)
-    return RunReport(run, stages, judgements, canaries, alerts=("65af3750f0",) if opened else ())
+    shown = ()
+    if run_id(20) <= run.run_id <= run_id(24):
+        effect = next((one.effect for one in judgements if one.key == LEADING and one.since), 0.31)
+        ending = "fixed" if run.run_id == run_id(24) else ""
+        shown = (AlertAtRun("65af3750f0", LEADING, effect, run_id(20), run_id(20), ending),)
+    return RunReport(run, stages, judgements, canaries, alerts=shown)
 
 
 def _statements(history: History) -> SeriesHistory:
@@ -129,7 +134,7 @@ def _statements(history: History) -> SeriesHistory:
 def alert(**fields) -> AlertSummary:
     """Return an alert that is open."""
     given = {
-        "id": "65af3750f0", "since": run_id(20), "opened": run_id(20), "key": seconds_key("neutron.create_port", PORTS),
+        "id": "65af3750f0", "since": run_id(20), "opened": run_id(20), "key": LEADING,
         "effect": 0.31, "before": 0.938, "after": 1.23, "series": 3, "last_good": run_id(19),
         "changes": (ServiceChange("neutron", "27.0.1 (wheel)", f"27.0.1 (wheel) with {PATCH}"),),
     }  # fmt: skip

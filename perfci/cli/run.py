@@ -11,7 +11,15 @@ import typer
 from perfci.cli.access import holder, lab_services, settings_for, state_folder
 from perfci.cli.groups import DEFAULT, DefaultCommand, DefaultGroup
 from perfci.cli.options import Lab, RunId, complete_job, complete_run
-from perfci.cli.output import Json, errors_reported, on_terminal, print_by_heading, print_json, print_table
+from perfci.cli.output import (
+    Json,
+    errors_reported,
+    on_terminal,
+    print_by_heading,
+    print_json,
+    print_table,
+    say,
+)
 from perfci.runs.jobs.cloud_kinds import Kind
 
 app = typer.Typer(
@@ -139,7 +147,7 @@ def show(
             ArchivedRun(listing.find_run(controller.state.archive, against)).document if against else document
         )
         differences = moves(other, document)
-        report = report_of(controller.database, controller.state.root, run, ())
+        report = report_of(controller.database, controller.state.root, run, controller.alerts.load().alerts)
         if as_json:
             found = {
                 "confirmations": [asdict(one) for one in answers],
@@ -155,7 +163,7 @@ def show(
             print_json({**document, "folder": run.folder, **found})
         else:
             for line in run_lines(document, run.folder, answers, differences, report):
-                typer.echo(line)
+                say(line)
             if against and not differences:
                 typer.echo(f"differs      in nothing from {other['run_id']}")
 

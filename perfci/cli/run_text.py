@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from perfci.report.model import RunReport
+    from perfci.report.model import AlertAtRun, RunReport
     from perfci.results.density import Curve
     from perfci.results.leftovers import Swept
     from perfci.runs.studies.run_diff import Moved
@@ -30,6 +30,7 @@ def run_lines(
 ) -> Iterator[str]:
     """Describe a run: its run.json, what re-runs said, how it differs from another, what it measured."""
     yield from described(document, folder, verdict(report).text)
+    yield from (alerted(one, document["run_id"]) for one in report.alerts)
     yield from map(confirmed, answers)
     yield from map(differs, differences)
     for curve in report.curves:
@@ -37,6 +38,13 @@ def run_lines(
     for one in report.rates:
         yield f"data plane   {one.path}: {wording.rate(one.megabits_per_second)} Mbit/s"
     yield from left(report.swept)
+
+
+def alerted(one: AlertAtRun, run_id: str) -> str:
+    size = f"{wording.action_name(one.key)} {wording.change(one.effect, one.key.metric)}"
+    since = "this run" if one.since == run_id else f"{wording.run_moment(one.since)} UTC"
+    state = f"{one.ending} with this run" if one.ending else "open" if one.opened <= run_id else "found later"
+    return f"alert        {one.id} ({state}): {size} in {one.key.scenario} since {since}"
 
 
 def confirmed(answer: Answer) -> str:

@@ -89,6 +89,23 @@ class AlertSuspects:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertAtRun:
+    """An alert as it stood at one run: the run lies between `since`, its first slow run, and its end.
+
+    `key` is its clearest series. `effect` is the size that the run itself shows, else the one that opened the
+    alert. `opened` is the run that found it, later than `since` as a rule. `ending` says why it ended with
+    this very run; empty where it did not.
+    """
+
+    id: str
+    key: SeriesKey
+    effect: float | None
+    since: str
+    opened: str
+    ending: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PairedRow:
     """One timing of a paired night: the code under test against the reference beside it.
 
@@ -124,11 +141,12 @@ class PairedView:
 class RunReport:
     """Everything about one run that people look at.
 
-    `alerts` are ids of the alerts that it opened, `curves` how the cloud behaved while it was filled,
+    `alerts` are those that concern it, `curves` how the cloud behaved while it was filled,
     `swept` what its tasks left in the cloud, `rates` how fast its data plane was, and whether
-    `on_hardware`, so that what others have published may stand beside it. `suspects` are those of its
-    alerts, as far as they are known. `measurements` is all that it measured, `versions` the packages of its
-    services, `before` the record of the job's run before it, `paired` what it measured against a reference.
+    `on_hardware`, so that what others have published may stand beside it. `suspects` are those of the
+    alerts that it opened, as far as they are known. `measurements` is all that it measured, `versions` the
+    packages of its services, `before` the record of the job's run before it, `paired` what it measured
+    against a reference.
     """
 
     record: RunRecord
@@ -136,7 +154,7 @@ class RunReport:
     judgements: tuple[Judgement, ...] = ()
     canaries: tuple[Canary, ...] = ()
     failure: ReportedFailure | None = None
-    alerts: tuple[str, ...] = ()
+    alerts: tuple[AlertAtRun, ...] = ()
     curves: tuple[Curve, ...] = ()
     swept: tuple[Swept, ...] = ()
     rates: tuple[Rate, ...] = ()

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 ROWS_SHOWN = 60
 """So many rows are on a page itself; the others are in its data file."""
 
+ALERTS_SHOWN = 20
+"""So many alerts a run's page lists, the newest of them; the overview has all that are open today."""
+
 
 def run_pages(run: RunReport) -> dict[str, str]:
     """Return the page of a run and its data files, by name."""
@@ -39,6 +42,9 @@ def run_pages(run: RunReport) -> dict[str, str]:
         "run.html.j2",
         root="../",
         run=run,
+        alerts=run.alerts[-ALERTS_SHOWN:],
+        more_alerts=len(run.alerts[:-ALERTS_SHOWN]),
+        suspected=any(not one.ending for one in run.alerts),
         record=record,
         verdict=verdict(run),
         groups=[(outcome, rows, tally(ordered, rows[0].outcome)) for outcome, rows in _groups(shown)],

@@ -86,7 +86,7 @@ def test_a_run_shows_what_its_tasks_left_and_that_it_was_no_fill(night, tmp_path
     ]
     (StateFolder(tmp_path).archive / name / "leftovers.json").write_text(json.dumps(found))
     lines = run("show", name).splitlines()
-    assert "left         02-b: 1\u00a0port" in lines
+    assert "left         02-b: 1 port" in lines
     assert "             not removed: Conflict: in use" in lines
     assert "left         03-c: unknown: timed out" in lines
     assert not [line for line in lines if "01-a" in line or "fill" in line]

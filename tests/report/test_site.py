@@ -36,7 +36,7 @@ from perfci.report.model import (
     with_usual_canaries,
 )
 from perfci.report.points import MIDDLE, trend_of
-from perfci.report.run_page import ROWS_SHOWN, run_pages
+from perfci.report.run_page import ALERTS_SHOWN, ROWS_SHOWN, run_pages
 from perfci.report.site import Written, write
 from perfci.report.svg import sparkline
 from perfci.results.model import Metric, Validity
@@ -157,7 +157,7 @@ def test_the_overview_shows_verdicts_and_links_to_what_changed(site):
     assert text.index(run_id(29)) < text.index(run_id(0))
 
 
-def test_a_run_page_says_verdict_code_and_what_to_do_before_the_rows_by_interest(site):
+def test_a_run_page_says_verdict_code_and_what_to_do_before_the_rows_by_interest(site, data):
     text = (site / pages.run_page(run_id(20))).read_text()
     heads = [
         text.index(f"<h2>{one}</h2>")
@@ -166,12 +166,17 @@ def test_a_run_page_says_verdict_code_and_what_to_do_before_the_rows_by_interest
     assert heads == sorted(heads)
     assert "regression: 3" in text[heads[0] : heads[1]]
     assert f"27.0.1 (wheel) with {PATCH}" in text[heads[0] : heads[1]]
-    assert "65af3750f0" in text[heads[0] : heads[1]]
+    assert pages.alert_page("65af3750f0") in text[heads[0] : heads[1]]
     table = text[heads[2] : heads[3]]
     assert table.index("neutron.create_port") < table.index("neutron.create_network")
     assert "neutron.list_ports" not in table  # nothing happened to it: it is in the data file
     assert "9\u00a0more series, none of which changed" in table
     assert "2\u00a0min 11\u00a0s" in text
+    many = tuple(replace(data.runs[20].alerts[0], id=f"{number:010x}") for number in range(ALERTS_SHOWN + 3))
+    text = run_pages(replace(data.runs[20], alerts=many))[pages.run_page(run_id(20))]
+    assert "3\u00a0more alerts" in text
+    assert pages.alert_page(many[-1].id) in text
+    assert pages.alert_page(many[0].id) not in text
 
 
 def test_a_run_with_more_news_than_its_page_has_room_for_says_how_much(data):

@@ -14,6 +14,7 @@ from perfci.analysis.settings import AnalysisSettings
 from perfci.files import locked, remove_folder
 from perfci.pages import INDEX
 from perfci.report.model import (
+    AlertAtRun,
     Canary,
     Mark,
     PageTone,
@@ -29,7 +30,7 @@ from perfci.report.site import write
 from perfci.report.svg import RUNS_SHOWN
 from perfci.results.dataplane import is_on_hardware
 from perfci.results.errors import ResultFileError
-from perfci.results.model import FINISHED
+from perfci.results.model import FINISHED, Purpose
 from perfci.results.validity import comparable
 from perfci.runs.publish.alert_summaries import alert_summaries
 from perfci.runs.publish.calibration_store import read_calibration
@@ -141,6 +142,7 @@ class _Runs:
     ) -> None:
         self._services, self._records, self._kept, self._alerts = services, records, kept, alerts
         self._judgements = judgements
+        self._headlines = {one.id: one.headline for one in alerts}
         self._usual = lru_cache(maxsize=2 * _USUAL_RUNS)(self._canaries_of)
         self._before: dict[str, RunRecord] = {}
         self._earlier: dict[str, list[str]] = {}
@@ -170,8 +172,19 @@ class _Runs:
         before = self._before.get(run_id)
         yield before and (before.run_id, before.run_id in self._kept, before.code.digest)
         for alert in self._alerts:
+            if concerns(alert, self._records[run_id]):
+                # A later end of an alert changes nothing on the page of this run.
+                headline = self._headlines[alert.id]
+                yield (
+                    alert.id,
+                    alert.since,
+                    alert.opened,
+                    alert.closed == run_id,
+                    headline.key,
+                    headline.effect,
+                )
             if alert.opened == run_id:
-                yield alert.id, kept_suspects(self._services.state.root, alert.id)
+                yield kept_suspects(self._services.state.root, alert.id)
 
     def _report(self, run_id: str) -> RunReport:
         services, record = self._services, self._records[run_id]
@@ -264,15 +277,16 @@ def report_of(
     Raises ArchiveError where run.json can't be read, and JudgementDamaged.
     """
     document, record = run.document, run.record
+    judged = read_judgements(database, record.run_id) if judgements is None else judgements
     return RunReport(
         record=record,
         stages=tuple(
             ReportedStage(one["name"], one["seconds"], one["ok"]) for one in document.get("stages", [])
         ),
-        judgements=read_judgements(database, record.run_id) if judgements is None else judgements,
+        judgements=judged,
         canaries=_canaries(_readable(lambda: run.canaries)),
         failure=_failure(run.failure),
-        alerts=tuple(alert.id for alert in alerts if alert.opened == record.run_id),
+        alerts=tuple(_alerts_at(record, alerts, judged)),
         curves=_readable(lambda: run.curves),
         swept=_readable(lambda: [*run.leftovers.values()]),
         rates=_readable(lambda: run.rates),
@@ -283,6 +297,29 @@ def report_of(
             if alert.opened == record.run_id and (found := kept_suspects(state, alert.id)) is not None
         ),
     )
+
+
+def concerns(alert: Alert, record: RunRecord) -> bool:
+    """Tell whether a night of an alert's job lies between the first slow run and the end of the alert."""
+    return (
+        record.purpose is Purpose.NIGHT
+        and (alert.lab, alert.job) == (record.lab, record.job)
+        and alert.since <= record.run_id
+        and (alert.closed is None or record.run_id <= alert.closed)
+    )
+
+
+def _alerts_at(
+    record: RunRecord, alerts: Sequence[Alert], judgements: Iterable[Judgement]
+) -> Iterator[AlertAtRun]:
+    """Yield the alerts that concern a run, the oldest first, with the size that the run shows."""
+    mine = [(alert, alert.headline) for alert in alerts if concerns(alert, record)]
+    wanted = {headline.key for _, headline in mine}
+    moved = {one.key: one.effect for one in judgements if one.key in wanted and one.since is not None}
+    for alert, headline in sorted(mine, key=lambda one: (one[0].since, one[0].id)):
+        ending = str(alert.closing or Closing.FIXED) if alert.closed == record.run_id else ""
+        effect = moved.get(headline.key, headline.effect)
+        yield AlertAtRun(alert.id, headline.key, effect, alert.since, alert.opened, ending)
 
 
 def _failure(found: dict[str, Any] | None) -> ReportedFailure | None:
