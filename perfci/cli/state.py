@@ -96,7 +96,7 @@ def _next(settings: Settings) -> list[dict[str, Any]]:
 
     found = [one._asdict() for one in planned(_crontab(), datetime.now().astimezone())]
     known: set[str] = set()
-    for one in nights_to_come(settings)[0]:
+    for one in nights_to_come(settings):
         if one.job not in known:
             known.add(one.job)
             starts = one.planned.starts_at if one.planned else None

@@ -140,7 +140,8 @@ def _look(settings: Settings, reservation: str, *, as_json: bool) -> int:
 def shown(as_json: Json = False) -> None:
     """Show the nights to come, whether or not the calendar has them yet."""
     with errors_reported(as_json=as_json):
-        rows, problems = nights_to_come(settings_for())
+        problems: list[str] = []
+        rows = nights_to_come(settings_for(), problems)
         if as_json:
             print_json({"nights": [row.as_dict() for row in rows], "problems": problems})
             return
@@ -150,16 +151,19 @@ def shown(as_json: Json = False) -> None:
         print_table(columns, [row.cells() for row in rows], empty="no job has a `schedule`")
 
 
-def nights_to_come(settings: Settings) -> tuple[list[NightToCome], list[str]]:
-    """Return the windows of all jobs with a `schedule`, the next first, and what is wrong with job files."""
-    from perfci.lab.reservations.nights import Nights
-    from perfci.lab.reservations.service import open_reservations
+def nights_to_come(settings: Settings, problems: list[str] | None = None) -> list[NightToCome]:
+    """Return the windows of all jobs with a `schedule`, the next first.
+
+    What is wrong with job files is added to `problems`; without it, only those with a schedule are read.
+    """
     from perfci.runs.tick.scheduled import scheduled, windows
 
-    problems: list[str] = []
     found: list[NightToCome] = []
     jobs = scheduled(settings, problems)
     if jobs:
+        from perfci.lab.reservations.nights import Nights
+        from perfci.lab.reservations.service import open_reservations
+
         service = open_reservations(settings)
         nights = Nights(service, "schedule")
         for job in jobs:
@@ -168,7 +172,7 @@ def nights_to_come(settings: Settings) -> tuple[list[NightToCome], list[str]]:
                 NightToCome(job.name, window, known.get(window))
                 for window in windows(job, None, service.now())
             ]
-    return sorted(found, key=lambda one: (one.window, one.job)), problems
+    return sorted(found, key=lambda one: (one.window, one.job))
 
 
 class NightToCome(NamedTuple):

@@ -38,7 +38,7 @@ NOT_IMPORTED = {
     "run list": (*STATISTICS, *CLIENTS, "perfci.runs.night", "perfci.runs.studies", "perfci.lab.virtual"),
     "lab nodes": (*STATISTICS, *CLIENTS, *ROOMS, *WEB),
     "alerts list": (*STATISTICS, *CLIENTS, "perfci.runs.night", "perfci.runs.studies", "perfci.lab.virtual"),
-    "status": (*STATISTICS, *CLIENTS, "perfci.runs.night", "perfci.runs.studies"),
+    "status": (*STATISTICS, *CLIENTS, "perfci.runs.night", "perfci.runs.studies", "perfci.runs.jobs.model"),
     "config show": (*STATISTICS, *CLIENTS, *DATABASE, *ROOMS),
 }
 PROGRAM = """

@@ -19,6 +19,7 @@ from perfci.lab import owners
 from perfci.results.archive import read_archive
 from perfci.results.model import Validity
 from perfci.runs.state import run_folder
+from perfci.runs.jobs import load
 from perfci.runs.state.unreported import owe
 from perfci.runs.tick.tick import tick
 from perfci.runs.verdicts.judgement_store import keep_judgements
@@ -210,6 +211,7 @@ def scheduled(tmp_path, monkeypatch):
             f"name: {name}\nschedule: {{at: '{at}'}}\nscenarios: [{{task: ports, times: 2}}]\n"
         )
     monkeypatch.setenv("PERFCI_ROOT_DIR", str(tmp_path))
+    return tmp_path
 
 
 @pytest.mark.usefixtures("scheduled")
@@ -229,6 +231,23 @@ def test_status_says_when_the_schedules_of_jobs_start_their_next_nights(services
     moments = [one["at"] for one in json.loads(run("status", "--json").stdout)["next"]]
     assert moments == sorted(moments)
     assert len([line for line in run("status").stdout.splitlines() if line.startswith("next run  ")]) == 2
+
+
+@pytest.mark.usefixtures("services")
+def test_status_reads_the_files_of_scheduled_jobs_alone(scheduled, monkeypatch):
+    asked = []
+    real = load.load_job
+    monkeypatch.setattr(load, "load_job", lambda name, *more: asked.append(name) or real(name, *more))
+    (scheduled / "jobs" / "plain.yml").write_text("name: plain\nscenarios: [{task: ports, times: 2}]\n")
+    (scheduled / "jobs" / "odd.yml").write_text(
+        'name: odd\n"sched\\u0075le": {at: "05:00"}\nscenarios: [{task: ports, times: 2}]\n'
+    )
+    (scheduled / "jobs" / "broken.yml").write_text("[\n")
+    commands = {one["command"] for one in json.loads(run("status", "--json").stdout)["next"]}
+    assert {one.split()[2] for one in commands} == {"early", "late", "odd"}
+    assert asked == ["early", "late", "odd"]
+    # `schedule` says what is wrong with any job file: its schedule may have been meant, and misspelt.
+    assert "broken.yml:2: not YAML" in run("schedule").stderr
 
 
 def test_where_no_alert_is_open_it_is_said_how_many_are_closed(services, alert):

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from perfci.errors import UsageError
 from perfci.results.model import NOT_JUDGED
+from perfci.runs.jobs.job_files import SUFFIXES, job_files
 from perfci.runs.jobs.model import Job, JobFileInvalid
 from perfci.runs.jobs.variables import known_variables, variable_faults
 from perfci.runs.jobs.yaml_lines import NotYamlError, YamlDocument, parse
@@ -15,7 +16,6 @@ from perfci.validation import Fault, faults, nearest
 
 TASKS = "tasks"
 TASK_SUFFIX = ".yml.j2"
-_SUFFIXES = (".yml", ".yaml")
 
 
 class JobNotFound(UsageError):
@@ -29,9 +29,7 @@ class JobNotFound(UsageError):
 
 def jobs(jobs_dir: Path) -> tuple[str, ...]:
     """Return the names of the job files there are, sorted."""
-    return tuple(
-        sorted(file.stem for file in jobs_dir.glob("*") if file.suffix in _SUFFIXES and file.is_file())
-    )
+    return tuple(file.stem for file in job_files(jobs_dir))
 
 
 def tasks(jobs_dir: Path) -> tuple[str, ...]:
@@ -62,11 +60,11 @@ def load_job(name_or_path: str | Path, jobs_dir: Path) -> Job:
 
 
 def _find(name: str, jobs_dir: Path) -> Path:
-    if name.endswith(_SUFFIXES) or "/" in name:
+    if name.endswith(SUFFIXES) or "/" in name:
         if Path(name).is_file():
             return Path(name)
     else:
-        for suffix in _SUFFIXES:
+        for suffix in SUFFIXES:
             if (jobs_dir / f"{name}{suffix}").is_file():
                 return jobs_dir / f"{name}{suffix}"
     raise JobNotFound(name=name, folder=jobs_dir, suggestion=nearest(Path(name).stem, jobs(jobs_dir)))
