@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from perfci import pages, wording
+from perfci.analysis.types import Outcome
 from perfci.redaction import redacted
 from perfci.report.curve import by_service, curves
 from perfci.report.data_files import is_calm, run_files, service_of
@@ -37,7 +38,9 @@ def run_pages(run: RunReport) -> dict[str, str]:
     ordered = by_interest(run.judgements)
     telling = [one for one in ordered if not is_calm(one.outcome)]
     shown, others = telling[:ROWS_SHOWN], telling[ROWS_SHOWN:]
-    measured = _measured(run) if not record.validity.valid else []
+    # Pairs have a table of their own.
+    bare = not record.validity.valid or not (telling or run.paired)
+    measured = _measured(run) if bare else []
     page = rendered(
         "run.html.j2",
         root="../",
@@ -49,7 +52,8 @@ def run_pages(run: RunReport) -> dict[str, str]:
         verdict=verdict(run),
         groups=[(outcome, rows, tally(ordered, rows[0].outcome)) for outcome, rows in _groups(shown)],
         several=wording.several_arguments(one.key for one in ordered),
-        folded=len(ordered) - len(shown) - len(measured),
+        folded=len(ordered or run.measurements) - len(shown) - len(measured),
+        judged_calm=not telling and any(one.outcome is Outcome.NO_CHANGE for one in ordered),
         changed_too=sum(one.since is not None for one in others),
         measured=measured,
         counts=[(outcome, count) for outcome in TONES if (count := tally(ordered, outcome))],
@@ -111,7 +115,7 @@ def _groups(judgements: Sequence[Judgement]) -> list[tuple[str, list[Judgement]]
 
 
 def _measured(run: RunReport) -> list[tuple[SeriesKey, float]]:
-    """Return the medians of whole iterations that an unfit lab measured: shown, but nothing is concluded."""
+    """Return the medians of whole iterations, shown where no verdict is: an unfit lab, or all calm."""
     whole = [
         (one.key, median(one.values))
         for one in run.measurements

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from statistics import median
 from urllib.parse import unquote
 
 import pytest
@@ -219,6 +220,7 @@ def test_a_failed_run_shows_its_log_without_secrets(site):
     assert "hunter22" not in text
     assert "perfci concludes nothing from a failed run." in text
     assert "perfci results show" not in text  # it has measured nothing
+    assert "perfci analyse" not in text  # there is nothing to judge
 
 
 def test_an_unfit_night_says_why(site):
@@ -230,6 +232,29 @@ def test_an_unfit_night_says_why(site):
     assert text.count(">invalid (lab)</span>") == 1  # in the heading, and not in every row
     greyed = text[text.index('<table class="greyed">') :]
     assert greyed.index("NeutronNetworks.") < greyed.index("</table>")
+    assert "perfci analyse " not in text  # it has no verdicts
+
+
+def test_a_run_without_news_shows_what_whole_iterations_took(data):
+    def told(outcome):
+        run = data.runs[10]
+        judged = [replace(one, outcome=outcome, since=None) for one in run.judgements] if outcome else []
+        return run, run_pages(replace(run, judgements=tuple(judged)))[pages.run_page(run.record.run_id)]
+
+    key = seconds_key("total", PORTS)
+    for outcome, words in {
+        Outcome.NO_BASELINE: "enough earlier runs in the same environment make a baseline",
+        Outcome.NO_CHANGE: "No series changed.",
+        None: "perfci analyse --all",
+    }.items():
+        run, text = told(outcome)
+        assert words in text
+        assert ("No series changed." in text) == (outcome is Outcome.NO_CHANGE)
+        rows = text[text.index("The median time of whole iterations:") :]
+        values = next(one.values for one in run.measurements if one.key == key)
+        row = re.search(rf'{re.escape(pages.scenario_page(key))}">.*?</tr>', rows, re.DOTALL)[0]
+        assert wording.quantity(median(values), key.metric) in row
+        assert f"{len(run.measurements) - 4}\u00a0more series" in rows
 
 
 def test_a_trend_marks_changes_environments_code_and_unfit_runs(site):

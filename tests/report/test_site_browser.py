@@ -75,6 +75,30 @@ def test_nothing_sticks_out_of_the_page(browser, site, page, width):
     assert browser.execute_script(_SIDEWAYS) == []
 
 
+_BROKEN = """
+for (const one of document.querySelectorAll("table .badge")) one.textContent = "no baseline";
+const found = [];
+for (const one of document.querySelectorAll("table .badge, .code-ran td:nth-child(-n+3), .code-ran th")) {
+  const walker = document.createTreeWalker(one, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode())
+    for (const word of node.data.matchAll(/[\\w.]+/g)) {
+      const range = document.createRange();
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      if (range.getClientRects().length > 1) found.push(word[0]);
+    }
+}
+return found;
+"""
+"""Short words that go on in the next line."""
+
+
+@pytest.mark.parametrize("page", [pages.INDEX, SCENARIO, pages.run_page(run_id(20))])
+def test_short_words_are_not_broken_on_a_phone(browser, site, page):
+    look(browser, site, page, 360)
+    assert browser.execute_script(_BROKEN) == []
+
+
 def test_on_a_phone_a_trend_shows_its_newest_end(browser, site):
     look(browser, site, SCENARIO, 360)
     place = browser.execute_script(
