@@ -175,7 +175,11 @@ def changepoints(  # noqa: PLR0917 - typer takes them by name
             numbers = ("change", "before", "after", "p", "95 % interval")
             rows = [(name, tuple(cells)) for name, *cells in table.rows]
             print_sections(
-                table.columns[1:], rows, needed=len(table.columns) - 1 if full else 5, numbers=numbers
+                table.columns[1:],
+                rows,
+                needed=len(table.columns) - 1 if full else 5,
+                numbers=numbers,
+                stay=("change",),
             )
         else:
             empty = f"No level changes that matter in {counted(len(columns), 'series')}."

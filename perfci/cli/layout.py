@@ -26,9 +26,16 @@ class Layout:
 
 
 def fit(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, fold_first: bool = False
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int,
+    *,
+    fold_first: bool = False,
+    stay: Collection[str] = (),
 ) -> Layout:
     """Lay a table out in so many columns of characters. The first column always stays, and in one line.
+
+    So do the columns `stay`, also where their value is equal in every row: readers look for them.
 
     A cell may be folded between its words, where a no-break space joins two; never within one.
     With `fold_first` so may those of the first column.
@@ -38,7 +45,7 @@ def fit(
         cells = {row[number] for row in rows}
         if cells == {""}:
             continue
-        if len(cells) == 1 and len(rows) > 1:
+        if len(cells) == 1 and len(rows) > 1 and columns[number] not in stay:
             same.append((columns[number], cells.pop()))
         else:
             kept.append(number)
@@ -54,17 +61,19 @@ def fit_most(
     *,
     needed: int,
     fold_first: bool = False,
+    stay: Collection[str] = (),
 ) -> tuple[Layout, tuple[str, ...]]:
     """Lay a table out without its last columns where those have no room, but with the first `needed` ones.
 
     With `fold_first` a further column may fold others, else only the needed ones fold each other. Returns
     which columns that say something were left out, too.
     """
-    whole = fit(columns, rows, width, fold_first=fold_first)
+    whole = fit(columns, rows, width, fold_first=fold_first, stay=stay)
     layout, count = whole, len(columns)
     while count > needed and not (layout.widths and (fold_first or _in_one_line(layout))):
         count -= 1
-        layout = fit(columns[:count], [row[:count] for row in rows], width, fold_first=fold_first)
+        part = [row[:count] for row in rows]
+        layout = fit(columns[:count], part, width, fold_first=fold_first, stay=stay)
     # What is equal in every row is said below the table, wherever its column stands.
     layout = replace(layout, same=whole.same)
     return layout, tuple(name for name in whole.columns if name not in layout.columns)

@@ -120,12 +120,14 @@ def print_sections(
     *,
     needed: int,
     numbers: Collection[str] = (),
+    stay: Collection[str] = (),
     styles: Mapping[str, str] | None = None,
     console: Console | None = None,
 ) -> None:
     """Print a table below headings on a terminal: each row comes with its heading, equal ones together.
 
-    The last columns are left out where there is no room for them, but the first `needed` ones stay.
+    The last columns are left out where there is no room for them, but the first `needed` ones stay. A column
+    that is equal in every row is said once below, unless it is one of `stay`.
     """
     from rich.text import Text
 
@@ -135,7 +137,7 @@ def print_sections(
         return
     console = console or terminal()
     cells, width = [row for _, row in rows], console.width - len(_INDENT)
-    layout, _ = fit_most(columns, cells, width, needed=needed, fold_first=True)
+    layout, _ = fit_most(columns, cells, width, needed=needed, fold_first=True, stay=stay)
     begun = None
     for row, first, rest in lines(layout, numbers):
         heading = rows[row][0] if row >= 0 else None

@@ -100,6 +100,7 @@ def list_runs(
     from perfci.cli.runs_table import NEEDED, readable, runs_table, verdict_of
     from perfci.runs.state import archive as listing
     from perfci.runs.verdicts.judgement_store import read_outcomes
+    from perfci.wording import counted
 
     with errors_reported(as_json=as_json):
         services = lab_services()
@@ -115,6 +116,8 @@ def list_runs(
             of_job = f" of the job {job}" if job else ""
             empty = f"No runs{of_job} in {archive} yet. Start one: perfci run {job or 'nightly'}"
             print_table(*runs_table(wanted, counts, brief=on_terminal()), empty=empty, needed=NEEDED)
+            if on_terminal() and len(wanted) == limit < len(folders):
+                say(f"These are the newest {counted(limit, 'run')}; --limit lists more.")
 
 
 @app.command()

@@ -29,8 +29,10 @@ def run_lines(
     report: RunReport,
 ) -> Iterator[str]:
     """Describe a run: its run.json, what re-runs said, how it differs from another, what it measured."""
-    yield from described(document, folder, verdict(report).text)
-    yield from (alerted(one, document["run_id"]) for one in report.alerts)
+    for line in described(document, folder, verdict(report).text):
+        yield line
+        if line.startswith("verdict "):
+            yield from (alerted(one, document["run_id"]) for one in report.alerts)
     yield from map(confirmed, answers)
     yield from map(differs, differences)
     for curve in report.curves:

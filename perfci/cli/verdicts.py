@@ -100,6 +100,7 @@ def show_judgements(
         [(_heading(one, ordered), _judged(one)) for one in shown],
         needed=_NEEDED,
         numbers=_NUMBERS,
+        stay=("effect",),
         styles=headings,
         console=console,
     )

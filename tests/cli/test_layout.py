@@ -22,6 +22,14 @@ def test_what_is_the_same_in_all_rows_is_said_once_and_what_is_nowhere_is_not_sa
     assert layout.same == (("lab", "embedded"), ("job", "nightly"), ("verdict", "no change"))
 
 
+def test_a_column_that_has_to_stay_is_not_said_below_the_table():
+    rows = [("a", "+30 %", "x"), ("b", "+30 %", "x")]
+    layout, left_out = fit_most(("action", "effect", "note"), rows, 16, needed=2, stay=("effect",))
+    assert layout.columns == ("action", "effect")
+    assert layout.same == (("note", "x"),)
+    assert left_out == ()
+
+
 def test_one_row_shows_all_that_it_has():
     assert fit(COLUMNS, ROWS[:1], 80).columns == ("run", "lab", "job", "verdict")
 

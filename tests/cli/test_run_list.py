@@ -64,6 +64,8 @@ def test_at_80_columns_each_run_is_one_line_with_its_verdict(night, tmp_path, mo
     ]
     assert "Not shown: job, " in lines[-1]
     assert max(map(len, lines)) <= 80
+    assert "--limit" not in " ".join(lines)
+    assert "These are the newest 2 runs; --limit lists more." in run("list", "--limit", "2")
 
 
 def test_a_night_shows_what_its_re_runs_have_shown(night):

@@ -29,6 +29,13 @@ def judged(outcome, action="total", **fields):
     return Judgement(seconds_key(action, NETWORKS), run_id(0), outcome, "", **fields)
 
 
+def test_an_effect_that_is_the_same_in_all_rows_stands_in_each_of_them():
+    moved = [judged(Outcome.REGRESSION, name, effect=0.3) for name in ("a", "b")]
+    told = printed(show_judgements, moved).replace("\u00a0", " ")
+    assert told.count("+30 %") == 2
+    assert "effect +30 %" not in told
+
+
 def test_interest_puts_the_largest_regression_first_whatever_the_order():
     small = judged(Outcome.REGRESSION, "a", effect=0.1)
     large = judged(Outcome.REGRESSION, "b", effect=0.5)

@@ -175,6 +175,7 @@ def test_a_run_in_a_terminal_names_the_alerts_that_it_lies_in(ended, monkeypatch
     last_slow = names[names.index(lab.alert.closed) - 1]
     text = CliRunner().invoke(app, ["show", last_slow]).stdout
     (line,) = [one for one in text.splitlines() if one.startswith("alert ")]
+    assert text.index("\nverdict ") < text.index("\nalert ") < text.index("\nstarted ")
     assert line.startswith(f"alert        {lab.alert.id} (open): ")
     assert line.endswith(f" since {run_moment(lab.alert.since)} UTC")
     assert "alert  " not in CliRunner().invoke(app, ["show", names[0]]).stdout
