@@ -12,7 +12,7 @@ import typer
 from perfci.cli.access import settings_for
 from perfci.cli.choices import ChoiceUnclear
 from perfci.cli.durations import parse_duration, shown_duration
-from perfci.cli.output import Json, errors_reported, print_json, print_table
+from perfci.cli.output import Json, errors_reported, on_terminal, print_json, print_table
 from perfci.cli.times import parse_moment
 from perfci.lab import people
 from perfci.lab.errors import local_time, local_times
@@ -20,6 +20,8 @@ from perfci.lab.reservations.documents import booking_document, event_document
 from perfci.lab.reservations.model import Actor, NodeWish, Wipe
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from perfci.config import Settings
     from perfci.lab.reservations.model import Booking, BookingEvent, Slot
     from perfci.lab.reservations.service import Reservations
@@ -64,6 +66,9 @@ Keys = Annotated[
 ]
 ID = Annotated[str, typer.Argument(metavar="ID", help="Reservation, as `lab nodes` shows it.")]
 COLUMNS = ("reservation", "state", "holder", "nodes", "from", "until", "for", "left", "reason")
+BRIEF = ("reservation", "state", "holder", "nodes", "from", "until", "reason", "for", "left")
+"""On a terminal: the times say how long, so the last two give way to what others have to read."""
+NEEDED = 7
 
 
 def reservations() -> Reservations:
@@ -114,6 +119,16 @@ def booking_row(one: Booking, now: datetime) -> tuple[str, ...]:
     )
 
 
+def print_bookings(bookings: Iterable[Booking], now: datetime, *, empty: str) -> None:
+    """Print reservations as a table; on a narrow terminal without their lengths."""
+    rows = [booking_row(one, now) for one in bookings]
+    if not on_terminal():
+        print_table(COLUMNS, rows, empty=empty)
+        return
+    places = [COLUMNS.index(name) for name in BRIEF]
+    print_table(BRIEF, [tuple(row[place] for place in places) for row in rows], empty=empty, needed=NEEDED)
+
+
 def calendar(  # noqa: PLR0917 - typer takes them by name
     days: Annotated[int, typer.Option(min=1, max=366, help="How many days from now.")] = 14,
     html: Annotated[
@@ -156,9 +171,7 @@ def calendar(  # noqa: PLR0917 - typer takes them by name
                 }
             )
         elif html is None and ics is None:
-            print_table(
-                COLUMNS, [booking_row(one, now) for one in bookings], empty="nothing is reserved in that time"
-            )
+            print_bookings(bookings, now, empty="nothing is reserved in that time")
 
 
 def _write(file: str, content: bytes) -> None:
@@ -213,7 +226,7 @@ def show(reservation: ID, as_json: Json = False) -> None:
             return
         print_table(COLUMNS, [booking_row(found, datetime.now(UTC))], empty="")
         sys.stdout.write("\n")
-        _print_events(events)
+        _print_events(events, of_one=on_terminal())
 
 
 def mine(
@@ -226,8 +239,7 @@ def mine(
         if as_json:
             print_json({"reservations": [booking_document(one) for one in found]})
         else:
-            now = datetime.now(UTC)
-            print_table(COLUMNS, [booking_row(one, now) for one in found], empty="you have no reservations")
+            print_bookings(found, datetime.now(UTC), empty="you have no reservations")
 
 
 def why(reservation: ID, as_json: Json = False) -> None:
@@ -248,8 +260,7 @@ def why(reservation: ID, as_json: Json = False) -> None:
         sys.stdout.write(f"{one.id} is {one.state}: from {local_time(one.starts_at)} on {nodes}\n")
         if told.before:
             sys.stdout.write("\nBefore it, on nodes that would do:\n")
-            now = datetime.now(UTC)
-            print_table(COLUMNS, [booking_row(other, now) for other in told.before], empty="")
+            print_bookings(told.before, datetime.now(UTC), empty="")
         for words, slot in told.sooner:
             sys.stdout.write(
                 f"sooner with {words}: {local_time(slot.starts_at)} on {', '.join(slot.nodes)}\n"
@@ -284,11 +295,12 @@ def history(
             _print_events(events)
 
 
-def _print_events(events: tuple[BookingEvent, ...]) -> None:
+def _print_events(events: tuple[BookingEvent, ...], *, of_one: bool = False) -> None:
+    """Print events; what is `of_one` reservation does not name it again."""
     rows = [
         (
             local_time(one.at),
-            one.subject,
+            "" if of_one else one.subject,
             one.actor,
             one.action if one.ok or one.action == "quarantine" else f"{one.action}: failed",
             local_times(one.detail),

@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import os
+import re
 import signal
 import sys
 from dataclasses import replace
@@ -91,6 +92,23 @@ def test_from_free_to_held_to_free() -> None:
     given_back = run("release", reservation)
     assert given_back.stdout == "node-0: given back (tuning neutron)\n"
     assert book().held() == ()
+
+
+def test_at_80_columns_reservations_keep_their_reasons_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = "bisecting the port list of neutron with many networks"
+    run("reserve", "--node", "node-0", "--for", "2d", "--reason", reason)
+    run("reserve", "--node", "node-1", "--for", "4h", "--reason", "x")
+    in_a_pipe = run("mine").stdout.splitlines()[0]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    for words in (("mine",), ("calendar",)):
+        shown = re.sub(r"\x1b\[[0-9;]*m", "", run(*words).stdout).splitlines()
+        assert max(map(len, shown)) <= 80
+        assert len(shown) <= 1 + 4 + 2 + 2, shown
+        assert "Not shown: for, left; a wider terminal, or a pipe, has them." in shown
+    assert in_a_pipe.split("\t")[-3:] == ["for", "left", "reason"]
+    told = re.sub(r"\x1b\[[0-9;]*m", "", run("show", service().of(people.me())[0].id).stdout)
+    assert "In all rows: of" not in told
 
 
 def test_json_of_each() -> None:
