@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import archives
 import pytest
@@ -48,3 +49,21 @@ def test_where_no_night_is_left_to_judge_it_says_so_and_is_content(archive):
     assert done.exit_code == 0
     assert "No night was left to judge." in done.stderr
     assert json.loads(analyse("--all", "--json").stdout) == {"judged": []}
+
+
+def test_at_80_columns_changes_have_the_whole_id_of_their_run(archive, monkeypatch):
+    for number in range(24):
+        archives.night(
+            archive, number, factor=1.4 if number >= 16 else 1.0, code=NEW if number >= 16 else "a" * 12
+        )
+    analyse("--all")
+    first = sorted(one.name for one in archive.iterdir())[16]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", analyse("changepoints", "create_port").stdout).splitlines()
+    rows = [line.split() for line in shown if "%" in line]
+    assert [row[0] for row in rows] == [first]
+    assert rows[0][1].startswith("+4")
+    assert max(map(len, shown)) <= 80
+    # Of one change the size is no label below the table.
+    assert "change +4" not in " ".join(shown)

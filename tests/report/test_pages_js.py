@@ -91,6 +91,27 @@ def test_all_rows_come_from_the_data_file_and_the_calm_ones_too(browser, site, d
     until(browser, lambda _: len(shown_rows(browser)) == len(data.runs[20].judgements))
 
 
+def test_rows_are_folded_by_outcome_and_one_outcome_can_be_chosen(browser, site):
+    look(browser, site, pages.run_page(run_id(20)))
+    Select(browser.find_element(By.NAME, "sort")).select_by_value("name")
+    until(browser, lambda _: len(texts(browser, ".rows summary")) == 2)
+    script = "return [...document.querySelectorAll('.rows details')].map(e => [e.innerText.split('\\n')[0].trim(), e.open])"
+    assert browser.execute_script(script) == [["no change 9", False], ["regression 3", True]]
+    Select(browser.find_element(By.NAME, "show")).select_by_value("no change")
+    until(browser, lambda _: len(shown_rows(browser)) == 9)
+    assert texts(browser, ".rows summary") == ["no change 9"]
+
+
+def test_the_rows_of_an_unfit_night_stay_grey(browser, site, data):
+    look(browser, site, pages.run_page(run_id(14)))
+    browser.find_element(By.CSS_SELECTOR, ".more .all").click()
+    until(browser, lambda _: len(shown_rows(browser)) == len(data.runs[14].judgements))
+    colours = "return ['.rows tbody td.number', '.rows p, .rows label'].map(e => getComputedStyle(document.querySelector(e)).color)"
+    number, soft = browser.execute_script(colours)
+    assert number == soft
+    assert texts(browser, ".found.greyed")
+
+
 def test_series_of_several_arguments_are_told_apart_and_found_by_them(browser, data, tmp_path):
     report = data.runs[20]
     twins = [

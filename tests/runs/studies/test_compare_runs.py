@@ -38,6 +38,19 @@ def test_what_differs_is_code_and_packages(two):
     assert [(one.what, one.name) for one in found.moved] == [("code", "neutron"), ("package", "oslo-db")]
 
 
+def test_counters_that_differ_are_compared_the_largest_change_first(two, tmp_path):
+    thing = {"kind": "port", "id": "p", "name": "", "error": ""}
+    for one, left in zip(two, (1, 3), strict=True):
+        found = [{"slug": "01-ports", "found": [thing] * left, "error": None}]
+        (one.folder / "leftovers.json").write_text(json.dumps(found))
+    (counter,) = compare_runs(*[ArchivedRun(one.folder) for one in two]).counters
+    assert (counter.key.metric, counter.before, counter.after, counter.change) == ("leftovers", 1.0, 3.0, 2.0)
+    text = run(tmp_path, two[0].run_id, two[1].run_id).output.replace("\u00a0", " ")
+    assert "things left in the cloud" in text
+    assert "+200 %" in text
+    assert "1.00 → 3.00" in text
+
+
 def test_a_run_does_not_differ_from_itself(two):
     found = compare_runs(two[0], two[0])
     assert found.moved == ()
