@@ -410,7 +410,9 @@ def test_the_levels_on_a_page_are_those_that_its_effect_compares(data, tmp_path)
     assert "0.820 s" not in text
 
 
-@pytest.mark.parametrize(("levels", "changes"), [((0.0002, 0.0006), 0), ((0.2, 0.6), 1)])
+@pytest.mark.parametrize(
+    ("levels", "changes"), [((0.0002, 0.0006), 0), ((0.0012, 0.0018), 0), ((0.2, 0.6), 1)]
+)
 def test_a_change_of_a_counter_below_its_unit_is_not_drawn(levels, changes):
     key = replace(seconds_key("nova-api", NETWORKS), metric=Metric.CPU_SECONDS)
     points = tuple(

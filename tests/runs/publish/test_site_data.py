@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+
 import archives
 import pytest
 from nights import record
@@ -16,6 +19,7 @@ from perfci.runs.publish.site_data import growing_noise, write_site
 from perfci.runs.verdicts.judge import judge_run
 from perfci.runs.verdicts.judgement_store import keep_judgements, read_judgements
 from perfci.runs.verdicts.lab_services import LabServices
+from perfci.wording import MISSING
 
 
 @pytest.fixture
@@ -117,6 +121,23 @@ def test_a_night_of_an_unfit_lab_does_not_hide_what_was_found_before(services):
     text = (site / pages.INDEX).read_text()
     assert "the lab was not fit to measure" in text[: text.index(">Scenarios</h3>")]
     assert ">regression<" in text[text.index(">Scenarios</h3>") :]
+
+
+def test_a_page_says_what_canaries_usually_take(services):
+    for number in range(7):
+        folder = archives.night(services.state.archive, number)
+        shutil.copytree(archives.SAMPLE / "canaries", folder / "canaries")
+        services.local.write(read_archive(folder))
+    site = write_site(services).parent
+    first, last = (one.name for one in sorted(services.state.archive.iterdir())[:: 7 - 1])
+    usual = []
+    for run_id in (first, last):
+        text = (site / pages.run_page(run_id)).read_text()
+        table = text[text.index("<h2>Canaries</h2>") :]
+        rows = [re.findall(r'<td class="number">(.*?)</td>', row) for row in table.split("</tr>")[1:-1]]
+        assert {len(row) for row in rows} == {3}
+        usual.append({row[2] == MISSING for row in rows})
+    assert usual == [{True}, {False}]
 
 
 def test_another_verdict_makes_the_page_of_its_run_again(services):

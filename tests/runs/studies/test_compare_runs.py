@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import archives
 import pytest
@@ -76,6 +77,8 @@ def test_the_command_says_what_differs_and_what_has_moved_in_80_columns(two, tmp
     assert found.exit_code == 0
     assert two[0].run_id in found.output
     assert "oslo-db" in found.output
+    shown = found.output.replace("\u00a0", " ")
+    assert re.search(r"whole iteration +\+\d+ % +\+\d+ … \+\d+ % +\d", shown)
     assert "create_and_list_ports" in found.output.replace("\n", "")
 
 
