@@ -18,8 +18,8 @@ from perfci.cli.main import app
 from perfci.lab import owners
 from perfci.results.archive import read_archive
 from perfci.results.model import Validity
-from perfci.runs.state import run_folder
 from perfci.runs.jobs import load
+from perfci.runs.state import run_folder
 from perfci.runs.state.unreported import owe
 from perfci.runs.tick.tick import tick
 from perfci.runs.verdicts.judgement_store import keep_judgements
