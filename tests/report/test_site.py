@@ -168,6 +168,8 @@ def test_a_run_page_says_verdict_code_and_what_to_do_before_the_rows_by_interest
     assert "regression: 3" in text[heads[0] : heads[1]]
     assert f"27.0.1 (wheel) with {PATCH}" in text[heads[0] : heads[1]]
     assert pages.alert_page("65af3750f0") in text[heads[0] : heads[1]]
+    for command in ("analyse {} --full", "results show {}", "run show {}", "run reproduce {}"):
+        assert f"perfci {command.format(run_id(20))}<" in text[heads[1] : heads[2]]
     table = text[heads[2] : heads[3]]
     assert table.index("neutron.create_port") < table.index("neutron.create_network")
     assert "neutron.list_ports" not in table  # nothing happened to it: it is in the data file
