@@ -30,6 +30,11 @@ def test_a_column_that_has_to_stay_is_not_said_below_the_table():
     assert left_out == ()
 
 
+def test_the_first_column_keeps_to_one_line_and_others_are_folded():
+    rows = [("one two three", "four five six seven"), ("x", "y")]
+    assert text(("name", "note"), rows, 24)[1].startswith("one two three  four")
+
+
 def test_one_row_shows_all_that_it_has():
     assert fit(COLUMNS, ROWS[:1], 80).columns == ("run", "lab", "job", "verdict")
 
