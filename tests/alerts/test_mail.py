@@ -184,6 +184,11 @@ def test_a_regression_answers_the_three_questions_in_order(told):
         "https://perf.example.org/site/scenarios/embedded--nightly--NeutronNetworks.create_and_list_ports--",
     ):
         assert f"\n    {command}" in text
+    # A phone shows the begin of a row: the effect stands first, in heading and row alike.
+    html = html_of(parsed(notification, evidence))
+    assert re.findall(r'<th scope="col"[^>]*>(.*?)</th>', html)[:2] == ["series", "effect"]
+    first = html[html.index('<th scope="row"') :]
+    assert re.search(r"<td[^>]*>(.*?)</td>", first, re.DOTALL)[1].replace("\u00a0", " ") == "+31 %"
     assert text.rstrip().endswith("neutron@example.org")
     page = f"https://perf.example.org/site/alerts/{notification.alert.id}.html"
     assert text.count(page) == 1, "the page that has it all is named once,"

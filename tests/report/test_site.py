@@ -194,6 +194,7 @@ def test_a_run_with_more_news_than_its_page_has_room_for_says_how_much(data):
     noisy = replace(slower, key=replace(slower.key, scenario="Other"), outcome=Outcome.TOO_NOISY, since=None)
     text = run_pages(replace(report, judgements=(*rows, noisy)))[pages.run_page(report.record.run_id)]
     assert f"{ROWS_SHOWN} of {len(rows)}</summary>" in text
+    assert len(text.encode()) < 100_000
     folded = len(rows) + 1 - ROWS_SHOWN
     assert f"{folded}\u00a0more series, {folded - 1} of which changed" in text
     shown = Page(text).text
