@@ -125,6 +125,8 @@ def test_what_is_redacted_stays_as_it_is(secret, name, shape):
         "Set-Cookie: sessionid=Zq7; Path=/; HttpOnly",
         "eyJhbGciOiJIUzI1NiJ9.Zq7payload.signature",
         "Could not find token: gAAAAABZq7defghijklmnopqrstuvwxyz",
+        "GET /v3/OS-FEDERATION/gAAAAABZq7defghijklmnopqrstuvwxyz== 200",
+        "password = 'ab' Zq7",
         "root:$6$Zq7salt$Zq7hashedpassword:19000:0:99999:7:::",
         "-----BEGIN RSA PRIVATE KEY-----\nMIIZq7\nZq7==\n-----END RSA PRIVATE KEY-----\nnext",
         "-----BEGIN PRIVATE KEY-----\nMIIZq7\nZq7 cut off",
@@ -134,6 +136,12 @@ def test_what_is_redacted_stays_as_it_is(secret, name, shape):
 def test_forms_that_were_seen(text):
     assert "Zq7" not in redacted(text)
     assert MASK in redacted(text)
+
+
+def test_what_stands_behind_a_list_of_secrets_stays():
+    text = redacted('{"passwords": ["ab", "Zq7"], "port": 5}')
+    assert "Zq7" not in text
+    assert text.endswith('"port": 5}')
 
 
 @pytest.mark.parametrize(
