@@ -159,7 +159,8 @@ class Nights:
                 and found.claimed_until is not None
                 and found.claimed_until <= now
             )
-            usable = self._service.usable(store) - self._service.late_nodes(store)
+            busy = self._service.late_nodes(store) | self._service.taken_back(store, now)
+            usable = self._service.usable(store) - busy
             if not (found.state is BookingState.WAITING or again) or not usable.issuperset(found.nodes):
                 return False
             until = now + timedelta(seconds=START_SECONDS)

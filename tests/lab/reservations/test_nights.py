@@ -6,12 +6,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from calendars import ANN, HOUR, PLAIN, START, Clock, at, wants
+from calendars import ANN, HOUR, MACHINES, PLAIN, START, Clock, at, wants
 
 from perfci.lab import owners
 from perfci.lab.errors import ReservationOver
 from perfci.lab.reservations.model import BookingState, NodeWish
 from perfci.lab.reservations.nights import START_SECONDS, Nights, Plan
+from perfci.lab.reservations.node_orders import NodeOrders
+from perfci.lab.reservations.work import Work
 from perfci.lab.sql import SqlLedger
 
 if TYPE_CHECKING:
@@ -79,6 +81,25 @@ def test_one_of_several_controllers_starts_a_night(lab: Reservations, clock: Clo
         clock.now += timedelta(seconds=START_SECONDS)
         assert second.due("nightly", 2 * HOUR) == ()
     assert lab.show(night.id).state is BookingState.OVER
+
+
+def test_a_night_waits_while_its_machines_are_taken_back(
+    opened: Callable[..., Reservations], clock: Clock
+) -> None:
+    lab = opened(MACHINES)
+    made, nights, work = lab.reserve(wants(3, 4), ANN), Nights(lab, "one"), Work(lab, "two")
+    work.claim(made.id)
+    NodeOrders(lab).passed(made.nodes, ["power", "provision", "canary"], reservation_id=made.id)
+    assert work.ready(made.id)
+    (night,) = nights.plan(plan(4))
+    clock.now = at(4) - timedelta(minutes=1)
+    lab.release(made.id, ANN)
+    assert work.claim(made.id)
+    clock.now = at(4)
+    assert nights.due("nightly", 2 * HOUR) == (night.id,)
+    assert not nights.start(night.id), "another controller switches them off at this moment"
+    work.reclaimed(made.id)
+    assert nights.start(night.id)
 
 
 def test_a_night_whose_starter_died_is_started_again(lab: Reservations, clock: Clock) -> None:

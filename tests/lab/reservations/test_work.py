@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from calendars import ANN, BOB, HOUR, MACHINES, ROOT, START, Clock, at, wants
+from calendars import ANN, ANNS_KEY, BOB, BOBS_KEY, HOUR, MACHINES, ROOT, START, Clock, at, wants
 
 from perfci.lab import owners
 from perfci.lab.errors import StateOrder
@@ -15,13 +15,12 @@ from perfci.lab.model import Node
 from perfci.lab.reservations.model import BookingState, NodeWish, Request
 from perfci.lab.reservations.nights import Nights, Plan
 from perfci.lab.reservations.node_orders import NodeOrders
+from perfci.lab.reservations.service import Reservations
 from perfci.lab.reservations.work import CLAIM_SECONDS, RECLAIM, Work
 from perfci.lab.sql import SqlLedger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from perfci.lab.reservations.service import Reservations
 
 STEPS = ("power", "provision", "canary")
 
@@ -78,6 +77,49 @@ def test_a_dead_controllers_work_moves_to_another(lab: Reservations, clock: Cloc
     assert second.ready(made.id) is not None
 
 
+def test_whoever_comes_too_late_takes_no_other_work_either(lab: Reservations) -> None:
+    made, other = lab.reserve(wants(), ANN), lab.reserve(wants(), BOB)
+    first, second = Work(lab, "one"), Work(lab, "two")
+    assert first.claim(made.id) is not None
+    assert second.claim(made.id) is None
+    assert first.keep(made.id), "it is still its own"
+    assert second.due() == (other.id,)
+
+
+def test_controllers_of_two_labs_share_a_database_and_no_work(lab: Reservations, clock: Clock) -> None:
+    other = Reservations(lab.database, "other lab", MACHINES, clock=clock)
+    made = lab.reserve(wants(names="a", keys=(ANNS_KEY,)), ANN)
+    theirs = Work(other, "theirs")
+    assert other.reserve(wants(names="a"), BOB).nodes == ("a",), "another lab's node-a is another machine"
+    assert made.id not in theirs.due()
+    assert theirs.claim(made.id) is None
+    mine = Work(lab, "mine")
+    mine.claim(made.id)
+    did(lab, made.id, "a", *STEPS)
+    assert mine.ready(made.id)
+    lab.admit(made.id, [BOBS_KEY], ANN)
+    assert (mine.logins_due(), theirs.logins_due()) == ((made.id,), ())
+    ended = Work(lab, "mine").take_back_left({"b": "run-1"})
+    assert (mine.left_by_nights(), theirs.left_by_nights()) == (ended, ())
+    clock.now = at(3)
+    assert other.sweep()[0][0].id != made.id
+    assert lab.show(made.id).state is BookingState.READY
+
+
+def test_new_keys_are_owed_until_they_are_set_or_the_machines_are_gone(lab: Reservations) -> None:
+    made = lab.reserve(wants(keys=(ANNS_KEY,)), ANN)
+    work = Work(lab, "one")
+    work.claim(made.id)
+    did(lab, made.id, "a", *STEPS)
+    assert work.ready(made.id)
+    assert work.logins_due() == ()
+    lab.admit(made.id, [BOBS_KEY], ANN)
+    lab.extend(made.id, 600, ANN)
+    assert work.logins_due() == (made.id,), "whatever happens to it afterwards"
+    lab.release(made.id, ANN)
+    assert work.logins_due() == ()
+
+
 def test_another_node_takes_over_and_is_prepared_itself(lab: Reservations) -> None:
     made = lab.reserve(wants(where="cores >= 32"), ANN)
     work = Work(lab, "one")
@@ -91,6 +133,30 @@ def test_another_node_takes_over_and_is_prepared_itself(lab: Reservations) -> No
         work.ready(made.id)
     did(lab, made.id, "c", *STEPS)
     assert work.ready(made.id) is not None
+    failed = [one.detail for one in lab.history(reservation_id=made.id) if one.action == "node failed"]
+    assert failed == ["a: no DHCP"]
+
+
+def test_a_node_that_its_holder_gave_back_meanwhile_is_not_replaced(lab: Reservations) -> None:
+    made = lab.reserve(wants(2), ANN)
+    work = Work(lab, "one")
+    work.claim(made.id)
+    lab.release(made.id, ANN, node="a")
+    kept = work.without(made.id, "a", "no DHCP")
+    assert kept is not None
+    assert (kept.state, kept.nodes) == (BookingState.PREPARING, ("b",))
+
+
+def test_a_reservation_that_ended_meanwhile_is_neither_ready_nor_swapped(lab: Reservations) -> None:
+    made = lab.reserve(wants(), ANN)
+    work = Work(lab, "one")
+    work.claim(made.id)
+    did(lab, made.id, "a", *STEPS)
+    lab.release(made.id, ANN)
+    assert work.ready(made.id) is None
+    assert work.without(made.id, "a", "no DHCP") is None
+    assert work.end(made.id, "cloud failed", "no DHCP") is None
+    assert lab.show(made.id).state is BookingState.ENDING
 
 
 def test_without_any_other_node_it_goes_back_into_the_queue(lab: Reservations) -> None:
