@@ -231,19 +231,23 @@ def console(
             sys.stderr.write(f"console of {target.node}; type ~. at the start of a line to end it\n")
             await terminal.attach(line, sys.stdin.fileno(), sys.stdout.fileno(), lost)
 
+    from perfci.lab.bmc_network import bmc_network
+
     with errors_reported(as_json=as_json):
         terminal.need_terminal()
         (target,) = chosen.targets()
-        run(attend(target))
+        with bmc_network(settings_for()):
+            run(attend(target))
     sys.stderr.write("\nconsole closed\n")
 
 
 def _give(order: Order, chosen: ChosenNodes, means: Means, *, as_json: bool) -> None:
     from perfci.lab.bmc.orders import give
+    from perfci.lab.bmc_network import bmc_network
 
     with errors_reported(as_json=as_json):
         targets = chosen.targets()
-        with _watched(chosen.command, len(targets), quiet=as_json) as watch:
+        with _watched(chosen.command, len(targets), quiet=as_json) as watch, bmc_network(settings_for()):
             results = run(
                 give(
                     targets,
@@ -295,6 +299,8 @@ def _row(result: Result) -> tuple[str, ...]:
 def _asked(
     chosen: ChosenNodes, ask: Callable[[Bmc], Awaitable[Value]], *, as_json: bool
 ) -> tuple[NodeResult[Value], ...]:
+    from perfci.lab.bmc_network import bmc_network
+
     async def one(target: Target) -> Value:
         from perfci.lab.bmc.protocols import connect
 
@@ -309,7 +315,8 @@ def _asked(
             limits=FleetLimits(deadline_seconds=ASK_SECONDS),
             tell=lambda outcome: watch.done(ok=outcome.ok),
         )
-        return tuple(run(work).values())
+        with bmc_network(settings_for()):
+            return tuple(run(work).values())
 
 
 def _print(

@@ -80,7 +80,7 @@ def ask(folder: LabFolder, **request: Any) -> dict[str, Any] | None:
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
             return None
         except PermissionError as error:
-            raise RootNeeded(command=request["do"]) from error
+            raise RootNeeded(what=f"`perfci virtual {request['do']}`") from error
         except OSError as error:
             raise _broken(folder, error) from error
         try:

@@ -6,9 +6,9 @@ from perfci.errors import LabError, UsageError
 
 
 class RootNeeded(LabError):
-    """The virtual lab makes network namespaces and control groups, which only root may."""
+    """Only root may make and enter the network namespaces and control groups of a virtual lab."""
 
-    template = "`perfci virtual {command}` needs root: it works on network namespaces and control groups"
+    template = "{what} needs root: it works on network namespaces and control groups"
     help = "Run it with sudo."
 
 

@@ -137,6 +137,21 @@ def entering(state_dir: Path) -> list[str]:
     return site.entering(name)
 
 
+@contextlib.contextmanager
+def inside(state_dir: Path) -> Iterator[None]:
+    """Move this thread, and threads that it starts, into the lab's network until the end of the block.
+
+    Raises VirtualLabDown, or RootNeeded.
+    """
+    name = site_name(state_dir)
+    if name not in site.names(name):
+        raise VirtualLabDown(state_dir=state_dir)
+    if os.geteuid():
+        raise RootNeeded(what="the network of a virtual lab")
+    with site.inside(name):
+        yield
+
+
 # --- up ------------------------------------------------------------------------------------------
 
 
@@ -236,7 +251,7 @@ def _node(answer: dict[str, Any]) -> dict[str, Any]:
 
 def _need_root(command: str) -> None:
     if os.geteuid():
-        raise RootNeeded(command=command)
+        raise RootNeeded(what=f"`perfci virtual {command}`")
 
 
 @contextlib.contextmanager

@@ -7,7 +7,9 @@ Interfaces of nodes have names that depend on their number only: the namespace i
 
 from __future__ import annotations
 
+import ctypes
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +17,15 @@ from perfci.lab.virtual.commands import run, run_async
 from perfci.lab.virtual.plan import BRIDGE, TUNNEL_BRIDGE, TUNNEL_INTERFACE, TUNNEL_MTU, mac_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
     from perfci.lab.virtual.plan import Plan, PlannedNode
 
 NAMESPACES = Path("/run/netns")
 """Where iproute2 keeps named namespaces; see ip-netns(8)."""
+_NETWORK = 0x40000000
+"""CLONE_NEWNET of setns(2), which Python has from 3.12 on."""
 NODE_INTERFACE = "host0"
 """The network card within a node; systemd's own configuration for containers expects this name."""
 
@@ -50,6 +57,23 @@ def entering(site: str) -> list[str]:
     Not `ip netns exec`: that mounts another /sys and hides the control groups.
     """
     return ["nsenter", f"--net={NAMESPACES / site}"]
+
+
+@contextmanager
+def inside(site: str) -> Iterator[None]:
+    """Move this thread into the site's network, and back at the end. Needs root."""
+    with Path("/proc/thread-self/ns/net").open("rb") as before, (NAMESPACES / site).open("rb") as there:
+        _enter(there)
+        try:
+            yield
+        finally:
+            _enter(before)
+
+
+def _enter(namespace: BinaryIO) -> None:
+    if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _NETWORK):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def node_namespace(site: str, node: PlannedNode) -> str:

@@ -18,6 +18,7 @@ from perfci.database.schema import node_event
 from perfci.lab import inventory
 from perfci.lab.bmc.fleet import FleetLimits, each
 from perfci.lab.bmc.protocols import connect
+from perfci.lab.bmc_network import bmc_network
 from perfci.lab.hardware import news
 from perfci.lab.reservations.node_health import HARDWARE
 from perfci.lab.reservations.service import open_reservations
@@ -62,13 +63,14 @@ def look_at_hardware(
     """Ask the BMCs of these nodes, note what is new, and put a mail about it into the outbox.
 
     Without `mail.admins` it is noted, and nobody gets a mail. Raises InventoryInvalid, BmcUnknown,
-    SecretUnreadable, DatabaseUnavailable.
+    SecretUnreadable, DatabaseUnavailable, VirtualLabDown, RootNeeded.
     """
     names = sorted(nodes)
     if not names:
         return HardwareLook()
     service = reservations or open_reservations(settings)
-    told = asyncio.run(_asked(inventory.targets(settings.inventory_dir, names), connecting))
+    with bmc_network(settings):
+        told = asyncio.run(_asked(inventory.targets(settings.inventory_dir, names), connecting))
     silent = {node: one for node, one in told.items() if isinstance(one, str)}
     alarms = {}
     for node, one in told.items():

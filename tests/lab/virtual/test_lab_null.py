@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -81,6 +83,37 @@ def test_its_bmcs_are_reached_from_inside(wanted):
     found = lab.status(wanted.state_dir)["nodes"][-1]
     assert (found["power"], found["stage"], found["next_boot"]) == ("on", "boots from network", "default")
     assert found["sessions"] == 0
+
+
+def test_people_reach_its_bmcs_from_where_they_are(wanted):
+    lab.up(wanted)
+    of_the_lab = set(wanted.state_dir.iterdir())
+    environ = {
+        **{name: text for name, text in os.environ.items() if not name.startswith("PERFCI_")},
+        "PERFCI_ROOT_DIR": str(wanted.project),
+        "PERFCI_STATE_DIR": str(wanted.state_dir),
+        "PERFCI_LAB": "virtual",
+    }
+
+    def perfci(*words):
+        command = [sys.executable, "-m", "perfci", *words, "--json"]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)["nodes"]
+
+    on = perfci("lab", "power", "on", "node-2", "node-200")
+    assert {name: one["power"] for name, one in on.items()} == {"node-2": "on", "node-200": "on"}
+    found = [node["name"] for node in lab.status(wanted.state_dir)["nodes"] if node["power"] == "on"]
+    assert found == ["node-2", "node-200"]
+    assert list(perfci("lab", "sensors", "node-2")) == ["node-2"]
+
+    network = Path("/proc/thread-self/ns/net")
+    before = network.stat().st_ino
+    with lab.inside(wanted.state_dir):
+        assert network.stat().st_ino != before
+    assert network.stat().st_ino == before
+    for kept in set(wanted.state_dir.iterdir()) - of_the_lab:  # what commands keep, such as the database
+        shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
 
 
 def test_faults_are_set_shown_and_ended(wanted):
