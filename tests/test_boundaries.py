@@ -96,3 +96,20 @@ def test_the_words_of_other_programs_may_be_in_any_encoding():
         and "errors" not in names
     ]
     assert strict == []
+
+
+def test_mypy_checks_whatever_runs_on_nodes():
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["mypy"]
+    named = [path for pattern in settings["files"] for path in REPOSITORY.glob(pattern)]
+    checked = {file for path in named for file in ([path] if path.is_file() else path.rglob("*.py"))}
+    product = {file for folder in ("plugins", "roles") for file in (REPOSITORY / folder).rglob("*.py")}
+    assert len(product) > 50
+    assert product - checked == set()
+    assert settings["strict"]
+
+
+def test_mypy_knows_the_types_of_what_modules_share():
+    """By Ansible's name for it, as modules import it; a name without a stub would be Any."""
+    shared = {file.stem for file in (REPOSITORY / "plugins" / "module_utils").glob("*.py")}
+    stubs = {file.stem for file in (REPOSITORY / "typings" / "ansible" / "module_utils").glob("*.pyi")}
+    assert stubs == shared | {"basic", "__init__"}

@@ -180,7 +180,7 @@ def run(command: list[str], **kwargs: Any) -> str:
     """Run a command and return its output. Raises CodeError with what it said."""
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", **WITHOUT_HISTORY}
     try:
-        done = subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             command,
             check=True,
             capture_output=True,

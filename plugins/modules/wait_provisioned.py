@@ -303,7 +303,7 @@ def main() -> None:
     if MISSING is not None:
         module.fail_json(msg=missing_required_lib("perfci"), exception=str(MISSING))
     if module.check_mode:
-        arrived = {"ok": True, "error": None, "seconds": 0.0, "reports": []}
+        arrived: dict[str, Any] = {"ok": True, "error": None, "seconds": 0.0, "reports": []}
         module.exit_json(nodes={node["name"]: arrived for node in module.params["nodes"]})
     module.exit_json(nodes=asyncio.run(watch_all(module.params)))
 

@@ -169,7 +169,7 @@ def main() -> int:
         worker = context.Process(target=attempt, args=(request, service, size))
         worker.start()
         worker.join(request["timeout_seconds"])
-        if worker.is_alive():
+        if worker.is_alive() and worker.pid:
             os.killpg(worker.pid, signal.SIGKILL)
             worker.join()
             problem = f"did not end within {request['timeout_seconds']} s and was ended"

@@ -109,7 +109,9 @@ class Generator:
     def generate(self, table: sa.Table, count: int) -> Iterator[dict[str, Any]]:
         """Generate the rows of a table whose references have been generated."""
         taken = self.rows[table.name] = []
-        keys = [(tuple(sorted(key)), set()) for key in unique_keys(table)]
+        keys: list[tuple[tuple[str, ...], set[tuple[Any, ...]]]] = [
+            (tuple(sorted(key)), set()) for key in unique_keys(table)
+        ]
         cells = [(column.name, self._cell(table, column.name)) for column in table.columns]
         for i in range(count):
             row = {name: cell(i) for name, cell in cells}

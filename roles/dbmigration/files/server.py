@@ -58,7 +58,7 @@ class Server:
             ) as client,
         ):
             with contextlib.suppress(BrokenPipeError):  # it says why below
-                while block := source.read(2**20):
+                while client.stdin and (block := source.read(2**20)):
                     client.stdin.write(block)
             said = client.communicate()[1]
         if client.returncode:

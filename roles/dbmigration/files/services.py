@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alembic.config import Config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import ModuleType
 
 
 @dataclass(frozen=True)
@@ -54,17 +56,16 @@ def placement(files: Sequence[str]) -> Service:
     db_api.configure(options)
     return Service(
         "placement",
-        Config(migration.__file__.replace("migration.py", "alembic.ini")),
+        Config(_beside(migration, "alembic.ini")),
         manage.DbCommands(options).db_online_data_migrations,
     )
 
 
 def glance(files: Sequence[str]) -> Service:
     """Set glance up, to migrate with all services down: without triggers."""
-    config, manage, migrations = (
-        importlib.import_module(name)
-        for name in ("glance.common.config", "glance.cmd.manage", "glance.db.sqlalchemy.alembic_migrations")
-    )
+    config = importlib.import_module("glance.common.config")
+    manage: Any = importlib.import_module("glance.cmd.manage")
+    migrations = importlib.import_module("glance.db.sqlalchemy.alembic_migrations")
     config.parse_args(args=[], default_config_files=list(files))
     manage.USE_TRIGGERS = False
     return Service("glance", migrations.get_alembic_config())
@@ -93,13 +94,18 @@ def nova_cell1(files: Sequence[str]) -> Service:
     return Service(service.name, service.alembic, manage.DbCommands().online_data_migrations)
 
 
+def _beside(module: ModuleType, name: str) -> str:
+    """Return the path of a file beside a module, as alembic takes it."""
+    return str(Path(str(module.__file__)).parent / name)
+
+
 def _nova(files: Sequence[str], database: str) -> Service:
     config = importlib.import_module("nova.config")
     conf = importlib.import_module("nova.conf").CONF
     migration = importlib.import_module("nova.db.migration")
     given = [word for file in files for word in ("--config-file", file)]
     config.parse_args([sys.argv[0], *given])
-    alembic = Config(migration.__file__.replace("migration.py", f"{database}/alembic.ini"))
+    alembic = Config(_beside(migration, f"{database}/alembic.ini"))
     alembic.attributes["configure_logger"] = False
     url: Any = (conf.api_database if database == "api" else conf.database).connection
     alembic.set_main_option("sqlalchemy.url", url.replace("%", "%%"))

@@ -43,7 +43,8 @@ class Walk:
         This is what alembic's own command `upgrade` goes through, in one go.
         """
         wanted = target if isinstance(target, str) else tuple(target)
-        for step in self.script._upgrade_revs(wanted, tuple(heads)):  # noqa: SLF001
+        upgrade: Any = self.script._upgrade_revs  # noqa: SLF001 - it takes more than its types say
+        for step in upgrade(wanted, tuple(heads)):
             revision = step.revision
             slug = revision.path.rpartition("/")[2].removesuffix(".py")
             name = slug if slug.startswith(revision.revision) else f"{revision.revision}_{slug}"

@@ -8,8 +8,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import openstack
+
+if TYPE_CHECKING:
+    from openstack.identity.v3._proxy import Proxy
 
 ROLES = ("admin", "service")
 
@@ -17,7 +21,7 @@ ROLES = ("admin", "service")
 def main() -> None:
     wanted = json.loads(Path(sys.argv[1]).read_text())
     with openstack.connect() as cloud:
-        identity = cloud.identity
+        identity = cast("Proxy", cloud.identity)
         roles = {role.name: role for role in identity.roles()}
         roles.update({name: identity.create_role(name=name) for name in ROLES if name not in roles})
         project = identity.find_project("service") or identity.create_project(

@@ -284,7 +284,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=STREAMS)
     given = parser.parse_args()
     with Server((given.address, given.port), Site(given.folder, given.images), given.streams) as server:
-        print(f"listening on {server.server_address[0]}:{server.server_address[1]}", flush=True)
+        print(f"listening on {server.server_name}:{server.server_address[1]}", flush=True)
         server.serve_forever()
 
 

@@ -33,9 +33,10 @@ def listened(url: SplitResult, queue: str) -> bool:
         connect_timeout=CONNECT_SECONDS,
     ) as connection:
         try:
-            return connection.channel().queue_declare(queue=queue, passive=True).consumer_count > 0
+            consumers: int = connection.channel().queue_declare(queue=queue, passive=True).consumer_count
         except amqp.NotFound:
             return False
+        return consumers > 0
 
 
 def main() -> int:

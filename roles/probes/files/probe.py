@@ -246,7 +246,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def serve(node: Node, read: Callable[[], str], write: Callable[[str], None]) -> None:
     """Carry out requests until the input ends; then, and before, nothing is left."""
-    requests = {
+    requests: dict[str, Callable[..., Any]] = {
         "plug": node.plug,
         "unplug": node.unplug,
         "first_reply": node.first_reply,

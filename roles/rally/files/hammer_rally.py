@@ -75,7 +75,8 @@ class RallyEngine:
             rally_engine.TaskEngine(config, scratch, None).validate(only_syntax=True)
         except Exception as error:
             raise TaskCrashed(f"{task['template']}: {error}") from error
-        return config.subtasks[0]["workloads"][0]["name"]
+        scenario: str = config.subtasks[0]["workloads"][0]["name"]
+        return scenario
 
     def run(self, task: dict[str, Any]) -> Outcome:
         """Run it in a fork; past its time limit it is aborted, then killed."""
@@ -191,6 +192,8 @@ def _why(workload: dict[str, Any]) -> str:
 
 
 def _kill_group(worker: BaseProcess) -> None:
+    if worker.pid is None:
+        return  # it was never started
     try:
         os.killpg(worker.pid, signal.SIGKILL)
     except ProcessLookupError:

@@ -187,7 +187,7 @@ def run(sides: dict[str, dict[str, Any]], record: Path, seed: int) -> int:
             "" if hammer.returncode == 0 else f"its hammer ended with {hammer.returncode}"
         )
     write(record, json.dumps(steps.record(), indent=1) + "\n")
-    return abs(hammers[first].returncode)
+    return abs(hammers[first].wait())
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:

@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Callable
 
 SECONDS = 2
 NTP_PORT, DNS_PORT = 123, 53
@@ -49,9 +50,11 @@ def name(address: str, wanted: str, expected: str, port: int = DNS_PORT) -> str:
     return expected
 
 
+QUESTIONS: dict[str, Callable[..., str]] = {"time": time, "name": name}
+
 if __name__ == "__main__":
     try:
-        print({"time": time, "name": name}[sys.argv[1]](*sys.argv[2:]))
+        print(QUESTIONS[sys.argv[1]](*sys.argv[2:]))
     except (OSError, ValueError, IndexError) as error:
         print(error)
         sys.exit(1)

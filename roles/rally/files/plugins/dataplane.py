@@ -5,19 +5,24 @@ Ports are made through neutron, bound to real compute nodes and plugged there as
 tables, SECONDS and RATES.
 """
 
+from __future__ import annotations
+
 import contextlib
-import dataclasses
 import os
 import statistics
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from neutronclient.common import exceptions as neutron_exceptions
-from probe_client import ProbeFailed, Probes, read_places
+from probe_client import Places, ProbeFailed, Probes, read_places
 from rally import exceptions
 from rally.task import atomic, validation
 from rally_openstack.common import consts
 from rally_openstack.task import scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 SECONDS = "seconds beside the actions"
 RATES = "rates"
@@ -49,7 +54,7 @@ class NoProbes(exceptions.RallyException):
     msg_fmt = "%(why)s"
 
 
-def places():  # noqa: ANN201
+def places() -> Places:
     """Return where probes can be."""
     return read_places(Path(os.environ["PERFCI_STATE_DIR"]) / "probes" / "places.json")
 
@@ -58,12 +63,12 @@ class _DataPlane(scenario.OpenStackScenario):
     """What the scenarios have in common."""
 
     @contextlib.contextmanager
-    def _probes(self):  # noqa: ANN202
+    def _probes(self) -> Iterator[tuple[Probes, Probes, Probes | None, Places]]:
         """Give the probes of two computes, and those outside; None where nobody is outside.
 
         At the end the ports are deleted. Rally's clean-up would try as the tenant's user, who may not.
         """
-        self._ports = []
+        self._ports: list[str] = []
         try:
             with contextlib.ExitStack() as stack:
                 where = places()
@@ -82,26 +87,26 @@ class _DataPlane(scenario.OpenStackScenario):
                 with contextlib.suppress(neutron_exceptions.NotFound):
                     self.admin_clients("neutron").delete_port(port)
 
-    def _network(self, cidr):  # noqa: ANN001, ANN202
+    def _network(self, cidr: str) -> dict[str, Any]:
         name = self.generate_random_name()
         neutron = self.clients("neutron")
-        network = neutron.create_network({"network": {"name": name}})["network"]
+        network: dict[str, Any] = neutron.create_network({"network": {"name": name}})["network"]
         subnet = {"network_id": network["id"], "ip_version": 4, "cidr": cidr, "name": name}
         network["subnet"] = neutron.create_subnet({"subnet": subnet})["subnet"]
         return network
 
-    def _group(self):  # noqa: ANN202
+    def _group(self) -> str:
         """Make a security group that lets in ICMP, and TCP to a few ports."""
         neutron = self.clients("neutron")
         body = {"security_group": {"name": self.generate_random_name()}}
-        group = neutron.create_security_group(body)["security_group"]["id"]
-        tcp = {"protocol": "tcp", "port_range_min": TCP, "port_range_max": TCP + MOST_PAIRS}
+        group: str = neutron.create_security_group(body)["security_group"]["id"]
+        tcp: dict[str, Any] = {"protocol": "tcp", "port_range_min": TCP, "port_range_max": TCP + MOST_PAIRS}
         for rule in ({"protocol": "icmp"}, tcp):
             rule |= {"security_group_id": group, "direction": "ingress", "ethertype": "IPv4"}
             neutron.create_security_group_rule({"security_group_rule": rule})
         return group
 
-    def _port(self, network, host, group):  # noqa: ANN001, ANN202
+    def _port(self, network: dict[str, Any], host: Probes, group: str) -> dict[str, Any]:
         """Make a port that is bound to a node, which only an administrator may, as nova does."""
         body = {
             "network_id": network["id"],
@@ -111,15 +116,15 @@ class _DataPlane(scenario.OpenStackScenario):
             "device_owner": "compute:probe",
             "security_groups": [group],
         }
-        port = self.admin_clients("neutron").create_port({"port": body})["port"]
+        port: dict[str, Any] = self.admin_clients("neutron").create_port({"port": body})["port"]
         self._ports.append(port["id"])
         if port["binding:vif_type"] in ("binding_failed", "unbound"):
             raise DataPlaneWrong(what=f"neutron can't bind a port to {host.name}: {port['binding:vif_type']}")
         return port
 
-    def _plug(self, host, port, network):  # noqa: ANN001, ANN202
+    def _plug(self, host: Probes, port: dict[str, Any], network: dict[str, Any]) -> str:
         """Plug a port, and return its address."""
-        address = port["fixed_ips"][0]["ip_address"]
+        address: str = port["fixed_ips"][0]["ip_address"]
         length = network["subnet"]["cidr"].partition("/")[2]
         host.ask(
             "plug",
@@ -131,12 +136,12 @@ class _DataPlane(scenario.OpenStackScenario):
         )
         return address
 
-    def _end(self, network, host, group):  # noqa: ANN001, ANN202
+    def _end(self, network: dict[str, Any], host: Probes, group: str) -> _End:
         """Make and plug a port: one end of a path."""
         port = self._port(network, host, group)
         return _End(host, port["id"], self._plug(host, port, network))
 
-    def _until_active(self, ends, limit_seconds):  # noqa: ANN001, ANN202
+    def _until_active(self, ends: Iterable[_End], limit_seconds: float) -> None:
         """Wait until the agents have wired all ports."""
         neutron = self.clients("neutron")
         until = time.monotonic() + limit_seconds
@@ -146,7 +151,16 @@ class _DataPlane(scenario.OpenStackScenario):
                     raise DataPlaneWrong(what=f"a port on {end.host.name} is not ACTIVE in {limit_seconds} s")
                 time.sleep(1)
 
-    def _measure(self, name, pairs, *, mtu, send_seconds, limit_seconds, is_guarded=True):  # noqa: ANN001, ANN202
+    def _measure(
+        self,
+        name: str,
+        pairs: list[tuple[_End, _End, str]],
+        *,
+        mtu: int,
+        send_seconds: float,
+        limit_seconds: float,
+        is_guarded: bool = True,
+    ) -> None:
         """Measure the paths between pairs of ends: sender, receiver, and the address that is sent to.
 
         `is_guarded`: a security group stands before the receivers, so what it does not let in must not come.
@@ -177,14 +191,14 @@ class _DataPlane(scenario.OpenStackScenario):
         self._tell(SECONDS, ["action", "seconds"], seconds)
         self._tell(RATES, ["path", "megabits_per_second"], rates)
 
-    def _check_mtu(self, name, sender, target, mtu):  # noqa: ANN001, ANN202
+    def _check_mtu(self, name: str, sender: _End, target: str, mtu: int) -> None:
         found = sender.host.ask(
             "ping", port=sender.port, target=target, count=3, size=mtu - HEADERS, whole=True
         )
         if not found["round_trips"]:
             raise DataPlaneWrong(what=f"{name}: packets of {mtu} bytes do not arrive unfragmented")
 
-    def _check_denial(self, name, pair):  # noqa: ANN001, ANN202
+    def _check_denial(self, name: str, pair: tuple[_End, _End, str]) -> None:
         sender, receiver, target = pair
         receiver.host.ask("serve", port=receiver.port, tcp=DENIED_TCP, address=receiver.address)
         for tcp, wanted in ((TCP, True), (DENIED_TCP, False)):
@@ -195,7 +209,7 @@ class _DataPlane(scenario.OpenStackScenario):
                 says = "lets in" if not wanted else "keeps out"
                 raise DataPlaneWrong(what=f"{name}: the security group {says} TCP port {tcp}")
 
-    def _send(self, pairs, send_seconds):  # noqa: ANN001, ANN202
+    def _send(self, pairs: list[tuple[_End, _End, str]], send_seconds: float) -> float:
         """Send over all pairs at once; return what comes out of all of them, in Mbit/s."""
         found = pairs[0][0].host.ask(
             "send",
@@ -206,17 +220,19 @@ class _DataPlane(scenario.OpenStackScenario):
             ],
             send_seconds=send_seconds,
         )
-        return round(sum(found["bits_per_second"]) / 1e6, 1)
+        return round(float(sum(found["bits_per_second"])) / 1e6, 1)
 
-    def _tell(self, title, columns, rows):  # noqa: ANN001, ANN202
+    def _tell(self, title: str, columns: list[str], rows: list[list[Any]]) -> None:
         data = {"cols": columns, "rows": rows}
         self.add_output(complete={"title": title, "chart_plugin": "Table", "data": data})
 
     @contextlib.contextmanager
-    def _router(self, networks, external=None):  # noqa: ANN001, ANN202
+    def _router(
+        self, networks: list[dict[str, Any]], external: dict[str, Any] | None = None
+    ) -> Iterator[dict[str, Any]]:
         """Give a router between networks; it is removed at the end, as its ports keep all else in use."""
         neutron = self.clients("neutron")
-        body = {"name": self.generate_random_name()}
+        body: dict[str, Any] = {"name": self.generate_random_name()}
         if external:
             body["external_gateway_info"] = {"network_id": external["id"]}
         router = neutron.create_router({"router": body})["router"]
@@ -231,7 +247,7 @@ class _DataPlane(scenario.OpenStackScenario):
             neutron.delete_router(router["id"])
 
     @contextlib.contextmanager
-    def _external_network(self, outside_address):  # noqa: ANN001, ANN202
+    def _external_network(self, outside_address: str) -> Iterator[dict[str, Any]]:
         """Give the external network; only an administrator may make one."""
         neutron = self.admin_clients("neutron")
         body = {
@@ -255,7 +271,7 @@ class _DataPlane(scenario.OpenStackScenario):
             neutron.delete_network(network["id"])
 
     @contextlib.contextmanager
-    def _floating_ip(self, external, port):  # noqa: ANN001, ANN202
+    def _floating_ip(self, external: dict[str, Any], port: str) -> Iterator[str]:
         neutron = self.clients("neutron")
         body = {"floating_network_id": external["id"], "port_id": port}
         found = neutron.create_floatingip({"floatingip": body})["floatingip"]
@@ -265,8 +281,8 @@ class _DataPlane(scenario.OpenStackScenario):
             neutron.delete_floatingip(found["id"])
 
 
-@dataclasses.dataclass(frozen=True)
-class _End:
+# Not a dataclass: Rally does not enter this module into sys.modules, where a dataclass looks for types.
+class _End(NamedTuple):
     """One end of a path. The port is empty where it is a node itself."""
 
     host: Probes
@@ -280,10 +296,10 @@ _validations = (
 )
 
 
-def _scenario(name):  # noqa: ANN001, ANN202
+def _scenario(name: str) -> Callable[[type[_DataPlane]], type[_DataPlane]]:
     """Configure a scenario: what it needs, and that Rally removes what it makes."""
 
-    def configured(cls):  # noqa: ANN001, ANN202
+    def configured(cls: type[_DataPlane]) -> type[_DataPlane]:
         cls = scenario.configure(
             context={"cleanup@openstack": ["neutron"]}, name=f"DataPlane.{name}", platform="openstack"
         )(cls)
@@ -298,7 +314,7 @@ def _scenario(name):  # noqa: ANN001, ANN202
 class FirstPacket(_DataPlane):
     """How long a new port takes until it answers."""
 
-    def run(self, limit_seconds=120):  # noqa: ANN001, ANN201
+    def run(self, limit_seconds: float = 120) -> None:
         """Make a port, plug it, and ping another one on the other compute until it answers.
 
         Atomic actions: dataplane.port_create_to_first_packet, which is what users feel, and inside it
@@ -329,7 +345,7 @@ class FirstPacket(_DataPlane):
 class EastWest(_DataPlane):
     """One network, over the tunnel between two computes."""
 
-    def run(self, pairs=4, send_seconds=5, limit_seconds=120):  # noqa: ANN001, ANN201
+    def run(self, pairs: int = 4, send_seconds: float = 5, limit_seconds: float = 120) -> None:
         """Measure between pairs of ports on two computes.
 
         :param pairs: how many pairs send at once, after a single one has
@@ -353,7 +369,7 @@ class EastWest(_DataPlane):
 class EastWestRouted(_DataPlane):
     """Two networks with a router between them."""
 
-    def run(self, pairs=4, send_seconds=5, limit_seconds=120):  # noqa: ANN001, ANN201
+    def run(self, pairs: int = 4, send_seconds: float = 5, limit_seconds: float = 120) -> None:
         """Measure between pairs of ports on two computes, each in a network of its own.
 
         :param pairs: how many pairs send at once, after a single one has
@@ -378,7 +394,13 @@ class EastWestRouted(_DataPlane):
 class NorthSouth(_DataPlane):
     """Through a router to the external network, or in from there."""
 
-    def run(self, floating_ip=False, pairs=4, send_seconds=5, limit_seconds=120):  # noqa: ANN001, ANN201, FBT002
+    def run(
+        self,
+        floating_ip: bool = False,  # noqa: FBT001, FBT002 - Rally names arguments
+        pairs: int = 4,
+        send_seconds: float = 5,
+        limit_seconds: float = 120,
+    ) -> None:
         """Measure from ports on a compute to the external network, or to their floating IPs from there.
 
         :param floating_ip: in from outside to floating IPs; otherwise out, with source addresses translated

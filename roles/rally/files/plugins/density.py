@@ -5,11 +5,14 @@ are left: removing thousands of them one by one takes as long as booting them, a
 from empty databases.
 """
 
+from __future__ import annotations
+
 import collections
 import contextlib
 import ipaddress
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import density_steps
 from keystoneauth1 import exceptions as keystone_exceptions
@@ -21,6 +24,9 @@ from rally.task import types, validation
 from rally_openstack.common import consts, osclients
 from rally_openstack.task import scenario
 from rally_openstack.task.scenarios.nova import utils
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 LOG = logging.getLogger(__name__)
 PAGE = 100
@@ -54,19 +60,19 @@ class NothingFits(exceptions.RallyException):
 class FillWithServers(utils.NovaScenario):
     """Fill the cloud with servers, and leave them there."""
 
-    def run(  # noqa: ANN201, PLR0917
+    def run(  # noqa: PLR0917
         self,
-        image,  # noqa: ANN001
-        flavor,  # noqa: ANN001
-        servers=1000,  # noqa: ANN001
-        networks=20,  # noqa: ANN001
-        step=50,  # noqa: ANN001
-        probes=4,  # noqa: ANN001
-        budget_seconds=3600,  # noqa: ANN001
-        boot_limit_seconds=60,  # noqa: ANN001
-        error_share=0.02,  # noqa: ANN001
-        memory_share=0.05,  # noqa: ANN001
-    ):
+        image: str,
+        flavor: str,
+        servers: int = 1000,
+        networks: int = 20,
+        step: int = 50,
+        probes: int = 4,
+        budget_seconds: float = 3600,
+        boot_limit_seconds: float = 60,
+        error_share: float = 0.02,
+        memory_share: float = 0.05,
+    ) -> None:
         """Boot servers, step by step, until the target or the first limit.
 
         There are no atomic actions: they would be added up over all steps. What was measured is in the
@@ -107,26 +113,26 @@ class FillWithServers(utils.NovaScenario):
 class _OpenStack:
     """The cloud as a tenant sees it; see density_steps.Cloud."""
 
-    def __init__(self, owner, image, flavor):  # noqa: ANN001, ANN204
+    def __init__(self, owner: FillWithServers, image: str, flavor: str) -> None:
         self._owner = owner
         self._image = image
         self._flavor = flavor
         self._nova = owner.clients("nova")
         self._neutron = owner.clients("neutron")
         self._subnets = SUBNETS.subnets(new_prefix=SUBNET_PREFIX)
-        self._network = None
-        self._server = None
+        self._network: str | None = None
+        self._server: str | None = None
 
-    def add_network(self):  # noqa: ANN202
+    def add_network(self) -> str:
         name = self._owner.generate_random_name()
         with _told("network"):
-            network = self._neutron.create_network({"network": {"name": name}})["network"]["id"]
+            network: str = self._neutron.create_network({"network": {"name": name}})["network"]["id"]
             subnet = {"network_id": network, "ip_version": 4, "cidr": str(next(self._subnets)), "name": name}
             self._neutron.create_subnet({"subnet": subnet})
         self._network = network
         return network
 
-    def boot(self, network, count, limit_seconds):  # noqa: ANN001, ANN202
+    def boot(self, network: str, count: int, limit_seconds: float) -> density_steps.Booted:
         name = self._owner.generate_random_name()
         since = time.monotonic()
         with _told("boot"):
@@ -144,7 +150,7 @@ class _OpenStack:
             fault=faults[0] if faults else "",
         )
 
-    def _wait(self, name, count, since, limit_seconds):  # noqa: ANN001, ANN202
+    def _wait(self, name: str, count: int, since: float, limit_seconds: float) -> tuple[float, list[Any]]:
         """Return the seconds until none was being built, or the limit was over, and all servers then."""
         while True:
             is_built = not self._being_built(name, count)
@@ -156,14 +162,15 @@ class _OpenStack:
                     return seconds, found
             time.sleep(BATCH_POLL_SECONDS if count > 1 else PROBE_POLL_SECONDS)
 
-    def _being_built(self, name, count):  # noqa: ANN001, ANN202
+    def _being_built(self, name: str, count: int) -> bool:
         """Ask only for what is being built, or for the one server: cheap while there are many."""
         if count == 1:
-            return self._nova.servers.get(self._server).status == "BUILD"
-        return self._nova.servers.list(detailed=False, search_opts={"name": name, "status": "BUILD"})
+            return bool(self._nova.servers.get(self._server).status == "BUILD")
+        search = {"name": name, "status": "BUILD"}
+        return bool(self._nova.servers.list(detailed=False, search_opts=search))
 
-    def answer_seconds(self):  # noqa: ANN202
-        requests = {
+    def answer_seconds(self) -> dict[str, float]:
+        requests: dict[str, Callable[[], Any]] = {
             "authenticate": self._authenticate,
             "list a page of servers": lambda: self._nova.servers.list(limit=PAGE),
             "list a network's ports": lambda: self._neutron.list_ports(network_id=self._network),
@@ -176,18 +183,18 @@ class _OpenStack:
             found[name] = time.monotonic() - since
         return found
 
-    def _authenticate(self):  # noqa: ANN202
+    def _authenticate(self) -> Any:
         """Ask for a new token, as a client does that was just started."""
         return osclients.Clients(self._owner.context["user"]["credential"]).keystone.auth_ref
 
-    def memory_share(self):  # noqa: ANN202
+    def memory_share(self) -> float:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         sizes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
         return sizes["MemAvailable"] / sizes["MemTotal"]
 
 
 @contextlib.contextmanager
-def _told(what):  # noqa: ANN001, ANN202
+def _told(what: str) -> Iterator[None]:
     """Turn the clients' errors into those that end the fill."""
     try:
         yield

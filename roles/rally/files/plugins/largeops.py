@@ -5,8 +5,11 @@ one request each per poll: at a hundred servers Rally's polling is a load of its
 when the last server became ACTIVE is lost. Here each poll is one list request without details.
 """
 
+from __future__ import annotations
+
 import collections
 import time
+from typing import Any
 
 from rally import exceptions
 from rally.task import atomic, types, validation
@@ -41,7 +44,14 @@ class StormIncomplete(exceptions.RallyException):
 class BootAndDeleteStorm(utils.NovaScenario):
     """Boot `servers` servers with one request and delete them."""
 
-    def run(self, image, flavor, servers=100, poll_seconds=1.0, timeout_seconds=480):  # noqa: ANN001, ANN201
+    def run(
+        self,
+        image: str,
+        flavor: str,
+        servers: int = 100,
+        poll_seconds: float = 1.0,
+        timeout_seconds: float = 480,
+    ) -> None:
         """Boot many servers with one request, wait until all are ACTIVE, delete all of them.
 
         Atomic actions: nova.accept_servers (the request until nova's answer), nova.boot_servers (from
@@ -75,7 +85,7 @@ class BootAndDeleteStorm(utils.NovaScenario):
                 nova.servers.delete(server.id)
             self._wait_until_none(poll_seconds, timeout_seconds, name=prefix)
 
-    def _wait_until_none(self, poll_seconds, timeout_seconds, **search):  # noqa: ANN001, ANN003, ANN202
+    def _wait_until_none(self, poll_seconds: float, timeout_seconds: float, **search: str) -> None:
         limit = time.monotonic() + timeout_seconds
         while left := self.clients("nova").servers.list(detailed=False, search_opts=search):
             if time.monotonic() > limit:
@@ -85,10 +95,10 @@ class BootAndDeleteStorm(utils.NovaScenario):
             time.sleep(poll_seconds)
 
     @atomic.action_timer("nova.check_servers")
-    def _check(self, prefix, expected, timeout_seconds):  # noqa: ANN001, ANN202
+    def _check(self, prefix: str, expected: int, timeout_seconds: float) -> list[Any]:
         """Return all servers as the administrator sees them: with their hosts and their faults."""
         search = {"name": prefix, "all_tenants": True}
-        found = self.admin_clients("nova").servers.list(search_opts=search, limit=-1)
+        found: list[Any] = self.admin_clients("nova").servers.list(search_opts=search, limit=-1)
         failed = sorted((s for s in found if s.status == "ERROR"), key=lambda s: s.name)
         if failed:
             fault = getattr(failed[0], "fault", {}).get("message", "nothing")
@@ -98,7 +108,7 @@ class BootAndDeleteStorm(utils.NovaScenario):
             raise StormIncomplete(seconds=timeout_seconds, seen=dict(states), expected={"ACTIVE": expected})
         return found
 
-    def _report_spread(self, servers):  # noqa: ANN001, ANN202
+    def _report_spread(self, servers: list[Any]) -> None:
         hosts = collections.Counter(getattr(s, "OS-EXT-SRV-ATTR:host", None) or "?" for s in servers)
         self.add_output(
             complete={

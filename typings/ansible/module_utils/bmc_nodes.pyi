@@ -1,0 +1,1 @@
+from plugins.module_utils.bmc_nodes import *
