@@ -115,7 +115,7 @@ def _groups(judgements: Sequence[Judgement]) -> list[tuple[str, list[Judgement]]
 
 
 def _measured(run: RunReport) -> list[tuple[SeriesKey, float]]:
-    """Return the medians of whole iterations, shown where no verdict is: an unfit lab, or all calm."""
+    """Return the medians of whole iterations: what a page shows of an unfit lab, or where all is calm."""
     whole = [
         (one.key, median(one.values))
         for one in run.measurements

@@ -35,9 +35,19 @@ ip link set prov up
 @pytest.fixture
 def site(tmp_path):
     """Return a function that runs commands in one network after each other, and returns what each printed."""
+    variables = {
+        "perfci_state_dir": str(tmp_path),
+        "service_manager": "supervisor",
+        "service_marks": {},
+        "provision_controller_address": ADDRESS,
+        "provision_network": NETWORK,
+        "site_services_dns_servers": ["192.0.2.1"],
+        "site_services_ready_seconds": 5,
+        "service_supervisord": str(Path(sys.executable).with_name("supervisord")),
+    }
     inventory = {
         "all": {
-            "vars": {"perfci_state_dir": str(tmp_path), "service_manager": "supervisor"},
+            "vars": variables,
             "children": {
                 "controller": {"hosts": {"controller": LOCAL}},
                 "nodes": {"hosts": {name: {"provision_address": address} for name, address in NODES.items()}},
@@ -45,22 +55,6 @@ def site(tmp_path):
         }
     }
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    variables = {
-        "provision_controller_address": ADDRESS,
-        "provision_network": NETWORK,
-        "site_services_dns_servers": ["192.0.2.1"],
-        "site_services_ready_seconds": 5,
-        "service_supervisord": str(Path(sys.executable).with_name("supervisord")),
-    }
-    play = [
-        {
-            "hosts": "controller",
-            "gather_facts": False,
-            "vars": variables,
-            "tasks": [{"ansible.builtin.import_role": {"name": "site_services"}}],
-        }
-    ]
-    (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
 
     def run(*commands: str) -> subprocess.CompletedProcess[str]:
         script = SCRIPT.format(address=ADDRESS, commands="\n".join(commands))
@@ -81,7 +75,7 @@ def role(folder: Path, *wanted: str) -> str:
     """Return the command that brings a site to these parts."""
     parts = json.dumps({f"site_services_{part}": part in wanted for part in PARTS})
     program = Path(sys.executable).with_name("ansible-playbook")
-    return f"{program} -i {folder}/hosts.yml {folder}/play.yml -e '{parts}'"
+    return f"{program} -i {folder}/hosts.yml {PROJECT}/playbooks/site_services.yml -e '{parts}'"
 
 
 def test_each_part_answers_and_goes_away_again(site, tmp_path):
