@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from bisect_lab import SOON, Killed, archived
+from bisect_lab import SOON, Killed, archived, carries_two
 from git_repositories import git
 
 from perfci import config
@@ -55,19 +55,21 @@ class Lab:
             raise Killed
         services = LabServices(settings)
         exact, step = at_one_moment(job, settings)
-        neutron = exact.sources.neutron
-        text = git(neutron.git, "show", f"{neutron.ref}:{SLOW_FILE}")
-        slow = "sqlalchemy" in text and not neutron.patches
         return archived(
             services,
             exact,
             SOON + timedelta(minutes=self.runs),
-            self.factor if slow else 1.0,
+            self.factor_of(exact.sources.neutron),
+            beside=self.factor_of(exact.beside().sources.neutron) if exact.reference is not None else None,
             step=step,
             lab=label,
             confirms=confirms,
             fit=self.runs not in self.unfit,
         )
+
+    def factor_of(self, neutron):
+        text = git(neutron.git, "show", f"{neutron.ref}:{SLOW_FILE}")
+        return self.factor if "sqlalchemy" in text and not neutron.patches else 1.0
 
 
 @pytest.fixture
@@ -82,6 +84,7 @@ def demo(tmp_path, monkeypatch):
             (folder / SLOW_FILE).write_text(PLUGIN)
         return folder
 
+    carries_two(monkeypatch, yes=True)
     monkeypatch.setattr(DemoHistory, "_released", released)
     environ = {"PERFCI_STATE_DIR": str(tmp_path / "state"), "PERFCI_INFLUX__URL": "http://127.0.0.1:9"}
 
