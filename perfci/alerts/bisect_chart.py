@@ -87,14 +87,16 @@ def _places(axes: Axes, story: BisectStory, rows: list[BisectRow]) -> None:
     labels = {0: "good end", **dict(enumerate(story.steps, start=1))}
     labels |= {one.place: one.what for one in rows if one.at_head}
     many = len(labels) > _LABELLED
-    shown = {
-        place: (str(place) if many and place <= len(story.steps) else _short(text))
-        for place, text in labels.items()
-    }
+    shown = {place: (_narrow(place, text, story) if many else _short(text)) for place, text in labels.items()}
     axes.set_xticks(
         list(shown), list(shown.values()), rotation=0 if many else 30, ha="center" if many else "right"
     )
     axes.set_xlim(-0.6, last + 0.6)
+
+
+def _narrow(place: int, text: str, story: BisectStory) -> str:
+    """Return a label among many: a number, and of the newest revision one word a line."""
+    return str(place) if place <= len(story.steps) else _short(text).replace(" ", "\n")
 
 
 def _short(text: str) -> str:

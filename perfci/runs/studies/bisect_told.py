@@ -215,7 +215,7 @@ def _rows(found: BisectOutcome) -> Iterator[BisectRow]:
 
     for point in sorted(points, key=order):
         logs = used.get(point, ())
-        level, low, high = _interval(found, logs)
+        level, low, high = _interval(found, point, logs)
         step = course.steps[point.index - 1] if point.index else None
         yield BisectRow(
             place=order(point)[0],
@@ -242,12 +242,16 @@ def _name(point: BisectPoint, last: int, step: BisectStep | None) -> str:
     }[point.kind]
 
 
-def _interval(found: BisectOutcome, logs: Sequence[float]) -> tuple[float | None, float | None, float | None]:
+def _interval(
+    found: BisectOutcome, point: BisectPoint, logs: Sequence[float]
+) -> tuple[float | None, float | None, float | None]:
     if not logs:
         return None, None, None
+    question = found.asked.question
+    variance = fmean(question.variance(one) for one in found.replayed.state.at(point.kind, point.index))
     turn = -1 if found.asked.series.metric.higher_is_better else 1
     middle = fmean(logs)
-    error = _Z95 * math.sqrt(found.asked.question.usual_variance / len(logs))
+    error = _Z95 * math.sqrt(variance / len(logs))
     low, high = sorted((math.exp(turn * (middle - error)), math.exp(turn * (middle + error))))
     return math.exp(turn * middle), low, high
 
@@ -255,7 +259,8 @@ def _interval(found: BisectOutcome, logs: Sequence[float]) -> tuple[float | None
 def _remarks(found: BisectOutcome) -> Iterator[str]:
     asked = found.asked
     yield from asked.notes
-    scatter = math.sqrt(asked.question.usual_variance)
+    seen = [asked.question.variance(one) for one in found.replayed.state.seen]
+    scatter = math.sqrt(fmean(seen) if seen else asked.question.usual_variance)
     yield f"{counted(len(found.replayed.used), 'run')}; a single run scatters by about {scatter:.1%}."
     if asked.series.metric is Metric.RATIO:
         slower = quantity(1.1, Metric.RATIO)
